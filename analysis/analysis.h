@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * analysis.h: judges: pairs the layers of two graphs, measures, ranks, and rewrites graphs for
+ * pins. Opens no file, loops over no data set: it is fed (study_add) and answers questions.
+ */
+#ifndef ANALYSIS_ANALYSIS_H
+#define ANALYSIS_ANALYSIS_H
+
+#include "engine/engine.h"
+
+/* ---- Matching (match.c) --------------------------------------------------------------------- */
+enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };
+const char *match_by_name(enum match_by by); /* "name", "qdq", "topology", "hand" */
+
+/* One comparable activation. Indices are into fp32->values / int8->values; names are borrowed
+ * from the graphs. */
+struct layer {
+    const char *name;    /* FP32 node that makes the tensor; the name users pin */
+    const char *op;      /* operator of the INT8 side without QLinear prefix, e.g. "Conv" */
+    int fp32;            /* value in the FP32 graph */
+    int int8;            /* value in the INT8 graph: codes when quantized, else the float tensor */
+    int int8_float;      /* the float value in the INT8 graph that stands for it (DQ output, or
+                            int8 itself when float); -1 when nothing dequantizes the codes */
+    bool quantized;      /* int8 holds codes with parameters `q` */
+    struct quant q;      /* n 0 when not quantized */
+    enum match_by by;
+    int channel_axis;    /* -1: none */
+    bool pinnable;       /* an operator stands behind it (not a graph input) */
+};
+
+enum side { SIDE_FP32, SIDE_INT8 };
+struct unmatched {
+    const char *tensor, *op;
+    enum side side;
+    const char *reason; /* "fused into 'x' in INT8", "integer tensor", "no counterpart", ... */
+};
+
+struct match {
+    struct arena arena;
+    size_t n_layers;
+    struct layer *layers; /* network order of the FP32 graph */
+    size_t n_unmatched;
+    struct unmatched *unmatched;
+    size_t n_inputs, n_outputs;
+    int (*outputs)[2]; /* pairs of output values: [FP32, INT8] by order */
+};
+/* Hand-made pairs win over everything: tensor or node names. */
+struct match_pair {
+    const char *fp32, *int8;
+};
+/* E_SHAPE when the models do not belong together (input or output count or declared shapes). */
+int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_hand,
+                 const struct match_pair *hand, struct match *out, struct err *err);
+/* One model alone: every activation is a layer whose other side is -1. */
+void match_single(const struct graph *g, enum side side, struct match *out);
+void match_fini(struct match *m);
+
+/* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
+/* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation, order fixed. */
+struct sums {
+    uint64_t n;          /* finite pairs counted below */
+    uint64_t nonfinite;  /* pairs with NaN or infinity on either side, not counted below */
+    double xx, yy, xy, ee; /* sum x^2, y^2, x*y, (x-y)^2 */
+    double max_abs;      /* max |x-y| */
+    double xmin, xmax, ymin, ymax;
+    uint64_t sat_low, sat_high; /* x beyond the low / high end of the integer range */
+    uint64_t zeros;      /* y == 0 */
+};
+void sums_init(struct sums *s);
+void sums_merge(struct sums *into, const struct sums *from);
+
+enum { HIST_BINS = 512 };
+/* Histogram whose range doubles when a value falls outside: width stays a power of two times the
+ * first one, so merging two of them is exact. Bin i covers [lo + i*width, lo + (i+1)*width). */
+struct hist {
+    double lo, width;
+    uint64_t n, nonfinite;
+    uint64_t bin[HIST_BINS];
+};
+void hist_init(struct hist *h);
+void hist_add(struct hist *h, size_t n, const float *x);
+void hist_merge(struct hist *into, const struct hist *from);
+/* Value below which fraction p (0..1) of the counts lie, interpolated inside the bin; NAN if empty. */
+double hist_quantile(const struct hist *h, double p);
+
+/* Everything kept about one layer. */
+struct layer_stats {
+    struct sums all;
+    size_t n_channels;    /* 0 when there is no channel axis */
+    struct sums *channel; /* n_channels */
+    struct hist fp32, int8;
+    double scale;         /* mean scale used for rmse_scale; NAN when not quantized */
+    uint64_t images;
+};
+void layer_stats_init(struct layer_stats *s);
+void layer_stats_fini(struct layer_stats *s);
+int layer_stats_merge(struct layer_stats *into, const struct layer_stats *from, struct err *err);
+/* Adds one tensor pair. x: FP32 activation (any float dtype). y: codes with q, or a float tensor
+ * with q NULL. Shapes must be equal (E_SHAPE with both shapes). with_hist: histograms too. */
+int layer_stats_add(struct layer_stats *s, const struct tensor *x, const struct tensor *y,
+                    const struct quant *q, int channel_axis, bool with_hist, struct err *err);
+
+/* ---- Metrics: THE table (metric.c) ---------------------------------------------------------- */
+struct metric {
+    const char *name;  /* the word used as column, sort key and JSON field */
+    const char *unit;  /* "dB", "%", "" */
+    const char *title; /* column head */
+    int digits;        /* decimals in tables */
+    bool higher_is_better;
+    double (*value)(const struct sums *s, double scale); /* NAN = undefined, INFINITY = exact */
+    const char *help;  /* one line: meaning and ideal value */
+    const char *formula;
+};
+extern const struct metric metrics[]; /* ends with name NULL */
+const struct metric *metric_find(const char *name);
+/* Compares for ranking: worst first; NAN last. */
+int metric_cmp(const struct metric *m, double a, double b);
+double sqnr_db(double signal, double noise); /* 10 log10; INFINITY when noise 0 (and signal > 0 or equal), NAN 0/0 excluded: see .c */
+
+/* ---- Study (study.c): layers x pooled statistics, images x scores --------------------------- */
+enum flip { FLIP_NONE, FLIP_LOST, FLIP_GAINED };
+struct image_score {
+    size_t image;     /* index in the data set */
+    bool ok;          /* false: could not be read or run; `error` says why */
+    char *error;
+    int label;        /* -1 unlabelled */
+    int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
+    double fp32_p, int8_p;    /* the top-1 output values */
+    double sqnr, cosine, mse; /* over all outputs concatenated */
+    double margin;    /* change INT8 - FP32 of (value of reference class - best other); reference =
+                         label, else FP32's top-1; NAN when not classifying */
+    double dlogit;    /* change of the reference class's output value */
+    double kl;        /* KL divergence FP32 || INT8 of the class distribution, nats; NAN otherwise */
+    enum flip flip;   /* with a label: right -> wrong lost, wrong -> right gained; without: a change
+                         of top-1 counts as lost */
+    int worst_layer;  /* layer index with the lowest SQNR for this image, -1 */
+    double worst_sqnr;/* dB */
+};
+
+struct study {
+    size_t n_layers;
+    struct layer_stats *layers;
+    size_t n_images, cap_images;
+    struct image_score *images; /* in the order they were added */
+    size_t labelled, fp32_right, int8_right;
+    size_t lost, gained, failed;
+};
+struct study *study_new(size_t n_layers);
+void study_free(struct study *s);
+/* Result of one image, made by a worker without locks, then added in image order. */
+struct image_result {
+    struct layer_stats *layers; /* n_layers */
+    struct image_score score;
+};
+void image_result_fini(struct image_result *r, size_t n_layers);
+/* Merges and takes over score.error. */
+int study_add(struct study *s, struct image_result *r, struct err *err);
+/* Scores the outputs of one image: pairs of output tensors, converted to f32. classify: treat the
+ * first output as class values. Fills top-1, divergence, margin, flip. */
+void score_outputs(size_t n, const struct tensor *const *fp32, const struct tensor *const *int8,
+                   bool classify, int label, struct image_score *out);
+/* Whether an output of this shape looks like class values: one axis > 1, the others 1. */
+bool score_classifies(int rank, const int64_t *dims);
+double study_accuracy(const struct study *s, enum side side); /* percent, NAN without labels */
+/* Ranks: order[i] = index of the i-th worst. dir: 0 worst first, 1 ascending, 2 descending. */
+enum sort_dir { SORT_WORST, SORT_ASC, SORT_DESC };
+void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d, size_t *order);
+/* Image sort keys: THE table of image columns that can be ranked. */
+struct image_key {
+    const char *name, *unit, *help;
+    double (*value)(const struct image_score *s); /* larger = worse unless higher_is_better */
+    bool higher_is_better;
+};
+extern const struct image_key image_keys[]; /* ends with name NULL; the first is the default */
+const struct image_key *image_key_find(const char *name);
+void study_rank_images(const struct study *s, const struct image_key *k, enum sort_dir d,
+                       size_t *order);
+
+/* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
+struct pin_set {
+    size_t n_layers;
+    bool *pinned; /* by layer index of the match */
+};
+/* Builds the mixed graph: pinned layers compute with the FP32 model's nodes and weights, between
+ * adjacent pinned layers no Q/DQ remains. Everything else is shared with int8 unchanged.
+ * E_UNSUPPORTED when a layer cannot be pinned (names it and says why). */
+int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
+              const struct pin_set *pins, struct graph **mixed, struct err *err);
+/* Whether a pinned layer is in effect in a graph as executed (after fusing): the node that makes it
+ * exists, runs on float inputs, and its constants are float and not dequantized. *why is a static
+ * text when not. */
+bool pin_in_effect(const struct graph *executed, const struct graph *fp32, const struct match *m,
+                   size_t layer, const char **why);
+
+#endif

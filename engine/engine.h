@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * engine.h: the nouns of qscope and what computes them: tensors, quantization, graphs, plans.
+ * engine opens no file, prints nothing and knows no user; see analysis/ for judging results.
+ *
+ * Ownership, one rule for the whole header: inputs are const and stay the caller's; a `new` gives
+ * the caller one reference which the matching `free` takes back (free(NULL) is fine); pointers
+ * returned by getters are borrowed and live as long as the thing they were asked of.
+ *
+ * Names of dimensions and quantization parameters, used in all kernels:
+ *   activations n c h w (ONNX: [n,c,h,w] row-major)   filters o i kh kw   groups g
+ *   strides sh sw   dilations dh dw   padding pt pl pb pr (top left bottom right)
+ *   scale s, zero point z, suffixed by tensor: sx zx (input), sw zw (weight), sy zy (output)
+ *   real value = (q - z) * s
+ * Sizes in elements are `n`, in bytes `size`; both size_t. Dimensions are int64_t.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "engine/base.h"
+
+/* ---- Element types: the values are those of ONNX TensorProto.DataType. ---------------------- */
+enum dtype {
+    DT_NONE = 0,
+    DT_F32 = 1,
+    DT_U8 = 2,
+    DT_S8 = 3,
+    DT_U16 = 4,
+    DT_S16 = 5,
+    DT_S32 = 6,
+    DT_S64 = 7,
+    DT_STRING = 8,
+    DT_BOOL = 9,
+    DT_F16 = 10,
+    DT_F64 = 11,
+    DT_U32 = 12,
+    DT_U64 = 13,
+    DT_BF16 = 16,
+    DT_U4 = 21, /* stored unpacked, one value a byte */
+    DT_S4 = 22, /* stored unpacked, one value a byte */
+};
+/* Bytes per element as stored in memory (U4, S4: 1); 0 for types that cannot be stored. */
+size_t dtype_size(enum dtype d);
+/* "float32", "uint8", "int8", ... numpy's names; "?" for unknown. */
+const char *dtype_name(enum dtype d);
+bool dtype_is_float(enum dtype d); /* F16, BF16, F32, F64 */
+/* Integer range of a quantized type (U8 S8 U16 S16 U4 S4 S32); false for other types. */
+bool dtype_range(enum dtype d, int64_t *lo, int64_t *hi);
+
+/* ---- Tensors -------------------------------------------------------------------------------- */
+enum { MAX_RANK = 8 };
+
+/* Row-major and contiguous in the model's own layout. Reference counted, atomically: constants are
+ * shared between threads. `data` is 64-byte aligned when the engine allocated it, and may be
+ * unaligned when it points into a mapped file: read such constants through tensor_aligned(). */
+struct tensor {
+    enum dtype dtype;
+    int rank;
+    int64_t dims[MAX_RANK];
+    size_t n;    /* elements: product of dims; a scalar has rank 0 and n 1 */
+    size_t size; /* bytes */
+    void *data;
+    /* private: */
+    atomic_int refs;
+    struct tensor *base;   /* owner of data when this is a view */
+    struct budget *budget; /* where `taken` bytes go back to */
+    size_t taken;
+    bool borrowed; /* data belongs to somebody else (a mapped file) */
+};
+
+/* New tensor, contents undefined. E_LIMIT when over the budget (may be NULL) or over 2^40 bytes,
+ * E_SHAPE for a negative dimension or rank > MAX_RANK. */
+int tensor_new(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
+               struct err *err);
+/* The same data under another shape of equal element count (E_SHAPE otherwise). */
+int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
+                struct err *err);
+/* Data that the caller keeps alive for as long as the tensor (a mapped file). */
+int tensor_borrow(enum dtype d, int rank, const int64_t *dims, const void *data,
+                  struct tensor **out, struct err *err);
+struct tensor *tensor_ref(const struct tensor *t); /* one more reference; returns t */
+void tensor_free(struct tensor *t);                /* one less */
+/* t itself if its data is aligned for its type, else an aligned copy; either way one reference. */
+struct tensor *tensor_aligned(const struct tensor *t);
+/* Element i as a double or an integer, for any dtype; slow, for parameters and display. */
+double tensor_f64(const struct tensor *t, size_t i);
+int64_t tensor_s64(const struct tensor *t, size_t i);
+/* Converts all elements to f32 (any numeric dtype); one reference. */
+int tensor_to_f32(const struct tensor *t, struct budget *b, struct tensor **out, struct err *err);
+bool tensor_equal(const struct tensor *a, const struct tensor *b); /* dtype, shape and bits */
+/* "1x3x224x224"; scalars "scalar". Returns dst. */
+char *shape_text(char *dst, size_t size, int rank, const int64_t *dims);
+/* IEEE half and bfloat16 conversions, round to nearest even, NaN kept. */
+float f16_to_f32(uint16_t h);
+uint16_t f32_to_f16(float f);
+float bf16_to_f32(uint16_t h);
+uint16_t f32_to_bf16(float f);
+
+/* ---- Quantization (quant.c) ----------------------------------------------------------------- */
+/* Parameters of one quantized tensor: real = (q - z) * s. Per tensor: n == 1 and axis -1; per
+ * channel: n values along `axis`. */
+struct quant {
+    enum dtype dtype; /* of the codes */
+    int axis;
+    size_t n;
+    const float *scale;
+    const int32_t *zero; /* same count as scale */
+};
+/* Reads scale and zero point tensors (zero may be NULL: zero point 0, type `dflt`). Values live in
+ * the arena. E_SHAPE if counts differ, E_UNSUPPORTED for a scale that is not a float type. */
+int quant_read(const struct tensor *scale, const struct tensor *zero, int axis, enum dtype dflt,
+               struct arena *a, struct quant *out, struct err *err);
+/* y = (q - z) * s in float32, as DequantizeLinear. q: u8 s8 u16 s16 s32 s4 u4, any shape. */
+int quant_dequantize(const struct tensor *q, const struct quant *p, struct budget *b,
+                     struct tensor **out, struct err *err);
+/* q = saturate(rne(x / s) + z): true division, round half to even, saturation, NaN -> as x86 ORT.
+ * x: f32 (or f16), any shape. */
+int quant_quantize(const struct tensor *x, const struct quant *p, struct budget *b,
+                   struct tensor **out, struct err *err);
+
+/* ---- Graphs --------------------------------------------------------------------------------- */
+struct span {
+    const uint8_t *p;
+    size_t n; /* bytes */
+};
+
+enum attr_kind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_TENSOR, ATTR_INTS, ATTR_FLOATS,
+                 ATTR_STRINGS, ATTR_OTHER };
+struct attr {
+    const char *name;
+    enum attr_kind kind;
+    int64_t i;
+    float f;
+    const char *s; /* terminated copy; s_size counts bytes without the terminator */
+    size_t s_size;
+    const struct tensor *t;
+    size_t n; /* elements of ints, floats or strings */
+    const int64_t *ints;
+    const float *floats;
+    const char *const *strings;
+};
+
+/* One operator. Inputs and outputs are indices into graph.values; -1 is an omitted input/output. */
+struct node {
+    const char *name; /* never empty: an unnamed node goes by its first output */
+    const char *op;
+    const char *domain; /* "" for ai.onnx */
+    int n_in, n_out, n_attrs;
+    int *in, *out;
+    struct attr *attrs;
+    struct span raw; /* NodeProto as it stood in the file; p NULL for nodes made here */
+};
+
+/* One tensor's name and what is known of it. */
+struct value {
+    const char *name;
+    struct tensor *constant; /* initializer, or NULL; the graph holds one reference */
+    struct span raw;         /* TensorProto as it stood in the file, or NULL */
+    int producer;            /* node index, -1 for inputs and constants */
+    bool is_input, is_output;
+    enum dtype dtype;  /* declared, DT_NONE if unknown */
+    int rank;          /* declared, -1 if unknown */
+    int64_t dims[MAX_RANK]; /* declared; -1 = unknown or symbolic */
+};
+
+/* A model. Nodes are in topological order. Built by a reader (formats/), pin, fuse or calibrate. */
+struct graph {
+    struct arena arena;
+    const char *path; /* where it came from; for messages */
+    const char *name;
+    int opset;        /* of ai.onnx */
+    int opset_ms;     /* of com.microsoft; 0 = not imported */
+    size_t n_nodes, cap_nodes;
+    struct node *nodes;
+    size_t n_values, cap_values;
+    struct value *values;
+    size_t n_inputs, n_outputs; /* without initializers */
+    int *inputs, *outputs;
+    struct strmap by_name;   /* value name -> index */
+    struct graph_source *source; /* the mapped file, shared by clones; see formats.h */
+};
+
+/* Whoever keeps the bytes that spans and constants point into; reference counted. */
+struct graph_source {
+    atomic_int refs;
+    void (*release)(struct graph_source *s); /* called when the last reference goes */
+    struct span model;                       /* the whole ModelProto */
+};
+
+struct graph *graph_new(void);
+void graph_free(struct graph *g);
+/* A copy that can be edited; constants and source are shared by reference. */
+struct graph *graph_clone(const struct graph *g);
+int graph_find(const struct graph *g, const char *name);        /* value index or -1 */
+int graph_find_node(const struct graph *g, const char *name);   /* node index or -1 */
+int graph_value(struct graph *g, const char *name);             /* finds or adds */
+/* A name not yet used in g, made from `stem`; lives in g's arena. */
+const char *graph_fresh(struct graph *g, const char *stem);
+/* Appends a node; in/out are copied. Call graph_finish() when done editing. */
+struct node *graph_add(struct graph *g, const char *op, const char *domain, const char *name,
+                       int n_in, const int *in, int n_out, const int *out);
+void graph_attr_int(struct graph *g, struct node *n, const char *name, int64_t v);
+void graph_attr_ints(struct graph *g, struct node *n, const char *name, size_t count,
+                     const int64_t *v);
+void graph_attr_float(struct graph *g, struct node *n, const char *name, float v);
+/* Drops nodes marked by op == NULL, sorts topologically (stable: file order where possible), sets
+ * producers. E_FORMAT for cycles, a value made twice, or an input nobody makes; names the nodes. */
+int graph_finish(struct graph *g, struct err *err);
+/* Consumers of each value: list of node indices. start has n_values + 1 entries. */
+struct uses {
+    int *start, *node;
+};
+struct uses graph_uses(const struct graph *g);
+void uses_fini(struct uses *u);
+
+/* Attribute getters: the default when absent or of another kind. */
+const struct attr *attr_find(const struct node *n, const char *name);
+int64_t attr_int(const struct node *n, const char *name, int64_t dflt);
+float attr_float(const struct node *n, const char *name, float dflt);
+const char *attr_string(const struct node *n, const char *name, const char *dflt);
+/* Borrowed list; NULL and *count 0 when absent. */
+const int64_t *attr_ints(const struct node *n, const char *name, size_t *count);
+const float *attr_floats(const struct node *n, const char *name, size_t *count);
+
+/* ---- Numerics: whose arithmetic is reproduced ----------------------------------------------- */
+enum numerics {
+    NUM_ORT,         /* ONNX Runtime x86, default optimisation: integers where it fuses */
+    NUM_ORT_UNFUSED, /* ONNX Runtime, optimisation off: float operators between Q and DQ */
+};
+const char *numerics_name(enum numerics n);
+/* "onnxruntime x86, default optimisation": for title bars and reports. */
+const char *numerics_help(enum numerics n);
+int numerics_find(const char *name); /* enum value, or -1 */
+
+/* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
+ * the source graph that survives is found under its own name. */
+int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err);
+
+/* ---- Plans: a graph made ready to run ------------------------------------------------------- */
+enum kernels { KERNELS_FAST, KERNELS_PLAIN };
+struct plan_options {
+    enum numerics numerics;
+    enum kernels kernels;
+    struct budget *budget; /* activations of all runs of this plan; may be NULL */
+};
+/* A plan keeps the fused graph, folded constants and packed weights. Immutable after plan_new, so
+ * many threads may run it at once. */
+struct plan;
+/* E_UNSUPPORTED names the first operator that has no kernel and how many nodes need it. */
+int plan_new(const struct graph *g, const struct plan_options *o, struct plan **out,
+             struct err *err);
+void plan_free(struct plan *p);
+const struct graph *plan_graph(const struct plan *p); /* what is executed */
+
+/* Called as soon as a value exists, in execution order; t lives until the call returns unless the
+ * callee takes a reference. Returning non-zero stops the run with that code. */
+typedef int plan_tap(void *ctx, int value, const struct tensor *t, struct err *err);
+struct run_options {
+    plan_tap *tap; /* may be NULL */
+    void *tap_ctx;
+    const struct cancel *cancel; /* may be NULL; polled between nodes -> E_STOP */
+};
+/* Runs one sample. inputs: n_inputs tensors in graph order. outputs: n_outputs references for the
+ * caller to free (array may be NULL: not wanted). A dtype or shape that does not fit -> E_SHAPE. */
+int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
+             const struct run_options *o, struct err *err);
+
+/* ---- Operators ------------------------------------------------------------------------------ */
+/* Calls fn for each row of the op table in order: for listings and tests. */
+struct op;
+void op_each(void (*fn)(void *ctx, const char *domain, const char *name, int since,
+                        const char *spec, bool fast), void *ctx);
+/* One line on the CPU features the kernels use. Static storage. */
+const char *engine_cpu(void);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op.h: private to engine/: the row of an operator and what a kernel may call.
+ *
+ * An operator is one row in its family's table (bottom of op_*.c): ONNX name, first opset the row
+ * holds for, plain kernel `ref`, optional `fast` twin, optional prepare/release for weights packed
+ * once. Kernels compute the output shape themselves from the inputs they are given, so shapes that
+ * depend on data need no special path. A kernel checks everything it relies on: ranks, dtypes,
+ * attribute values; a bad model gives E_SHAPE/E_FORMAT/E_UNSUPPORTED, never a fault.
+ */
+#ifndef ENGINE_OP_H
+#define ENGINE_OP_H
+
+#include "engine/engine.h"
+
+enum { MAX_OP_IN = 64, MAX_OP_OUT = 32 }; /* inline room; larger nodes are allocated */
+
+/* One execution of one node. in[i] is NULL for an omitted input. The kernel sets out[i] with
+ * op_out() or op_out_view() for every i with node->out[i] >= 0. */
+struct op_call {
+    const struct node *node;
+    int opset;
+    int n_in, n_out;
+    const struct tensor **in;
+    struct tensor **out;
+    const void *state; /* what prepare returned, or NULL */
+    struct budget *budget;
+    enum kernels kernels;
+};
+
+/* What is known before the first run: constant inputs are non-NULL. */
+struct op_prep {
+    const struct node *node;
+    int opset;
+    int n_in;
+    const struct tensor **constants;
+};
+
+struct op {
+    const char *name;
+    const char *domain; /* NULL = "" (ai.onnx) */
+    int since;          /* first opset this row holds for; the highest not above the model's wins */
+    int min_in, max_in; /* checked before every call; max_in -1 = any */
+    int (*ref)(struct op_call *c, struct err *err);
+    int (*fast)(struct op_call *c, struct err *err); /* NULL = ref */
+    int (*prepare)(const struct op_prep *p, void **state, struct err *err);
+    void (*release)(void *state);
+    const char *spec; /* where the formula comes from: "ONNX Conv-11" */
+};
+
+/* NULL-terminated family tables, gathered in op.c. */
+extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
+    op_shape[], op_resize[], op_quant[], op_qlinear[];
+
+const struct op *op_find(const char *domain, const char *name, int opset);
+
+/* Allocates output i. */
+int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err);
+/* Output i shares the data of t under a new shape. */
+int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
+                struct err *err);
+/* Normalizes an axis in [-rank, rank-1]; E_SHAPE outside. */
+int op_axis(int64_t axis, int rank, int *out, struct err *err);
+/* Reads input i as a list of int64 (int32 or int64 tensor of rank <= 1); *list in arena-free
+ * caller storage of `room`. */
+int op_int_list(const struct tensor *t, size_t room, int64_t *list, size_t *n, struct err *err);
+/* E_SHAPE text for an input of an unexpected dtype or rank. */
+int op_want(const struct op_call *c, int i, enum dtype d, int rank, struct err *err); /* rank -1 any */
+
+#endif

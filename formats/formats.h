@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * formats.h: what carries models, tensors, images and lists in and out. Every parse is bounds
+ * checked and budgeted, every file is written through file_write(). Functions that read a file
+ * put its path in front of their error text.
+ */
+#ifndef FORMATS_FORMATS_H
+#define FORMATS_FORMATS_H
+
+#include "engine/engine.h"
+
+/* ---- Files (file.c): the only ways to touch one --------------------------------------------- */
+struct file {
+    char *path;
+    const uint8_t *data; /* NULL for an empty file */
+    size_t size;
+    int64_t mtime_ns;
+};
+/* Maps a regular file read-only. E_IO: missing, not regular (fifo, device, directory), no
+ * permission; E_LIMIT above `limit` bytes (0 = 4 GiB). */
+int file_map(const char *path, size_t limit, struct file *out, struct err *err);
+void file_unmap(struct file *f);
+/* Opens a file strictly below the directory of `model_path` (no "..", no absolute path, no
+ * symbolic links, regular files only) and reads [offset, offset+size) into dst. */
+int file_read_below(const char *model_path, const char *name, uint64_t offset, size_t size,
+                    void *dst, struct err *err);
+/* Size of such a file. */
+int file_size_below(const char *model_path, const char *name, uint64_t *size, struct err *err);
+/* Atomic write: a temporary file beside the target, fsync, rename, fsync of the directory. The
+ * target is either the old or the whole new file. */
+int file_write(const char *path, const void *data, size_t size, struct err *err);
+/* mkdir -p. */
+int file_mkdir(const char *path, struct err *err);
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+
+/* ---- The format table (format.c) ------------------------------------------------------------ */
+struct image;
+struct format {
+    const char *name;       /* "onnx", "png", ... */
+    const char *extensions; /* ".png .apng" */
+    const char *help;       /* one line */
+    bool (*probe)(const uint8_t *head, size_t n); /* by first bytes; NULL = extension only */
+    /* Each may be NULL: this format cannot do that. */
+    int (*load_model)(struct file *f, struct graph **out, struct err *err); /* takes f over */
+    int (*save_model)(const struct graph *g, const char *path, struct err *err);
+    int (*load_image)(const struct file *f, struct image *out, struct err *err);
+    int (*load_tensor)(const struct file *f, struct tensor **out, struct err *err);
+};
+/* NULL-terminated. */
+extern const struct format *const formats[];
+/* By first bytes, else by extension; NULL when nothing fits. */
+const struct format *format_of(const char *path, const uint8_t *head, size_t n);
+
+/* Loads a model of any known format. E_FORMAT says the byte offset, what was found and expected. */
+int model_load(const char *path, struct graph **out, struct err *err);
+/* Writes ONNX: everything not changed since reading goes out byte for byte. */
+int onnx_save(const struct graph *g, const char *path, struct err *err);
+/* The ONNX reader's cursor on a single TensorProto (.pb test data). */
+int onnx_load_tensor(const struct file *f, struct tensor **out, struct err *err);
+
+/* ---- Tensors as files ----------------------------------------------------------------------- */
+/* .npy version 1-3, C or Fortran order, little endian, bool/ints/floats; no objects. */
+int npy_load(const char *path, struct tensor **out, struct err *err);
+int npy_save(const struct tensor *t, const char *path, struct err *err);
+/* .npy or .pb by extension or magic. */
+int tensor_load(const char *path, struct tensor **out, struct err *err);
+
+/* ---- Images --------------------------------------------------------------------------------- */
+struct image {
+    int w, h;
+    int channels; /* 1 gray, 3 RGB; alpha is dropped on reading (over black is not blended) */
+    uint8_t *px;  /* h rows of w*channels bytes */
+};
+enum { IMAGE_MAX_PIXELS = 64 << 20 };
+/* PNG (8/16 bit, palette, gray, interlaced), JPEG (no scaled decoding; CMYK refused), PNM (P2 P3
+ * P5 P6, maxval <= 65535). */
+int image_load(const char *path, struct image *out, struct err *err);
+void image_fini(struct image *im);
+int png_save(const struct image *im, const char *path, struct err *err);
+
+/* ---- Preprocessing (preprocess.c) ----------------------------------------------------------- */
+enum pp_resize { PP_BILINEAR, PP_NEAREST, PP_BICUBIC, PP_LANCZOS, PP_BOX }; /* as Pillow defines them */
+enum pp_crop { PP_STRETCH, PP_CENTER }; /* plain stretch to size / shorter side to size*short_ratio, then center crop */
+enum pp_color { PP_RGB, PP_BGR, PP_GRAY, PP_Y };
+enum pp_layout { PP_NCHW, PP_NHWC };
+/* x = (v - mean[c]) / std[c] with v = pixel (range 255) or pixel/255 (range 1). */
+struct preprocess {
+    int w, h, channels;
+    enum pp_resize resize;
+    enum pp_crop crop;
+    int crop_resize; /* shorter side before the center crop, pixels; 0 = size / 0.875 rounded */
+    enum pp_color color;
+    enum pp_layout layout;
+    double range;     /* 255 or 1: the scale on which mean and std are given */
+    double mean[4], std[4];
+};
+/* Default from the model's input shape: layout and channels by which dimension is 1 or 3, size
+ * from the rest (224 when symbolic), RGB, stretch, bilinear, range 1, mean 0, std 1. */
+void preprocess_default(struct preprocess *p, int rank, const int64_t *dims);
+/* One "key=value" setting as typed in the preprocess command. E_USAGE names the key and the
+ * accepted values. size=HxW crop=center|none[:SHORT] resize=... layout= mean=a,b,c std= color=
+ * range=0..1|0..255 */
+int preprocess_set(struct preprocess *p, const char *setting, struct err *err);
+/* The settings as one line of key=value words; caller's buffer. */
+char *preprocess_text(const struct preprocess *p, char *dst, size_t size);
+/* Sidecar JSON: an object with the same keys. */
+int preprocess_load(struct preprocess *p, const char *path, struct err *err);
+/* Image -> f32 tensor [1,c,h,w] or [1,h,w,c]. Resizing is Pillow's: separable, support scaled by
+ * the reduction factor, 8-bit result rounded as Pillow does between the passes. Y is
+ * ITU-R 601-2 luma as Pillow's convert("YCbCr"); gray as convert("L"). */
+int preprocess_apply(const struct preprocess *p, const struct image *im, struct tensor **out,
+                     struct err *err);
+
+/* ---- Data sets (dataset.c): lists of samples, nothing decoded until asked ------------------- */
+struct sample {
+    char *path; /* file, or a directory with one file per input */
+    char *name; /* unique short name: path below what was added */
+    int label;  /* class index after the offset, -1 = unlabelled */
+    bool marked;
+};
+struct dataset {
+    size_t n, cap;
+    struct sample *samples;
+    size_t n_names;
+    char **names; /* class names by index, NULL where unknown */
+};
+struct dataset_options {
+    const char *labels; /* CSV: file,label[,name]; NULL: labels.csv beside the images if there,
+                           else directory names when every image sits in a class directory */
+    int label_offset;   /* added to labels >= 0 */
+    size_t limit;       /* 0 = all */
+    uint64_t seed;      /* with limit: seeded choice when non-zero, else the first ones in order */
+    int n_inputs;       /* > 1: directories are samples, one file per input */
+    const char *const *input_names;
+};
+/* Adds a file, a directory (recursive, sorted by name) or a sample directory. *added counts.
+ * E_IO when the path is missing, E_FORMAT for a CSV line that does not parse (names the line). */
+int dataset_add(struct dataset *d, const char *path, const struct dataset_options *o,
+                size_t *added, struct err *err);
+void dataset_remove(struct dataset *d, size_t i);
+void dataset_fini(struct dataset *d);
+/* Reads one sample: n_inputs tensors, shaped for the model inputs (batch axis added or not; dims -1
+ * accept anything). Images go through the preprocessing (first input only); .npy/.pb are converted
+ * to the input's dtype only when exact types differ between float widths, else E_SHAPE. */
+struct model_input {
+    const char *name;
+    enum dtype dtype;
+    int rank;
+    int64_t dims[MAX_RANK];
+};
+int sample_load(const struct sample *s, const struct preprocess *p, int n_inputs,
+                const struct model_input *inputs, struct tensor **out, struct err *err);
+
+#endif

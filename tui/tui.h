@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * tui.h: private to tui/: the session, the command language, and how views draw.
+ *
+ * There is one language: a line of text. A key expands to a line, the REPL reads a line, a script
+ * is lines; all go through cmd_line(). Only commands change the session; views draw a const one.
+ * Commands print data to call->out (stdout, or the log of the screen), notes to call->note.
+ */
+#ifndef TUI_TUI_H
+#define TUI_TUI_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "analysis/analysis.h"
+#include "engine/engine.h"
+#include "formats/formats.h"
+
+#define QSCOPE_VERSION "0.1.0"
+
+/* ---- Session -------------------------------------------------------------------------------- */
+enum view_id { VIEW_LAYERS, VIEW_LAYER, VIEW_IMAGES, VIEW_PINS, VIEW_LOG, N_VIEWS };
+
+/* Pins after one change; the undo stack is a list of these. */
+struct pin_state {
+    size_t n; /* pinned layer names, sorted by network order */
+    char **names;
+    char *label; /* the command that led here: "pin 'conv1'" */
+};
+
+/* Both sides of one layer on one image, for drill-down. */
+struct capture {
+    size_t layer, image;
+    struct tensor *fp32;  /* f32 */
+    struct tensor *int8;  /* f32, dequantized */
+    struct tensor *codes; /* NULL when the layer is not quantized */
+    struct layer_stats stats; /* of this image alone, with histograms */
+};
+
+enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
+/* A run over images in the background (run.c). Guarded by session.lock. */
+struct job {
+    enum job_state state;
+    int id;                /* 1, 2, ... */
+    size_t done, total;    /* images */
+    struct timespec started, ended;
+    struct cancel cancel;
+    struct err err;
+    bool threaded;         /* pthread is to be joined */
+    pthread_t thread;
+};
+
+struct log_line {
+    char *text; /* text_safe */
+    char kind;  /* '>' command, ' ' output, 'n' note, 'e' error */
+};
+
+struct setting_values {
+    int jobs;                /* worker threads */
+    size_t memory;           /* bytes for activations, 0 = 60 % of RAM */
+    enum numerics numerics;
+    enum kernels kernels;
+    bool on_error_stop;
+    bool ascii, color;
+    int top;                 /* default rows of listings, 0 = all */
+};
+
+/* What the screen shows; changed by commands of cmd_ui.c only. */
+struct ui {
+    enum view_id view, stack[16];
+    int depth;
+    size_t layer_row, image_row, pin_row, log_row; /* cursor per list view */
+    size_t layer;   /* current layer (index in match), for view layer and %layer */
+    size_t image;   /* current data set image, for %image */
+    int channel;
+    bool log_counts, diff;  /* histogram: logarithmic counts, difference instead of both */
+    const struct metric *sort;
+    enum sort_dir sort_dir;
+    const struct image_key *image_sort;
+    enum sort_dir image_dir;
+    char find[128];
+    bool flips_only;
+    bool help;      /* overlay */
+    bool quit;
+    char toast[256]; /* bottom line, text_safe */
+    bool toast_error;
+    time_t toast_until;
+};
+
+struct session {
+    pthread_mutex_t lock; /* held by the front while a command runs or a view draws; by workers
+                             only while they merge a result */
+    struct graph *fp32, *int8;  /* NULL = not loaded */
+    struct graph *mixed;        /* int8 with pins applied; NULL without pins */
+    struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
+    struct match match;         /* valid when fp32 or int8 is loaded */
+    bool pair;                  /* both sides loaded */
+    size_t n_hand, cap_hand;
+    struct match_pair *hand;    /* owned names */
+    bool *marked;               /* by layer */
+
+    struct dataset data;
+    struct preprocess pp;
+    bool pp_set;                /* by the user; else follows the model */
+    bool classify;              /* outputs are class values */
+    char *task;                 /* "classify", "raw" or NULL = from the model */
+
+    struct study *study;        /* of the last run; NULL before */
+    size_t *ran;                /* data set indices of the run, in order */
+    size_t n_ran;
+    struct pin_state *run_pins; /* pins that were in force in that run; NULL = none */
+    struct job job;
+    struct capture capture;     /* fp32/int8 NULL = empty */
+
+    struct pin_state *undo;     /* history; current is undo[n_undo-1], [0] is the empty one */
+    size_t n_undo, at_undo;     /* undo[at_undo] is in force */
+
+    size_t *listed;             /* layer indices of the last `layers` listing, for @3 */
+    size_t n_listed;
+
+    struct setting_values set;
+    json_t *vars;               /* ${VAR} */
+    struct budget budget;
+    bool json;                  /* --json: one object a line on stdout */
+    bool batch;                 /* no abbreviations of commands */
+    bool screen;                /* the full screen is up: runs go to the background */
+    bool quit;
+    int exit_code;              /* of `quit N` */
+
+    struct log_line *log;
+    size_t n_log, cap_log;
+    struct ui ui;
+};
+
+struct session *session_new(void);
+void session_free(struct session *s);
+void session_log(struct session *s, char kind, const char *text); /* splits lines, sanitizes */
+/* Layer name shown to people, text_safe, in a small ring of static buffers. */
+const char *session_layer_label(const struct session *s, size_t layer);
+bool session_pinned(const struct session *s, size_t layer);
+/* True when the pins now in force differ from those of the last run for this layer. */
+bool session_pin_pending(const struct session *s, size_t layer);
+/* "fp32.onnx <> int8.onnx", match counts, numerics, accuracy: the title bar's parts. */
+void session_title(const struct session *s, char *dst, size_t size);
+/* Order in which the layers view and `layers` show: order[n_layers]; returns rows to show. */
+size_t session_layer_order(const struct session *s, const struct metric *m, enum sort_dir d,
+                           size_t *order);
+size_t session_image_order(const struct session *s, const struct image_key *k, enum sort_dir d,
+                           size_t *order); /* indices into study->images */
+/* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
+int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
+
+/* ---- Runs (run.c) --------------------------------------------------------------------------- */
+/* Starts a run over the given data set indices; background when s->screen, else waits and prints
+ * progress to `note` when it is a terminal. Takes over `images`. Called with the lock held; gives
+ * the lock up while waiting. */
+int run_start(struct session *s, size_t n, size_t *images, bool background, FILE *note,
+              struct err *err);
+/* Waits for the job; the lock is given up meanwhile. */
+int run_wait(struct session *s, struct err *err);
+void run_cancel(struct session *s);
+double job_rate(const struct job *j); /* images/s, NAN before 3 */
+double job_eta(const struct job *j);  /* seconds, NAN when unknown */
+
+/* ---- Commands (cmd.c) ----------------------------------------------------------------------- */
+enum arg_kind {
+    ARG_NONE,
+    ARG_WORD,   /* any word */
+    ARG_CHOICE, /* one of `choices` */
+    ARG_INT,
+    ARG_REAL,
+    ARG_FILE,   /* path */
+    ARG_LAYER,  /* LAYER of the language: may stand for several layers */
+    ARG_IMAGE,  /* image name, glob, index #N or @marked */
+    ARG_METRIC, /* name[:asc|:desc] */
+    ARG_COMMAND,
+    ARG_SETTING,
+    ARG_VIEW,
+    ARG_LINE,   /* the rest of the line, unsplit */
+    ARG_FLAG,   /* options only: no value */
+};
+struct arg_spec {
+    const char *name; /* "FILE"; NULL ends the list */
+    enum arg_kind kind;
+    const char *choices; /* "a|b|c" for ARG_CHOICE */
+    bool optional, repeat;
+};
+struct opt_spec {
+    const char *name; /* "--sort"; NULL ends the list */
+    enum arg_kind kind;
+    const char *value; /* "METRIC[:asc|desc]" for usage */
+    const char *help;
+    const char *choices;
+};
+enum { NEED_MODEL = 1, NEED_PAIR = 2, NEED_DATA = 4, NEED_RUN = 8, NEED_SCREEN = 16 };
+
+struct call {
+    struct session *s;
+    const struct cmd *cmd;
+    size_t n_args;
+    char **args; /* words after options were taken out */
+    size_t n_opts;
+    struct { const struct opt_spec *spec; char *value; } opts[24];
+    FILE *out;  /* data */
+    FILE *note; /* notes for people; never data */
+};
+struct cmd {
+    const char *name, *alias, *group;
+    const char *help;    /* one line */
+    const char *detail;  /* paragraphs for `help CMD` and the man page */
+    const char *example; /* a line that works on the sample pair */
+    unsigned needs;
+    struct arg_spec args[6];
+    const struct opt_spec *opts; /* NULL = none */
+    int (*exec)(struct call *c, struct err *err);
+};
+/* Families, each ending with name NULL; gathered in cmd.c. */
+extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_pin[], cmd_file[],
+    cmd_shell[], cmd_ui[];
+
+/* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
+ * them here. echo: put the line into the log. */
+int cmd_line(struct session *s, const char *line, FILE *out, FILE *note, struct err *err);
+/* Checks a line without running it: known command, options, argument count and types. */
+int cmd_check(struct session *s, const char *line, struct err *err);
+/* Exact, alias, or (not in batch) unique prefix; E_USAGE with did-you-mean. */
+int cmd_find(const struct session *s, const char *word, const struct cmd **out, struct err *err);
+void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx);
+char *cmd_usage(const struct cmd *c); /* "pin LAYER... [--precision fp32]"; free() it */
+const char *call_opt(const struct call *c, const char *name); /* value, "" for a flag, NULL absent */
+int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
+/* Quotes a word so that cmd_line reads it back as one word; free() it. */
+char *cmd_quote(const char *word);
+/* Resolves a LAYER word; *list is malloc'd, in network order for patterns. E_USAGE with
+ * did-you-mean when nothing fits. */
+int layer_list(struct session *s, const char *word, size_t *n, size_t **list, struct err *err);
+/* All words together, duplicates dropped. */
+int layer_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
+                struct err *err);
+int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
+                struct err *err);
+/* Parses NAME[:asc|:desc]. */
+int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err);
+/* Prints one JSON object on one line and takes the reference: {"command":NAME,"schema":1,...}. */
+void emit_json(struct call *c, json_t *object);
+/* Finite numbers as they are, anything else null. Exactly representable doubles round-trip. */
+json_t *json_num(double v);
+/* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd
+ * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
+char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
+
+/* ---- Fronts --------------------------------------------------------------------------------- */
+/* Reads and runs a script; the whole script is parsed before its first command runs. Stops at the
+ * first error unless keep_going. *failed counts errors that were passed over. Errors are printed
+ * to stderr as FILE:LINE: error: text [E_CODE]. */
+int script_run(struct session *s, const char *path, bool keep_going, FILE *out, size_t *failed,
+               struct err *err);
+int script_stream(struct session *s, FILE *in, const char *name, bool keep_going, FILE *out,
+                  size_t *failed, struct err *err);
+int repl_run(struct session *s);   /* prompt.c; returns the exit code */
+int screen_run(struct session *s); /* screen.c; E_UNSUPPORTED when the terminal cannot */
+/* Exit code of an error that ended a batch: from_script says 3 instead of 1 for plain failures. */
+int exit_code(int err_code, bool from_script);
+
+/* ---- Grid (grid.c): cells in memory; all drawing goes here ---------------------------------- */
+enum style {
+    ST_NORMAL, ST_DIM, ST_BOLD, ST_TITLE, ST_TAB, ST_HEAD, ST_CURSOR, ST_PIN, ST_GOOD, ST_WARN,
+    ST_BAD, ST_KEY, ST_BAR, ST_FP32, ST_INT8,
+    ST_HEAT0 = 64, /* ST_HEAT0 + 0..31: background of that heat level */
+};
+struct cell {
+    char ch[12]; /* one UTF-8 character with marks; "" = right half of a wide one */
+    uint8_t style;
+};
+struct grid {
+    int rows, cols;
+    bool ascii;
+    struct cell *cells;
+};
+struct grid *grid_new(int rows, int cols, bool ascii);
+void grid_free(struct grid *g);
+void grid_clear(struct grid *g);
+/* Writes safe text clipped to the row and to `width` columns (-1: to the end); returns columns. */
+int grid_text(struct grid *g, int row, int col, int width, enum style st, const char *text);
+int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt, ...)
+    PRINTF_LIKE(5, 6);
+void grid_style(struct grid *g, int row, int col, int width, enum style st);
+/* The grid as lines of text without trailing blanks. */
+void grid_print(const struct grid *g, FILE *out);
+
+/* ---- Views (view*.c) ------------------------------------------------------------------------ */
+struct view {
+    const char *name, *title;
+    const char *help;
+    void (*draw)(const struct session *s, struct grid *g, int top, int rows);
+};
+extern const struct view *const views[N_VIEWS];
+/* A whole screen: title bar, tabs, the view, job line, footer, overlay, toast. Any size >= 1x1. */
+void view_draw(const struct session *s, struct grid *g);
+
+/* ---- Keys (keymap.c): strings only ---------------------------------------------------------- */
+struct key {
+    const char *view; /* view name or "*" */
+    const char *key;  /* "j", "Down", "^R", "Enter", "Space", "PgUp", "F2", "S-Tab" */
+    const char *line; /* command line; %layer %image stand for what is under the cursor; a line
+                         starting with ':' opens the command line with the text after it */
+    const char *help; /* NULL: an alternative of the row above */
+    int footer;       /* > 0: shown in the footer, in this order */
+};
+extern const struct key keymap[]; /* ends with view NULL */
+const struct key *key_find(const char *view, const char *key);
+/* Expands %layer and %image (quoted); NULL when nothing is under the cursor. free() it. */
+char *key_line(const struct session *s, const struct key *k, struct err *err);
+
+#endif
