@@ -12,10 +12,13 @@
 enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };
 const char *match_by_name(enum match_by by); /* "name", "qdq", "topology", "hand" */
 
+enum { CHANNEL_NONE = -1, CHANNEL_LAST = -2 };
+
 /* One comparable activation. Indices are into fp32->values / int8->values; names are borrowed
  * from the graphs. */
 struct layer {
-    const char *name;    /* FP32 node that makes the tensor; the name users pin */
+    const char *name;    /* FP32 node that makes the tensor (the operator in front of an absorbed
+                            Relu or Clip); the name users pin */
     const char *op;      /* operator of the INT8 side without QLinear prefix, e.g. "Conv" */
     int fp32;            /* value in the FP32 graph */
     int int8;            /* value in the INT8 graph: codes when quantized, else the float tensor */
@@ -24,7 +27,7 @@ struct layer {
     bool quantized;      /* int8 holds codes with parameters `q` */
     struct quant q;      /* n 0 when not quantized */
     enum match_by by;
-    int channel_axis;    /* -1: none */
+    int channel_axis;    /* CHANNEL_NONE, CHANNEL_LAST or an axis number */
     bool pinnable;       /* an operator stands behind it (not a graph input) */
 };
 
@@ -53,14 +56,22 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
                  const struct match_pair *hand, struct match *out, struct err *err);
 /* One model alone: every activation is a layer whose other side is -1. */
 void match_single(const struct graph *g, enum side side, struct match *out);
+/* Fills in element types and shapes that the file does not declare: from one run on zeros. Symbolic
+ * dimensions of inputs count as 1. A failure leaves the graph as it was. */
+int graph_probe(struct graph *g, const struct plan *p, struct err *err);
 void match_fini(struct match *m);
+enum { LAYER_NODES = 64 };
+/* FP32 nodes that make up a layer: from its tensor back to the nearest other layers. */
+size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer,
+                   int nodes[LAYER_NODES]);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation, order fixed. */
 struct sums {
     uint64_t n;          /* finite pairs counted below */
     uint64_t nonfinite;  /* pairs with NaN or infinity on either side, not counted below */
-    double xx, yy, xy, ee; /* sum x^2, y^2, x*y, (x-y)^2 */
+    double xx, yy, xy; /* sum x^2, y^2, x*y */
+    double ee, ae;     /* sum (x-y)^2, |x-y| */
     double max_abs;      /* max |x-y| */
     double xmin, xmax, ymin, ymax;
     uint64_t sat_low, sat_high; /* x beyond the low / high end of the integer range */
@@ -69,9 +80,10 @@ struct sums {
 void sums_init(struct sums *s);
 void sums_merge(struct sums *into, const struct sums *from);
 
-enum { HIST_BINS = 512 };
-/* Histogram whose range doubles when a value falls outside: width stays a power of two times the
- * first one, so merging two of them is exact. Bin i covers [lo + i*width, lo + (i+1)*width). */
+enum { HIST_BINS = 1024 };
+/* Histogram over a range around zero that doubles when a value falls outside: the width stays a
+ * power of two, so merging two of them is exact. Bin i covers [lo + i*width, lo + (i+1)*width),
+ * lo = -width * HIST_BINS / 2. */
 struct hist {
     double lo, width;
     uint64_t n, nonfinite;
@@ -113,9 +125,9 @@ struct metric {
 };
 extern const struct metric metrics[]; /* ends with name NULL */
 const struct metric *metric_find(const char *name);
-/* Compares for ranking: worst first; NAN last. */
-int metric_cmp(const struct metric *m, double a, double b);
-double sqnr_db(double signal, double noise); /* 10 log10; INFINITY when noise 0 (and signal > 0 or equal), NAN 0/0 excluded: see .c */
+/* 10 log10(signal / noise) in dB. noise 0: INFINITY (the tensors are equal). signal 0 with noise:
+ * NAN (undefined). */
+double sqnr_db(double signal, double noise);
 
 /* ---- Study (study.c): layers x pooled statistics, images x scores --------------------------- */
 enum flip { FLIP_NONE, FLIP_LOST, FLIP_GAINED };
@@ -123,6 +135,7 @@ struct image_score {
     size_t image;     /* index in the data set */
     bool ok;          /* false: could not be read or run; `error` says why */
     char *error;
+    int error_code;   /* enum err_code of it */
     int label;        /* -1 unlabelled */
     int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
     double fp32_p, int8_p;    /* the top-1 output values */
@@ -140,6 +153,7 @@ struct image_score {
 struct study {
     size_t n_layers;
     struct layer_stats *layers;
+    char **layer_errors; /* why a layer could not be compared, NULL when it could */
     size_t n_images, cap_images;
     struct image_score *images; /* in the order they were added */
     size_t labelled, fp32_right, int8_right;
@@ -150,11 +164,13 @@ void study_free(struct study *s);
 /* Result of one image, made by a worker without locks, then added in image order. */
 struct image_result {
     struct layer_stats *layers; /* n_layers */
+    char **layer_errors;        /* n_layers; NULL entries where all went well */
     struct image_score score;
 };
+void image_result_init(struct image_result *r, size_t n_layers);
 void image_result_fini(struct image_result *r, size_t n_layers);
-/* Merges and takes over score.error. */
-int study_add(struct study *s, struct image_result *r, struct err *err);
+/* Merges; takes over score.error and layer errors. */
+void study_add(struct study *s, struct image_result *r);
 /* Scores the outputs of one image: pairs of output tensors, converted to f32. classify: treat the
  * first output as class values. Fills top-1, divergence, margin, flip. */
 void score_outputs(size_t n, const struct tensor *const *fp32, const struct tensor *const *int8,
@@ -183,13 +199,17 @@ struct pin_set {
 };
 /* Builds the mixed graph: pinned layers compute with the FP32 model's nodes and weights, between
  * adjacent pinned layers no Q/DQ remains. Everything else is shared with int8 unchanged.
+ * values[m->n_layers] gets, per layer, the value in the mixed graph to compare: the float tensor of
+ * a pinned layer, m's own value otherwise (value numbers of int8 stay valid in the mixed graph).
  * E_UNSUPPORTED when a layer cannot be pinned (names it and says why). */
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
-              const struct pin_set *pins, struct graph **mixed, struct err *err);
-/* Whether a pinned layer is in effect in a graph as executed (after fusing): the node that makes it
- * exists, runs on float inputs, and its constants are float and not dequantized. *why is a static
- * text when not. */
-bool pin_in_effect(const struct graph *executed, const struct graph *fp32, const struct match *m,
-                   size_t layer, const char **why);
+              const struct pin_set *pins, struct graph **mixed, int *values, struct err *err);
+/* Whether the activation `fp32_value` is really computed in float in `executed`, the graph that
+ * runs (after fusing) for the model `mixed`, which `m` matches against the FP32 model: the node
+ * that makes it has float inputs, and its constants are the FP32 model's own, not dequantized
+ * codes. *why is a static text when not. */
+bool pin_in_effect(const struct graph *mixed, const struct graph *executed,
+                   const struct graph *fp32, const struct match *m, int fp32_value,
+                   const char **why);
 
 #endif

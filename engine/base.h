@@ -120,9 +120,10 @@ int text_width(const char *s);
  * keeps the end instead (for names whose end tells them apart). Returns columns used. */
 enum text_cut { TEXT_HEAD, TEXT_TAIL };
 int text_fit(char *dst, size_t size, const char *s, int columns, enum text_cut mode);
-/* Edit distance of a and b, counted up to `limit`; for did-you-mean. */
+/* Edit distance of a and b (a swap of neighbours counts 1), limit + 1 when above limit; for
+ * did-you-mean. */
 int text_distance(const char *a, const char *b, int limit);
-/* Shell-style glob: * ? [a-z]; no backtracking blow-up. */
+/* Shell-style glob: * ? [a-z] [!a-z], \ takes the next as it is; no backtracking blow-up. */
 bool text_glob(const char *pattern, const char *s);
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -133,7 +133,7 @@ struct attr {
     float f;
     const char *s; /* terminated copy; s_size counts bytes without the terminator */
     size_t s_size;
-    const struct tensor *t;
+    const struct tensor *t; /* the graph holds one reference */
     size_t n; /* elements of ints, floats or strings */
     const int64_t *ints;
     const float *floats;
@@ -199,6 +199,10 @@ const char *graph_fresh(struct graph *g, const char *stem);
 /* Appends a node; in/out are copied. Call graph_finish() when done editing. */
 struct node *graph_add(struct graph *g, const char *op, const char *domain, const char *name,
                        int n_in, const int *in, int n_out, const int *out);
+/* Appends a copy of a node, of this or another graph, under a new name and with new edges (as many
+ * as src has). The pointer is valid until the next append. */
+struct node *graph_add_copy(struct graph *g, const struct node *src, const char *name,
+                            const int *in, const int *out);
 void graph_attr_int(struct graph *g, struct node *n, const char *name, int64_t v);
 void graph_attr_ints(struct graph *g, struct node *n, const char *name, size_t count,
                      const int64_t *v);

@@ -50,7 +50,8 @@ struct op {
 
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
-    op_shape[], op_resize[], op_quant[], op_qlinear[];
+    op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
+    op_move[], op_index[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 
@@ -65,6 +66,7 @@ int op_axis(int64_t axis, int rank, int *out, struct err *err);
  * caller storage of `room`. */
 int op_int_list(const struct tensor *t, size_t room, int64_t *list, size_t *n, struct err *err);
 /* E_SHAPE text for an input of an unexpected dtype or rank. */
-int op_want(const struct op_call *c, int i, enum dtype d, int rank, struct err *err); /* rank -1 any */
+int op_want(const struct op_call *c, int i, enum dtype d, int rank,
+            struct err *err); /* rank -1 any */
 
 #endif

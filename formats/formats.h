@@ -80,20 +80,25 @@ void image_fini(struct image *im);
 int png_save(const struct image *im, const char *path, struct err *err);
 
 /* ---- Preprocessing (preprocess.c) ----------------------------------------------------------- */
-enum pp_resize { PP_BILINEAR, PP_NEAREST, PP_BICUBIC, PP_LANCZOS, PP_BOX }; /* as Pillow defines them */
-enum pp_crop { PP_STRETCH, PP_CENTER }; /* plain stretch to size / shorter side to size*short_ratio, then center crop */
+enum pp_resize { PP_BILINEAR, PP_NEAREST, PP_BICUBIC, PP_LANCZOS, PP_BOX }; /* as in Pillow */
+/* Plain stretch to the size, or the shorter side to crop_resize and then the size cut out of the
+ * middle, as torchvision's Resize and CenterCrop. */
+enum pp_crop { PP_STRETCH, PP_CENTER };
 enum pp_color { PP_RGB, PP_BGR, PP_GRAY, PP_Y };
 enum pp_layout { PP_NCHW, PP_NHWC };
-/* x = (v - mean[c]) / std[c] with v = pixel (range 255) or pixel/255 (range 1). */
+/* The order of steps is fixed: the picture is read as gray or RGB, resized and cropped as such in 8
+ * bits, converted to the model's colours, then x = (v - mean[c]) / std[c] with v = pixel (range
+ * 255) or pixel/255 (range 1), laid out. mean and std stand in the model's channel order: with
+ * color=bgr the first one is blue's. A gray picture counts as RGB with three equal channels. */
 struct preprocess {
     int w, h, channels;
     enum pp_resize resize;
     enum pp_crop crop;
-    int crop_resize; /* shorter side before the center crop, pixels; 0 = size / 0.875 rounded */
+    int crop_resize; /* pixels; 0 = the longer side of the size / 0.875, rounded */
     enum pp_color color;
     enum pp_layout layout;
-    double range;     /* 255 or 1: the scale on which mean and std are given */
-    double mean[4], std[4];
+    double range;           /* 255 or 1: the scale on which mean and std are given */
+    double mean[3], std[3]; /* one value given: the same for all */
 };
 /* Default from the model's input shape: layout and channels by which dimension is 1 or 3, size
  * from the rest (224 when symbolic), RGB, stretch, bilinear, range 1, mean 0, std 1. */
@@ -104,7 +109,8 @@ void preprocess_default(struct preprocess *p, int rank, const int64_t *dims);
 int preprocess_set(struct preprocess *p, const char *setting, struct err *err);
 /* The settings as one line of key=value words; caller's buffer. */
 char *preprocess_text(const struct preprocess *p, char *dst, size_t size);
-/* Sidecar JSON: an object with the same keys. */
+/* Sidecar JSON: an object with the same keys; values are strings as typed, numbers or lists. p is
+ * unchanged on failure. */
 int preprocess_load(struct preprocess *p, const char *path, struct err *err);
 /* Image -> f32 tensor [1,c,h,w] or [1,h,w,c]. Resizing is Pillow's: separable, support scaled by
  * the reduction factor, 8-bit result rounded as Pillow does between the passes. Y is
@@ -113,10 +119,19 @@ int preprocess_apply(const struct preprocess *p, const struct image *im, struct 
                      struct err *err);
 
 /* ---- Data sets (dataset.c): lists of samples, nothing decoded until asked ------------------- */
+
+/* What a model wants at one input; dims -1 accept anything. */
+struct model_input {
+    const char *name;
+    enum dtype dtype;
+    int rank; /* -1 unknown: accepts anything */
+    int64_t dims[MAX_RANK];
+};
 struct sample {
-    char *path; /* file, or a directory with one file per input */
-    char *name; /* unique short name: path below what was added */
-    int label;  /* class index after the offset, -1 = unlabelled */
+    char *path;  /* file, or a directory with one file per input */
+    char *name;  /* unique short name: path below what was added, "[row]" when it is a row */
+    int64_t row; /* element along the file's first axis; -1 = the whole file */
+    int label;   /* class index after the offset, -1 = unlabelled */
     bool marked;
 };
 struct dataset {
@@ -127,28 +142,30 @@ struct dataset {
 };
 struct dataset_options {
     const char *labels; /* CSV: file,label[,name]; NULL: labels.csv beside the images if there,
-                           else directory names when every image sits in a class directory */
+                           else the sorted names of the top directories, when every sample sits in
+                           one of at least two */
     int label_offset;   /* added to labels >= 0 */
     size_t limit;       /* 0 = all */
     uint64_t seed;      /* with limit: seeded choice when non-zero, else the first ones in order */
     int n_inputs;       /* > 1: directories are samples, one file per input */
-    const char *const *input_names;
+    const struct model_input *inputs; /* NULL: no model yet, so no .npy is split into rows */
 };
-/* Adds a file, a directory (recursive, sorted by name) or a sample directory. *added counts.
+/* Adds a file, a directory (recursive, sorted by name; hidden files and linked directories are
+ * skipped) or a sample directory: one that holds NAME.npy or input_K.npy (or .pb) per input; for
+ * one input, input_0 without an input_1. An .npy whose first axis counts N > 1 samples for a model
+ * of one input (batch 1 or symbolic) becomes N samples; inside a sample directory it stays whole.
+ * A CSV line names a file by its path below the list's directory (for `labels`: below `path`), by
+ * its last part or by a longer part of the path; a first line whose label is no integer is a header; names may be empty.
+ * Samples already there are skipped; *added counts the new ones; d is unchanged on failure.
  * E_IO when the path is missing, E_FORMAT for a CSV line that does not parse (names the line). */
 int dataset_add(struct dataset *d, const char *path, const struct dataset_options *o,
                 size_t *added, struct err *err);
 void dataset_remove(struct dataset *d, size_t i);
 void dataset_fini(struct dataset *d);
-/* Reads one sample: n_inputs tensors, shaped for the model inputs (batch axis added or not; dims -1
- * accept anything). Images go through the preprocessing (first input only); .npy/.pb are converted
- * to the input's dtype only when exact types differ between float widths, else E_SHAPE. */
-struct model_input {
-    const char *name;
-    enum dtype dtype;
-    int rank;
-    int64_t dims[MAX_RANK];
-};
+/* Reads one sample: n_inputs tensors, shaped for the model inputs (batch axis added or not). Images
+ * go through the preprocessing (first input only); .npy/.pb are converted to the input's dtype
+ * only between float widths, else E_SHAPE. Models whose input is uint8 or int8 get an image's
+ * pixels minus mean, which needs std 1 and whole means; range 0..1 then means pixels too. */
 int sample_load(const struct sample *s, const struct preprocess *p, int n_inputs,
                 const struct model_input *inputs, struct tensor **out, struct err *err);
 

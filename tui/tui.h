@@ -49,6 +49,9 @@ struct job {
     struct err err;
     bool threaded;         /* pthread is to be joined */
     pthread_t thread;
+    struct graph *old_graphs[8]; /* replaced by pins while this job still runs on them */
+    struct plan *old_plans[8];
+    size_t n_old;
 };
 
 struct log_line {
@@ -82,6 +85,9 @@ struct ui {
     char find[128];
     bool flips_only;
     bool help;      /* overlay */
+    int help_row;   /* first line of the overlay shown */
+    bool redraw;    /* the terminal is to be painted from scratch */
+    int rows;       /* height of the screen, for pages; 0 = 24 */
     bool quit;
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;
@@ -94,6 +100,7 @@ struct session {
     struct graph *fp32, *int8;  /* NULL = not loaded */
     struct graph *mixed;        /* int8 with pins applied; NULL without pins */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
+    int *int8_values;           /* per layer: its value in the graph that plan_int8 was made from */
     struct match match;         /* valid when fp32 or int8 is loaded */
     bool pair;                  /* both sides loaded */
     size_t n_hand, cap_hand;
@@ -127,6 +134,7 @@ struct session {
     bool screen;                /* the full screen is up: runs go to the background */
     bool quit;
     int exit_code;              /* of `quit N` */
+    int source_depth;           /* scripts being run inside one another */
 
     struct log_line *log;
     size_t n_log, cap_log;
@@ -148,6 +156,23 @@ size_t session_layer_order(const struct session *s, const struct metric *m, enum
                            size_t *order);
 size_t session_image_order(const struct session *s, const struct image_key *k, enum sort_dir d,
                            size_t *order); /* indices into study->images */
+/* The INT8 graph that runs: mixed when there are pins. NULL without one. */
+const struct graph *session_int8(const struct session *s);
+/* The models changed: drops results, capture, marks, listing, pins. Stops a running job first. */
+int session_load(struct session *s, const char *fp32, const char *int8, struct err *err);
+void session_unload(struct session *s);
+/* Matches again after `match A=B`. */
+int session_match(struct session *s, struct err *err);
+/* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
+int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
+/* Moves in the undo history by `steps` (< 0: undo). */
+int session_undo(struct session *s, int steps, struct err *err);
+/* Inputs that the loaded models want: the FP32 model's, or the INT8 model's. Returns how many. */
+size_t session_inputs(const struct session *s, struct model_input *in, size_t room);
+/* Forgets the results of the last run (preprocessing or data set changed). */
+void session_forget(struct session *s);
+/* Plans again after a change of numerics or kernels. */
+int session_replan(struct session *s, struct err *err);
 /* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
 
@@ -160,6 +185,17 @@ int run_start(struct session *s, size_t n, size_t *images, bool background, FILE
 /* Waits for the job; the lock is given up meanwhile. */
 int run_wait(struct session *s, struct err *err);
 void run_cancel(struct session *s);
+/* One image through both sides, without locks. image_result_init'ed by the caller. `keep`: when not
+ * NULL, called with each activation that the dump or a capture wants, both sides. */
+typedef int run_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
+                     struct err *err);
+struct run_hooks {
+    run_keep *keep;      /* each matched activation */
+    run_keep *keep_other; /* `layer` is then a value index of the executed graph: every activation */
+    void *ctx;
+};
+int run_image(const struct session *s, size_t image, const struct run_hooks *hooks,
+              const struct cancel *cancel, struct image_result *r, struct err *err);
 double job_rate(const struct job *j); /* images/s, NAN before 3 */
 double job_eta(const struct job *j);  /* seconds, NAN when unknown */
 
@@ -174,6 +210,7 @@ enum arg_kind {
     ARG_LAYER,  /* LAYER of the language: may stand for several layers */
     ARG_IMAGE,  /* image name, glob, index #N or @marked */
     ARG_METRIC, /* name[:asc|:desc] */
+    ARG_SCORE,  /* the same of an image score */
     ARG_COMMAND,
     ARG_SETTING,
     ARG_VIEW,
@@ -202,6 +239,7 @@ struct call {
     char **args; /* words after options were taken out */
     size_t n_opts;
     struct { const struct opt_spec *spec; char *value; } opts[24];
+    bool background; /* the line ended in '&' */
     FILE *out;  /* data */
     FILE *note; /* notes for people; never data */
 };
@@ -240,12 +278,18 @@ int layer_lists(struct session *s, size_t n_words, char **words, size_t *n, size
                 struct err *err);
 int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
                 struct err *err);
+/* Value of a metric for one layer in the last run: NAN when it was not measured. */
+double layer_metric(const struct session *s, size_t layer, const struct metric *m);
+/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. */
+int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, struct err *err);
 /* Parses NAME[:asc|:desc]. */
 int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err);
 /* Prints one JSON object on one line and takes the reference: {"command":NAME,"schema":1,...}. */
 void emit_json(struct call *c, json_t *object);
 /* Finite numbers as they are, anything else null. Exactly representable doubles round-trip. */
 json_t *json_num(double v);
+/* A text from a file: as it is when it is UTF-8, else sanitized; NULL -> null. */
+json_t *json_text(const char *text);
 /* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
@@ -258,8 +302,10 @@ int script_run(struct session *s, const char *path, bool keep_going, FILE *out, 
                struct err *err);
 int script_stream(struct session *s, FILE *in, const char *name, bool keep_going, FILE *out,
                   size_t *failed, struct err *err);
-int repl_run(struct session *s);   /* prompt.c; returns the exit code */
-int screen_run(struct session *s); /* screen.c; E_UNSUPPORTED when the terminal cannot */
+/* prompt.c; `first`: a line to run before the first prompt, or NULL. Returns the exit code. */
+int repl_run(struct session *s, const char *first);
+/* screen.c; E_UNSUPPORTED when the terminal cannot. `first` as above. */
+int screen_run(struct session *s, const char *first, struct err *err);
 /* Exit code of an error that ended a batch: from_script says 3 instead of 1 for plain failures. */
 int exit_code(int err_code, bool from_script);
 
@@ -272,10 +318,12 @@ enum style {
 struct cell {
     char ch[12]; /* one UTF-8 character with marks; "" = right half of a wide one */
     uint8_t style;
+    uint8_t top; /* heat level + 1 of the upper half of a half block; 0 = none */
 };
 struct grid {
     int rows, cols;
     bool ascii;
+    bool heat; /* colours can carry a heat map; without, it is drawn as a ramp of characters */
     struct cell *cells;
 };
 struct grid *grid_new(int rows, int cols, bool ascii);
@@ -286,6 +334,8 @@ int grid_text(struct grid *g, int row, int col, int width, enum style st, const 
 int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 void grid_style(struct grid *g, int row, int col, int width, enum style st);
+/* Two heat levels (0..31) in one cell, one above the other. */
+void grid_half(struct grid *g, int row, int col, int top, int bottom);
 /* The grid as lines of text without trailing blanks. */
 void grid_print(const struct grid *g, FILE *out);
 
@@ -303,14 +353,16 @@ void view_draw(const struct session *s, struct grid *g);
 struct key {
     const char *view; /* view name or "*" */
     const char *key;  /* "j", "Down", "^R", "Enter", "Space", "PgUp", "F2", "S-Tab" */
-    const char *line; /* command line; %layer %image stand for what is under the cursor; a line
-                         starting with ':' opens the command line with the text after it */
+    const char *line; /* command line; %layer %image stand for what is under the cursor, %pin and
+                         %mark for the verb that changes it ("pin" or "unpin"); a line starting
+                         with ':' opens the command line with the text after it */
     const char *help; /* NULL: an alternative of the row above */
     int footer;       /* > 0: shown in the footer, in this order */
+    const char *hint; /* one or two words for the footer */
 };
 extern const struct key keymap[]; /* ends with view NULL */
 const struct key *key_find(const char *view, const char *key);
-/* Expands %layer and %image (quoted); NULL when nothing is under the cursor. free() it. */
+/* Expands the places of a line; NULL when nothing is under the cursor. free() it. */
 char *key_line(const struct session *s, const struct key *k, struct err *err);
 
 #endif

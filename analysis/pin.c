@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * pin.c: pinned layers as a graph rewrite. The FP32 nodes that make a pinned activation, back to
+ * the nearest activations that have an INT8 counterpart, are grafted into a copy of the INT8 graph;
+ * they read dequantized values where their producer stays INT8, and each other directly where it is
+ * pinned too. What runs and what is exported is this one graph.
+ *
+ * Where a grafted value enters INT8 again, a single-input Max (a copy) stands before the
+ * QuantizeLinear: without it ONNX Runtime fuses the float node back into an integer one, and even
+ * quantizes the weights of a float Conv or Gemm between DequantizeLinear and QuantizeLinear.
+ */
+#include "analysis/analysis.h"
+#include "analysis/qmodel.h"
+#include "analysis/upgrade.h"
+
+#include <stdlib.h>
+
+struct pinner {
+    const struct graph *f, *i; /* FP32, INT8 */
+    struct graph *g;           /* the mixed graph, grown from a clone of i */
+    const struct match *m;
+    const struct pin_set *pins;
+    struct qmodel qf, qi;
+    int *graft;    /* FP32 value -> value in g, -1 */
+    int *layer_of; /* FP32 value -> layer, -1 */
+    int *stand_in; /* layer -> float value in g that stands for its codes, -1 */
+};
+
+/* ---- Editing g ------------------------------------------------------------------------------ */
+
+static struct node *producer_in(struct graph *g, int v, int *k)
+{
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        for (int o = 0; o < g->nodes[i].n_out; o++) {
+            if (g->nodes[i].out[o] == v) {
+                *k = o;
+                return &g->nodes[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static int fresh_value(struct graph *g, const char *stem)
+{
+    return graph_value(g, graph_fresh(g, stem));
+}
+
+/* Whatever makes v now makes a value that nobody reads. */
+static void take_over(struct graph *g, int v)
+{
+    int k = 0;
+    struct node *n = producer_in(g, v, &k);
+    if (n) {
+        n->raw = (struct span){0};
+        n->out[k] = fresh_value(g, arena_printf(&g->arena, "%s_int8", g->values[v].name));
+    }
+}
+
+/* out = copy of in; see the head of the file for why. */
+static void add_barrier(struct graph *g, int in, int out)
+{
+    char *name = mem_printf("%s_float", g->values[out].name);
+    graph_add(g, "Max", "", graph_fresh(g, name), 1, &in, 1, &out);
+    free(name);
+}
+
+/* ---- Grafting ------------------------------------------------------------------------------- */
+
+static int graft_value(struct pinner *p, int v, int *out, struct err *err);
+
+static int graft_constant(struct pinner *p, int v)
+{
+    const struct value *c = &p->f->values[v];
+    const struct tensor *t = c->constant;
+    if (!t && c->producer >= 0 && node_is(&p->f->nodes[c->producer], "Constant")) {
+        const struct attr *a = attr_find(&p->f->nodes[c->producer], "value");
+        t = a && a->kind == ATTR_TENSOR ? a->t : NULL;
+    }
+    if (!t) {
+        return -1; /* computed from constants: its nodes are grafted like others */
+    }
+    int made = fresh_value(p->g, c->name);
+    p->g->values[made].constant = tensor_ref(t);
+    p->g->values[made].dtype = t->dtype;
+    return made;
+}
+
+/* The float tensor that stands for a layer which stays INT8. */
+static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *err)
+{
+    const struct layer *l = &p->m->layers[layer];
+    const struct qvalue *q = &p->qi.v[l->int8];
+    if (p->stand_in[layer] < 0) {
+        p->stand_in[layer] = l->int8_float;
+    }
+    if (p->stand_in[layer] < 0) {
+        if (q->scale < 0) {
+            return err_set(err, E_UNSUPPORTED, "tensor '%s' has no known scale",
+                           p->i->values[l->int8].name);
+        }
+        char *name = mem_printf("%s_dequantized", p->i->values[l->int8].name);
+        int y = fresh_value(p->g, name), in[3] = {l->int8, q->scale, q->zero};
+        graph_add(p->g, "DequantizeLinear", "", graph_fresh(p->g, name), q->zero >= 0 ? 3 : 2, in,
+                  1, &y);
+        free(name);
+        p->stand_in[layer] = y;
+    }
+    *out = p->stand_in[layer];
+    return OK;
+}
+
+/* Two activations multiplied: ONNX Runtime fuses this even without a quantizer behind it, so the
+ * copy stands in front. */
+static void guard_matmul(struct pinner *p, const struct node *n, int *in)
+{
+    if ((node_is(n, "MatMul") || node_is(n, "Gemm")) && n->n_in >= 2 &&
+        !p->qf.v[n->in[0]].constant && !p->qf.v[n->in[1]].constant) {
+        char *name = mem_printf("%s_float", p->g->values[in[0]].name);
+        int x = fresh_value(p->g, name);
+        free(name);
+        add_barrier(p->g, in[0], x);
+        in[0] = x;
+    }
+}
+
+static int graft_node(struct pinner *p, int node, struct err *err)
+{
+    const struct node *n = &p->f->nodes[node];
+    int *in = mem_alloc((size_t)(n->n_in + n->n_out) * sizeof *in), *out = in + n->n_in;
+    int rc = OK;
+    for (int k = 0; k < n->n_in && !rc; k++) {
+        in[k] = -1;
+        rc = n->in[k] >= 0 ? graft_value(p, n->in[k], &in[k], err) : OK;
+    }
+    if (!rc) {
+        guard_matmul(p, n, in);
+        for (int k = 0; k < n->n_out; k++) {
+            out[k] = n->out[k] >= 0 ? fresh_value(p->g, p->f->values[n->out[k]].name) : -1;
+            if (n->out[k] >= 0) {
+                p->graft[n->out[k]] = out[k];
+            }
+        }
+        rc = node_upgrade(p->g, p->f, n, in, out, err);
+    }
+    free(in);
+    return rc ? err_in(err, "node '%s' (%s)", n->name, n->op) : OK;
+}
+
+static int graft_value(struct pinner *p, int v, int *out, struct err *err)
+{
+    int rc = OK, layer = p->layer_of[v];
+    if (p->graft[v] < 0 && p->qf.v[v].constant) {
+        p->graft[v] = graft_constant(p, v);
+    }
+    if (p->graft[v] >= 0) {
+        *out = p->graft[v];
+        return OK;
+    }
+    if (layer >= 0 && !p->pins->pinned[layer]) {
+        return graft_boundary(p, (size_t)layer, out, err);
+    }
+    for (size_t k = 0; k < p->f->n_inputs; k++) {
+        if (p->f->inputs[k] == v) {
+            *out = p->graft[v] = p->i->inputs[k];
+            return OK;
+        }
+    }
+    rc = graft_node(p, p->f->values[v].producer, err);
+    *out = p->graft[v];
+    return rc;
+}
+
+/* ---- Wiring a grafted layer into the INT8 graph --------------------------------------------- */
+
+/* The node that made `from` now makes `to`; readers of `from` made so far follow. */
+static void rename_output(struct pinner *p, int fp32_value, int to)
+{
+    int k = 0, from = p->graft[fp32_value];
+    struct node *n = producer_in(p->g, from, &k);
+    if (!n) {
+        return;
+    }
+    n->out[k] = to;
+    for (size_t i = p->i->n_nodes; i < p->g->n_nodes; i++) {
+        for (int x = 0; x < p->g->nodes[i].n_in; x++) {
+            if (p->g->nodes[i].in[x] == from) {
+                p->g->nodes[i].in[x] = to;
+            }
+        }
+    }
+    p->graft[fp32_value] = to;
+}
+
+/* A node of the INT8 model that no quantizer touches on its way out: it takes floats as they come.
+ */
+static bool plain_float_node(const struct pinner *p, const struct node *n)
+{
+    if (node_is_quantize(n)) {
+        return false;
+    }
+    for (int k = 0; k < n->n_in; k++) {
+        const struct value *v = n->in[k] >= 0 ? &p->i->values[n->in[k]] : NULL;
+        if (v && p->qi.v[n->in[k]].constant && v->producer >= 0 &&
+            node_is_dequantize(&p->i->nodes[v->producer])) {
+            return false; /* quantized weights */
+        }
+    }
+    for (int k = 0; k < n->n_out; k++) {
+        int v = n->out[k];
+        for (int u = v < 0 ? 0 : p->qi.uses.start[v]; v >= 0 && u < p->qi.uses.start[v + 1]; u++) {
+            if (node_is_quantize(&p->i->nodes[p->qi.uses.node[u]])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void redirect(struct node *n, int from, int to)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->in[k] == from) {
+            n->in[k] = to;
+            n->raw = (struct span){0};
+        }
+    }
+}
+
+/* What reads the codes as floats and is not quantized itself gets the float value: graph outputs
+ * (the grafted node takes over the output's name) and float nodes of the model. */
+static void bypass_dequantizers(struct pinner *p, const struct layer *l)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t d = 0; d < p->i->n_nodes; d++) {
+            const struct node *dq = &p->i->nodes[d];
+            if (!node_is_dequantize(dq) || dq->in[0] != l->int8) {
+                continue;
+            }
+            int y = dq->out[0];
+            if (pass == 0 && p->i->values[y].is_output) {
+                take_over(p->g, y);
+                rename_output(p, l->fp32, y);
+            }
+            for (int u = p->qi.uses.start[y]; pass == 1 && u < p->qi.uses.start[y + 1]; u++) {
+                int reader = p->qi.uses.node[u];
+                if (plain_float_node(p, &p->i->nodes[reader])) {
+                    redirect(&p->g->nodes[reader], y, p->graft[l->fp32]);
+                }
+            }
+        }
+    }
+}
+
+static void wire_layer(struct pinner *p, const struct layer *l)
+{
+    const struct qvalue *q = &p->qi.v[l->int8];
+    if (!q->codes) {
+        take_over(p->g, l->int8);
+        rename_output(p, l->fp32, l->int8);
+        return;
+    }
+    bypass_dequantizers(p, l);
+    int t = p->graft[l->fp32];
+    if (q->quantizer >= 0) {
+        take_over(p->g, q->made_from);
+        add_barrier(p->g, t, q->made_from);
+        return;
+    }
+    take_over(p->g, l->int8);
+    char *name = mem_printf("%s_QuantizeLinear", p->i->values[l->int8].name);
+    int x = fresh_value(p->g, name), in[3] = {x, q->scale, q->zero}, codes = l->int8;
+    add_barrier(p->g, t, x);
+    struct node *n = graph_add(p->g, "QuantizeLinear", "", graph_fresh(p->g, name),
+                               q->zero >= 0 ? 3 : 2, in, 1, &codes);
+    if (q->axis >= 0) {
+        graph_attr_int(p->g, n, "axis", q->axis);
+    }
+    free(name);
+}
+
+/* ---- Dead code ------------------------------------------------------------------------------ */
+
+/* Marks the nodes that some graph output depends on. */
+static bool *live_nodes(const struct graph *g)
+{
+    int *made_by = mem_alloc(g->n_values * sizeof *made_by);
+    memset(made_by, 0xff, g->n_values * sizeof *made_by);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        for (int k = 0; k < g->nodes[i].n_out; k++) {
+            if (g->nodes[i].out[k] >= 0) {
+                made_by[g->nodes[i].out[k]] = (int)i;
+            }
+        }
+    }
+    bool *live = mem_alloc(g->n_nodes + 1);
+    int *todo = mem_alloc((g->n_nodes + g->n_outputs + 1) * sizeof *todo);
+    size_t n = 0;
+    for (size_t o = 0; o < g->n_outputs; o++) {
+        int i = made_by[g->outputs[o]];
+        if (i >= 0 && !live[i]) {
+            live[i] = true;
+            todo[n++] = i;
+        }
+    }
+    while (n) {
+        const struct node *x = &g->nodes[todo[--n]];
+        for (int k = 0; k < x->n_in; k++) {
+            int i = x->in[k] >= 0 ? made_by[x->in[k]] : -1;
+            if (i >= 0 && !live[i]) {
+                live[i] = true;
+                todo[n++] = i;
+            }
+        }
+    }
+    free(todo);
+    free(made_by);
+    return live;
+}
+
+/* Drops what the rewrite left without readers; what was dead before stays as it was. */
+static void drop_dead(struct pinner *p)
+{
+    bool *before = live_nodes(p->i), *after = live_nodes(p->g);
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        if (!after[i] && (i >= p->i->n_nodes || before[i])) {
+            p->g->nodes[i].op = NULL;
+        }
+    }
+    free(before);
+    free(after);
+}
+
+/* Node names must be unique; a graft may have the name of an INT8 node that stays. */
+static void rename_twins(struct graph *g, size_t first_new)
+{
+    struct strmap names = {0};
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        struct node *n = &g->nodes[i];
+        if (!n->op) {
+            continue;
+        }
+        while (i >= first_new && strmap_get(&names, n->name, -1) >= 0) {
+            n->name = arena_printf(&g->arena, "%s_fp32", n->name);
+        }
+        strmap_put(&names, n->name, (int)i);
+    }
+    strmap_fini(&names);
+}
+
+/* ---- Entry points --------------------------------------------------------------------------- */
+
+static int graft_layers(struct pinner *p, struct err *err)
+{
+    for (size_t k = 0; k < p->m->n_layers; k++) {
+        const struct layer *l = &p->m->layers[k];
+        int made;
+        if (!p->pins->pinned[k]) {
+            continue;
+        }
+        int rc = graft_value(p, l->fp32, &made, err);
+        if (rc) {
+            return err_in(err, "layer '%s' cannot be pinned", l->name);
+        }
+    }
+    for (size_t k = 0; k < p->m->n_layers; k++) {
+        if (p->pins->pinned[k]) {
+            wire_layer(p, &p->m->layers[k]);
+        }
+    }
+    return OK;
+}
+
+int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
+              const struct pin_set *pins, struct graph **mixed, int *values, struct err *err)
+{
+    struct pinner p = {.f = fp32, .i = int8, .g = graph_clone(int8), .m = m, .pins = pins};
+    p.graft = mem_alloc(fp32->n_values * sizeof *p.graft);
+    p.layer_of = mem_alloc(fp32->n_values * sizeof *p.layer_of);
+    p.stand_in = mem_alloc(m->n_layers * sizeof *p.stand_in);
+    memset(p.graft, 0xff, fp32->n_values * sizeof *p.graft);
+    memset(p.layer_of, 0xff, fp32->n_values * sizeof *p.layer_of);
+    memset(p.stand_in, 0xff, m->n_layers * sizeof *p.stand_in);
+    for (size_t k = 0; k < m->n_layers; k++) {
+        p.layer_of[m->layers[k].fp32] = (int)k;
+    }
+    qmodel_init(&p.qf, fp32);
+    qmodel_init(&p.qi, int8);
+    int rc = graft_layers(&p, err);
+    if (!rc) {
+        drop_dead(&p);
+        rename_twins(p.g, int8->n_nodes);
+        rc = graph_finish(p.g, err);
+    }
+    for (size_t k = 0; k < m->n_layers && !rc; k++) {
+        values[k] = pins->pinned[k] ? p.graft[m->layers[k].fp32] : m->layers[k].int8;
+    }
+    qmodel_fini(&p.qf);
+    qmodel_fini(&p.qi);
+    free(p.graft);
+    free(p.layer_of);
+    free(p.stand_in);
+    if (rc) {
+        graph_free(p.g);
+        return rc;
+    }
+    *mixed = p.g;
+    return OK;
+}
+
+/* ---- Verification --------------------------------------------------------------------------- */
+
+struct verifier {
+    const struct graph *x, *f;
+    const struct qmodel *qx, *qf;
+    const struct match *m;
+    const char *why;
+};
+
+static const struct tensor *constant_in(const struct graph *g, int v)
+{
+    const struct value *c = &g->values[v];
+    const struct attr *a = NULL;
+    if (!c->constant && c->producer >= 0 && node_is(&g->nodes[c->producer], "Constant")) {
+        a = attr_find(&g->nodes[c->producer], "value");
+    }
+    return c->constant ? c->constant : a ? a->t : NULL;
+}
+
+/* The constant inputs of the executed node are those of the FP32 node. */
+static bool same_constants(struct verifier *c, const struct node *x, const struct node *f)
+{
+    for (int k = 0; k < f->n_in; k++) {
+        const struct tensor *tf =
+            f->in[k] >= 0 && c->qf->v[f->in[k]].constant ? constant_in(c->f, f->in[k]) : NULL;
+        if (!tf || !dtype_is_float(tf->dtype)) {
+            continue;
+        }
+        const struct tensor *tx = k < x->n_in && x->in[k] >= 0 ? constant_in(c->x, x->in[k]) : NULL;
+        if (!tx || tx->size != tf->size || memcmp(tx->data, tf->data, tf->size) != 0) {
+            c->why = "its weights are not those of the FP32 model";
+            return false;
+        }
+    }
+    return true;
+}
+
+/* No input of the executed node is codes; constants do not come out of a DequantizeLinear. */
+static bool float_inputs(struct verifier *c, const struct node *x)
+{
+    for (int k = 0; k < x->n_in; k++) {
+        const struct qvalue *v = x->in[k] >= 0 ? &c->qx->v[x->in[k]] : NULL;
+        int made = v ? c->x->values[x->in[k]].producer : -1;
+        if (v && v->codes) {
+            c->why = "the node that runs reads integers";
+            return false;
+        }
+        if (v && v->constant && made >= 0 && node_is_dequantize(&c->x->nodes[made])) {
+            c->why = "its weights are still quantized";
+            return false;
+        }
+    }
+    return true;
+}
+
+bool pin_in_effect(const struct graph *mixed, const struct graph *executed,
+                   const struct graph *fp32, const struct match *m, int fp32_value,
+                   const char **why)
+{
+    struct qmodel qx, qf, qm;
+    qmodel_init(&qx, executed);
+    qmodel_init(&qf, fp32);
+    qmodel_init(&qm, mixed);
+    struct verifier c = {.x = executed,
+                         .f = fp32,
+                         .qx = &qx,
+                         .qf = &qf,
+                         .m = m,
+                         .why = "the file has no counterpart of it"};
+    bool ok = false;
+    int unit = -1;
+    for (size_t k = 0; k < m->n_layers; k++) {
+        unit = m->layers[k].fp32 == fp32_value ? m->layers[k].int8 : unit;
+    }
+    int v = unit >= 0 && qm.v[unit].made_from >= 0 ? qm.v[unit].made_from : unit;
+    int x = v >= 0 ? graph_find(executed, mixed->values[v].name) : -1;
+    const struct node *f = &fp32->nodes[fp32->values[fp32_value].producer];
+    for (int hops = 0; x >= 0 && hops < 3; hops++) {
+        int at = executed->values[x].producer;
+        const struct node *n = at >= 0 ? &executed->nodes[at] : NULL;
+        c.why = n ? "an integer operator makes it" : "nothing in the graph that runs makes it";
+        if (n && strcmp(n->op, f->op) == 0) {
+            ok = float_inputs(&c, n) && same_constants(&c, n, f);
+            break;
+        }
+        x = n && node_is(n, "Max") && n->n_in == 1 ? n->in[0] : -1; /* the barrier */
+    }
+    qmodel_fini(&qx);
+    qmodel_fini(&qf);
+    qmodel_fini(&qm);
+    *why = ok ? NULL : c.why;
+    return ok;
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * study.c: the store of a run: pooled statistics per layer and one score per image; rankings.
+ * It is fed in image order, so that sums do not depend on how many threads made the results.
+ */
+#include "analysis/analysis.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- Store ---------------------------------------------------------------------------------- */
+
+struct study *study_new(size_t n_layers)
+{
+    struct study *s = mem_alloc(sizeof *s);
+    s->n_layers = n_layers;
+    s->layers = mem_alloc(n_layers * sizeof *s->layers);
+    s->layer_errors = mem_alloc(n_layers * sizeof *s->layer_errors);
+    for (size_t i = 0; i < n_layers; i++) {
+        layer_stats_init(&s->layers[i]);
+    }
+    return s;
+}
+
+void study_free(struct study *s)
+{
+    if (!s) {
+        return;
+    }
+    for (size_t i = 0; i < s->n_layers; i++) {
+        layer_stats_fini(&s->layers[i]);
+        free(s->layer_errors[i]);
+    }
+    for (size_t i = 0; i < s->n_images; i++) {
+        free(s->images[i].error);
+    }
+    free(s->layers);
+    free(s->layer_errors);
+    free(s->images);
+    free(s);
+}
+
+void image_result_init(struct image_result *r, size_t n_layers)
+{
+    *r = (struct image_result){
+        .layers = mem_alloc(n_layers * sizeof *r->layers),
+        .layer_errors = mem_alloc(n_layers * sizeof *r->layer_errors),
+        .score = {.label = -1,
+                  .fp32_top1 = -1,
+                  .int8_top1 = -1,
+                  .worst_layer = -1,
+                  .sqnr = NAN,
+                  .cosine = NAN,
+                  .mse = NAN,
+                  .margin = NAN,
+                  .dlogit = NAN,
+                  .kl = NAN,
+                  .fp32_p = NAN,
+                  .int8_p = NAN,
+                  .worst_sqnr = NAN},
+    };
+    for (size_t i = 0; i < n_layers; i++) {
+        layer_stats_init(&r->layers[i]);
+    }
+}
+
+void image_result_fini(struct image_result *r, size_t n_layers)
+{
+    for (size_t i = 0; r->layers && i < n_layers; i++) {
+        layer_stats_fini(&r->layers[i]);
+        free(r->layer_errors[i]);
+    }
+    free(r->layers);
+    free(r->layer_errors);
+    free(r->score.error);
+    *r = (struct image_result){0};
+}
+
+/* The layer that suffers most on this image alone. */
+static void find_worst_layer(struct image_result *r, size_t n_layers)
+{
+    const struct metric *m = metric_find("sqnr");
+    for (size_t i = 0; i < n_layers; i++) {
+        double v = r->layers[i].images ? m->value(&r->layers[i].all, r->layers[i].scale) : NAN;
+        if (!isnan(v) && (r->score.worst_layer < 0 || v < r->score.worst_sqnr)) {
+            r->score.worst_layer = (int)i;
+            r->score.worst_sqnr = v;
+        }
+    }
+}
+
+void study_add(struct study *s, struct image_result *r)
+{
+    for (size_t i = 0; i < s->n_layers && r->score.ok; i++) {
+        struct err why = {0};
+        if (layer_stats_merge(&s->layers[i], &r->layers[i], &why) && !s->layer_errors[i]) {
+            s->layer_errors[i] = mem_dup(why.text);
+        }
+        if (r->layer_errors[i] && !s->layer_errors[i]) {
+            s->layer_errors[i] = r->layer_errors[i];
+            r->layer_errors[i] = NULL;
+        }
+    }
+    find_worst_layer(r, s->n_layers);
+    s->images = mem_push(s->images, s->n_images, &s->cap_images, sizeof *s->images);
+    struct image_score *sc = &s->images[s->n_images++];
+    *sc = r->score;
+    r->score.error = NULL;
+    s->failed += !sc->ok;
+    if (sc->ok && sc->label >= 0 && sc->fp32_top1 >= 0) {
+        s->labelled++;
+        s->fp32_right += sc->fp32_top1 == sc->label;
+        s->int8_right += sc->int8_top1 == sc->label;
+    }
+    s->lost += sc->ok && sc->flip == FLIP_LOST;
+    s->gained += sc->ok && sc->flip == FLIP_GAINED;
+}
+
+double study_accuracy(const struct study *s, enum side side)
+{
+    size_t right = side == SIDE_FP32 ? s->fp32_right : s->int8_right;
+    return s->labelled ? 100.0 * (double)right / (double)s->labelled : NAN;
+}
+
+/* ---- Scores --------------------------------------------------------------------------------- */
+
+bool score_classifies(int rank, const int64_t *dims)
+{
+    int wide = 0;
+    for (int d = 0; d < rank; d++) {
+        wide += dims[d] != 1;
+        if (dims[d] < 0) {
+            return false;
+        }
+    }
+    return rank >= 1 && wide == 1;
+}
+
+static size_t top1(const float *x, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        if (x[i] > x[best]) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static double best_other(const float *x, size_t n, size_t not )
+{
+    double best = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        if (i != not ) {
+            best = fmax(best, (double)x[i]);
+        }
+    }
+    return best;
+}
+
+/* Class values as a distribution: as they are when they already sum to one, else their softmax. */
+static void to_distribution(const float *x, size_t n, double *p)
+{
+    double sum = 0, top = -INFINITY;
+    bool positive = true;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+        top = fmax(top, (double)x[i]);
+        positive = positive && x[i] >= 0;
+    }
+    bool already = positive && fabs(sum - 1) < 0.05;
+    double norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        p[i] = already ? (double)x[i] : exp((double)x[i] - top);
+        norm += p[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        p[i] /= norm;
+    }
+}
+
+/* KL(P || Q) = sum p log(p/q) in nats; q is kept above 1e-12 so that a class that INT8 rounds to
+ * zero costs much, not infinity. */
+static double divergence(const float *x, const float *y, size_t n)
+{
+    double *p = mem_alloc(2 * n * sizeof *p), *q = p + n, kl = 0;
+    to_distribution(x, n, p);
+    to_distribution(y, n, q);
+    for (size_t i = 0; i < n; i++) {
+        kl += p[i] > 0 ? p[i] * log(p[i] / fmax(q[i], 1e-12)) : 0;
+    }
+    free(p);
+    return kl;
+}
+
+static enum flip flip_of(const struct image_score *s)
+{
+    if (s->label < 0) {
+        return s->fp32_top1 != s->int8_top1 ? FLIP_LOST : FLIP_NONE;
+    }
+    bool a = s->fp32_top1 == s->label, b = s->int8_top1 == s->label;
+    return a == b ? FLIP_NONE : a ? FLIP_LOST : FLIP_GAINED;
+}
+
+static void score_classes(const struct tensor *tx, const struct tensor *ty, struct image_score *s)
+{
+    const float *x = tx->data, *y = ty->data;
+    size_t n = tx->n;
+    if (n < 2 || ty->n != n) {
+        return;
+    }
+    s->fp32_top1 = (int)top1(x, n);
+    s->int8_top1 = (int)top1(y, n);
+    s->fp32_p = (double)x[s->fp32_top1];
+    s->int8_p = (double)y[s->int8_top1];
+    size_t ref = s->label >= 0 && (size_t)s->label < n ? (size_t)s->label : (size_t)s->fp32_top1;
+    s->dlogit = (double)y[ref] - (double)x[ref];
+    s->margin = ((double)y[ref] - best_other(y, n, ref)) - ((double)x[ref] - best_other(x, n, ref));
+    s->kl = divergence(x, y, n);
+    s->flip = flip_of(s);
+}
+
+void score_outputs(size_t n, const struct tensor *const *fp32, const struct tensor *const *int8,
+                   bool classify, int label, struct image_score *out)
+{
+    struct sums s;
+    sums_init(&s);
+    out->label = label;
+    for (size_t i = 0; i < n; i++) {
+        struct tensor *x = NULL, *y = NULL;
+        if (dtype_is_float(fp32[i]->dtype) && fp32[i]->n == int8[i]->n &&
+            !tensor_to_f32(fp32[i], NULL, &x, NULL) && !tensor_to_f32(int8[i], NULL, &y, NULL)) {
+            struct layer_stats one;
+            layer_stats_init(&one);
+            if (!layer_stats_add(&one, x, y, NULL, CHANNEL_NONE, false, NULL)) {
+                sums_merge(&s, &one.all);
+            }
+            layer_stats_fini(&one);
+            if (i == 0 && classify) {
+                score_classes(x, y, out);
+            }
+        }
+        tensor_free(x);
+        tensor_free(y);
+    }
+    out->sqnr = metric_find("sqnr")->value(&s, NAN);
+    out->cosine = metric_find("cosine")->value(&s, NAN);
+    out->mse = metric_find("mse")->value(&s, NAN);
+    out->ok = true;
+}
+
+/* ---- Rankings ------------------------------------------------------------------------------- */
+
+struct ranked {
+    size_t index;
+    double value;
+    enum sort_dir dir;
+    bool higher_is_better;
+};
+
+/* NaN last whatever the direction; equal values keep their order. */
+static int rank_cmp(const void *pa, const void *pb)
+{
+    const struct ranked *a = pa, *b = pb;
+    int by_index = (a->index > b->index) - (a->index < b->index);
+    if (isnan(a->value) || isnan(b->value)) {
+        int nan = isnan(a->value) - isnan(b->value);
+        return nan ? nan : by_index;
+    }
+    int up = (a->value > b->value) - (a->value < b->value);
+    bool rising = a->dir == SORT_ASC || (a->dir == SORT_WORST && a->higher_is_better);
+    return up ? (rising ? up : -up) : by_index;
+}
+
+static void rank(struct ranked *r, size_t n, size_t *order)
+{
+    qsort(r, n, sizeof *r, rank_cmp);
+    for (size_t i = 0; i < n; i++) {
+        order[i] = r[i].index;
+    }
+    free(r);
+}
+
+void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,
+                       size_t *order)
+{
+    struct ranked *r = mem_alloc(s->n_layers * sizeof *r);
+    for (size_t i = 0; i < s->n_layers; i++) {
+        double v = s->layers[i].images ? m->value(&s->layers[i].all, s->layers[i].scale) : NAN;
+        r[i] = (struct ranked){
+            .index = i, .value = v, .dir = d, .higher_is_better = m->higher_is_better};
+    }
+    rank(r, s->n_layers, order);
+}
+
+static double key_drop(const struct image_score *s)
+{
+    if (isnan(s->margin)) {
+        return isinf(s->sqnr) ? -1e12 : -s->sqnr;
+    }
+    double flip = s->flip == FLIP_LOST ? 1e9 : s->flip == FLIP_GAINED ? -1e9 : 0;
+    return flip - s->margin;
+}
+
+static double key_dlogit(const struct image_score *s)
+{
+    return fabs(s->dlogit);
+}
+
+static double key_kl(const struct image_score *s)
+{
+    return s->kl;
+}
+
+static double key_sqnr(const struct image_score *s)
+{
+    return s->sqnr;
+}
+
+static double key_cosine(const struct image_score *s)
+{
+    return s->cosine;
+}
+
+static double key_margin(const struct image_score *s)
+{
+    return s->margin;
+}
+
+const struct image_key image_keys[] = {
+    {"drop", "", "lost images first, then by margin lost (without classes: lowest SQNR first)",
+     key_drop, false},
+    {"dlogit", "", "size of the change of the label's output value", key_dlogit, false},
+    {"kl", "nats", "divergence of the class distributions", key_kl, false},
+    {"sqnr", "dB", "SQNR of the outputs", key_sqnr, true},
+    {"cosine", "", "cosine of the outputs", key_cosine, true},
+    {"margin", "", "change of the margin over the best other class", key_margin, true},
+    {0},
+};
+
+const struct image_key *image_key_find(const char *name)
+{
+    for (const struct image_key *k = image_keys; k->name; k++) {
+        if (strcmp(k->name, name) == 0) {
+            return k;
+        }
+    }
+    return NULL;
+}
+
+void study_rank_images(const struct study *s, const struct image_key *k, enum sort_dir d,
+                       size_t *order)
+{
+    struct ranked *r = mem_alloc(s->n_images * sizeof *r);
+    for (size_t i = 0; i < s->n_images; i++) {
+        double v = s->images[i].ok ? k->value(&s->images[i]) : NAN;
+        r[i] = (struct ranked){
+            .index = i, .value = v, .dir = d, .higher_is_better = k->higher_is_better};
+    }
+    rank(r, s->n_images, order);
+}

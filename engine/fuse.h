@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * fuse.h: private to the fuse*.c files: a graph under edit with its edges in both directions, and
+ * the passes over it. fuse.c explains the whole.
+ */
+#ifndef ENGINE_FUSE_H
+#define ENGINE_FUSE_H
+
+#include "engine/engine.h"
+
+struct edge {
+    int node, slot; /* input `slot` of node */
+};
+
+/* What is known of a value while editing. */
+struct fuse_value {
+    struct edge *edges; /* its consumers */
+    int n, cap;
+    int alias;  /* value that holds the same numbers and should carry the name, or -1 */
+    bool as_u8; /* codes that the runtime keeps as u8 although the model says s8 */
+};
+
+struct fuser {
+    struct graph *g; /* producers are kept up to date; dead nodes have op NULL */
+    struct fuse_value *v;
+    size_t cap;
+};
+
+/* ---- Editing (fuse_edit.c) --------------------------------------------------------------------
+ */
+void fuser_init(struct fuser *f, struct graph *g);
+void fuser_fini(struct fuser *f);
+/* A new value with a name made from that of `like`. */
+int fuser_value(struct fuser *f, int like, const char *suffix);
+/* A new constant; takes the reference. */
+int fuser_constant(struct fuser *f, const char *stem, struct tensor *t);
+/* A new node without attributes that makes `out`. Returns its index. */
+int fuser_add(struct fuser *f, const char *op, int n_in, const int *in, int out);
+/* A copy of a one-output node, attributes included, that makes `out`. */
+int fuser_copy(struct fuser *f, int node, int out);
+/* Turns a node into another one in place, with its attributes; old edges go. */
+void fuser_become(struct fuser *f, int node, const char *op, const char *domain, int n_in,
+                  const int *in, int n_out, const int *out);
+void fuser_set_in(struct fuser *f, int node, int slot, int value);
+void fuser_set_out(struct fuser *f, int node, int slot, int value);
+/* Moves all consumers of `from` to `to`. */
+void fuser_move_uses(struct fuser *f, int from, int to);
+void fuser_kill(struct fuser *f, int node);
+/* Number of consuming edges; a graph output is none of them. */
+static inline int fuser_uses(const struct fuser *f, int value)
+{
+    return f->v[value].n;
+}
+/* The node that makes a value, -1 for constants and graph inputs. */
+static inline int fuser_producer(const struct fuser *f, int value)
+{
+    return value >= 0 ? f->g->values[value].producer : -1;
+}
+static inline bool fuser_is_output(const struct fuser *f, int value)
+{
+    return f->g->values[value].is_output;
+}
+/* Consumer of a value that has exactly one and is no graph output; node -1 otherwise. */
+struct edge fuser_sole_use(const struct fuser *f, int value);
+
+/* ---- Q and DQ nodes ---------------------------------------------------------------------------
+ */
+bool fuse_is(const struct fuser *f, int node, const char *op); /* false for node -1 */
+bool fuse_is_q(const struct fuser *f, int node);
+bool fuse_is_dq(const struct fuser *f, int node);
+/* Constant scale of a Q or DQ node; NULL if it is computed. Zero point likewise, also NULL when
+ * omitted. */
+const struct tensor *fuse_scale(const struct fuser *f, int node);
+const struct tensor *fuse_zero(const struct fuser *f, int node);
+/* Constant scale and (if given) zero point of one element. */
+bool fuse_is_scalar(const struct fuser *f, int node);
+/* Type of the codes of a Q or DQ node as the runtime stores them. */
+enum dtype fuse_code_type(const struct fuser *f, int node);
+/* Both have constant scalars that are equal, types included. with_zero: both must spell it. */
+bool fuse_same_params(const struct fuser *f, int a, int b, bool with_zero);
+/* Range of reals [lo, hi] that the codes of a Q node with constant scalar parameters can express.
+ */
+bool fuse_code_range(const struct fuser *f, int q, float *lo, float *hi);
+
+/* ---- Passes, in the order of the runtime (fuse_level1.c, fuse_level2.c, fuse_groups.c) ---------
+ */
+void fuse_level1(struct fuser *f);
+void fuse_level2(struct fuser *f);
+void fuse_groups(struct fuser *f);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * fuse_level2.c: onnxruntime's steps just before and after grouping: clips that quantization makes
+ * redundant, the s8 tensors it keeps as u8 on x86, and DQ-Q pairs that cancel.
+ */
+#include "engine/fuse.h"
+
+#include <float.h>
+
+/* ---- Clip and Relu in front of Q ----------------------------------------------------------------
+ */
+
+/* Bound `slot` of a Clip, from its constant input or its attribute; false if it is computed. */
+static bool clip_bound(const struct fuser *f, const struct node *n, int slot, const char *attr,
+                       float none, float *out)
+{
+    *out = attr_float(n, attr, none);
+    if (slot >= n->n_in || n->in[slot] < 0) {
+        return true;
+    }
+    const struct tensor *t = f->g->values[n->in[slot]].constant;
+    if (!t || t->n != 1) {
+        return false;
+    }
+    *out = (float)tensor_f64(t, 0);
+    return true;
+}
+
+/* Whether Q saturates at least as early as the clip in front of it. */
+static bool clip_is_redundant(const struct fuser *f, int clip, int q)
+{
+    const struct node *n = &f->g->nodes[clip];
+    float lo, hi, min, max;
+    if (!fuse_code_range(f, q, &lo, &hi)) {
+        return false;
+    }
+    if (fuse_is(f, clip, "Relu")) {
+        return lo == 0; /* the zero point is the lowest code */
+    }
+    return clip_bound(f, n, 1, "min", -FLT_MAX, &min) &&
+           clip_bound(f, n, 2, "max", FLT_MAX, &max) && min - lo <= FLT_EPSILON &&
+           hi - max <= FLT_EPSILON;
+}
+
+static void drop_clips(struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        if (!fuse_is(f, (int)i, "Clip") && !fuse_is(f, (int)i, "Relu")) {
+            continue;
+        }
+        const struct node *n = &f->g->nodes[i];
+        struct edge use = fuser_sole_use(f, n->n_out ? n->out[0] : -1);
+        if (n->n_in && n->in[0] >= 0 && use.slot == 0 && fuse_is_q(f, use.node) &&
+            clip_is_redundant(f, (int)i, use.node)) {
+            int in = n->in[0];
+            fuser_kill(f, (int)i);
+            fuser_set_in(f, use.node, 0, in);
+        }
+    }
+}
+
+/* ---- s8 kept as u8 ------------------------------------------------------------------------------
+ */
+
+/* A Q whose only consumer is a DQ of equal zero point gives u8 instead of s8, all codes 128 higher.
+ * A tensor with more consumers stays s8, which keeps its neighbours from being grouped. */
+static void mark_u8(struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        if (!fuse_is_q(f, (int)i)) {
+            continue;
+        }
+        int codes = f->g->nodes[i].out[0];
+        struct edge use = fuser_sole_use(f, codes);
+        if (!fuse_is_dq(f, use.node) || use.slot != 0) {
+            continue;
+        }
+        const struct tensor *zq = fuse_zero(f, (int)i), *zd = fuse_zero(f, use.node);
+        bool same = zq && zq->n == 1 && (!zd || zd->n == 1) &&
+                    tensor_s64(zq, 0) == (zd ? tensor_s64(zd, 0) : 0);
+        f->v[codes].as_u8 = same && zq->dtype == DT_S8 && (!zd || zd->dtype == DT_S8);
+    }
+}
+
+/* ---- DQ followed by Q ---------------------------------------------------------------------------
+ */
+
+/* DQ-Q with equal parameters gives the codes back: both go. */
+static void drop_pairs(struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        if (!fuse_is_dq(f, (int)i)) {
+            continue;
+        }
+        const struct node *n = &f->g->nodes[i];
+        struct edge use = fuser_sole_use(f, n->out[0]);
+        if (!fuse_is_q(f, use.node) || use.slot != 0 ||
+            !fuse_same_params(f, (int)i, use.node, true)) {
+            continue;
+        }
+        int codes = n->in[0], out = f->g->nodes[use.node].out[0];
+        if (fuser_is_output(f, out)) {
+            continue;
+        }
+        fuser_kill(f, use.node);
+        fuser_kill(f, (int)i);
+        fuser_move_uses(f, out, codes);
+    }
+}
+
+void fuse_level2(struct fuser *f)
+{
+    drop_clips(f);
+    mark_u8(f);
+    fuse_groups(f);
+    drop_pairs(f);
+}

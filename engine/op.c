@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op.c: gathers the operator families and gives kernels their common services.
+ */
+#include "engine/op.h"
+
+#include "engine/kernel_int8.h"
+
+#include <inttypes.h>
+
+static const struct op *const families[] = {
+    op_conv,  op_matmul,  op_pool,  op_eltwise, op_norm,  op_reduce, op_shape, op_resize,
+    op_quant, op_qlinear, op_qconv, op_qmatmul, op_unary, op_move,   op_index,
+};
+
+const struct op *op_find(const char *domain, const char *name, int opset)
+{
+    const struct op *best = NULL;
+    for (size_t f = 0; f < COUNT(families); f++) {
+        for (const struct op *o = families[f]; o->name; o++) {
+            if (strcmp(o->name, name) == 0 && strcmp(o->domain ? o->domain : "", domain) == 0 &&
+                o->since <= opset && (!best || o->since > best->since)) {
+                best = o;
+            }
+        }
+    }
+    return best;
+}
+
+void op_each(void (*fn)(void *ctx, const char *domain, const char *name, int since,
+                        const char *spec, bool fast),
+             void *ctx)
+{
+    for (size_t f = 0; f < COUNT(families); f++) {
+        for (const struct op *o = families[f]; o->name; o++) {
+            fn(ctx, o->domain ? o->domain : "", o->name, o->since, o->spec, o->fast != NULL);
+        }
+    }
+}
+
+int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err)
+{
+    int rc = tensor_new(d, rank, dims, c->budget, &c->out[i], err);
+    if (rc) {
+        char shape[128];
+        return err_in(err, "output %d of shape %s", i,
+                      shape_text(shape, sizeof shape, MIN(rank, MAX_RANK), dims));
+    }
+    return OK;
+}
+
+int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
+                struct err *err)
+{
+    return tensor_view((struct tensor *)t, rank, dims, &c->out[i], err);
+}
+
+int op_axis(int64_t axis, int rank, int *out, struct err *err)
+{
+    if (axis < -rank || axis >= rank) {
+        return err_set(err, E_SHAPE, "axis %" PRId64 " is outside [%d, %d]", axis, -rank, rank - 1);
+    }
+    *out = (int)(axis < 0 ? axis + rank : axis);
+    return OK;
+}
+
+int op_int_list(const struct tensor *t, size_t room, int64_t *list, size_t *n, struct err *err)
+{
+    if ((t->dtype != DT_S64 && t->dtype != DT_S32) || t->rank > 1) {
+        return err_set(err, E_SHAPE, "expected a list of int32 or int64, found %s of rank %d",
+                       dtype_name(t->dtype), t->rank);
+    }
+    if (t->n > room) {
+        return err_set(err, E_SHAPE, "list has %zu entries, at most %zu fit", t->n, room);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        list[i] = tensor_s64(t, i);
+    }
+    *n = t->n;
+    return OK;
+}
+
+int op_want(const struct op_call *c, int i, enum dtype d, int rank, struct err *err)
+{
+    const struct tensor *t = i < c->n_in ? c->in[i] : NULL;
+    if (!t) {
+        return err_set(err, E_SHAPE, "input %d is missing", i);
+    }
+    if (d != DT_NONE && t->dtype != d) {
+        return err_set(err, E_SHAPE, "input %d is %s, expected %s", i, dtype_name(t->dtype),
+                       dtype_name(d));
+    }
+    if (rank >= 0 && t->rank != rank) {
+        return err_set(err, E_SHAPE, "input %d has rank %d, expected %d", i, t->rank, rank);
+    }
+    return OK;
+}
+
+const char *engine_cpu(void)
+{
+    return kernel_int8()->name;
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op_conv.c: Conv and ConvTranspose in 1, 2 and 3 dimensions for float types. The integer
+ * convolutions live in op_qlinear.c.
+ */
+#include "engine/accel.h"
+#include "engine/elem.h"
+
+/* A checked call. Channels: group g reads ic inputs and writes oc outputs. */
+struct conv {
+    struct window w;
+    int64_t groups, ic, oc;
+    const struct tensor *x, *wt, *bias; /* bias may be NULL */
+};
+
+static int check_types(const struct op_call *c, struct conv *v, struct err *err)
+{
+    v->x = c->in[0];
+    v->wt = c->in[1];
+    v->bias = c->n_in > 2 ? c->in[2] : NULL;
+    if (!dtype_is_float(v->x->dtype)) {
+        return err_set(err, E_SHAPE, "input is %s, expected a float type", dtype_name(v->x->dtype));
+    }
+    int rc = op_want(c, 1, v->x->dtype, v->x->rank, err);
+    if (!rc && v->bias) {
+        rc = op_want(c, 2, v->x->dtype, 1, err);
+    }
+    v->groups = attr_int(c->node, "group", 1);
+    if (!rc && v->x->rank < 3) {
+        rc = err_set(err, E_SHAPE, "input has rank %d, expected 3 to 5", v->x->rank);
+    }
+    if (!rc && v->groups < 1) {
+        rc = err_set(err, E_SHAPE, "group is %lld, expected 1 or more", (long long)v->groups);
+    }
+    return rc;
+}
+
+/* `outs`: all output channels. */
+static int check_bias(const struct conv *v, int64_t outs, struct err *err)
+{
+    if (v->bias && v->bias->dims[0] != outs) {
+        return err_set(err, E_SHAPE, "bias has %lld values, expected %lld",
+                       (long long)v->bias->dims[0], (long long)outs);
+    }
+    return OK;
+}
+
+static int conv_read(const struct op_call *c, struct conv *v, struct err *err)
+{
+    int rc = check_types(c, v, err);
+    if (rc) {
+        return rc;
+    }
+    const int64_t channels = v->x->dims[1], outs = v->wt->dims[0];
+    v->ic = v->wt->dims[1];
+    if (channels % v->groups || v->ic != channels / v->groups) {
+        return err_set(err, E_SHAPE,
+                       "weight has %lld input channels, input has %lld in %lld groups",
+                       (long long)v->ic, (long long)channels, (long long)v->groups);
+    }
+    if (outs % v->groups) {
+        return err_set(err, E_SHAPE, "%lld output channels do not divide into %lld groups",
+                       (long long)outs, (long long)v->groups);
+    }
+    v->oc = outs / v->groups;
+    rc = check_bias(v, outs, err);
+    return rc ? rc : window_read(c, v->x, v->wt->dims + 2, &v->w, err);
+}
+
+static int make_output(struct op_call *c, const struct conv *v, struct err *err)
+{
+    int64_t dims[MAX_RANK];
+    const int rank = window_dims(&v->w, v->oc * v->groups, dims);
+    return op_out(c, 0, v->x->dtype, rank, dims, err);
+}
+
+/* ---- Plain kernels: double throughout, one rounding at the end ------------------------------ */
+
+/* What the plain kernels work on: everything as double. */
+struct plain {
+    struct tensor *x, *w, *b, *y;
+};
+
+static int plain_open(struct op_call *c, const struct conv *v, struct plain *p, struct err *err)
+{
+    int rc = make_output(c, v, err);
+    rc = rc ? rc : elem_to_f64(v->x, c->budget, &p->x, err);
+    rc = rc ? rc : elem_to_f64(v->wt, c->budget, &p->w, err);
+    if (!rc && v->bias) {
+        rc = elem_to_f64(v->bias, c->budget, &p->b, err);
+    }
+    return rc ? rc : tensor_new(DT_F64, c->out[0]->rank, c->out[0]->dims, c->budget, &p->y, err);
+}
+
+static void plain_close(struct plain *p)
+{
+    tensor_free(p->x);
+    tensor_free(p->w);
+    tensor_free(p->b);
+    tensor_free(p->y);
+}
+
+/* sum over i, kernel of x[i, o*s - lo + k*d] * w[i, k] for one output element; x and wt stand at
+ * the group's first channel and the filter. */
+static double conv_point(const struct conv *v, const double *x, const double *wt, const int64_t *o)
+{
+    const struct window *w = &v->w;
+    int64_t k0[WINDOW_RANK], k1[WINDOW_RANK], at[WINDOW_RANK];
+    double sum = 0;
+    for (int a = 0; a < WINDOW_RANK; a++) {
+        window_clip(w, a, o[a], &k0[a], &k1[a]);
+        at[a] = o[a] * w->s[a] - w->lo[a];
+    }
+    for (int64_t i = 0; i < v->ic; i++, x += w->in_n, wt += w->k_n) {
+        for (int64_t kd = k0[0]; kd < k1[0]; kd++) {
+            for (int64_t kh = k0[1]; kh < k1[1]; kh++) {
+                for (int64_t kw = k0[2]; kw < k1[2]; kw++) {
+                    const int64_t d = at[0] + kd * w->d[0];
+                    const int64_t h = at[1] + kh * w->d[1];
+                    const int64_t q = at[2] + kw * w->d[2];
+                    sum += x[(d * w->in[1] + h) * w->in[2] + q] *
+                           wt[(kd * w->k[1] + kh) * w->k[2] + kw];
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+static int conv_ref(struct op_call *c, struct err *err)
+{
+    struct conv v;
+    struct plain p = {0};
+    int rc = conv_read(c, &v, err);
+    rc = rc ? rc : plain_open(c, &v, &p, err);
+    if (rc || c->out[0]->n == 0) {
+        goto out;
+    }
+    const struct window *w = &v.w;
+    double *y = p.y->data;
+    for (int64_t n = 0; n < w->n; n++) {
+        for (int64_t o = 0; o < v.groups * v.oc; o++) {
+            const double *x = (double *)p.x->data + (n * w->c + o / v.oc * v.ic) * w->in_n;
+            const double *wt = (double *)p.w->data + o * v.ic * w->k_n;
+            const double bias = p.b ? ((double *)p.b->data)[o] : 0;
+            int64_t at[WINDOW_RANK];
+            for (at[0] = 0; at[0] < w->out[0]; at[0]++) {
+                for (at[1] = 0; at[1] < w->out[1]; at[1]++) {
+                    for (at[2] = 0; at[2] < w->out[2]; at[2]++) {
+                        *y++ = bias + conv_point(&v, x, wt, at);
+                    }
+                }
+            }
+        }
+    }
+    elem_put_f64(c->out[0], 0, c->out[0]->n, p.y->data);
+out:
+    plain_close(&p);
+    return rc;
+}
+
+/* ---- Row kernel: float32, any geometry ------------------------------------------------------ */
+
+/* y[o] += sum over kernel positions of a row of wt[k] * x[o*s + k*d - lo]; tap by tap, so that the
+ * inner loop runs along the row whatever the padding. */
+static inline __attribute__((always_inline)) void conv_row(const struct window *w,
+                                                           const float *restrict x,
+                                                           const float *restrict wt,
+                                                           float *restrict y)
+{
+    for (int64_t k = 0; k < w->k[2]; k++) {
+        int64_t o0, o1;
+        window_row(w, k, &o0, &o1);
+        const float f = wt[k];
+        const float *restrict p = x + k * w->d[2] - w->lo[2];
+        if (w->s[2] == 1) {
+            for (int64_t o = o0; o < o1; o++) {
+                y[o] += f * p[o];
+            }
+        } else if (w->s[2] == 2) {
+            for (int64_t o = o0; o < o1; o++) {
+                y[o] += f * p[2 * o];
+            }
+        } else {
+            for (int64_t o = o0; o < o1; o++) {
+                y[o] += f * p[w->s[2] * o];
+            }
+        }
+    }
+}
+
+/* One output plane [od,oh,ow] of filter o for one image; float accumulation in the order
+ * i, kd, kh, kw. Inlined into one copy per instruction set. */
+static inline __attribute__((always_inline)) void conv_plane(const struct conv *v, const float *x,
+                                                             const float *wt, float bias, float *y)
+{
+    const struct window *w = &v->w;
+    for (int64_t od = 0; od < w->out[0]; od++) {
+        int64_t d0, d1, h0, h1;
+        window_clip(w, 0, od, &d0, &d1);
+        for (int64_t oh = 0; oh < w->out[1]; oh++, y += w->out[2]) {
+            window_clip(w, 1, oh, &h0, &h1);
+            for (int64_t ow = 0; ow < w->out[2]; ow++) {
+                y[ow] = bias;
+            }
+            for (int64_t i = 0; i < v->ic; i++) {
+                for (int64_t kd = d0; kd < d1; kd++) {
+                    for (int64_t kh = h0; kh < h1; kh++) {
+                        const int64_t d = od * w->s[0] - w->lo[0] + kd * w->d[0];
+                        const int64_t h = oh * w->s[1] - w->lo[1] + kh * w->d[1];
+                        conv_row(w, x + i * w->in_n + (d * w->in[1] + h) * w->in[2],
+                                 wt + i * w->k_n + (kd * w->k[1] + kh) * w->k[2], y);
+                    }
+                }
+            }
+        }
+    }
+}
+
+typedef void plane_fn(const struct conv *v, const float *x, const float *wt, float bias, float *y);
+
+static void plane_base(const struct conv *v, const float *x, const float *wt, float bias, float *y)
+{
+    conv_plane(v, x, wt, bias, y);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void plane_avx2(const struct conv *v, const float *x,
+                                                       const float *wt, float bias, float *y)
+{
+    conv_plane(v, x, wt, bias, y);
+}
+
+__attribute__((target("avx512f"))) static void plane_avx512(const struct conv *v, const float *x,
+                                                            const float *wt, float bias, float *y)
+{
+    conv_plane(v, x, wt, bias, y);
+}
+#endif
+
+static plane_fn *choose_plane(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) {
+        return plane_avx512;
+    }
+    if (__builtin_cpu_supports("avx2")) {
+        return plane_avx2;
+    }
+#endif
+    return plane_base;
+}
+
+static void conv_rows(const struct conv *v, float *y)
+{
+    const struct window *w = &v->w;
+    plane_fn *plane = choose_plane();
+    for (int64_t n = 0; n < w->n; n++) {
+        for (int64_t o = 0; o < v->groups * v->oc; o++, y += w->out_n) {
+            const float *x = (const float *)v->x->data + (n * w->c + o / v->oc * v->ic) * w->in_n;
+            const float *wt = (const float *)v->wt->data + o * v->ic * w->k_n;
+            plane(v, x, wt, v->bias ? ((const float *)v->bias->data)[o] : 0.0F, y);
+        }
+    }
+}
+
+/* ---- Fast dispatch -------------------------------------------------------------------------- */
+
+/* 1x1, stride 1, unpadded: a matrix product as it stands in memory. */
+static bool is_pointwise(const struct window *w)
+{
+    for (int a = 0; a < WINDOW_RANK; a++) {
+        if (w->k[a] != 1 || w->s[a] != 1 || w->lo[a] || w->hi[a]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Per image and group: Y [oc, out] = W [oc, ic] X [ic, out] + bias. */
+static bool conv_pointwise(const struct conv *v, float *y)
+{
+    const struct window *w = &v->w;
+    const float *x = v->x->data;
+    for (int64_t n = 0; n < w->n; n++) {
+        for (int64_t g = 0; g < v->groups; g++, x += v->ic * w->in_n, y += v->oc * w->out_n) {
+            for (int64_t i = 0; i < v->oc && v->bias; i++) {
+                const float b = ((const float *)v->bias->data)[g * v->oc + i];
+                for (int64_t k = 0; k < w->out_n; k++) {
+                    y[i * w->out_n + k] = b;
+                }
+            }
+            const struct accel_gemm gemm = {
+                .m = v->oc,
+                .n = w->out_n,
+                .k = v->ic,
+                .a = (const float *)v->wt->data + g * v->oc * v->ic,
+                .b = x,
+                .c = y,
+                .lda = v->ic,
+                .ldb = w->out_n,
+                .ldc = w->out_n,
+                .alpha = 1,
+                .beta = v->bias ? 1 : 0,
+            };
+            if (!accel_gemm_run(&gemm)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static int conv_fast(struct op_call *c, struct err *err)
+{
+    struct conv v;
+    int rc = conv_read(c, &v, err);
+    if (!rc && v.x->dtype != DT_F32) {
+        return conv_ref(c, err);
+    }
+    rc = rc ? rc : make_output(c, &v, err);
+    if (rc || c->out[0]->n == 0) {
+        return rc;
+    }
+    float *y = c->out[0]->data;
+    if (v.ic >= 4 && is_pointwise(&v.w) && conv_pointwise(&v, y)) {
+        return OK;
+    }
+    if (c->state && v.x->n > 0) {
+        struct err ignored; /* oneDNN has no kernel for some geometries; the row kernel has */
+        rc = accel_conv_run((struct accel_conv *)c->state, &v.w, v.groups, v.x->data,
+                            v.bias ? v.bias->data : NULL, y, c->budget, &ignored);
+        if (rc != E_UNSUPPORTED) {
+            return rc ? err_set(err, rc, "%s", ignored.text) : OK;
+        }
+    }
+    conv_rows(&v, y);
+    return OK;
+}
+
+/* Depthwise filters stay with the row kernel: it reads the model's own layout, whereas oneDNN needs
+ * reorders that cost more than the convolution. */
+static int conv_prepare(const struct op_prep *p, void **state, struct err *err)
+{
+    (void)err;
+    const struct tensor *w = p->n_in > 1 ? p->constants[1] : NULL;
+    if (w && w->dtype == DT_F32 && w->rank >= 3 && w->rank <= 2 + WINDOW_RANK && w->n > 0 &&
+        w->dims[1] > 1) {
+        *state = accel_conv_new(w);
+    }
+    return OK;
+}
+
+static void conv_release(void *state)
+{
+    accel_conv_free(state);
+}
+
+/* ---- ConvTranspose -------------------------------------------------------------------------- */
+
+static int transpose_read(const struct op_call *c, struct conv *v, struct err *err)
+{
+    int rc = check_types(c, v, err);
+    if (rc) {
+        return rc;
+    }
+    const int64_t channels = v->x->dims[1];
+    if (v->wt->dims[0] != channels || channels % v->groups) {
+        return err_set(err, E_SHAPE,
+                       "weight has %lld input channels, input has %lld in %lld groups",
+                       (long long)v->wt->dims[0], (long long)channels, (long long)v->groups);
+    }
+    v->ic = channels / v->groups;
+    v->oc = v->wt->dims[1];
+    int64_t outs;
+    if (__builtin_mul_overflow(v->oc, v->groups, &outs)) {
+        return err_set(err, E_LIMIT, "more than 2^63 output channels");
+    }
+    rc = check_bias(v, outs, err);
+    return rc ? rc : window_read_transposed(c, v->x, v->wt->dims + 2, &v->w, err);
+}
+
+/* y[o, i*s + k*d - lo] += x[i] * w[k] for one input plane and one output plane. */
+static void scatter_plane(const struct window *w, const double *x, const double *wt, double *y)
+{
+    for (int64_t i = 0; i < w->in_n; i++) {
+        const int64_t at[WINDOW_RANK] = {i / (w->in[1] * w->in[2]), i / w->in[2] % w->in[1],
+                                         i % w->in[2]};
+        for (int64_t k = 0; k < w->k_n; k++) {
+            const int64_t kk[WINDOW_RANK] = {k / (w->k[1] * w->k[2]), k / w->k[2] % w->k[1],
+                                             k % w->k[2]};
+            int64_t o = 0;
+            bool inside = true;
+            for (int a = 0; a < WINDOW_RANK; a++) {
+                const int64_t q = at[a] * w->s[a] + kk[a] * w->d[a] - w->lo[a];
+                inside = inside && q >= 0 && q < w->out[a];
+                o = inside ? o * w->out[a] + q : 0;
+            }
+            if (inside) {
+                y[o] += x[i] * wt[k];
+            }
+        }
+    }
+}
+
+static int conv_transpose(struct op_call *c, struct err *err)
+{
+    struct conv v;
+    struct plain p = {0};
+    int rc = transpose_read(c, &v, err);
+    rc = rc ? rc : plain_open(c, &v, &p, err);
+    if (rc || c->out[0]->n == 0) {
+        goto out;
+    }
+    const struct window *w = &v.w;
+    for (int64_t n = 0; n < w->n; n++) {
+        for (int64_t o = 0; o < v.groups * v.oc; o++) {
+            double *y = (double *)p.y->data + (n * v.groups * v.oc + o) * w->out_n;
+            for (int64_t i = 0; i < w->out_n; i++) {
+                y[i] = p.b ? ((double *)p.b->data)[o] : 0;
+            }
+            const int64_t first = o / v.oc * v.ic;
+            for (int64_t i = first; i < first + v.ic; i++) {
+                scatter_plane(w, (double *)p.x->data + (n * w->c + i) * w->in_n,
+                              (double *)p.w->data + (i * v.oc + o % v.oc) * w->k_n, y);
+            }
+        }
+    }
+    elem_put_f64(c->out[0], 0, c->out[0]->n, p.y->data);
+out:
+    plain_close(&p);
+    return rc;
+}
+
+const struct op op_conv[] = {
+    {
+        .name = "Conv",
+        .since = 1,
+        .min_in = 2,
+        .max_in = 3,
+        .ref = conv_ref,
+        .fast = conv_fast,
+        .prepare = conv_prepare,
+        .release = conv_release,
+        .spec = "ONNX Conv-22",
+    },
+    {
+        .name = "ConvTranspose",
+        .since = 1,
+        .min_in = 2,
+        .max_in = 3,
+        .ref = conv_transpose,
+        .spec = "ONNX ConvTranspose-22",
+    },
+    {0},
+};

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op_pool.c: MaxPool, AveragePool, LpPool and their global forms, in 1, 2 and 3 dimensions, for
+ * float types and, MaxPool, for 8-bit codes. Everything is computed in double, which holds 8-bit
+ * codes exactly, and rounded once.
+ */
+#include "engine/elem.h"
+#include "engine/window.h"
+
+#include <math.h>
+
+/* A pool folds the elements of its window into one number. */
+struct pool_kind {
+    const char *name;
+    double start;
+    /* y[i] = fold(y[i], x[i * step]) for n outputs of a row; p: the exponent of LpPool. */
+    void (*fold)(size_t n, double *y, const double *x, int64_t step, double p);
+    /* Value of a window from its fold and the number of elements it counts. */
+    double (*finish)(double y, double count, double p);
+};
+
+/* A NaN wins, so that it is seen further down. */
+static void fold_max(size_t n, double *y, const double *x, int64_t step, double p)
+{
+    (void)p;
+    for (size_t i = 0; i < n; i++) {
+        const double v = x[(int64_t)i * step];
+        y[i] = v > y[i] || isnan(v) ? v : y[i];
+    }
+}
+
+static void fold_sum(size_t n, double *y, const double *x, int64_t step, double p)
+{
+    (void)p;
+    for (size_t i = 0; i < n; i++) {
+        y[i] += x[(int64_t)i * step];
+    }
+}
+
+static void fold_power(size_t n, double *y, const double *x, int64_t step, double p)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] += pow(fabs(x[(int64_t)i * step]), p);
+    }
+}
+
+static double finish_max(double y, double count, double p)
+{
+    (void)count, (void)p;
+    return y;
+}
+
+static double finish_mean(double y, double count, double p)
+{
+    (void)p;
+    return y / count;
+}
+
+static double finish_root(double y, double count, double p)
+{
+    (void)count;
+    return pow(y, 1 / p);
+}
+
+/* Found by the node's name without "Global". */
+static const struct pool_kind kinds[] = {
+    {"MaxPool", -INFINITY, fold_max, finish_max},
+    {"AveragePool", 0, fold_sum, finish_mean},
+    {"LpPool", 0, fold_power, finish_root},
+};
+
+static const struct pool_kind *kind_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+/* One pool over one tensor. */
+struct pool {
+    const struct pool_kind *kind;
+    struct window w;
+    double p;
+    bool count_pad;             /* padding counts in the mean */
+    bool col_major;             /* how indices count */
+    struct tensor *plane, *row; /* double: one input plane, one output row */
+};
+
+static int check_input(const struct tensor *x, const struct pool_kind *k, struct err *err)
+{
+    const bool codes = k->fold == fold_max && (x->dtype == DT_U8 || x->dtype == DT_S8);
+    if (!dtype_is_float(x->dtype) && !codes) {
+        return err_set(err, E_UNSUPPORTED, "input is %s, expected a float type%s",
+                       dtype_name(x->dtype), k->fold == fold_max ? ", uint8 or int8" : "");
+    }
+    return OK;
+}
+
+static int read_exponent(const struct op_call *c, double *p, struct err *err)
+{
+    *p = (double)attr_int(c->node, "p", 2);
+    return *p >= 1 ? OK : err_set(err, E_SHAPE, "p is %g, expected 1 or more", *p);
+}
+
+/* Elements that output position o counts along dimension a. */
+static double axis_count(const struct pool *p, int a, int64_t o)
+{
+    const struct window *w = &p->w;
+    int64_t k0, k1;
+    if (!p->count_pad) {
+        window_clip(w, a, o, &k0, &k1);
+        return (double)(k1 - k0);
+    }
+    /* With ceil_mode the last window may stick out of the padding, too; that part never counts. */
+    const int64_t room = w->in[a] + w->lo[a] + w->hi[a] - o * w->s[a];
+    return (double)MIN(w->k[a], (room + w->d[a] - 1) / w->d[a]);
+}
+
+/* One row [od, oh] of outputs from one plane, into p->row. */
+static void pool_row(const struct pool *p, int64_t od, int64_t oh)
+{
+    const struct window *w = &p->w;
+    double *y = p->row->data;
+    int64_t d0, d1, h0, h1;
+    window_clip(w, 0, od, &d0, &d1);
+    window_clip(w, 1, oh, &h0, &h1);
+    for (int64_t o = 0; o < w->out[2]; o++) {
+        y[o] = p->kind->start;
+    }
+    for (int64_t kd = d0; kd < d1; kd++) {
+        for (int64_t kh = h0; kh < h1; kh++) {
+            const int64_t d = od * w->s[0] - w->lo[0] + kd * w->d[0];
+            const int64_t h = oh * w->s[1] - w->lo[1] + kh * w->d[1];
+            const double *x = (const double *)p->plane->data + (d * w->in[1] + h) * w->in[2];
+            for (int64_t k = 0; k < w->k[2]; k++) {
+                int64_t o0, o1;
+                window_row(w, k, &o0, &o1);
+                if (o0 < o1) {
+                    p->kind->fold((size_t)(o1 - o0), y + o0,
+                                  x + o0 * w->s[2] + k * w->d[2] - w->lo[2], w->s[2], p->p);
+                }
+            }
+        }
+    }
+    const double count = axis_count(p, 0, od) * axis_count(p, 1, oh);
+    for (int64_t o = 0; o < w->out[2]; o++) {
+        y[o] = p->kind->finish(y[o], count * axis_count(p, 2, o), p->p);
+    }
+}
+
+/* Where in its plane the maximum y of output o came from: the first one in row-major order. */
+static int64_t find_max(const struct pool *p, const int64_t *o, double y)
+{
+    const struct window *w = &p->w;
+    int64_t k0[WINDOW_RANK], k1[WINDOW_RANK];
+    for (int a = 0; a < WINDOW_RANK; a++) {
+        window_clip(w, a, o[a], &k0[a], &k1[a]);
+    }
+    for (int64_t kd = k0[0]; kd < k1[0]; kd++) {
+        for (int64_t kh = k0[1]; kh < k1[1]; kh++) {
+            for (int64_t kw = k0[2]; kw < k1[2]; kw++) {
+                const int64_t d = o[0] * w->s[0] - w->lo[0] + kd * w->d[0];
+                const int64_t h = o[1] * w->s[1] - w->lo[1] + kh * w->d[1];
+                const int64_t q = o[2] * w->s[2] - w->lo[2] + kw * w->d[2];
+                const double x = ((double *)p->plane->data)[(d * w->in[1] + h) * w->in[2] + q];
+                if (x == y || isnan(x)) {
+                    return p->col_major ? d + w->in[0] * (h + w->in[1] * q)
+                                        : (d * w->in[1] + h) * w->in[2] + q;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
+static void pool_planes(const struct pool *p, const struct tensor *x, struct tensor *y,
+                        struct tensor *indices)
+{
+    const struct window *w = &p->w;
+    size_t at = 0;
+    for (int64_t c = 0; c < w->n * w->c; c++) {
+        elem_get_f64(x, (size_t)(c * w->in_n), (size_t)w->in_n, p->plane->data);
+        for (int64_t od = 0; od < w->out[0]; od++) {
+            for (int64_t oh = 0; oh < w->out[1]; oh++, at += (size_t)w->out[2]) {
+                pool_row(p, od, oh);
+                elem_put_f64(y, at, (size_t)w->out[2], p->row->data);
+                for (int64_t ow = 0; indices && ow < w->out[2]; ow++) {
+                    const int64_t o[] = {od, oh, ow};
+                    ((int64_t *)indices->data)[at + (size_t)ow] =
+                        c * w->in_n + find_max(p, o, ((double *)p->row->data)[ow]);
+                }
+            }
+        }
+    }
+}
+
+static int pool(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    struct pool p = {.kind = kind_find(c->node->op),
+                     .count_pad = attr_int(c->node, "count_include_pad", 0) != 0,
+                     .col_major = attr_int(c->node, "storage_order", 0) != 0};
+    int64_t dims[MAX_RANK];
+    const bool indices = c->n_out > 1 && c->node->out[1] >= 0 && p.kind->fold == fold_max;
+    int rc = check_input(x, p.kind, err);
+    rc = rc ? rc : read_exponent(c, &p.p, err);
+    rc = rc ? rc : window_read(c, x, NULL, &p.w, err);
+    if (rc) {
+        return rc;
+    }
+    const int rank = window_dims(&p.w, p.w.c, dims);
+    rc = op_out(c, 0, x->dtype, rank, dims, err);
+    if (!rc && indices) {
+        rc = op_out(c, 1, DT_S64, rank, dims, err);
+    }
+    rc = rc ? rc : tensor_new(DT_F64, 1, &p.w.in_n, c->budget, &p.plane, err);
+    rc = rc ? rc : tensor_new(DT_F64, 1, &p.w.out[2], c->budget, &p.row, err);
+    if (!rc && c->out[0]->n > 0) {
+        pool_planes(&p, x, c->out[0], indices ? c->out[1] : NULL);
+    }
+    tensor_free(p.plane);
+    tensor_free(p.row);
+    return rc;
+}
+
+/* ---- MaxPool on float32, straight on the tensor --------------------------------------------- */
+
+/* y[o] = max(y[o], x[o * step]); the constant steps vectorize. */
+static void max_row(int64_t n, float *restrict y, const float *restrict x, int64_t step)
+{
+    if (step == 1) {
+        for (int64_t o = 0; o < n; o++) {
+            y[o] = x[o] > y[o] || isnan(x[o]) ? x[o] : y[o];
+        }
+    } else if (step == 2) {
+        for (int64_t o = 0; o < n; o++) {
+            y[o] = x[2 * o] > y[o] || isnan(x[2 * o]) ? x[2 * o] : y[o];
+        }
+    } else {
+        for (int64_t o = 0; o < n; o++) {
+            y[o] = x[step * o] > y[o] || isnan(x[step * o]) ? x[step * o] : y[o];
+        }
+    }
+}
+
+static void max_plane(const struct window *w, const float *x, float *y)
+{
+    for (int64_t r = 0; r < w->out[0] * w->out[1]; r++, y += w->out[2]) {
+        const int64_t od = r / w->out[1], oh = r % w->out[1];
+        int64_t d0, d1, h0, h1;
+        window_clip(w, 0, od, &d0, &d1);
+        window_clip(w, 1, oh, &h0, &h1);
+        for (int64_t o = 0; o < w->out[2]; o++) {
+            y[o] = -INFINITY;
+        }
+        for (int64_t kd = d0; kd < d1; kd++) {
+            for (int64_t kh = h0; kh < h1; kh++) {
+                const int64_t d = od * w->s[0] - w->lo[0] + kd * w->d[0];
+                const int64_t h = oh * w->s[1] - w->lo[1] + kh * w->d[1];
+                const float *row = x + (d * w->in[1] + h) * w->in[2];
+                for (int64_t k = 0; k < w->k[2]; k++) {
+                    int64_t o0, o1;
+                    window_row(w, k, &o0, &o1);
+                    if (o0 < o1) {
+                        max_row(o1 - o0, y + o0, row + o0 * w->s[2] + k * w->d[2] - w->lo[2],
+                                w->s[2]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+static int max_pool_fast(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    struct window w;
+    int64_t dims[MAX_RANK];
+    if (x->dtype != DT_F32 || (c->n_out > 1 && c->node->out[1] >= 0)) {
+        return pool(c, err);
+    }
+    int rc = window_read(c, x, NULL, &w, err);
+    if (rc) {
+        return rc;
+    }
+    const int rank = window_dims(&w, w.c, dims);
+    rc = op_out(c, 0, DT_F32, rank, dims, err);
+    for (int64_t i = 0; !rc && c->out[0]->n > 0 && i < w.n * w.c; i++) {
+        max_plane(&w, (const float *)x->data + i * w.in_n, (float *)c->out[0]->data + i * w.out_n);
+    }
+    return rc;
+}
+
+/* y [n,c,1...] over all of [n,c,...]. */
+static int global_pool(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    const struct pool_kind *k = kind_find(c->node->op + strlen("Global"));
+    double exponent;
+    int rc = check_input(x, k, err);
+    rc = rc ? rc : read_exponent(c, &exponent, err);
+    if (!rc && x->rank < 2) {
+        rc = err_set(err, E_SHAPE, "input has rank %d, expected at least 2", x->rank);
+    }
+    if (rc) {
+        return rc;
+    }
+    int64_t dims[MAX_RANK];
+    for (int d = 0; d < x->rank; d++) {
+        dims[d] = d < 2 ? x->dims[d] : 1;
+    }
+    rc = op_out(c, 0, x->dtype, x->rank, dims, err);
+    struct tensor *y = c->out[0];
+    const size_t n = rc || y->n == 0 ? 0 : x->n / y->n;
+    for (size_t i = 0; !rc && i < y->n; i++) {
+        double fold = k->start, block[ELEM_BLOCK];
+        for (size_t at = 0, m; at < n; at += m) {
+            m = MIN(n - at, (size_t)ELEM_BLOCK);
+            elem_get_f64(x, i * n + at, m, block);
+            for (size_t e = 0; e < m; e++) {
+                k->fold(1, &fold, block + e, 1, exponent);
+            }
+        }
+        fold = k->finish(fold, (double)n, exponent);
+        elem_put_f64(y, i, 1, &fold);
+    }
+    return rc;
+}
+
+const struct op op_pool[] = {
+    {
+        .name = "MaxPool",
+        .since = 1,
+        .min_in = 1,
+        .max_in = 1,
+        .ref = pool,
+        .fast = max_pool_fast,
+        .spec = "ONNX MaxPool-22",
+    },
+    {
+        .name = "AveragePool",
+        .since = 1,
+        .min_in = 1,
+        .max_in = 1,
+        .ref = pool,
+        .spec = "ONNX AveragePool-22",
+    },
+    {
+        .name = "LpPool",
+        .since = 2,
+        .min_in = 1,
+        .max_in = 1,
+        .ref = pool,
+        .spec = "ONNX LpPool-22",
+    },
+    {
+        .name = "GlobalMaxPool",
+        .since = 1,
+        .min_in = 1,
+        .max_in = 1,
+        .ref = global_pool,
+        .spec = "ONNX GlobalMaxPool-22",
+    },
+    {
+        .name = "GlobalAveragePool",
+        .since = 1,
+        .min_in = 1,
+        .max_in = 1,
+        .ref = global_pool,
+        .spec = "ONNX GlobalAveragePool-22",
+    },
+    {
+        .name = "GlobalLpPool",
+        .since = 2,
+        .min_in = 1,
+        .max_in = 1,
+        .ref = global_pool,
+        .spec = "ONNX GlobalLpPool-22",
+    },
+    {0},
+};

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op_quant.c: QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear. The arithmetic itself is
+ * in quant.c; here are attributes, defaults of each opset and output types.
+ */
+#include "engine/op_quant.h"
+
+#include <stdlib.h>
+
+/* ---- Shared with the other quantized operators ---------------------------------------------- */
+
+int q1_read(const struct op_call *c, int scale, int zero, enum dtype dflt, struct q1 *out,
+            struct err *err)
+{
+    const struct tensor *s = scale < c->n_in ? c->in[scale] : NULL;
+    const struct tensor *z = zero < c->n_in ? c->in[zero] : NULL;
+    if (!s || s->dtype != DT_F32 || s->n != 1) {
+        return err_set(err, E_SHAPE, "input %d should be one float32 scale", scale);
+    }
+    enum dtype d = z ? z->dtype : dflt;
+    if (d != DT_U8 && d != DT_S8) {
+        return err_set(err, E_UNSUPPORTED, "codes of type %s are not supported here, only 8 bits",
+                       dtype_name(d));
+    }
+    if (z && z->n != 1) {
+        return err_set(err, E_SHAPE, "input %d should be one zero point, found %zu", zero, z->n);
+    }
+    *out = (struct q1){.dtype = d,
+                       .s = scale_at(s, 0),
+                       .z = zero_at(z, 0),
+                       .qmin = d == DT_S8 ? INT8_MIN : 0,
+                       .qmax = d == DT_S8 ? INT8_MAX : UINT8_MAX};
+    return OK;
+}
+
+int q1_read_for(const struct op_call *c, int data, int scale, int zero, struct q1 *out,
+                struct err *err)
+{
+    const struct tensor *t = data < c->n_in ? c->in[data] : NULL;
+    if (!t) {
+        return err_set(err, E_SHAPE, "input %d is missing", data);
+    }
+    int rc = q1_read(c, scale, zero, t->dtype, out, err);
+    if (!rc && out->dtype != t->dtype) {
+        rc = err_set(err, E_SHAPE, "input %d is %s, its zero point is %s", data,
+                     dtype_name(t->dtype), dtype_name(out->dtype));
+    }
+    return rc;
+}
+
+void q1_shift(const struct op_call *c, struct q1 *q)
+{
+    if (q->dtype == DT_S8 && attr_int(c->node, q1_as_u8, 0)) {
+        q->shift = -INT8_MIN;
+        q->z += q->shift;
+        q->qmin += q->shift;
+        q->qmax += q->shift;
+    }
+}
+
+int per_channel_check(const struct tensor *t, size_t n, const char *what, struct err *err)
+{
+    if (t && t->n != 1 && t->n != n) {
+        return err_set(err, E_SHAPE, "%zu %ss for %zu channels", t->n, what, n);
+    }
+    return OK;
+}
+
+enum { SCRATCH_ALIGN = 64, SCRATCH_SLACK = 256 };
+
+int scratch_new(size_t n, size_t size, void **out, struct err *err)
+{
+    size_t bytes = 0;
+    bool ok = mul_ok(n, size, &bytes) && add_ok(bytes, SCRATCH_SLACK + SCRATCH_ALIGN, &bytes);
+    void *p = ok ? aligned_alloc(SCRATCH_ALIGN, bytes / SCRATCH_ALIGN * SCRATCH_ALIGN) : NULL;
+    if (!p) {
+        return err_set(err, E_LIMIT, "out of memory for %zu times %zu bytes of scratch", n, size);
+    }
+    *out = p;
+    return OK;
+}
+
+/* ---- Operators ------------------------------------------------------------------------------ */
+
+/* Scale and zero point of a Q or DQ node. dflt: type of the codes without a zero point. */
+static int read_params(const struct op_call *c, enum dtype dflt, struct arena *a, struct quant *out,
+                       struct err *err)
+{
+    const struct tensor *zero = c->n_in > 2 ? c->in[2] : NULL;
+    if (!c->in[0] || !c->in[1]) {
+        return err_set(err, E_SHAPE, "input %d is missing", c->in[0] ? 1 : 0);
+    }
+    if (attr_int(c->node, "block_size", 0) != 0) {
+        return err_set(err, E_UNSUPPORTED, "blocked quantization is not supported");
+    }
+    int axis = -1;
+    if (c->in[1]->n > 1) {
+        int rc = op_axis(attr_int(c->node, "axis", 1), c->in[0]->rank, &axis, err);
+        if (rc) {
+            return rc;
+        }
+    }
+    return quant_read(c->in[1], zero, axis, dflt, a, out, err);
+}
+
+static int op_quantize(struct op_call *c, struct err *err)
+{
+    struct arena a = {0};
+    struct quant p;
+    int64_t dflt = attr_int(c->node, "output_dtype", DT_NONE);
+    int rc = read_params(c, dflt ? (enum dtype)dflt : DT_U8, &a, &p, err);
+    if (!rc) {
+        rc = quant_quantize(c->in[0], &p, c->budget, &c->out[0], err);
+    }
+    arena_fini(&a);
+    return rc;
+}
+
+/* Rounds y to the scale's own type: since opset 19 that is the type of the result. */
+static int narrow_float(struct op_call *c, enum dtype d, struct err *err)
+{
+    struct tensor *y = c->out[0];
+    c->out[0] = NULL;
+    int rc = op_out(c, 0, d, y->rank, y->dims, err);
+    for (size_t i = 0; !rc && i < y->n; i++) {
+        float v = ((const float *)y->data)[i];
+        ((uint16_t *)c->out[0]->data)[i] = d == DT_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+    }
+    tensor_free(y);
+    return rc;
+}
+
+static int op_dequantize(struct op_call *c, struct err *err)
+{
+    struct arena a = {0};
+    struct quant p;
+    int rc = read_params(c, c->in[0] ? c->in[0]->dtype : DT_U8, &a, &p, err);
+    if (!rc) {
+        rc = quant_dequantize(c->in[0], &p, c->budget, &c->out[0], err);
+    }
+    arena_fini(&a);
+    if (rc) {
+        return rc;
+    }
+    enum dtype d = c->in[1]->dtype;
+    return d == DT_F16 || d == DT_BF16 ? narrow_float(c, d, err) : OK;
+}
+
+/* s = (max(x, 0) - min(x, 0)) / 255, z = rne(clamp(0 - min / s)), both in float. */
+static int op_dynamic_quantize(struct op_call *c, struct err *err)
+{
+    int rc = op_want(c, 0, DT_F32, -1, err);
+    if (rc) {
+        return rc;
+    }
+    const float *x = c->in[0]->data;
+    float lo = 0, hi = 0;
+    for (size_t i = 0; i < c->in[0]->n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+    }
+    float s = lo == hi ? 1.0F : (hi - lo) / 255.0F;
+    int32_t z = (int32_t)rne_small(clamp_x86(0.0F - lo / s, 0.0F, 255.0F));
+    const struct quant p = {.dtype = DT_U8, .axis = -1, .n = 1, .scale = &s, .zero = &z};
+    rc = quant_quantize(c->in[0], &p, c->budget, &c->out[0], err);
+    rc = rc ? rc : op_out(c, 1, DT_F32, 0, NULL, err);
+    rc = rc ? rc : op_out(c, 2, DT_U8, 0, NULL, err);
+    if (!rc) {
+        *(float *)c->out[1]->data = s;
+        *(uint8_t *)c->out[2]->data = (uint8_t)z;
+    }
+    return rc;
+}
+
+static const char ms[] = "com.microsoft";
+
+// clang-format off
+const struct op op_quant[] = {
+    {"QuantizeLinear", NULL, 10, 2, 3, op_quantize, NULL, NULL, NULL, "ONNX QuantizeLinear-10"},
+    {"QuantizeLinear", ms, 1, 2, 3, op_quantize, NULL, NULL, NULL, "ORT QuantizeLinear-1"},
+    {"DequantizeLinear", NULL, 10, 2, 3, op_dequantize, NULL, NULL, NULL, "ONNX DequantizeLinear-10"},
+    {"DequantizeLinear", ms, 1, 2, 3, op_dequantize, NULL, NULL, NULL, "ORT DequantizeLinear-1"},
+    {"DynamicQuantizeLinear", NULL, 11, 1, 1, op_dynamic_quantize, NULL, NULL, NULL, "ONNX DynamicQuantizeLinear-11"},
+    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+};
+// clang-format on

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * plan.c: makes a graph ready to run (fuse, bind operators, fold constants, pack weights) and runs
+ * it, one sample at a time. A plan is immutable once made, so threads share it; everything that
+ * belongs to one run lives in struct run.
+ */
+#include "engine/op.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct step {
+    const struct op *op;
+    void *state;
+    bool folded; /* outputs are constants of the plan */
+};
+
+struct plan {
+    struct graph *g; /* fused; owned */
+    struct plan_options o;
+    struct step *steps;     /* one per node of g */
+    int *uses;              /* consumers per value; graph outputs count one more */
+    struct tensor **folded; /* per value: constant made by a folded node, or NULL */
+};
+
+/* One execution: tensors by value index and how many consumers still want each. */
+struct run {
+    const struct plan *p;
+    struct tensor **values;
+    int *left;
+};
+
+const struct graph *plan_graph(const struct plan *p)
+{
+    return p->g;
+}
+
+/* ---- One node ------------------------------------------------------------------------------- */
+
+static int node_opset(const struct graph *g, const struct node *n)
+{
+    return n->domain[0] ? MAX(g->opset_ms, 1) : g->opset;
+}
+
+/* Runs node i with in[]/out[] as given; on failure no output is left behind. */
+static int node_run(const struct plan *p, size_t i, const struct tensor **in, struct tensor **out,
+                    struct err *err)
+{
+    const struct node *n = &p->g->nodes[i];
+    const struct op *op = p->steps[i].op;
+    struct op_call c = {
+        .node = n,
+        .opset = node_opset(p->g, n),
+        .n_in = n->n_in,
+        .n_out = n->n_out,
+        .in = in,
+        .out = out,
+        .state = p->steps[i].state,
+        .budget = p->o.budget,
+        .kernels = p->o.kernels,
+    };
+    bool fast = op->fast && p->o.kernels == KERNELS_FAST;
+    int rc = fast ? op->fast(&c, err) : op->ref(&c, err);
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (n->out[k] >= 0 && !out[k]) {
+            rc = err_set(err, E_UNSUPPORTED, "output %d is not supported", k);
+        }
+    }
+    if (rc) {
+        for (int k = 0; k < n->n_out; k++) {
+            tensor_free(out[k]);
+            out[k] = NULL;
+        }
+        return err_in(err, "node '%s' (%s)", n->name, n->op);
+    }
+    return OK;
+}
+
+static const struct tensor *plan_constant(const struct plan *p, int value)
+{
+    return p->folded[value] ? p->folded[value] : p->g->values[value].constant;
+}
+
+/* Room for the pointers of a node's inputs and outputs, inline for usual sizes. */
+struct slots {
+    const struct tensor **in;
+    struct tensor **out;
+    const struct tensor *in_room[MAX_OP_IN];
+    struct tensor *out_room[MAX_OP_OUT];
+};
+
+static void slots_init(struct slots *s, const struct node *n)
+{
+    s->in = s->in_room;
+    s->out = s->out_room;
+    if (n->n_in > MAX_OP_IN) {
+        s->in = mem_alloc((size_t)n->n_in * sizeof *s->in);
+    }
+    if (n->n_out > MAX_OP_OUT) {
+        s->out = mem_alloc((size_t)n->n_out * sizeof *s->out);
+    }
+    memset(s->in, 0, (size_t)n->n_in * sizeof *s->in);
+    memset(s->out, 0, (size_t)n->n_out * sizeof *s->out);
+}
+
+static void slots_fini(struct slots *s)
+{
+    if (s->in != s->in_room) {
+        free(s->in);
+    }
+    if (s->out != s->out_room) {
+        free(s->out);
+    }
+}
+
+/* ---- Making a plan -------------------------------------------------------------------------- */
+
+static int bind_operators(struct plan *p, struct err *err)
+{
+    const struct node *missing = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct node *n = &p->g->nodes[i];
+        const struct op *op = op_find(n->domain, n->op, node_opset(p->g, n));
+        if (!op) {
+            count++;
+            missing = missing ? missing : n;
+            continue;
+        }
+        if (n->n_in < op->min_in || (op->max_in >= 0 && n->n_in > op->max_in)) {
+            return err_set(err, E_FORMAT, "node '%s' (%s) has %d inputs, expected %d to %d",
+                           n->name, n->op, n->n_in, op->min_in, op->max_in);
+        }
+        p->steps[i].op = op;
+    }
+    if (missing) {
+        return err_set(err, E_UNSUPPORTED,
+                       "operator %s%s%s of opset %d is not supported: node '%s' and %zu more",
+                       missing->domain, missing->domain[0] ? "." : "", missing->op,
+                       node_opset(p->g, missing), missing->name, count - 1);
+    }
+    return OK;
+}
+
+/* True when every given input is a constant. Nodes without inputs (Constant) fold too. */
+static bool foldable(const struct plan *p, const struct node *n)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->in[k] >= 0 && !plan_constant(p, n->in[k])) {
+            return false;
+        }
+    }
+    return strncmp(n->op, "Random", 6) != 0;
+}
+
+static int fold_constants(struct plan *p, struct err *err)
+{
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct node *n = &p->g->nodes[i];
+        if (!foldable(p, n)) {
+            continue;
+        }
+        struct slots s;
+        slots_init(&s, n);
+        for (int k = 0; k < n->n_in; k++) {
+            s.in[k] = n->in[k] >= 0 ? plan_constant(p, n->in[k]) : NULL;
+        }
+        int rc = node_run(p, i, s.in, s.out, err);
+        for (int k = 0; k < n->n_out && !rc; k++) {
+            if (n->out[k] >= 0) {
+                p->folded[n->out[k]] = s.out[k];
+            } else {
+                tensor_free(s.out[k]);
+            }
+        }
+        slots_fini(&s);
+        if (rc) {
+            return rc;
+        }
+        p->steps[i].folded = true;
+    }
+    return OK;
+}
+
+static int prepare_steps(struct plan *p, struct err *err)
+{
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct node *n = &p->g->nodes[i];
+        const struct op *op = p->steps[i].op;
+        if (!op->prepare || p->steps[i].folded) {
+            continue;
+        }
+        struct slots s;
+        slots_init(&s, n);
+        for (int k = 0; k < n->n_in; k++) {
+            s.in[k] = n->in[k] >= 0 ? plan_constant(p, n->in[k]) : NULL;
+        }
+        struct op_prep prep = {
+            .node = n, .opset = node_opset(p->g, n), .n_in = n->n_in, .constants = s.in};
+        int rc = op->prepare(&prep, &p->steps[i].state, err);
+        slots_fini(&s);
+        if (rc) {
+            return err_in(err, "node '%s' (%s)", n->name, n->op);
+        }
+    }
+    return OK;
+}
+
+/* Constants that stand on odd addresses of a mapped file are copied once, so that kernels may use
+ * plain loads. */
+static int align_constants(struct plan *p, struct err *err)
+{
+    for (size_t v = 0; v < p->g->n_values; v++) {
+        struct tensor *c = p->g->values[v].constant;
+        if (c && (uintptr_t)c->data % MAX(dtype_size(c->dtype), (size_t)1)) {
+            p->folded[v] = tensor_aligned(c);
+            if (!p->folded[v]) {
+                return err_set(err, E_LIMIT, "out of memory for initializer '%s' of %zu bytes",
+                               p->g->values[v].name, c->size);
+            }
+        }
+    }
+    return OK;
+}
+
+static void count_uses(struct plan *p)
+{
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct node *n = &p->g->nodes[i];
+        for (int k = 0; k < n->n_in && !p->steps[i].folded; k++) {
+            if (n->in[k] >= 0) {
+                p->uses[n->in[k]]++;
+            }
+        }
+    }
+    for (size_t i = 0; i < p->g->n_outputs; i++) {
+        p->uses[p->g->outputs[i]]++;
+    }
+}
+
+int plan_new(const struct graph *g, const struct plan_options *o, struct plan **out,
+             struct err *err)
+{
+    struct plan *p = mem_alloc(sizeof *p);
+    p->o = *o;
+    int rc = graph_fuse(g, o->numerics, &p->g, err);
+    if (rc) {
+        goto out;
+    }
+    p->steps = mem_alloc(p->g->n_nodes * sizeof *p->steps);
+    p->uses = mem_alloc(p->g->n_values * sizeof *p->uses);
+    p->folded = mem_alloc(p->g->n_values * sizeof *p->folded);
+    rc = bind_operators(p, err);
+    rc = rc ? rc : align_constants(p, err);
+    rc = rc ? rc : fold_constants(p, err);
+    rc = rc ? rc : prepare_steps(p, err);
+    if (!rc) {
+        count_uses(p);
+        *out = p;
+        return OK;
+    }
+out:
+    if (g->path) {
+        rc = err_in(err, "%s", g->path);
+    }
+    plan_free(p);
+    return rc;
+}
+
+void plan_free(struct plan *p)
+{
+    if (!p) {
+        return;
+    }
+    for (size_t i = 0; p->steps && i < p->g->n_nodes; i++) {
+        if (p->steps[i].op && p->steps[i].op->release && p->steps[i].state) {
+            p->steps[i].op->release(p->steps[i].state);
+        }
+    }
+    for (size_t v = 0; p->folded && v < p->g->n_values; v++) {
+        tensor_free(p->folded[v]);
+    }
+    free(p->folded);
+    free(p->uses);
+    free(p->steps);
+    graph_free(p->g);
+    free(p);
+}
+
+/* ---- Running -------------------------------------------------------------------------------- */
+
+static int check_input(const struct graph *g, size_t i, const struct tensor *t, struct err *err)
+{
+    const struct value *v = &g->values[g->inputs[i]];
+    char want[128], found[128];
+    if (v->dtype != DT_NONE && t->dtype != v->dtype) {
+        return err_set(err, E_SHAPE, "input '%s' is %s, the model expects %s", v->name,
+                       dtype_name(t->dtype), dtype_name(v->dtype));
+    }
+    bool fits = v->rank < 0 || v->rank == t->rank;
+    for (int d = 0; fits && d < t->rank && v->rank >= 0; d++) {
+        /* 0 is how some exporters spell a free batch dimension. */
+        fits = v->dims[d] <= 0 || v->dims[d] == t->dims[d];
+    }
+    if (!fits) {
+        return err_set(err, E_SHAPE, "input '%s' has shape %s, the model expects %s", v->name,
+                       shape_text(found, sizeof found, t->rank, t->dims),
+                       shape_text(want, sizeof want, v->rank, v->dims));
+    }
+    return OK;
+}
+
+static int tap_value(const struct run_options *o, int value, const struct tensor *t,
+                     struct err *err)
+{
+    return o && o->tap ? o->tap(o->tap_ctx, value, t, err) : OK;
+}
+
+/* Drops the inputs that no later node wants. */
+static void release_inputs(struct run *r, const struct node *n)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        int v = n->in[k];
+        if (v >= 0 && --r->left[v] == 0) {
+            tensor_free(r->values[v]);
+            r->values[v] = NULL;
+        }
+    }
+}
+
+static int run_step(struct run *r, size_t i, const struct run_options *o, struct err *err)
+{
+    const struct plan *p = r->p;
+    const struct node *n = &p->g->nodes[i];
+    struct slots s;
+    slots_init(&s, n);
+    for (int k = 0; k < n->n_in; k++) {
+        int v = n->in[k];
+        s.in[k] = v < 0 ? NULL : r->values[v] ? r->values[v] : plan_constant(p, v);
+    }
+    int rc = node_run(p, i, s.in, s.out, err);
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (n->out[k] >= 0) {
+            r->values[n->out[k]] = s.out[k];
+        } else {
+            tensor_free(s.out[k]);
+        }
+    }
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (n->out[k] >= 0) {
+            rc = tap_value(o, n->out[k], s.out[k], err);
+        }
+    }
+    if (!rc) {
+        release_inputs(r, n);
+        for (int k = 0; k < n->n_out; k++) {
+            if (n->out[k] >= 0 && r->left[n->out[k]] == 0) {
+                tensor_free(r->values[n->out[k]]); /* an output that nobody reads */
+                r->values[n->out[k]] = NULL;
+            }
+        }
+    }
+    slots_fini(&s);
+    return rc;
+}
+
+static int feed_inputs(struct run *r, const struct tensor *const *inputs,
+                       const struct run_options *o, struct err *err)
+{
+    const struct graph *g = r->p->g;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        int rc = check_input(g, i, inputs[i], err);
+        if (!rc) {
+            r->values[g->inputs[i]] = tensor_ref(inputs[i]);
+            rc = tap_value(o, g->inputs[i], inputs[i], err);
+        }
+        if (rc) {
+            return rc;
+        }
+    }
+    return OK;
+}
+
+int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
+             const struct run_options *o, struct err *err)
+{
+    const struct graph *g = p->g;
+    struct run r = {.p = p, .values = mem_alloc(g->n_values * sizeof *r.values)};
+    r.left = mem_alloc(g->n_values * sizeof *r.left);
+    memcpy(r.left, p->uses, g->n_values * sizeof *r.left);
+    int rc = feed_inputs(&r, inputs, o, err);
+    for (size_t i = 0; i < g->n_nodes && !rc; i++) {
+        if (o && cancelled(o->cancel)) {
+            rc = err_set(err, E_STOP, "cancelled");
+        } else if (!p->steps[i].folded) {
+            rc = run_step(&r, i, o, err);
+        }
+    }
+    for (size_t i = 0; i < g->n_outputs && !rc && outputs; i++) {
+        int v = g->outputs[i];
+        const struct tensor *t = r.values[v] ? r.values[v] : plan_constant(p, v);
+        outputs[i] = tensor_ref(t);
+    }
+    for (size_t v = 0; v < g->n_values; v++) {
+        tensor_free(r.values[v]);
+    }
+    free(r.values);
+    free(r.left);
+    return rc;
+}

@@ -1,0 +1,32 @@
+# tour.qs: the whole walk, from two files and a folder of images to a repaired model on disk.
+# Run from the project's root: build/qscope --batch -x samples/scripts/tour.qs
+
+# 1. Both models, the images with their labels, and how a pixel becomes an input value.
+load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
+preprocess samples/preprocess.json
+dataset add samples/images
+
+# 2. Both models on every image: how bad is it, where does it start, whom does it hit?
+run
+evaluate
+layers --sort sqnr --top 8
+worst 5
+
+# 3. The two worst layers stand behind each other: a depthwise convolution whose channels have
+#    very different ranges, and the layer that reads it. Closer:
+layer /block2/dw/Relu
+channels /block2/dw/Relu --sort sqnr
+
+# 4. Both back to FP32, and again.
+pin /block2/dw/Relu /block2/pw/Clip
+run
+evaluate
+layers --sort sqnr --top 4
+
+# 5. The repaired model, and the same list for the tool that made the INT8 file.
+export build/shapes_mixed.onnx --force
+pins
+export-pins build/shapes_pins.json --as ort
+
+# 6. The gate of a CI job: ends with exit code 4 when it does not hold.
+assert top1_drop <= 2.0 --message "the pinned model has lost too much"

@@ -1,0 +1,10 @@
+# One layer with its feature map.
+load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
+preprocess samples/preprocess.json
+dataset add samples/images --limit 24
+run
+open /block2/dw/Relu
+capture
+select channel 3
+toggle diff
+screen layer --size 120x40 --ascii

@@ -1,0 +1,8 @@
+# One layer: histogram, channels.
+load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
+preprocess samples/preprocess.json
+dataset add samples/images --limit 24
+run
+open /block2/dw/Relu
+capture
+screen layer --size 80x24

@@ -1,0 +1,7 @@
+# Pinned and not run again: the figures are still those of INT8.
+load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
+preprocess samples/preprocess.json
+dataset add samples/images --limit 24
+run
+pin /block2/dw/Relu /block2/pw/Clip
+screen layers --size 100x30

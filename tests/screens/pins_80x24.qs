@@ -1,0 +1,9 @@
+# Pins and their history.
+load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
+preprocess samples/preprocess.json
+dataset add samples/images --limit 24
+run
+pin /block2/dw/Relu
+pin /block2/pw/Clip
+undo
+screen pins --size 80x24

@@ -1,0 +1,2 @@
+# The README's walk, as printed.
+source samples/scripts/tour.qs

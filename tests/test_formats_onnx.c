@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * test_formats_onnx.c: models and tensors that are well formed: read right, written right. What
+ * must be refused is in test_hostile.c.
+ */
+#include "tests/onnx_bytes.h"
+
+#include <glob.h>
+
+/* ---- Tensors -------------------------------------------------------------------------------- */
+
+/* Loads the only tensor of b as a .pb file. */
+static struct tensor *load_pb(const struct wire_buf *b)
+{
+    struct tensor *t = NULL;
+    struct err err = {0};
+    const struct file f = {.path = (char *)"t.pb", .data = b->p, .size = b->n};
+    if (onnx_load_tensor(&f, &t, &err)) {
+        fail_msg("%s", err.text);
+    }
+    return t;
+}
+
+static void put_head(struct wire_buf *b, enum dtype d, int64_t n)
+{
+    wire_put_int(b, TENSOR_DIMS, (uint64_t)n);
+    wire_put_int(b, TENSOR_DATA_TYPE, (uint64_t)d);
+}
+
+/* Each type from its list, one number a field and packed, against the numbers put in. */
+static void test_typed_lists(void **state)
+{
+    (void)state;
+    static const struct {
+        enum dtype d;
+        uint32_t field;
+        int64_t v[3];
+        double want[3];
+    } cases[] = {
+        {DT_S8, TENSOR_INT32_DATA, {-128, 0, 127}, {-128, 0, 127}},
+        {DT_U8, TENSOR_INT32_DATA, {0, 200, 255}, {0, 200, 255}},
+        {DT_S16, TENSOR_INT32_DATA, {-32768, 1, 32767}, {-32768, 1, 32767}},
+        {DT_U16, TENSOR_INT32_DATA, {0, 1, 65535}, {0, 1, 65535}},
+        {DT_S32, TENSOR_INT32_DATA, {INT32_MIN, -1, INT32_MAX}, {INT32_MIN, -1, INT32_MAX}},
+        {DT_BOOL, TENSOR_INT32_DATA, {0, 1, 7}, {0, 1, 1}},
+        {DT_F16, TENSOR_INT32_DATA, {0x3c00, 0xc000, 0}, {1, -2, 0}},
+        {DT_BF16, TENSOR_INT32_DATA, {0x3f80, 0xc000, 0}, {1, -2, 0}},
+        {DT_S64, TENSOR_INT64_DATA, {INT64_MIN, -1, 1LL << 40}, {-0x1p63, -1, 0x1p40}},
+        {DT_U32, TENSOR_UINT64_DATA, {0, 1, UINT32_MAX}, {0, 1, UINT32_MAX}},
+        {DT_U64, TENSOR_UINT64_DATA, {0, 1, -1}, {0, 1, 0x1p64}},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (int packed = 0; packed < 2; packed++) {
+            struct wire_buf b = {0}, list = {0};
+            put_head(&b, cases[i].d, 3);
+            for (int k = 0; k < 3; k++) {
+                wire_put_int(packed ? &list : &b, cases[i].field, (uint64_t)cases[i].v[k]);
+            }
+            if (packed) {
+                /* The numbers without their tags. */
+                struct wire_buf numbers = {0};
+                struct wire w = wire_open(list.p, (struct span){list.p, list.n});
+                struct wire_item it;
+                while (wire_more(&w)) {
+                    assert_int_equal(wire_next(&w, &it, NULL), OK);
+                    struct wire one = wire_list(&w, &it);
+                    wire_put_raw(&numbers, (struct span){one.p, (size_t)(one.end - one.p)});
+                }
+                wire_put_bytes(&b, cases[i].field, numbers.p, numbers.n);
+                wire_buf_fini(&numbers);
+            }
+            struct tensor *t = load_pb(&b);
+            assert_int_equal(t->dtype, cases[i].d);
+            for (size_t k = 0; k < 3; k++) {
+                assert_true(tensor_f64(t, k) == cases[i].want[k]);
+            }
+            tensor_free(t);
+            wire_buf_fini(&list);
+            wire_buf_fini(&b);
+        }
+    }
+}
+
+static void test_float_lists(void **state)
+{
+    (void)state;
+    const float f[2] = {1.5f, -0.25f};
+    const double d[2] = {1e300, -2};
+    struct wire_buf b = {0};
+    put_head(&b, DT_F32, 2);
+    wire_put_f32(&b, TENSOR_FLOAT_DATA, f[0]);
+    wire_put_bytes(&b, TENSOR_FLOAT_DATA, &f[1], sizeof f[1]); /* both kinds mixed */
+    struct tensor *t = load_pb(&b);
+    assert_memory_equal(t->data, f, sizeof f);
+    tensor_free(t);
+    wire_buf_fini(&b);
+    put_head(&b, DT_F64, 2);
+    wire_put_bytes(&b, TENSOR_DOUBLE_DATA, d, sizeof d);
+    t = load_pb(&b);
+    assert_memory_equal(t->data, d, sizeof d);
+    tensor_free(t);
+    wire_buf_fini(&b);
+}
+
+static void test_nibbles(void **state)
+{
+    (void)state;
+    const uint8_t packed[2] = {0x8f, 0x07};
+    static const struct {
+        enum dtype d;
+        double want[3];
+    } cases[] = {{DT_U4, {15, 8, 7}}, {DT_S4, {-1, -8, 7}}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (int raw = 0; raw < 2; raw++) {
+            struct wire_buf b = {0};
+            put_head(&b, cases[i].d, 3);
+            if (raw) {
+                wire_put_bytes(&b, TENSOR_RAW_DATA, packed, sizeof packed);
+            } else {
+                wire_put_int(&b, TENSOR_INT32_DATA, packed[0]);
+                wire_put_int(&b, TENSOR_INT32_DATA, packed[1]);
+            }
+            struct tensor *t = load_pb(&b);
+            for (size_t k = 0; k < 3; k++) {
+                assert_true(tensor_f64(t, k) == cases[i].want[k]);
+            }
+            /* And packed again as they were. */
+            struct wire_buf out = {0};
+            tensor_proto_write_raw(&out, t);
+            assert_int_equal(out.n, 2 + sizeof packed);
+            assert_memory_equal(out.p + 2, packed, sizeof packed);
+            wire_buf_fini(&out);
+            tensor_free(t);
+            wire_buf_fini(&b);
+        }
+    }
+}
+
+static void test_empty_and_scalar(void **state)
+{
+    (void)state;
+    struct wire_buf b = {0};
+    put_head(&b, DT_F32, 0);
+    struct tensor *t = load_pb(&b);
+    assert_int_equal(t->n, 0);
+    tensor_free(t);
+    wire_buf_fini(&b);
+    wire_put_int(&b, TENSOR_DATA_TYPE, DT_S64);
+    wire_put_int(&b, TENSOR_INT64_DATA, 42);
+    t = load_pb(&b);
+    assert_int_equal(t->rank, 0);
+    assert_int_equal(tensor_s64(t, 0), 42);
+    tensor_free(t);
+    wire_buf_fini(&b);
+}
+
+/* ---- Graphs --------------------------------------------------------------------------------- */
+
+static void test_small_model(void **state)
+{
+    (void)state;
+    struct wire_buf b = {0};
+    put_small_model(&b);
+    struct graph *g = must_load(&b);
+    assert_string_equal(g->name, "small");
+    assert_int_equal(g->opset, 13);
+    assert_int_equal(g->opset_ms, 0);
+    assert_int_equal(g->n_nodes, 2);
+    assert_int_equal(g->n_inputs, 1);
+    assert_int_equal(g->n_outputs, 1);
+    assert_string_equal(g->nodes[0].name, "add");
+    assert_string_equal(g->nodes[1].name, "y"); /* unnamed: its first output */
+    const struct value *w = &g->values[graph_find(g, "w")];
+    assert_non_null(w->constant);
+    assert_true(w->constant->borrowed);
+    assert_true(tensor_f64(w->constant, 3) == -4);
+    const struct value *sum = &g->values[graph_find(g, "sum")];
+    assert_int_equal(sum->dtype, DT_F32);
+    assert_int_equal(sum->rank, 2);
+    assert_int_equal(sum->dims[1], 4);
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+static void test_attributes(void **state)
+{
+    (void)state;
+    const float three = 3;
+    struct wire_buf b = {0};
+    size_t m = model_begin(&b, 8, 13);
+    size_t n = wire_begin(&b, GRAPH_NODE);
+    wire_put_text(&b, NODE_OUTPUT, "y");
+    wire_put_text(&b, NODE_OP_TYPE, "Any");
+    wire_put_text(&b, NODE_DOMAIN, "custom");
+    static const char *const names[] = {"i", "f", "s", "is", "fs", "ss", "t", "g"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        size_t a = wire_begin(&b, NODE_ATTRIBUTE);
+        wire_put_text(&b, ATTRIBUTE_NAME, names[i]);
+        /* Every second one without a type, as the first ONNX versions did. */
+        static const uint64_t types[] = {2, 1, 3, 7, 6, 8, 4, 5};
+        if (i % 2) {
+            wire_put_int(&b, ATTRIBUTE_TYPE, types[i]);
+        }
+        switch (i) {
+        case 0:
+            wire_put_int(&b, ATTRIBUTE_I, (uint64_t)-5);
+            break;
+        case 1:
+            wire_put_f32(&b, ATTRIBUTE_F, 0.5f);
+            break;
+        case 2:
+            wire_put_bytes(&b, ATTRIBUTE_S, "a\0b", 3);
+            break;
+        case 3:
+            wire_put_bytes(&b, ATTRIBUTE_INTS, "\x01\x02", 2); /* packed */
+            wire_put_int(&b, ATTRIBUTE_INTS, 300);             /* and not */
+            break;
+        case 4:
+            wire_put_f32(&b, ATTRIBUTE_FLOATS, 1);
+            wire_put_f32(&b, ATTRIBUTE_FLOATS, 2);
+            wire_put_bytes(&b, ATTRIBUTE_FLOATS, &three, 4);
+            break;
+        case 5:
+            wire_put_text(&b, ATTRIBUTE_STRINGS, "one");
+            wire_put_text(&b, ATTRIBUTE_STRINGS, "two");
+            break;
+        case 6: {
+            size_t t = wire_begin(&b, ATTRIBUTE_T);
+            put_head(&b, DT_F32, 1);
+            wire_put_f32(&b, TENSOR_FLOAT_DATA, 7);
+            wire_end(&b, t);
+            break;
+        }
+        default: {
+            enum { ATTRIBUTE_G = 6 };
+            size_t g = wire_begin(&b, ATTRIBUTE_G);
+            put_node(&b, "Inner", "outer", "z");
+            wire_end(&b, g);
+        }
+        }
+        wire_end(&b, a);
+    }
+    wire_end(&b, n);
+    put_info(&b, GRAPH_OUTPUT, "y");
+    wire_end(&b, m);
+
+    struct graph *g = must_load(&b);
+    const struct node *any = &g->nodes[0];
+    assert_int_equal(any->n_attrs, 8);
+    assert_int_equal(attr_int(any, "i", 0), -5);
+    assert_true(attr_float(any, "f", 0) == 0.5f);
+    assert_int_equal(attr_find(any, "s")->s_size, 3);
+    assert_memory_equal(attr_find(any, "s")->s, "a\0b", 4);
+    size_t count;
+    const int64_t *ints = attr_ints(any, "is", &count);
+    assert_int_equal(count, 3);
+    assert_int_equal(ints[2], 300);
+    const float *floats = attr_floats(any, "fs", &count);
+    assert_int_equal(count, 3);
+    assert_true(floats[2] == 3);
+    assert_int_equal(attr_find(any, "ss")->n, 2);
+    assert_string_equal(attr_find(any, "ss")->strings[1], "two");
+    assert_true(tensor_f64(attr_find(any, "t")->t, 0) == 7);
+    assert_int_equal(attr_find(any, "g")->kind, ATTR_OTHER);
+    assert_int_equal(graph_find(g, "outer"), -1);
+
+    /* A subgraph goes out as long as its node is untouched, and not after that. */
+    struct wire_buf out = {0};
+    struct err err = {0};
+    assert_int_equal(onnx_write(g, &out, &err), OK);
+    assert_int_equal(out.n, b.n);
+    assert_memory_equal(out.p, b.p, b.n);
+    wire_buf_fini(&out);
+    g->nodes[0].raw = (struct span){0};
+    assert_int_equal(onnx_write(g, &out, &err), E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "'g'"));
+    wire_buf_fini(&out);
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+/* Names for nodes that have none never clash with names that are there. */
+static void test_unnamed(void **state)
+{
+    (void)state;
+    struct wire_buf b = {0};
+    size_t m = model_begin(&b, 8, 13);
+    put_node(&b, "Relu", "x", "y"); /* would be "y" */
+    size_t n = wire_begin(&b, GRAPH_NODE);
+    wire_put_text(&b, NODE_INPUT, "y");
+    wire_put_text(&b, NODE_OUTPUT, "");
+    wire_put_text(&b, NODE_OUTPUT, "z");
+    wire_put_text(&b, NODE_NAME, "y");
+    wire_put_text(&b, NODE_OP_TYPE, "Relu");
+    wire_end(&b, n);
+    put_node(&b, "Print", "y", NULL);
+    put_node(&b, "Print", "y", NULL);
+    put_info(&b, GRAPH_INPUT, "x");
+    put_info(&b, GRAPH_OUTPUT, "z");
+    wire_end(&b, m);
+    struct graph *g = must_load(&b);
+    assert_string_equal(g->nodes[0].name, "y#0");
+    assert_string_equal(g->nodes[1].name, "y");
+    assert_int_equal(g->nodes[1].out[0], -1);
+    assert_string_equal(g->nodes[2].name, "Print");
+    assert_string_equal(g->nodes[3].name, "Print#3");
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+static void test_versions(void **state)
+{
+    (void)state;
+    const float one = 1;
+    const int64_t dim = 1;
+    struct wire_buf b = {0};
+    /* IR 3: the initializer stands among the inputs and is none. */
+    size_t m = model_begin(&b, 3, 8);
+    put_node(&b, "Relu", "w", "y");
+    put_raw_tensor(&b, "w", DT_F32, 1, &dim, &one, 4);
+    put_info(&b, GRAPH_INPUT, "w");
+    put_info(&b, GRAPH_OUTPUT, "y");
+    wire_end(&b, m);
+    struct graph *g = must_load(&b);
+    assert_int_equal(g->n_inputs, 0);
+    assert_int_equal(g->values[graph_find(g, "w")].rank, 1); /* as it is, not as declared */
+    graph_free(g);
+    wire_buf_fini(&b);
+    /* IR 1 had no imports. */
+    wire_put_int(&b, MODEL_IR_VERSION, 1);
+    m = wire_begin(&b, MODEL_GRAPH);
+    put_node(&b, "Relu", "x", "y");
+    put_info(&b, GRAPH_INPUT, "x");
+    put_info(&b, GRAPH_OUTPUT, "y");
+    wire_end(&b, m);
+    g = must_load(&b);
+    assert_int_equal(g->opset, 1);
+    graph_free(g);
+    wire_buf_fini(&b);
+    /* com.microsoft used but not imported; "ai.onnx" is the domain "". */
+    wire_put_int(&b, MODEL_IR_VERSION, 8);
+    onnx_put_import(&b, "ai.onnx", 15);
+    m = wire_begin(&b, MODEL_GRAPH);
+    size_t n = wire_begin(&b, GRAPH_NODE);
+    wire_put_text(&b, NODE_OUTPUT, "y");
+    wire_put_text(&b, NODE_OP_TYPE, "QLinearAdd");
+    wire_put_text(&b, NODE_DOMAIN, "com.microsoft");
+    wire_end(&b, n);
+    n = wire_begin(&b, GRAPH_NODE);
+    wire_put_text(&b, NODE_INPUT, "y");
+    wire_put_text(&b, NODE_OUTPUT, "z");
+    wire_put_text(&b, NODE_OP_TYPE, "Relu");
+    wire_put_text(&b, NODE_DOMAIN, "ai.onnx");
+    wire_end(&b, n);
+    put_info(&b, GRAPH_OUTPUT, "z");
+    wire_end(&b, m);
+    g = must_load(&b);
+    assert_int_equal(g->opset, 15);
+    assert_int_equal(g->opset_ms, 1);
+    assert_string_equal(g->nodes[1].domain, "");
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+/* ---- Writing -------------------------------------------------------------------------------- */
+
+static struct graph *rewrite(const struct graph *g, struct wire_buf *out)
+{
+    struct err err = {0};
+    if (onnx_write(g, out, &err)) {
+        fail_msg("%s", err.text);
+    }
+    return must_load(out);
+}
+
+static bool holds(const struct wire_buf *b, const char *text)
+{
+    return memmem(b->p, b->n, text, strlen(text)) != NULL;
+}
+
+static void test_write_edited(void **state)
+{
+    (void)state;
+    struct wire_buf b = {0}, out = {0};
+    put_small_model(&b);
+    struct graph *g = must_load(&b);
+    /* y = Relu(x) now: the sum, its weight, its declared type and its annotation go. */
+    struct graph *c = graph_clone(g);
+    c->nodes[1].in[0] = graph_find(c, "x");
+    c->nodes[1].raw = (struct span){0};
+    c->nodes[0].op = NULL;
+    assert_int_equal(graph_finish(c, NULL), OK);
+    struct graph *d = rewrite(c, &out);
+    assert_int_equal(d->n_nodes, 1);
+    assert_int_equal(graph_find(d, "w"), -1);
+    assert_false(holds(&out, "sum"));
+    assert_true(holds(&out, "all of it"));
+    assert_true(holds(&out, "what it is"));
+    graph_free(d);
+    graph_free(c);
+    wire_buf_fini(&out);
+
+    /* Another weight under the same name, and one more node. */
+    c = graph_clone(g);
+    struct tensor *zeros = NULL;
+    assert_int_equal(tensor_new(DT_F32, 2, (int64_t[]){1, 4}, NULL, &zeros, NULL), OK);
+    memset(zeros->data, 0, zeros->size);
+    struct value *w = &c->values[graph_find(c, "w")];
+    tensor_free(w->constant);
+    w->constant = zeros;
+    w->raw = (struct span){0};
+    int x = graph_find(c, "x"), z = graph_value(c, "z");
+    c->nodes[0].in[0] = z;
+    c->nodes[0].raw = (struct span){0};
+    struct node *n = graph_add(c, "LeakyRelu", "", "leak", 1, &x, 1, &z);
+    graph_attr_float(c, n, "alpha", 0.25f);
+    graph_attr_int(c, n, "count", -3);
+    graph_attr_ints(c, n, "list", 2, (int64_t[]){7, -8});
+    assert_int_equal(graph_finish(c, NULL), OK);
+    d = rewrite(c, &out);
+    assert_int_equal(d->n_nodes, 3);
+    assert_string_equal(d->nodes[0].name, "leak");
+    assert_true(attr_float(&d->nodes[0], "alpha", 0) == 0.25f);
+    assert_int_equal(attr_int(&d->nodes[0], "count", 0), -3);
+    size_t count;
+    assert_int_equal(attr_ints(&d->nodes[0], "list", &count)[1], -8);
+    assert_true(tensor_equal(d->values[graph_find(d, "w")].constant, zeros));
+    assert_true(holds(&out, "sum"));
+    graph_free(d);
+    graph_free(c);
+    wire_buf_fini(&out);
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+/* Entries that were stale in the source stay, until a new tensor takes the name. */
+static void test_write_stale(void **state)
+{
+    (void)state;
+    struct wire_buf b = {0}, out = {0};
+    const float unused = 3;
+    size_t m = model_begin(&b, 8, 13);
+    put_node(&b, "Relu", "x", "y");
+    put_raw_tensor(&b, "idle", DT_F32, 0, NULL, &unused, 4);
+    put_raw_tensor(&b, "words", DT_STRING, 0, NULL, "", 0);
+    put_info(&b, GRAPH_INPUT, "x");
+    put_info(&b, GRAPH_OUTPUT, "y");
+    put_info(&b, GRAPH_VALUE_INFO, "ghost");
+    wire_end(&b, m);
+    struct graph *g = must_load(&b);
+    struct graph *d = rewrite(g, &out);
+    assert_int_equal(out.n, b.n);
+    assert_memory_equal(out.p, b.p, b.n);
+    graph_free(d);
+    wire_buf_fini(&out);
+    int y = graph_find(g, "y"), ghost = graph_value(g, "ghost");
+    graph_add(g, "Cast", "", "cast", 1, &y, 1, &ghost);
+    assert_int_equal(graph_finish(g, NULL), OK);
+    d = rewrite(g, &out);
+    assert_int_equal(d->values[graph_find(d, "ghost")].dtype, DT_NONE);
+    assert_non_null(d->values[graph_find(d, "idle")].constant);
+    graph_free(d);
+    wire_buf_fini(&out);
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+/* An initializer that a subgraph uses stays although no node of the graph does any more. */
+static void test_write_captured(void **state)
+{
+    (void)state;
+    struct wire_buf b = {0}, out = {0};
+    const float one = 1;
+    size_t m = model_begin(&b, 8, 13);
+    put_node(&b, "Relu", "w", "a");
+    size_t n = wire_begin(&b, GRAPH_NODE);
+    wire_put_text(&b, NODE_OUTPUT, "y");
+    wire_put_text(&b, NODE_OP_TYPE, "If");
+    size_t a = wire_begin(&b, NODE_ATTRIBUTE);
+    wire_put_text(&b, ATTRIBUTE_NAME, "then_branch");
+    size_t inner = wire_begin(&b, 6);
+    put_node(&b, "Relu", "w", "z");
+    wire_end(&b, inner);
+    wire_end(&b, a);
+    wire_end(&b, n);
+    put_raw_tensor(&b, "w", DT_F32, 0, NULL, &one, 4);
+    put_info(&b, GRAPH_OUTPUT, "y");
+    wire_end(&b, m);
+    struct graph *g = must_load(&b);
+    g->nodes[graph_find_node(g, "a")].op = NULL;
+    assert_int_equal(graph_finish(g, NULL), OK);
+    struct graph *d = rewrite(g, &out);
+    assert_int_equal(d->n_nodes, 1);
+    assert_non_null(d->values[graph_find(d, "w")].constant);
+    graph_free(d);
+    wire_buf_fini(&out);
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+static void test_write_imports(void **state)
+{
+    (void)state;
+    const float one = 1;
+    struct wire_buf b = {0}, out = {0};
+    size_t m = model_begin(&b, 3, 8);
+    put_node(&b, "Relu", "x", "y");
+    put_info(&b, GRAPH_INPUT, "x");
+    put_info(&b, GRAPH_OUTPUT, "y");
+    wire_end(&b, m);
+    struct graph *g = must_load(&b);
+    g->opset = 13;
+    g->opset_ms = 1;
+    int in[2] = {graph_find(g, "y"), graph_value(g, "k")}, z = graph_value(g, "z");
+    struct value *k = &g->values[in[1]];
+    assert_int_equal(tensor_new(DT_F32, 0, NULL, NULL, &k->constant, NULL), OK);
+    memcpy(k->constant->data, &one, 4);
+    graph_add(g, "QLinearAdd", "com.microsoft", "q", 2, in, 1, &z);
+    assert_int_equal(graph_finish(g, NULL), OK);
+    struct graph *d = rewrite(g, &out);
+    assert_int_equal(d->opset, 13);
+    assert_int_equal(d->opset_ms, 1);
+    assert_int_equal(d->n_inputs, 1); /* k is listed too, as IR 3 wants, and is a constant */
+    assert_non_null(d->values[graph_find(d, "k")].constant);
+    graph_free(d);
+    wire_buf_fini(&out);
+    graph_free(g);
+    wire_buf_fini(&b);
+}
+
+static void test_write_made(void **state)
+{
+    (void)state;
+    struct graph *g = graph_new();
+    g->opset = 13;
+    int x = graph_value(g, "x"), y = graph_value(g, "y");
+    g->values[x].is_input = true;
+    g->values[x].dtype = DT_F32;
+    g->values[x].rank = 2;
+    g->values[x].dims[0] = -1;
+    g->values[x].dims[1] = 4;
+    g->values[y].is_output = true;
+    g->values[y].dtype = DT_F32;
+    g->inputs = mem_alloc(sizeof *g->inputs);
+    g->outputs = mem_alloc(sizeof *g->outputs);
+    g->inputs[g->n_inputs++] = x;
+    g->outputs[g->n_outputs++] = y;
+    graph_add(g, "Relu", "", "relu", 1, &x, 1, &y);
+    assert_int_equal(graph_finish(g, NULL), OK);
+    struct wire_buf out = {0};
+    struct graph *d = rewrite(g, &out);
+    assert_int_equal(d->opset, 13);
+    const struct value *in = &d->values[d->inputs[0]];
+    assert_int_equal(in->rank, 2);
+    assert_int_equal(in->dims[0], -1);
+    assert_int_equal(in->dims[1], 4);
+    assert_int_equal(d->values[d->outputs[0]].rank, -1);
+    graph_free(d);
+    graph_free(g);
+    wire_buf_fini(&out);
+}
+
+/* ---- Real models ---------------------------------------------------------------------------- */
+
+/* Each model of the shared data: loads, and goes out byte for byte, as a clone too. */
+static void test_real_models(void **state)
+{
+    (void)state;
+    const char *pattern = shared_path("models");
+    if (!pattern) {
+        print_message("no shared data: skipped\n");
+        skip();
+    }
+    char *dir = temp_dir(), *out = mem_printf("%s/out.onnx", dir);
+    char *all = mem_printf("%s/*/*.onnx", pattern);
+    glob_t found;
+    assert_int_equal(glob(all, 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 50);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct graph *g = NULL;
+        struct err err = {0};
+        if (model_load(found.gl_pathv[i], &g, &err)) {
+            fail_msg("%s", err.text);
+        }
+        struct graph *c = graph_clone(g);
+        graph_free(g);
+        if (onnx_save(c, out, &err)) {
+            fail_msg("%s", err.text);
+        }
+        graph_free(c);
+        struct file a = {0}, b = {0};
+        assert_int_equal(file_map(found.gl_pathv[i], 0, &a, &err), OK);
+        assert_int_equal(file_map(out, 0, &b, &err), OK);
+        assert_int_equal(a.size, b.size);
+        assert_memory_equal(a.data, b.data, a.size);
+        file_unmap(&a);
+        file_unmap(&b);
+    }
+    globfree(&found);
+    unlink(out);
+    rmdir(dir);
+    free(all);
+    free(out);
+    free(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_typed_lists),    cmocka_unit_test(test_float_lists),
+        cmocka_unit_test(test_nibbles),        cmocka_unit_test(test_empty_and_scalar),
+        cmocka_unit_test(test_small_model),    cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_unnamed),        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_write_edited),   cmocka_unit_test(test_write_stale),
+        cmocka_unit_test(test_write_captured), cmocka_unit_test(test_write_imports),
+        cmocka_unit_test(test_write_made),     cmocka_unit_test(test_real_models),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * test_int8.c: the integer kernels against their plain twins on random shapes, scales and zero
+ * points, for every instruction set this machine has: equal integers, not close ones. Agreement
+ * with onnxruntime is checked elsewhere (oracle/check_int8.py).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the above first */
+#include <cmocka.h>
+
+#include "engine/op_quant.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- Random numbers: the same on every machine ------------------------------------------------
+ */
+
+static uint64_t state = 1;
+
+static uint32_t next(void)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33);
+}
+
+/* In [lo, hi]. */
+static int64_t pick(int64_t lo, int64_t hi)
+{
+    return lo + (int64_t)(next() % (uint32_t)(hi - lo + 1));
+}
+
+/* Half of the scales are powers of two, so that products fall exactly between two codes. */
+static float pick_scale(void)
+{
+    float s = 1.0F / (float)(1u << pick(2, 8));
+    return pick(0, 1) ? s : s * (1.0F + (float)next() / 4294967296.0F);
+}
+
+/* ---- Tensors and nodes ------------------------------------------------------------------------
+ */
+
+static struct tensor *tensor_of(enum dtype d, int rank, const int64_t *dims)
+{
+    struct tensor *t = NULL;
+    assert_int_equal(tensor_new(d, rank, dims, NULL, &t, NULL), OK);
+    return t;
+}
+
+static struct tensor *random_codes(enum dtype d, int rank, const int64_t *dims)
+{
+    struct tensor *t = tensor_of(d, rank, dims);
+    for (size_t i = 0; i < t->n; i++) {
+        ((uint8_t *)t->data)[i] = (uint8_t)next();
+    }
+    return t;
+}
+
+static struct tensor *random_scales(int64_t n)
+{
+    struct tensor *t = tensor_of(DT_F32, n == 1 ? 0 : 1, &n);
+    for (size_t i = 0; i < t->n; i++) {
+        ((float *)t->data)[i] = pick_scale();
+    }
+    return t;
+}
+
+/* Zero points are 0, in the middle, or anywhere. */
+static struct tensor *random_zeros(enum dtype d, int64_t n)
+{
+    struct tensor *t = tensor_of(d, n == 1 ? 0 : 1, &n);
+    int64_t kind = pick(0, 2);
+    for (size_t i = 0; i < t->n; i++) {
+        uint8_t middle = d == DT_U8 ? 128 : 0;
+        ((uint8_t *)t->data)[i] = kind == 0 ? 0 : kind == 1 ? middle : (uint8_t)next();
+    }
+    return t;
+}
+
+static struct tensor *random_bias(int rank, const int64_t *dims)
+{
+    struct tensor *t = tensor_of(DT_S32, rank, dims);
+    for (size_t i = 0; i < t->n; i++) {
+        /* Now and then so large that sums wrap. */
+        ((int32_t *)t->data)[i] = pick(0, 9) ? (int32_t)pick(-20000, 20000) : (int32_t)(next() * 2);
+    }
+    return t;
+}
+
+enum { MAX_IN = 12 };
+
+/* One operator with its inputs. */
+struct fixture {
+    struct graph *g;
+    struct node *node;
+    const struct op *op;
+    int n_in;
+    const struct tensor *in[MAX_IN];
+};
+
+static const struct op *find_row(const struct op *table, const char *name)
+{
+    while (table->name && strcmp(table->name, name) != 0) {
+        table++;
+    }
+    assert_non_null(table->name);
+    return table;
+}
+
+static void fixture_init(struct fixture *f, const struct op *table, const char *name, int n_in)
+{
+    int in[MAX_IN], out = 0;
+    *f = (struct fixture){.g = graph_new(), .op = find_row(table, name), .n_in = n_in};
+    out = graph_value(f->g, "y");
+    for (int i = 0; i < n_in; i++) {
+        char label[16];
+        snprintf(label, sizeof label, "x%d", i);
+        in[i] = graph_value(f->g, label);
+    }
+    f->node = graph_add(f->g, name, "", name, n_in, in, 1, &out);
+}
+
+static void fixture_fini(struct fixture *f)
+{
+    for (int i = 0; i < f->n_in; i++) {
+        tensor_free((struct tensor *)f->in[i]);
+    }
+    graph_free(f->g);
+}
+
+/* Runs one kernel. `packed`: through prepare, as with constant weights. */
+static int run_kernel(const struct fixture *f, bool fast, bool packed, struct tensor **out,
+                      struct err *err)
+{
+    void *packing = NULL;
+    struct op_prep prep = {
+        .node = f->node, .opset = 13, .n_in = f->n_in, .constants = (const struct tensor **)f->in};
+    if (packed && f->op->prepare) {
+        assert_int_equal(f->op->prepare(&prep, &packing, err), OK);
+    }
+    *out = NULL;
+    struct op_call c = {.node = f->node,
+                        .opset = 13,
+                        .n_in = f->n_in,
+                        .n_out = 1,
+                        .in = (const struct tensor **)f->in,
+                        .out = out,
+                        .state = packing};
+    int rc = fast && f->op->fast ? f->op->fast(&c, err) : f->op->ref(&c, err);
+    if (packing) {
+        f->op->release(packing);
+    }
+    return rc;
+}
+
+static const char *const isas[] = {"plain", "avx2", "vnni"};
+
+/* ref == fast for every instruction set, packed before or during the call. */
+static void compare(const struct fixture *f, const char *what)
+{
+    struct err err = {0};
+    struct tensor *want = NULL, *got = NULL;
+    int rc = run_kernel(f, false, false, &want, &err);
+    for (size_t i = 0; i < COUNT(isas) * 2; i++) {
+        const struct int8_kernels *k = kernel_int8_isa(isas[i / 2]);
+        if (!k) {
+            continue;
+        }
+        kernel_int8_force(k);
+        int rc_fast = run_kernel(f, true, i % 2 != 0, &got, &err);
+        kernel_int8_force(NULL);
+        if (rc_fast != rc) {
+            fail_msg("%s (%s): ref gives %s, fast %s: %s", what, k->name, err_name(rc),
+                     err_name(rc_fast), err.text);
+        }
+        if (!rc && !tensor_equal(want, got)) {
+            fail_msg("%s (%s): ref and fast differ", what, k->name);
+        }
+        tensor_free(got);
+        got = NULL;
+    }
+    tensor_free(want);
+}
+
+/* ---- Convolutions -----------------------------------------------------------------------------
+ */
+
+struct shape {
+    int64_t n, c, h, w, o, g, kh, kw;
+    int64_t s[2], d[2], p[4];
+};
+
+static void random_shape(struct shape *s)
+{
+    int64_t kind = pick(0, 3); /* dense, pointwise, grouped, depthwise */
+    *s = (struct shape){.n = pick(1, 2), .g = 1};
+    s->h = pick(1, 20);
+    s->w = pick(1, 70);
+    s->kh = kind == 1 ? 1 : pick(1, 4);
+    s->kw = kind == 1 ? 1 : pick(1, 5);
+    s->g = kind < 2 ? 1 : pick(2, 5);
+    s->c = s->g * (kind == 3 ? 1 : pick(1, 9));
+    s->o = s->g * pick(1, kind == 3 ? 2 : 19);
+    for (int i = 0; i < 2; i++) {
+        s->s[i] = pick(1, 3);
+        s->d[i] = pick(1, 2);
+    }
+    for (int i = 0; i < 4; i++) {
+        s->p[i] = kind == 1 && pick(0, 1) ? 0 : pick(0, 3);
+    }
+    if (kind == 1 && pick(0, 1)) {
+        s->s[0] = s->s[1] = 1;
+    }
+}
+
+/* flat: one spatial dimension. */
+static void conv_attrs(struct fixture *f, const struct shape *s, bool flat)
+{
+    const int64_t pads[2] = {s->p[1], s->p[3]};
+    graph_attr_int(f->g, f->node, "group", s->g);
+    graph_attr_ints(f->g, f->node, "strides", flat ? 1 : 2, s->s + flat);
+    graph_attr_ints(f->g, f->node, "dilations", flat ? 1 : 2, s->d + flat);
+    graph_attr_ints(f->g, f->node, "pads", flat ? 2 : 4, flat ? pads : s->p);
+}
+
+static struct tensor *conv_codes(enum dtype d, int64_t a, int64_t b, int64_t h, int64_t w,
+                                 bool flat)
+{
+    return random_codes(d, flat ? 3 : 4, flat ? (int64_t[]){a, b, w} : (int64_t[]){a, b, h, w});
+}
+
+static void test_qlinear_conv(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 400; i++) {
+        struct shape s;
+        struct fixture f;
+        random_shape(&s);
+        bool flat = pick(0, 4) == 0, per_channel = pick(0, 1), bias = pick(0, 1);
+        enum dtype dx = pick(0, 1) ? DT_U8 : DT_S8, dw = pick(0, 1) ? DT_U8 : DT_S8;
+        fixture_init(&f, op_qconv, "QLinearConv", bias ? 9 : 8);
+        conv_attrs(&f, &s, flat);
+        f.in[0] = conv_codes(dx, s.n, s.c, s.h, s.w, flat);
+        f.in[1] = random_scales(1);
+        f.in[2] = random_zeros(dx, 1);
+        f.in[3] = conv_codes(dw, s.o, s.c / s.g, s.kh, s.kw, flat);
+        f.in[4] = random_scales(per_channel ? s.o : 1);
+        f.in[5] = random_zeros(dw, per_channel && pick(0, 1) ? s.o : 1);
+        f.in[6] = random_scales(1);
+        ((float *)f.in[6]->data)[0] *= 64; /* keeps most results off the ends of the range */
+        f.in[7] = random_zeros(dx, 1);
+        f.in[8] = bias ? random_bias(1, &s.o) : NULL;
+        compare(&f, "QLinearConv");
+        fixture_fini(&f);
+    }
+}
+
+static void test_conv_integer(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 100; i++) {
+        struct shape s;
+        struct fixture f;
+        random_shape(&s);
+        enum dtype dx = pick(0, 1) ? DT_U8 : DT_S8, dw = pick(0, 1) ? DT_U8 : DT_S8;
+        fixture_init(&f, op_qconv, "ConvInteger", (int)pick(2, 4));
+        conv_attrs(&f, &s, false);
+        f.in[0] = conv_codes(dx, s.n, s.c, s.h, s.w, false);
+        f.in[1] = conv_codes(dw, s.o, s.c / s.g, s.kh, s.kw, false);
+        f.in[2] = f.n_in > 2 ? random_zeros(dx, 1) : NULL;
+        f.in[3] = f.n_in > 3 ? random_zeros(dw, pick(0, 1) ? s.o : 1) : NULL;
+        compare(&f, "ConvInteger");
+        fixture_fini(&f);
+    }
+}
+
+/* Large sums, where a 16-bit step in between would saturate and 32 bits wrap. */
+static void test_conv_extremes(void **unused)
+{
+    (void)unused;
+    const enum dtype types[] = {DT_U8, DT_S8};
+    for (int i = 0; i < 4; i++) {
+        enum dtype dx = types[i & 1], dw = types[i >> 1];
+        struct shape s = {.n = 1, .c = 64, .h = 3, .w = 50, .o = 9, .g = 1, .kh = 3, .kw = 3};
+        struct fixture f;
+        fixture_init(&f, op_qconv, "ConvInteger", 2);
+        f.in[0] = conv_codes(dx, s.n, s.c, s.h, s.w, false);
+        f.in[1] = conv_codes(dw, s.o, s.c, s.kh, s.kw, false);
+        memset(f.in[0]->data, dx == DT_U8 ? 0xff : 0x80, f.in[0]->size);
+        memset(f.in[1]->data, dw == DT_U8 ? 0xff : 0x7f, f.in[1]->size);
+        compare(&f, "ConvInteger at the ends of the range");
+        fixture_fini(&f);
+    }
+}
+
+static void test_conv_empty(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    fixture_init(&f, op_qconv, "ConvInteger", 2);
+    f.in[0] = conv_codes(DT_U8, 0, 3, 5, 5, false);
+    f.in[1] = conv_codes(DT_S8, 4, 3, 3, 3, false);
+    compare(&f, "ConvInteger without images");
+    fixture_fini(&f);
+}
+
+/* ---- Matrix products --------------------------------------------------------------------------
+ */
+
+static struct tensor *matrices(enum dtype d, int64_t batch, int64_t rows, int64_t cols)
+{
+    return batch ? random_codes(d, 3, (int64_t[]){batch, rows, cols})
+                 : random_codes(d, 2, (int64_t[]){rows, cols});
+}
+
+static void test_qlinear_matmul(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        struct fixture f;
+        int64_t m = pick(1, 20), k = pick(0, 70), n = pick(1, 110), batch = pick(0, 3);
+        enum dtype da = pick(0, 1) ? DT_U8 : DT_S8, db = pick(0, 1) ? DT_U8 : DT_S8;
+        bool per_column = pick(0, 1);
+        fixture_init(&f, op_qmatmul, "QLinearMatMul", 8);
+        f.in[0] = matrices(da, batch, m, k);
+        f.in[1] = random_scales(1);
+        f.in[2] = random_zeros(da, 1);
+        f.in[3] = matrices(db, pick(0, 1) ? batch : pick(0, 1), k, n);
+        f.in[4] = random_scales(per_column ? n : 1);
+        f.in[5] = random_zeros(db, per_column ? n : 1);
+        f.in[6] = random_scales(1);
+        ((float *)f.in[6]->data)[0] *= 32;
+        f.in[7] = random_zeros(da, 1);
+        compare(&f, "QLinearMatMul");
+        fixture_fini(&f);
+    }
+}
+
+static void test_qgemm(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        struct fixture f;
+        int64_t m = pick(1, 20), k = pick(1, 70), n = pick(1, 110);
+        bool ta = pick(0, 1), tb = pick(0, 1), per_column = pick(0, 1);
+        enum dtype da = pick(0, 1) ? DT_U8 : DT_S8, db = pick(0, 1) ? DT_U8 : DT_S8;
+        fixture_init(&f, op_qmatmul, "QGemm", pick(0, 1) ? 9 : 7);
+        graph_attr_int(f.g, f.node, "transA", ta);
+        graph_attr_int(f.g, f.node, "transB", tb);
+        graph_attr_float(f.g, f.node, "alpha", 0.75F);
+        f.in[0] = matrices(da, 0, ta ? k : m, ta ? m : k);
+        f.in[1] = random_scales(1);
+        f.in[2] = random_zeros(da, 1);
+        f.in[3] = matrices(db, 0, tb ? n : k, tb ? k : n);
+        f.in[4] = random_scales(per_column ? n : 1);
+        f.in[5] = random_zeros(db, per_column ? n : 1);
+        const int64_t dims[] = {pick(0, 1) ? m : 1, pick(0, 3) ? n : 1};
+        f.in[6] = pick(0, 3) ? random_bias(2, dims) : NULL;
+        if (f.n_in == 9) {
+            f.in[7] = random_scales(1);
+            ((float *)f.in[7]->data)[0] *= 32;
+            f.in[8] = random_zeros(da, 1);
+        }
+        compare(&f, "QGemm");
+        fixture_fini(&f);
+    }
+}
+
+/* ---- Elementwise ------------------------------------------------------------------------------
+ */
+
+static void test_qlinear_add(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 400; i++) {
+        struct fixture f;
+        enum dtype d = pick(0, 1) ? DT_U8 : DT_S8;
+        const int64_t dims[] = {pick(1, 3), pick(1, 4), pick(1, 40)};
+        int64_t a[3], b[3];
+        for (int k = 0; k < 3; k++) {
+            a[k] = pick(0, 5) ? dims[k] : 1;
+            b[k] = pick(0, 5) ? dims[k] : 1;
+        }
+        fixture_init(&f, op_qlinear, "QLinearAdd", 8);
+        graph_attr_int(f.g, f.node, q1_as_u8, pick(0, 1));
+        f.in[0] = random_codes(d, 3, a);
+        f.in[1] = random_scales(1);
+        f.in[2] = random_zeros(d, 1);
+        f.in[3] = random_codes(d, 3, b);
+        f.in[4] = random_scales(1);
+        f.in[5] = random_zeros(d, 1);
+        f.in[6] = random_scales(1);
+        f.in[7] = random_zeros(d, 1);
+        compare(&f, "QLinearAdd");
+        fixture_fini(&f);
+    }
+}
+
+/* ---- Codes ------------------------------------------------------------------------------------
+ */
+
+/* Ties go to the even code, the zero point is added after rounding, the ends saturate, and what is
+ * not a number becomes the lowest code. */
+static void test_quantize_ties(void **unused)
+{
+    (void)unused;
+    const float values[] = {0.5F, 1.5F, 2.5F, -0.5F, -1.5F, 1e30F, -1e30F, NAN, 126.5F, 127.5F};
+    const int32_t want_u8[] = {3, 5, 5, 3, 1, 255, 0, 0, 129, 131};
+    const int32_t want_s8[] = {3, 5, 5, 3, 1, 127, -128, -128, 127, 127};
+    const float one = 1.0F;
+    const int32_t three = 3;
+    int64_t n = COUNT(values);
+    struct tensor *x = tensor_of(DT_F32, 1, &n), *q = NULL;
+    memcpy(x->data, values, sizeof values);
+    for (int i = 0; i < 2; i++) {
+        struct quant p = {i ? DT_S8 : DT_U8, -1, 1, &one, &three};
+        assert_int_equal(quant_quantize(x, &p, NULL, &q, NULL), OK);
+        for (size_t k = 0; k < COUNT(values); k++) {
+            assert_int_equal(code_at(q, k), i ? want_s8[k] : want_u8[k]);
+        }
+        tensor_free(q);
+    }
+    tensor_free(x);
+}
+
+/* Every code of every type survives the way to float and back, per channel. */
+static void test_quant_round_trip(void **unused)
+{
+    (void)unused;
+    const enum dtype types[] = {DT_U8, DT_S8, DT_U16, DT_S16, DT_U4, DT_S4};
+    for (size_t i = 0; i < COUNT(types); i++) {
+        int64_t lo = 0, hi = 0;
+        assert_true(dtype_range(types[i], &lo, &hi));
+        const int64_t dims[] = {2, hi - lo + 1, 2};
+        const float s[] = {0.125F, 0.3F};
+        const int32_t z[] = {(int32_t)lo, (int32_t)(lo + (hi - lo) / 3)};
+        const struct quant p = {types[i], 2, 2, s, z};
+        struct tensor *q = tensor_of(types[i], 3, dims), *x = NULL, *back = NULL;
+        for (size_t k = 0; k < q->n; k++) {
+            int32_t code = (int32_t)(lo + (int64_t)(k / 2) % (hi - lo + 1));
+            codes_put(q, k, 1, &code);
+        }
+        assert_int_equal(quant_dequantize(q, &p, NULL, &x, NULL), OK);
+        assert_int_equal(quant_quantize(x, &p, NULL, &back, NULL), OK);
+        assert_true(tensor_equal(q, back));
+        tensor_free(q);
+        tensor_free(x);
+        tensor_free(back);
+    }
+}
+
+static void test_quant_refuses(void **unused)
+{
+    (void)unused;
+    struct arena a = {0};
+    struct err err;
+    struct quant p;
+    const int64_t three = 3;
+    struct tensor *s = random_scales(2), *z = random_zeros(DT_U8, 3), *q = NULL;
+    struct tensor *f = tensor_of(DT_F32, 1, &three);
+    assert_int_equal(quant_read(s, z, 0, DT_U8, &a, &p, &err), E_SHAPE);
+    assert_int_equal(quant_read(z, NULL, 0, DT_U8, &a, &p, &err), E_UNSUPPORTED);
+    assert_int_equal(quant_read(s, NULL, 0, DT_S64, &a, &p, &err), E_UNSUPPORTED);
+    assert_int_equal(quant_read(s, NULL, 0, DT_U8, &a, &p, &err), OK);
+    assert_int_equal(quant_quantize(f, &p, NULL, &q, &err), E_SHAPE); /* 2 scales, 3 elements */
+    assert_string_equal(err.text, "2 scales along axis 0 do not fit a tensor of shape 3");
+    assert_null(q);
+    tensor_free(s);
+    tensor_free(z);
+    tensor_free(f);
+    arena_fini(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_qlinear_conv),     cmocka_unit_test(test_conv_integer),
+        cmocka_unit_test(test_conv_extremes),    cmocka_unit_test(test_conv_empty),
+        cmocka_unit_test(test_qlinear_matmul),   cmocka_unit_test(test_qgemm),
+        cmocka_unit_test(test_qlinear_add),      cmocka_unit_test(test_quantize_ties),
+        cmocka_unit_test(test_quant_round_trip), cmocka_unit_test(test_quant_refuses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd.c: the command language: splits a line into words, finds the command, checks options and
+ * arguments against its row, runs it. What commands do is in cmd_*.c, each ending in its table.
+ *
+ * Grammar: words as in sh (quotes, backslash), no expansion but ${VAR}; a word ';' ends a command,
+ * '#' at the start of a word begins a comment, a last word '&' runs in the background.
+ */
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/expr.h"
+#include "tui/tui.h"
+
+static const struct cmd *const families[] = {
+    cmd_model, cmd_data, cmd_run, cmd_rank, cmd_pin, cmd_file, cmd_shell, cmd_ui,
+};
+
+void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)
+{
+    for (size_t f = 0; f < COUNT(families); f++) {
+        for (const struct cmd *c = families[f]; c->name; c++) {
+            fn(ctx, c);
+        }
+    }
+}
+
+/* ---- Words ---------------------------------------------------------------------------------- */
+
+struct words {
+    size_t n, cap;
+    char **w;
+    bool *quoted; /* an empty or operator-like word that was quoted is an ordinary word */
+    size_t cap_q;
+};
+
+static void words_fini(struct words *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        free(w->w[i]);
+    }
+    free(w->w);
+    free(w->quoted);
+    *w = (struct words){0};
+}
+
+static void words_add(struct words *w, char *word, bool quoted)
+{
+    w->quoted = mem_push(w->quoted, w->n, &w->cap_q, sizeof *w->quoted);
+    w->w = mem_push(w->w, w->n, &w->cap, sizeof *w->w);
+    w->quoted[w->n] = quoted;
+    w->w[w->n++] = word;
+}
+
+/* ${NAME} at *at: writes the value. */
+static int expand(const struct session *s, const char **at, FILE *word, struct err *err)
+{
+    const char *end = strchr(*at, '}');
+    if (!end) {
+        return err_set(err, E_USAGE, "'${' without '}'");
+    }
+    char *name = mem_printf("%.*s", (int)(end - *at - 2), *at + 2);
+    const json_t *v = json_object_get(s->vars, name);
+    int rc = v ? OK
+               : err_set(err, E_USAGE,
+                         "no variable '%s' (set it with 'set %s VALUE' or "
+                         "--define)",
+                         name, name);
+    if (v) {
+        fputs(json_string_value(v), word);
+    }
+    free(name);
+    *at = end + 1;
+    return rc;
+}
+
+/* One word from *at into word. Inside {...} of a filter everything is literal. */
+static int read_word(const struct session *s, const char **at, FILE *word, bool *quoted,
+                     struct err *err)
+{
+    const char *p = *at;
+    char quote = 0;
+    int braces = 0, rc = OK;
+    for (; *p && !rc;) {
+        if (!quote && !braces && isspace((unsigned char)*p)) {
+            break;
+        }
+        if (p[0] == '$' && p[1] == '{' && quote != '\'') {
+            rc = expand(s, &p, word, err);
+            continue;
+        }
+        if (!braces && !quote && (*p == '"' || *p == '\'')) {
+            quote = *p++;
+            *quoted = true;
+            continue;
+        }
+        if (quote && *p == quote) {
+            quote = 0;
+            p++;
+            continue;
+        }
+        if (*p == '\\' && quote != '\'' && !braces && p[1]) {
+            p++;
+            *quoted = true;
+        } else if (!quote) {
+            braces += *p == '{' ? 1 : *p == '}' && braces ? -1 : 0;
+        }
+        fputc(*p++, word);
+    }
+    *at = p;
+    if (!rc && (quote || braces)) {
+        rc = err_set(err, E_USAGE, "missing %c at the end of the line", quote ? quote : '}');
+    }
+    return rc;
+}
+
+static int split(const struct session *s, const char *line, struct words *out, struct err *err)
+{
+    int rc = OK;
+    for (const char *p = line; !rc;) {
+        p += strspn(p, " \t\r\n");
+        if (!*p || *p == '#') {
+            break;
+        }
+        char *word = NULL;
+        size_t size = 0;
+        bool quoted = false;
+        FILE *f = open_memstream(&word, &size);
+        rc = read_word(s, &p, f, &quoted, err);
+        fclose(f);
+        words_add(out, word, quoted);
+    }
+    return rc;
+}
+
+char *cmd_quote(const char *word)
+{
+    bool plain = word[0] && !strchr("#;&", word[0]);
+    for (const char *p = word; *p && plain; p++) {
+        plain = isalnum((unsigned char)*p) || strchr("_-./:@,%+=", *p) || (unsigned char)*p >= 128;
+    }
+    if (plain) {
+        return mem_dup(word);
+    }
+    char *out = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&out, &size);
+    fputc('\'', f);
+    for (const char *p = word; *p; p++) {
+        fputs(*p == '\'' ? "'\\''" : (char[]){*p, 0}, f);
+    }
+    fputc('\'', f);
+    fclose(f);
+    return out;
+}
+
+/* ---- Finding a command ---------------------------------------------------------------------- */
+
+struct search {
+    const char *word;
+    const struct cmd *exact, *prefix, *near;
+    int n_prefix, distance;
+    bool hidden_screen;
+};
+
+/* Commands are one or two words ("load pair"): a name matches when its first word does. */
+static void consider(void *ctx, const struct cmd *c)
+{
+    struct search *q = ctx;
+    size_t n = strlen(q->word);
+    if (strcmp(c->name, q->word) == 0 || (c->alias && strcmp(c->alias, q->word) == 0)) {
+        q->exact = c;
+    }
+    if (strncmp(c->name, q->word, n) == 0) {
+        q->n_prefix++;
+        q->prefix = c;
+    }
+    int d = text_distance(c->name, q->word, 3);
+    if (d < q->distance) {
+        q->distance = d;
+        q->near = c;
+    }
+}
+
+int cmd_find(const struct session *s, const char *word, const struct cmd **out, struct err *err)
+{
+    struct search q = {.word = word, .distance = 3};
+    cmd_each(consider, &q);
+    if (q.exact || (!s->batch && q.n_prefix == 1)) {
+        *out = q.exact ? q.exact : q.prefix;
+        return OK;
+    }
+    if (!s->batch && q.n_prefix > 1) {
+        return err_set(err, E_USAGE, "'%s' stands for several commands, '%s' among them", word,
+                       q.prefix->name);
+    }
+    if (q.near) {
+        return err_set(err, E_USAGE, "no command '%s'; did you mean '%s'?", word, q.near->name);
+    }
+    return err_set(err, E_USAGE, "no command '%s'; 'help' lists them", word);
+}
+
+static void usage_opts(const struct cmd *c, FILE *f)
+{
+    for (const struct opt_spec *o = c->opts; o && o->name; o++) {
+        fprintf(f, o->kind == ARG_FLAG ? " [%s]" : " [%s %s]", o->name, o->value ? o->value : "");
+    }
+}
+
+char *cmd_usage(const struct cmd *c)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    fputs(c->name, f);
+    for (const struct arg_spec *a = c->args; a->name; a++) {
+        const char *what = a->kind == ARG_CHOICE ? a->choices : a->name;
+        fprintf(f, a->optional ? " [%s%s]" : " %s%s", what, a->repeat ? "..." : "");
+    }
+    usage_opts(c, f);
+    fclose(f);
+    return text;
+}
+
+/* ---- Options and arguments ------------------------------------------------------------------ */
+
+const char *call_opt(const struct call *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_opts; i++) {
+        if (strcmp(c->opts[i].spec->name, name) == 0) {
+            return c->opts[i].value ? c->opts[i].value : "";
+        }
+    }
+    return NULL;
+}
+
+static int read_int(const char *text, const char *what, int64_t *out, struct err *err)
+{
+    char *end;
+    long long v = strtoll(text, &end, 10);
+    if (end == text || *end || v > INT64_C(1000000000000) || v < -INT64_C(1000000000000)) {
+        return err_set(err, E_USAGE, "%s wants a whole number, found '%s'", what, text);
+    }
+    *out = v;
+    return OK;
+}
+
+int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err)
+{
+    const char *v = call_opt(c, name);
+    *out = dflt;
+    return v ? read_int(v, name, out, err) : OK;
+}
+
+static bool in_choices(const char *choices, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = choices; p && n; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL) {
+        if (strncmp(p, word, n) == 0 && (p[n] == '|' || !p[n])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What can be said of a word without looking at the session. */
+static int check_word(enum arg_kind kind, const char *choices, const char *what, const char *word,
+                      struct err *err)
+{
+    char name[64];
+    enum sort_dir dir;
+    int64_t i;
+    char *end;
+    struct expr_value v;
+    switch (kind) {
+    case ARG_CHOICE:
+        return in_choices(choices, word)
+                   ? OK
+                   : err_set(err, E_USAGE, "%s is one of %s, found '%s'", what, choices, word);
+    case ARG_INT:
+        return read_int(word, what, &i, err);
+    case ARG_REAL:
+        strtod(word, &end);
+        return end != word && !*end
+                   ? OK
+                   : err_set(err, E_USAGE, "%s wants a number, found '%s'", what, word);
+    case ARG_METRIC:
+        if (parse_sort(word, name, sizeof name, &dir, err)) {
+            return E_USAGE;
+        }
+        return metric_find(name) || strcmp(name, "none") == 0
+                   ? OK
+                   : err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", name);
+    case ARG_LAYER:
+        if (word[0] == '{') {
+            char *inner = mem_printf("%.*s", (int)MAX(strlen(word), 2) - 2, word + 1);
+            int rc = expr_eval(inner, NULL, NULL, &v, err);
+            free(inner);
+            return rc;
+        }
+        return OK;
+    default:
+        return OK;
+    }
+}
+
+static const struct opt_spec *find_opt(const struct cmd *c, const char *name)
+{
+    for (const struct opt_spec *o = c->opts; o && o->name; o++) {
+        if (strcmp(o->name, name) == 0) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static int take_options(struct call *c, struct words *w, size_t from, size_t to, struct err *err)
+{
+    c->args = mem_alloc((to - from + 1) * sizeof *c->args);
+    bool raw = c->cmd->args[0].kind == ARG_LINE;
+    for (size_t i = from; i < to; i++) {
+        const char *word = w->w[i];
+        bool option = !w->quoted[i] && !raw && strncmp(word, "--", 2) == 0 && word[2];
+        if (!option) {
+            c->args[c->n_args++] = w->w[i];
+            continue;
+        }
+        char name[64];
+        const char *eq = strchr(word, '=');
+        snprintf(name, sizeof name, "%.*s", (int)(eq ? (size_t)(eq - word) : strlen(word)), word);
+        const struct opt_spec *o = find_opt(c->cmd, name);
+        if (!o || c->n_opts == COUNT(c->opts)) {
+            return err_set(err, E_USAGE, "'%s' has no option '%s'; see 'help %s'", c->cmd->name,
+                           name, c->cmd->name);
+        }
+        char *value = eq ? w->w[i] + (eq - word) + 1 : NULL;
+        if (o->kind != ARG_FLAG && !value) {
+            if (i + 1 >= to) {
+                return err_set(err, E_USAGE, "%s wants %s", name, o->value);
+            }
+            value = w->w[++i];
+        }
+        if (o->kind == ARG_FLAG && value) {
+            return err_set(err, E_USAGE, "%s takes no value", name);
+        }
+        int rc = value ? check_word(o->kind, o->choices, name, value, err) : OK;
+        if (rc) {
+            return rc;
+        }
+        c->opts[c->n_opts].spec = o;
+        c->opts[c->n_opts++].value = value;
+    }
+    return OK;
+}
+
+static int check_args(const struct call *c, struct err *err)
+{
+    size_t i = 0;
+    for (const struct arg_spec *a = c->cmd->args; a->name; a++) {
+        if (i >= c->n_args && !a->optional) {
+            char *usage = cmd_usage(c->cmd);
+            int rc = err_set(err, E_USAGE, "'%s' wants %s: %s", c->cmd->name, a->name, usage);
+            free(usage);
+            return rc;
+        }
+        while (i < c->n_args) {
+            int rc = check_word(a->kind, a->choices, a->name, c->args[i], err);
+            if (rc) {
+                return rc;
+            }
+            i++;
+            if (!a->repeat && a->kind != ARG_LINE) {
+                break;
+            }
+        }
+    }
+    if (i < c->n_args) {
+        return err_set(err, E_USAGE, "'%s' takes no further argument, found '%s'", c->cmd->name,
+                       c->args[i]);
+    }
+    return OK;
+}
+
+static int check_needs(const struct session *s, const struct cmd *c, struct err *err)
+{
+    if ((c->needs & (NEED_MODEL | NEED_PAIR)) && !s->fp32 && !s->int8) {
+        return err_set(err, E_STATE, "'%s' needs a model: load pair FP32 INT8", c->name);
+    }
+    if ((c->needs & NEED_PAIR) && !s->pair) {
+        return err_set(err, E_STATE, "'%s' needs both models: load pair FP32 INT8", c->name);
+    }
+    bool no_inputs = (s->fp32 && !s->fp32->n_inputs) || (s->int8 && !s->int8->n_inputs);
+    if ((c->needs & NEED_DATA) && !s->data.n && !no_inputs) {
+        return err_set(err, E_STATE, "'%s' needs images: dataset add PATH", c->name);
+    }
+    if ((c->needs & NEED_RUN) && !s->study) {
+        return err_set(err, E_STATE, "'%s' needs results: run", c->name);
+    }
+    if ((c->needs & NEED_SCREEN) && !s->screen) {
+        return err_set(err, E_STATE, "'%s' needs the full screen", c->name);
+    }
+    return OK;
+}
+
+/* ---- Running a line ------------------------------------------------------------------------- */
+
+/* The command of words [from, to): "load pair" takes two words. */
+static int resolve(const struct session *s, const struct words *w, size_t from, size_t to,
+                   const struct cmd **cmd, size_t *first_arg, struct err *err)
+{
+    if (from + 1 < to) {
+        char *two = mem_printf("%s %s", w->w[from], w->w[from + 1]);
+        struct search q = {.word = two, .distance = 0};
+        cmd_each(consider, &q);
+        free(two);
+        if (q.exact) {
+            *cmd = q.exact;
+            *first_arg = from + 2;
+            return OK;
+        }
+    }
+    *first_arg = from + 1;
+    return cmd_find(s, w->w[from], cmd, err);
+}
+
+static int run_one(struct session *s, struct words *w, size_t from, size_t to, bool dry, FILE *out,
+                   FILE *note, struct err *err)
+{
+    struct call c = {.s = s, .out = out, .note = note};
+    size_t args = from;
+    if (to - from > 1 && !w->quoted[to - 1] && strcmp(w->w[to - 1], "&") == 0) {
+        c.background = true;
+        to--;
+    }
+    int rc = resolve(s, w, from, to, &c.cmd, &args, err);
+    rc = rc ? rc : take_options(&c, w, args, to, err);
+    rc = rc ? rc : check_args(&c, err);
+    if (!rc && !dry) {
+        rc = check_needs(s, c.cmd, err);
+        rc = rc ? rc : c.cmd->exec(&c, err);
+    }
+    free(c.args);
+    return rc;
+}
+
+static int run_words(struct session *s, struct words *w, bool dry, FILE *out, FILE *note,
+                     struct err *err)
+{
+    int rc = OK;
+    for (size_t from = 0; from < w->n && !rc;) {
+        size_t to = from;
+        while (to < w->n && (w->quoted[to] || strcmp(w->w[to], ";") != 0)) {
+            to++;
+        }
+        if (to > from) {
+            rc = run_one(s, w, from, to, dry, out, note, err);
+        }
+        from = to + 1;
+    }
+    return rc;
+}
+
+int cmd_line(struct session *s, const char *line, FILE *out, FILE *note, struct err *err)
+{
+    struct words w = {0};
+    int rc = split(s, line, &w, err);
+    rc = rc ? rc : run_words(s, &w, false, out, note, err);
+    words_fini(&w);
+    fflush(out);
+    return rc;
+}
+
+int cmd_check(struct session *s, const char *line, struct err *err)
+{
+    struct words w = {0};
+    /* A variable may be set by an earlier line of the same script: its text is not known yet. */
+    if (strstr(line, "${")) {
+        return OK;
+    }
+    int rc = split(s, line, &w, err);
+    rc = rc ? rc : run_words(s, &w, true, NULL, NULL, err);
+    words_fini(&w);
+    return rc;
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+json_t *json_num(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+json_t *json_text(const char *text)
+{
+    json_t *j = text ? json_string(text) : json_null();
+    if (!j) {
+        char safe[1024];
+        j = json_string(text_safe(safe, sizeof safe, text));
+    }
+    return j;
+}
+
+void emit_json(struct call *c, json_t *object)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "command", json_string(c->cmd->name));
+    json_object_set_new(o, "schema", json_integer(1));
+    json_object_update(o, object);
+    json_dumpf(o, c->out, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    fputc('\n', c->out);
+    json_decref(o);
+    json_decref(object);
+}

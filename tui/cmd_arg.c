@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_arg.c: what the words LAYER, IMAGE and METRIC of the command language stand for.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/expr.h"
+#include "tui/tui.h"
+
+int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err)
+{
+    const char *colon = strrchr(word, ':');
+    *dir = SORT_WORST;
+    if (colon && strcmp(colon, ":asc") == 0) {
+        *dir = SORT_ASC;
+    } else if (colon && strcmp(colon, ":desc") == 0) {
+        *dir = SORT_DESC;
+    } else if (colon) {
+        return err_set(err, E_USAGE, "direction is :asc or :desc, found '%s'", colon);
+    }
+    snprintf(name, size, "%.*s", (int)(colon ? (size_t)(colon - word) : strlen(word)), word);
+    return OK;
+}
+
+/* ---- Layers --------------------------------------------------------------------------------- */
+
+double layer_metric(const struct session *s, size_t layer, const struct metric *m)
+{
+    const struct layer_stats *l = s->study ? &s->study->layers[layer] : NULL;
+    return l && l->images ? m->value(&l->all, l->scale) : NAN;
+}
+
+struct layer_ctx {
+    const struct session *s;
+    size_t layer;
+};
+
+static int layer_lookup(void *ctx, const char *function, const char *name, struct expr_value *out,
+                        struct err *err)
+{
+    const struct layer_ctx *c = ctx;
+    const struct layer *l = &c->s->match.layers[c->layer];
+    const struct metric *m = metric_find(name);
+    if (function) {
+        return err_set(err, E_USAGE, "no function '%s' here", function);
+    }
+    if (m) {
+        out->number = layer_metric(c->s, c->layer, m);
+    } else if (strcmp(name, "op") == 0) {
+        out->text = l->op;
+    } else if (strcmp(name, "name") == 0) {
+        out->text = l->name;
+    } else if (strcmp(name, "pinned") == 0) {
+        out->number = session_pinned(c->s, c->layer);
+    } else if (strcmp(name, "marked") == 0) {
+        out->number = c->s->marked[c->layer];
+    } else if (strcmp(name, "quantized") == 0) {
+        out->number = l->quantized;
+    } else {
+        return err_set(err, E_USAGE,
+                       "no layer property '%s'; metrics, op, name, pinned, marked, "
+                       "quantized are",
+                       name);
+    }
+    return OK;
+}
+
+int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, struct err *err)
+{
+    struct layer_ctx c = {.s = s, .layer = layer};
+    struct expr_value v;
+    int rc = expr_eval(expr, layer_lookup, &c, &v, err);
+    *yes = !rc && expr_true(&v);
+    return rc;
+}
+
+static const char *value_name(const struct graph *g, int v)
+{
+    return g && v >= 0 ? g->values[v].name : NULL;
+}
+
+/* The names a layer answers to: its node, and its tensor on either side. */
+static bool layer_is(const struct session *s, size_t i, const char *word, bool glob)
+{
+    const struct layer *l = &s->match.layers[i];
+    const char *names[] = {l->name, value_name(s->fp32, l->fp32), value_name(s->int8, l->int8),
+                           value_name(s->int8, l->int8_float)};
+    for (size_t k = 0; k < COUNT(names); k++) {
+        if (names[k] && (glob ? text_glob(word, names[k]) : strcmp(word, names[k]) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A growing list of indices without duplicates. */
+struct picks {
+    size_t n, cap;
+    size_t *v;
+};
+
+static void pick(struct picks *p, size_t i)
+{
+    for (size_t k = 0; k < p->n; k++) {
+        if (p->v[k] == i) {
+            return;
+        }
+    }
+    p->v = mem_push(p->v, p->n, &p->cap, sizeof *p->v);
+    p->v[p->n++] = i;
+}
+
+static int no_layer(const struct session *s, const char *word, struct err *err)
+{
+    const char *near = NULL;
+    int best = 3;
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        int d = text_distance(word, s->match.layers[i].name, best);
+        if (d < best) {
+            best = d;
+            near = s->match.layers[i].name;
+        }
+    }
+    for (size_t i = 0; i < s->match.n_unmatched; i++) {
+        if (strcmp(s->match.unmatched[i].tensor, word) == 0) {
+            return err_set(err, E_USAGE, "tensor '%s' is not comparable: %s", word,
+                           s->match.unmatched[i].reason);
+        }
+    }
+    if (near) {
+        return err_set(err, E_USAGE, "no layer '%s'; did you mean '%s'?", word, near);
+    }
+    return err_set(err, E_USAGE,
+                   "no layer '%s' ('layers' lists them; @N is a rank, * and ? make "
+                   "patterns)",
+                   word);
+}
+
+static int pick_at(struct session *s, const char *word, struct picks *p, struct err *err)
+{
+    size_t before = p->n;
+    if (strcmp(word, "@marked") == 0 || strcmp(word, "@pinned") == 0) {
+        for (size_t i = 0; i < s->match.n_layers; i++) {
+            if (word[1] == 'm' ? s->marked[i] : session_pinned(s, i)) {
+                pick(p, i);
+            }
+        }
+        return p->n > before ? OK : err_set(err, E_STATE, "no layer is %s", word + 1);
+    }
+    char *end;
+    unsigned long rank = strtoul(word + 1, &end, 10);
+    if (!*end && rank >= 1) {
+        if (!s->n_listed) {
+            return err_set(err, E_STATE, "'%s' is a rank of the last listing: run 'layers' first",
+                           word);
+        }
+        if (rank > s->n_listed) {
+            return err_set(err, E_USAGE, "'%s': the last listing has %zu rows", word, s->n_listed);
+        }
+        pick(p, s->listed[rank - 1]);
+        return OK;
+    }
+    return no_layer(s, word, err);
+}
+
+static int pick_layers(struct session *s, const char *word, struct picks *p, struct err *err)
+{
+    size_t before = p->n;
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        if (layer_is(s, i, word, false)) { /* a literal name wins over a pattern */
+            pick(p, i);
+        }
+    }
+    if (p->n > before) {
+        return OK;
+    }
+    if (word[0] == '@') {
+        return pick_at(s, word, p, err);
+    }
+    if (word[0] == '{') {
+        char *expr = mem_printf("%.*s", (int)MAX(strlen(word), 2) - 2, word + 1);
+        int rc = OK;
+        for (size_t i = 0; i < s->match.n_layers && !rc; i++) {
+            bool yes;
+            rc = layer_where(s, i, expr, &yes, err);
+            if (yes) {
+                pick(p, i);
+            }
+        }
+        free(expr);
+        return rc;
+    }
+    for (size_t i = 0; strpbrk(word, "*?[") && i < s->match.n_layers; i++) {
+        if (layer_is(s, i, word, true)) {
+            pick(p, i);
+        }
+    }
+    return p->n > before ? OK : no_layer(s, word, err);
+}
+
+int layer_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
+                struct err *err)
+{
+    struct picks p = {0};
+    for (size_t i = 0; i < n_words; i++) {
+        int rc = pick_layers(s, words[i], &p, err);
+        if (rc) {
+            free(p.v);
+            return rc;
+        }
+    }
+    *n = p.n;
+    *list = p.v;
+    return OK;
+}
+
+int layer_list(struct session *s, const char *word, size_t *n, size_t **list, struct err *err)
+{
+    char *words[] = {(char *)word};
+    return layer_lists(s, 1, words, n, list, err);
+}
+
+/* ---- Images --------------------------------------------------------------------------------- */
+
+static bool image_is(const struct sample *x, const char *word, bool glob)
+{
+    const char *slash = strrchr(x->name, '/');
+    const char *names[] = {x->name, x->path, slash ? slash + 1 : NULL};
+    for (size_t k = 0; k < COUNT(names); k++) {
+        if (names[k] && (glob ? text_glob(word, names[k]) : strcmp(word, names[k]) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int pick_images(const struct session *s, const char *word, struct picks *p, struct err *err)
+{
+    size_t before = p->n;
+    char *end;
+    for (int glob = 0; glob < 2 && p->n == before; glob++) {
+        for (size_t i = 0; i < s->data.n; i++) {
+            if (image_is(&s->data.samples[i], word, glob)) {
+                pick(p, i);
+            }
+        }
+    }
+    for (size_t i = 0; strcmp(word, "@marked") == 0 && i < s->data.n; i++) {
+        if (s->data.samples[i].marked) {
+            pick(p, i);
+        }
+    }
+    if (p->n > before) {
+        return OK;
+    }
+    unsigned long k = word[0] == '@' ? strtoul(word + 1, &end, 10) : 0;
+    if (k >= 1 && !*end && s->study && k <= s->study->n_images) {
+        /* A rank among the images, worst first. */
+        size_t *order = mem_alloc(s->study->n_images * sizeof *order);
+        session_image_order(s, s->ui.image_sort, s->ui.image_dir, order);
+        pick(p, s->study->images[order[k - 1]].image);
+        free(order);
+        return OK;
+    }
+    return err_set(err, E_USAGE,
+                   "no image '%s' among %zu ('dataset list' lists them; @N is a rank, "
+                   "@marked the marked ones)",
+                   word, s->data.n);
+}
+
+int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
+                struct err *err)
+{
+    struct picks p = {0};
+    for (size_t i = 0; i < n_words; i++) {
+        int rc = pick_images(s, words[i], &p, err);
+        if (rc) {
+            free(p.v);
+            return rc;
+        }
+    }
+    *n = p.n;
+    *list = p.v;
+    return OK;
+}

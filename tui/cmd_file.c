@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_file.c: dump, export, export-pins: what leaves the session as files.
+ */
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "tui/pins.h"
+#include "tui/tui.h"
+
+/* ---- dump ----------------------------------------------------------------------------------- */
+
+/* A tensor of one side that is to be written. */
+struct item {
+    const char *tensor;     /* name of the float or only tensor */
+    const char *codes_name; /* name of the codes; NULL when not quantized */
+    const char *layer;      /* NULL for a graph output that is no layer */
+    const struct quant *q;
+};
+struct dump {
+    const struct session *s;
+    const char *dir;
+    struct item *items[2]; /* by side and value of the executed graph; tensor NULL = not wanted */
+    json_t *index;
+    size_t image;
+    const char *image_name;
+    size_t files;
+};
+
+/* A file name that any system takes: NNNNN of the image, a short safe form of the tensor name. */
+static char *dump_name(struct dump *d, const char *tensor, const char *side)
+{
+    char safe[81];
+    size_t n = 0;
+    for (const char *p = tensor; *p && n < sizeof safe - 1; p++) {
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || strchr("-.", *p);
+        safe[n] = plain && (n || *p != '.') ? *p : '_';
+        n++;
+    }
+    safe[n] = '\0';
+    /* The running number keeps names apart that the short form makes equal. */
+    return mem_printf("%05zu_%05zu_%s.%s.npy", d->image, d->files++, safe, side);
+}
+
+static int dump_tensor(struct dump *d, const struct item *it, const char *name, const char *side,
+                       const struct tensor *t, struct err *err)
+{
+    char *file = dump_name(d, name, side), *path = mem_printf("%s/%s", d->dir, file);
+    int rc = npy_save(t, path, err);
+    const struct quant *q = it->q && it->codes_name ? it->q : NULL;
+    json_t *scale = json_null(), *zero = json_null();
+    if (q && q->n == 1) {
+        scale = json_num((double)q->scale[0]);
+        zero = json_integer(q->zero[0]);
+    } else if (q) {
+        scale = json_array();
+        zero = json_array();
+        for (size_t i = 0; i < q->n; i++) {
+            json_array_append_new(scale, json_num((double)q->scale[i]));
+            json_array_append_new(zero, json_integer(q->zero[i]));
+        }
+    }
+    json_array_append_new(
+        d->index, json_pack("{s:s,s:o,s:o,s:s,s:s,s:o,s:o,s:o,s:o}", "file", file, "tensor",
+                            json_text(name), "layer", json_text(it->layer), "side", side, "dtype",
+                            dtype_name(t->dtype), "scale", scale, "zero_point", zero, "axis",
+                            q && q->axis >= 0 ? json_integer(q->axis) : json_null(), "image",
+                            json_text(d->image_name)));
+    free(file);
+    free(path);
+    return rc;
+}
+
+static int dump_keep(void *ctx, size_t value, enum side side, const struct tensor *t,
+                     struct err *err)
+{
+    struct dump *d = ctx;
+    const struct item *it = &d->items[side][value];
+    if (!it->tensor) {
+        return OK;
+    }
+    if (side == SIDE_FP32 || !it->q || dtype_is_float(t->dtype)) {
+        struct item plain = *it;
+        plain.codes_name = NULL;
+        return dump_tensor(d, &plain, it->tensor, side == SIDE_FP32 ? "fp32" : "int8", t, err);
+    }
+    struct tensor *real = NULL;
+    int rc = dump_tensor(d, it, it->codes_name, "int8_codes", t, err);
+    rc = rc ? rc : quant_dequantize(t, it->q, NULL, &real, err);
+    rc = rc ? rc : dump_tensor(d, it, it->tensor, "int8", real, err);
+    tensor_free(real);
+    return rc;
+}
+
+/* Marks the value of one layer on one side. */
+static void want_layer(struct dump *d, size_t layer, enum side side)
+{
+    const struct session *s = d->s;
+    const struct layer *l = &s->match.layers[layer];
+    const struct graph *g = side == SIDE_FP32 ? s->fp32 : session_int8(s);
+    const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
+    if (!p) {
+        return;
+    }
+    int v = side == SIDE_FP32 ? l->fp32 : s->int8_values[layer];
+    int at = v >= 0 ? graph_find(plan_graph(p), g->values[v].name) : -1;
+    bool codes = side == SIDE_INT8 && l->quantized && v == l->int8;
+    if (at < 0 && codes && l->int8_float >= 0) {
+        at = graph_find(plan_graph(p), g->values[l->int8_float].name);
+    }
+    if (at >= 0) {
+        d->items[side][at] = (struct item){
+            .tensor =
+                codes && l->int8_float >= 0 ? g->values[l->int8_float].name : g->values[v].name,
+            .codes_name = codes ? g->values[v].name : NULL,
+            .layer = l->name,
+            .q = codes ? &l->q : NULL,
+        };
+    }
+}
+
+/* Graph outputs that no layer stands for: they go out under their own name. */
+static void want_outputs(struct dump *d, enum side side)
+{
+    const struct plan *p = side == SIDE_FP32 ? d->s->plan_fp32 : d->s->plan_int8;
+    const struct graph *g = p ? plan_graph(p) : NULL;
+    for (size_t i = 0; g && i < g->n_outputs; i++) {
+        struct item *it = &d->items[side][g->outputs[i]];
+        bool known = it->tensor != NULL;
+        for (size_t v = 0; v < g->n_values && !known; v++) {
+            known = d->items[side][v].tensor &&
+                    strcmp(d->items[side][v].tensor, g->values[g->outputs[i]].name) == 0;
+        }
+        if (!known) {
+            it->tensor = g->values[g->outputs[i]].name;
+        }
+    }
+}
+
+static int dump_images(struct dump *d, size_t n, const size_t *images, struct err *err)
+{
+    struct run_hooks hooks = {.keep_other = dump_keep, .ctx = d};
+    for (size_t i = 0; i < n; i++) {
+        struct image_result r;
+        image_result_init(&r, d->s->match.n_layers);
+        d->image = images[i];
+        d->image_name = images[i] < d->s->data.n ? d->s->data.samples[images[i]].name : NULL;
+        int rc = run_image(d->s, images[i], &hooks, NULL, &r, err);
+        image_result_fini(&r, d->s->match.n_layers);
+        if (rc) {
+            return d->image_name ? err_in(err, "%s", d->image_name) : rc;
+        }
+    }
+    return OK;
+}
+
+static int write_json(const char *path, json_t *o, struct err *err)
+{
+    char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    int rc = file_write(path, text, strlen(text), err);
+    free(text);
+    return rc;
+}
+
+/* Named with --image, else all of the data set, else the one sample of a model without inputs. */
+static int dump_choose(struct call *c, size_t *n, size_t **images, struct err *err)
+{
+    const char *word = call_opt(c, "--image");
+    if (word) {
+        char *words[] = {(char *)word};
+        return image_lists(c->s, 1, words, n, images, err);
+    }
+    *n = MAX(c->s->data.n, (size_t)1);
+    *images = mem_alloc(*n * sizeof **images);
+    for (size_t i = 0; i < *n; i++) {
+        (*images)[i] = i;
+    }
+    return OK;
+}
+
+static int exec_dump(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct dump d = {.s = s, .dir = call_opt(c, "--out"), .index = json_array()};
+    size_t n_layers = 0, *layers = NULL, n = 0, *images = NULL;
+    char *path = NULL;
+    bool all = c->n_args == 1 && strcmp(c->args[0], "*") == 0;
+    if (!d.dir) {
+        json_decref(d.index);
+        return err_set(err, E_USAGE, "'dump' wants --out DIR");
+    }
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
+        const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
+        d.items[side] = mem_alloc((p ? plan_graph(p)->n_values + 1 : 1) * sizeof *d.items[side]);
+    }
+    int rc = layer_lists(s, c->n_args, c->args, &n_layers, &layers, err);
+    rc = rc ? rc : dump_choose(c, &n, &images, err);
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
+        for (size_t i = 0; i < n_layers; i++) {
+            want_layer(&d, layers[i], side);
+        }
+        if (all) {
+            want_outputs(&d, side);
+        }
+    }
+    rc = rc ? rc : file_mkdir(d.dir, err);
+    rc = rc ? rc : dump_images(&d, n, images, err);
+    if (!rc) {
+        json_t *o = json_pack("{s:i,s:s,s:O}", "schema", 1, "numerics",
+                              numerics_name(s->set.numerics), "tensors", d.index);
+        path = mem_printf("%s/index.json", d.dir);
+        rc = write_json(path, o, err);
+        json_decref(o);
+    }
+    if (!rc && s->json) {
+        emit_json(c, json_pack("{s:o,s:I,s:I}", "out", json_text(d.dir), "files",
+                               (json_int_t)d.files, "images", (json_int_t)n));
+    } else if (!rc) {
+        fprintf(c->out, "%zu tensors of %zu image%s written, listed in %s\n", d.files, n,
+                n == 1 ? "" : "s", path);
+    }
+    json_decref(d.index);
+    free(d.items[0]);
+    free(d.items[1]);
+    free(layers);
+    free(images);
+    free(path);
+    return rc;
+}
+
+/* ---- export --------------------------------------------------------------------------------- */
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int check_exportable(const struct call *c, const char *path, struct err *err)
+{
+    const struct session *s = c->s;
+    for (size_t i = 0; i < s->int8->n_nodes; i++) {
+        if (strcmp(s->int8->nodes[i].op, "DynamicQuantizeLinear") == 0) {
+            return err_set(err, E_UNSUPPORTED,
+                           "%s: a dynamically quantized model cannot be "
+                           "exported: node '%s' (DynamicQuantizeLinear)",
+                           s->int8->path, s->int8->nodes[i].name);
+        }
+    }
+    if (!call_opt(c, "--force")) {
+        if (same_file(path, s->int8->path) || same_file(path, s->fp32->path)) {
+            return err_set(err, E_USAGE, "%s is a loaded model; --force overwrites it", path);
+        }
+        if (file_exists(path)) {
+            return err_set(err, E_USAGE, "%s exists; --force overwrites it", path);
+        }
+    }
+    return OK;
+}
+
+/* Inputs for the check of the written file: an image of the data set, else zeros. */
+static int check_inputs(const struct session *s, size_t image, struct tensor **in, struct err *err)
+{
+    size_t n = session_inputs(s, NULL, 0);
+    struct model_input *inputs = mem_alloc((n + 1) * sizeof *inputs);
+    session_inputs(s, inputs, n);
+    int rc = OK;
+    if (image < s->data.n && n) {
+        rc = sample_load(&s->data.samples[image], &s->pp, (int)n, inputs, in, err);
+    }
+    for (size_t i = 0; i < n && image >= s->data.n && !rc; i++) {
+        int64_t dims[MAX_RANK];
+        for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
+            dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
+        }
+        rc = tensor_new(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
+        if (!rc) {
+            memset(in[i]->data, 0, in[i]->size);
+        }
+    }
+    free(inputs);
+    return rc;
+}
+
+/* Runs the session's own INT8 plan and the written file's on one sample; equal to the bit? */
+static int same_outputs(const struct session *s, const struct plan *written, size_t image,
+                        bool *equal, struct err *err)
+{
+    size_t n_in = s->int8->n_inputs, n_out = s->int8->n_outputs;
+    struct tensor **t = mem_alloc((n_in + 2 * n_out + 1) * sizeof *t);
+    struct tensor **a = t + n_in, **b = a + n_out;
+    int rc = check_inputs(s, image, t, err);
+    rc = rc ? rc : plan_run(s->plan_int8, (const struct tensor *const *)t, a, NULL, err);
+    rc = rc ? rc : plan_run(written, (const struct tensor *const *)t, b, NULL, err);
+    for (size_t i = 0; i < n_out && !rc; i++) {
+        *equal = *equal && tensor_equal(a[i], b[i]);
+    }
+    for (size_t i = 0; i < n_in + 2 * n_out; i++) {
+        tensor_free(t[i]);
+    }
+    free(t);
+    return rc;
+}
+
+/* Reopens the file, plans it, runs it and looks at every pin in what runs. */
+static int verify_export(struct call *c, const char *path, size_t images, struct err *err)
+{
+    struct session *s = c->s;
+    struct graph *g = NULL;
+    struct plan *p = NULL;
+    struct plan_options o = {
+        .numerics = s->set.numerics, .kernels = s->set.kernels, .budget = &s->budget};
+    struct pin_report *r = NULL;
+    size_t n = 0, done = 0;
+    bool equal = true;
+    int rc = model_load(path, &g, err);
+    rc = rc ? rc : plan_new(g, &o, &p, err);
+    rc = rc ? rc : pins_report_new(s, g, p, &r, &n, err);
+    do {
+        rc = rc ? rc : same_outputs(s, p, done, &equal, err);
+    } while (!rc && ++done < MIN(images, s->data.n));
+    if (!rc && s->json) {
+        emit_json(c, json_pack("{s:o,s:o,s:I,s:b}", "file", json_text(path), "pins",
+                               pins_report_json(s, r, n), "verified_images",
+                               (json_int_t)(s->data.n ? done : 0), "equal", equal));
+    } else if (!rc) {
+        fprintf(c->out, "wrote %s: reopened and run on %zu %s, outputs %s the session's\n", path,
+                done, s->data.n ? "images" : "sample of zeros", equal ? "equal" : "DIFFER from");
+        pins_report_text(s, r, n, c->out);
+    }
+    if (!rc && !equal) {
+        rc = err_set(err, E_CHECK, "%s: the written file computes other outputs", path);
+    }
+    free(r);
+    plan_free(p);
+    graph_free(g);
+    return rc;
+}
+
+static int exec_export(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    int64_t images;
+    int rc = call_int(c, "--verify-images", call_opt(c, "--verify") ? 16 : 1, &images, err);
+    rc = rc ? rc : check_exportable(c, c->args[0], err);
+    rc = rc ? rc : onnx_save(session_int8(s), c->args[0], err);
+    return rc ? rc : verify_export(c, c->args[0], (size_t)MAX(images, 1), err);
+}
+
+/* ---- export-pins ---------------------------------------------------------------------------- */
+
+static json_t *layer_node_names(const struct session *s, size_t layer)
+{
+    int nodes[LAYER_NODES];
+    size_t n = layer_nodes(s->fp32, &s->match, layer, nodes);
+    json_t *list = json_array();
+    for (size_t k = n; k > 0; k--) {
+        json_array_append_new(list, json_text(s->fp32->nodes[nodes[k - 1]].name));
+    }
+    return list;
+}
+
+int pins_write(const struct session *s, const char *path, const char *dialect, struct err *err)
+{
+    json_t *list = json_array();
+    bool ort = strcmp(dialect, "ort") == 0;
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        if (!session_pinned(s, i)) {
+            continue;
+        }
+        json_t *names = layer_node_names(s, i);
+        if (ort) {
+            json_array_extend(list, names);
+            json_decref(names);
+        } else {
+            const struct layer *l = &s->match.layers[i];
+            json_array_append_new(list,
+                                  json_pack("{s:o,s:o,s:s,s:s,s:o}", "layer", json_text(l->name),
+                                            "tensor", json_text(s->fp32->values[l->fp32].name),
+                                            "op", l->op, "precision", "fp32", "nodes", names));
+        }
+    }
+    json_t *o = ort ? json_incref(list) : json_pack("{s:i,s:O}", "schema", 1, "pins", list);
+    int rc = write_json(path, o, err);
+    json_decref(o);
+    json_decref(list);
+    return rc;
+}
+
+static int exec_export_pins(struct call *c, struct err *err)
+{
+    const char *as = call_opt(c, "--as");
+    int rc = pins_write(c->s, c->args[0], as ? as : "json", err);
+    size_t n = c->s->undo[c->s->at_undo].n;
+    if (!rc && c->s->json) {
+        emit_json(c, json_pack("{s:o,s:s,s:I}", "file", json_text(c->args[0]), "as",
+                               as ? as : "json", "pins", (json_int_t)n));
+    } else if (!rc) {
+        fprintf(c->out, "%zu pins written to %s\n", n, c->args[0]);
+        if (as && strcmp(as, "ort") == 0) {
+            fprintf(c->note, "use: quantize_static(..., nodes_to_exclude=json.load(open(%s)))\n",
+                    c->args[0]);
+        }
+    }
+    return rc;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+static const struct opt_spec dump_opts[] = {
+    {"--out", ARG_FILE, "DIR", "folder to write to; made when it is not there", NULL},
+    {"--image", ARG_IMAGE, "IMAGE", "only this image (or glob, @marked); default: all", NULL},
+    {"--format", ARG_CHOICE, "npy", "file format", "npy"},
+    {0},
+};
+
+static const struct opt_spec export_opts[] = {
+    {"--verify", ARG_FLAG, NULL, "compare on 16 images instead of one", NULL},
+    {"--verify-images", ARG_INT, "N", "compare on N images", NULL},
+    {"--force", ARG_FLAG, NULL, "overwrite an existing file", NULL},
+    {0},
+};
+
+static const struct opt_spec export_pins_opts[] = {
+    {"--as", ARG_CHOICE, "ort|json",
+     "dialect: ort = JSON array for nodes_to_exclude; json = "
+     "qscope's own, which 'pins load' reads",
+     "ort|json"},
+    {0},
+};
+
+const struct cmd cmd_file[] = {
+    {
+        .name = "dump",
+        .group = "files",
+        .help = "write activations of layers and images as .npy files",
+        .detail = "FP32, INT8 codes and INT8 dequantized, listed in DIR/index.json with tensor, "
+                  "side, dtype, scale, zero point and image. '*' takes every layer and every "
+                  "graph output.",
+        .example = "dump @1 --image @1 --out dumps",
+        .needs = NEED_MODEL | NEED_DATA,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, true}},
+        .opts = dump_opts,
+        .exec = exec_dump,
+    },
+    {
+        .name = "export",
+        .group = "files",
+        .help = "write the mixed-precision model and verify what was written",
+        .detail = "The file appears under its name only when it is complete. It is reopened and "
+                  "run; for every pin it is stated whether it is in effect in the graph that "
+                  "runs. Everything that no pin touched is kept byte for byte.",
+        .example = "export mixed.onnx --verify",
+        .needs = NEED_PAIR,
+        .args = {{"FILE", ARG_FILE, NULL, false, false}},
+        .opts = export_opts,
+        .exec = exec_export,
+    },
+    {
+        .name = "export-pins",
+        .group = "files",
+        .help = "write the list of pins for another tool",
+        .example = "export-pins pins.json --as ort",
+        .needs = NEED_PAIR,
+        .args = {{"FILE", ARG_FILE, NULL, false, false}},
+        .opts = export_pins_opts,
+        .exec = exec_export_pins,
+    },
+    {0},
+};

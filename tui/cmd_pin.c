@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_pin.c: pin, unpin, pins, undo, redo, history: which layers compute in FP32.
+ */
+#include <stdlib.h>
+
+#include "tui/pins.h"
+#include "tui/tui.h"
+
+/* ---- State of pins (shared with export) ----------------------------------------------------- */
+
+int pins_report_new(const struct session *s, const struct graph *mixed, const struct plan *plan,
+                    struct pin_report **out, size_t *n, struct err *err)
+{
+    struct match m;
+    int rc = match_graphs(s->fp32, mixed, 0, NULL, &m, err);
+    if (rc) {
+        return rc;
+    }
+    struct pin_report *list = mem_alloc((s->match.n_layers + 1) * sizeof *list);
+    *n = 0;
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        if (session_pinned(s, i)) {
+            struct pin_report *r = &list[(*n)++];
+            r->layer = i;
+            r->in_effect = pin_in_effect(mixed, plan_graph(plan), s->fp32, &m,
+                                         s->match.layers[i].fp32, &r->why);
+        }
+    }
+    match_fini(&m);
+    *out = list;
+    return OK;
+}
+
+json_t *pins_report_json(const struct session *s, const struct pin_report *r, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = json_pack("{s:o,s:s,s:b}", "layer", json_text(s->match.layers[r[i].layer].name),
+                              "precision", "fp32", "in_effect", r[i].in_effect);
+        if (r[i].why) {
+            json_object_set_new(o, "why", json_string(r[i].why));
+        }
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+void pins_report_text(const struct session *s, const struct pin_report *r, size_t n, FILE *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        fprintf(out, "* %-44s fp32  %s%s%s\n", session_layer_label(s, r[i].layer),
+                r[i].in_effect ? "in effect" : "NOT in effect", r[i].why ? ": " : "",
+                r[i].why ? r[i].why : "");
+    }
+}
+
+/* ---- pin, unpin ----------------------------------------------------------------------------- */
+
+static bool *current_pins(const struct session *s)
+{
+    bool *pinned = mem_alloc(s->match.n_layers + 1);
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        pinned[i] = session_pinned(s, i);
+    }
+    return pinned;
+}
+
+/* "pin 'a' 'b'" as the command was typed: the label of the undo step. */
+static char *call_text(const struct call *c)
+{
+    char *text = mem_dup(c->cmd->name);
+    for (size_t i = 0; i < c->n_args; i++) {
+        char *word = cmd_quote(c->args[i]), *longer = mem_printf("%s %s", text, word);
+        free(word);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static void report_pins(struct call *c, size_t changed, const char *what)
+{
+    const struct session *s = c->s;
+    size_t total = s->undo[s->at_undo].n;
+    if (s->json) {
+        emit_json(
+            c, json_pack("{s:I,s:I}", "changed", (json_int_t)changed, "pins", (json_int_t)total));
+    } else {
+        fprintf(c->out, "%s %zu layer%s, %zu pinned now%s\n", what, changed,
+                changed == 1 ? "" : "s", total, s->study ? " (run again to measure)" : "");
+    }
+}
+
+static int change_pins(struct call *c, bool to, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list, changed = 0;
+    int rc = layer_lists(s, c->n_args, c->args, &n, &list, err);
+    if (rc) {
+        return rc;
+    }
+    bool *pinned = current_pins(s);
+    for (size_t i = 0; i < n; i++) {
+        if (to && !s->match.layers[list[i]].pinnable) {
+            rc = err_set(err, E_UNSUPPORTED, "'%s' has no operator to pin",
+                         s->match.layers[list[i]].name);
+        }
+        changed += pinned[list[i]] != to;
+        pinned[list[i]] = to;
+    }
+    if (!rc && changed) {
+        char *label = call_text(c);
+        rc = session_pin(s, pinned, label, err);
+        free(label);
+    }
+    if (!rc) {
+        report_pins(c, changed, to ? "pinned" : "unpinned");
+    }
+    free(pinned);
+    free(list);
+    return rc;
+}
+
+static int exec_pin(struct call *c, struct err *err)
+{
+    return change_pins(c, true, err);
+}
+
+static int exec_unpin(struct call *c, struct err *err)
+{
+    return change_pins(c, false, err);
+}
+
+/* ---- pins ----------------------------------------------------------------------------------- */
+
+static int list_pins(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct pin_report *r = NULL;
+    size_t n = 0;
+    int rc = s->mixed ? pins_report_new(s, s->mixed, s->plan_int8, &r, &n, err) : OK;
+    if (rc) {
+        return rc;
+    }
+    if (s->json) {
+        emit_json(c, json_pack("{s:o}", "pins", pins_report_json(s, r, n)));
+    } else if (!n) {
+        fprintf(c->out, "no layer is pinned\n");
+    } else {
+        pins_report_text(s, r, n, c->out);
+    }
+    free(r);
+    return OK;
+}
+
+static int load_pins(struct call *c, const char *path, struct err *err)
+{
+    struct session *s = c->s;
+    struct file f;
+    json_error_t je;
+    int rc = file_map(path, 64u << 20, &f, err);
+    if (rc) {
+        return rc;
+    }
+    json_t *o = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &je), *pin;
+    file_unmap(&f);
+    if (!o || !json_is_array(json_object_get(o, "pins"))) {
+        json_decref(o);
+        return err_set(err, E_FORMAT, "%s: expected {\"pins\": [{\"layer\": NAME}, ...]}%s%s", path,
+                       o ? "" : ", found ", o ? "" : je.text);
+    }
+    bool *pinned = mem_alloc(s->match.n_layers + 1);
+    size_t i;
+    json_array_foreach(json_object_get(o, "pins"), i, pin)
+    {
+        const char *name = json_string_value(json_object_get(pin, "layer"));
+        size_t n = 0, *list = NULL;
+        rc = rc     ? rc
+             : name ? layer_list(s, name, &n, &list, err)
+                    : err_set(err, E_FORMAT, "%s: pin %zu has no \"layer\"", path, i);
+        for (size_t k = 0; !rc && k < n; k++) {
+            pinned[list[k]] = true;
+        }
+        free(list);
+    }
+    char *label = call_text(c);
+    rc = rc ? rc : session_pin(s, pinned, label, err);
+    free(label);
+    if (!rc) {
+        report_pins(c, s->undo[s->at_undo].n, "loaded");
+    }
+    free(pinned);
+    json_decref(o);
+    return rc;
+}
+
+static int clear_pins(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n = s->undo[s->at_undo].n;
+    bool *none = mem_alloc(s->match.n_layers + 1);
+    int rc = n ? session_pin(s, none, "pins clear", err) : OK;
+    free(none);
+    if (!rc) {
+        report_pins(c, n, "unpinned");
+    }
+    return rc;
+}
+
+static int exec_pins(struct call *c, struct err *err)
+{
+    const char *verb = c->n_args ? c->args[0] : NULL;
+    bool file = verb && (strcmp(verb, "save") == 0 || strcmp(verb, "load") == 0);
+    if (file && c->n_args < 2) {
+        return err_set(err, E_USAGE, "'pins %s' wants FILE", verb);
+    }
+    if (!verb) {
+        return list_pins(c, err);
+    }
+    if (strcmp(verb, "clear") == 0) {
+        return clear_pins(c, err);
+    }
+    return strcmp(verb, "save") == 0 ? pins_write(c->s, c->args[1], "json", err)
+                                     : load_pins(c, c->args[1], err);
+}
+
+/* ---- undo, redo, history -------------------------------------------------------------------- */
+
+static int move_undo(struct call *c, int sign, struct err *err)
+{
+    long steps = c->n_args ? strtol(c->args[0], NULL, 10) : 1;
+    if (steps < 1 || steps > 1000000) {
+        return err_set(err, E_USAGE, "%s wants a count of at least 1, found %ld", c->cmd->name,
+                       steps);
+    }
+    int rc = session_undo(c->s, sign * (int)steps, err);
+    if (!rc) {
+        report_pins(c, (size_t)steps, sign < 0 ? "undone:" : "redone:");
+    }
+    return rc;
+}
+
+static int exec_undo(struct call *c, struct err *err)
+{
+    return move_undo(c, -1, err);
+}
+
+static int exec_redo(struct call *c, struct err *err)
+{
+    return move_undo(c, 1, err);
+}
+
+static int exec_history(struct call *c, struct err *err)
+{
+    (void)err;
+    const struct session *s = c->s;
+    json_t *list = json_array();
+    char safe[400];
+    for (size_t i = 1; i < s->n_undo; i++) {
+        if (s->json) {
+            json_array_append_new(
+                list, json_pack("{s:o,s:I,s:b}", "line", json_text(s->undo[i].label), "pins",
+                                (json_int_t)s->undo[i].n, "in_force", i <= s->at_undo));
+        } else {
+            fprintf(c->out, "%c %zu  %s\n", i <= s->at_undo ? ' ' : '-', s->undo[i].n,
+                    text_safe(safe, sizeof safe, s->undo[i].label));
+        }
+    }
+    if (s->json) {
+        emit_json(c, json_pack("{s:O}", "steps", list));
+    }
+    json_decref(list);
+    return OK;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+static const struct opt_spec pin_opts[] = {
+    {"--precision", ARG_CHOICE, "fp32", "precision of the pinned layers", "fp32"},
+    {0},
+};
+
+const struct cmd cmd_pin[] = {
+    {
+        .name = "pin",
+        .group = "pins",
+        .help = "compute layers in FP32 with the FP32 model's weights",
+        .detail = "Takes layer names, @N ranks of the last listing, globs, @marked or {EXPR}. "
+                  "Between adjacent pinned layers no QuantizeLinear or DequantizeLinear remains. "
+                  "Results of the last run stay on view, marked, until the next run.",
+        .example = "pin @1 @2",
+        .needs = NEED_PAIR,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, true}},
+        .opts = pin_opts,
+        .exec = exec_pin,
+    },
+    {
+        .name = "unpin",
+        .group = "pins",
+        .help = "give layers back to INT8",
+        .example = "unpin @pinned",
+        .needs = NEED_PAIR,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, true}},
+        .exec = exec_unpin,
+    },
+    {
+        .name = "pins",
+        .group = "pins",
+        .help = "list the pins and whether they are in effect; save, load or clear them",
+        .example = "pins",
+        .needs = NEED_PAIR,
+        .args = {{"save|load|clear", ARG_CHOICE, "save|load|clear", true, false},
+                 {"FILE", ARG_FILE, NULL, true, false}},
+        .exec = exec_pins,
+    },
+    {
+        .name = "undo",
+        .group = "pins",
+        .help = "take back the last changes of pins",
+        .example = "undo",
+        .needs = NEED_PAIR,
+        .args = {{"N", ARG_INT, NULL, true, false}},
+        .exec = exec_undo,
+    },
+    {
+        .name = "redo",
+        .group = "pins",
+        .help = "make changes again that were undone",
+        .example = "redo",
+        .needs = NEED_PAIR,
+        .args = {{"N", ARG_INT, NULL, true, false}},
+        .exec = exec_redo,
+    },
+    {
+        .name = "history",
+        .group = "pins",
+        .help = "list the changes of pins",
+        .example = "history",
+        .needs = NEED_PAIR,
+        .exec = exec_history,
+    },
+    {0},
+};

@@ -1,0 +1,763 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_rank.c: the questions: layers, layer, hist, channels, images, worst, image.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/tui.h"
+
+static const char *name_of(const struct graph *g, int v)
+{
+    return g && v >= 0 ? g->values[v].name : NULL;
+}
+
+static void set_metrics(json_t *o, const struct sums *sums, double scale)
+{
+    for (const struct metric *m = metrics; m->name; m++) {
+        json_object_set_new(o, m->name, sums ? json_num(m->value(sums, scale)) : json_null());
+    }
+    if (sums && sums->n && sums->ee == 0 && !sums->nonfinite) {
+        json_object_set_new(o, "exact", json_true());
+    }
+    if (sums && sums->nonfinite) {
+        json_object_set_new(o, "nonfinite", json_integer((json_int_t)sums->nonfinite));
+    }
+}
+
+/* "12.34", "exact", "n/a" in a column of `width`. */
+static void print_metric(FILE *out, const struct metric *m, double v, int width)
+{
+    char text[32];
+    if (isnan(v)) {
+        snprintf(text, sizeof text, "n/a");
+    } else if (isinf(v)) {
+        snprintf(text, sizeof text, "exact");
+    } else if (v != 0 && (fabs(v) >= 1e6 || fabs(v) < 0.5 * pow(10, -m->digits))) {
+        snprintf(text, sizeof text, "%.2e", v);
+    } else {
+        snprintf(text, sizeof text, "%.*f", m->digits, v);
+    }
+    fprintf(out, " %*s", width, text);
+}
+
+/* ---- layers --------------------------------------------------------------------------------- */
+
+/* A matched layer that could not be compared in the run: listed among the unmatched. */
+static const char *layer_error(const struct session *s, size_t i)
+{
+    return s->study && !s->study->layers[i].images ? s->study->layer_errors[i] : NULL;
+}
+
+static json_t *layer_json(const struct session *s, size_t i, const struct layer_stats *st)
+{
+    const struct layer *l = &s->match.layers[i];
+    json_t *o = json_pack("{s:o,s:s,s:o,s:o,s:s}", "name", json_text(l->name), "op", l->op,
+                          "fp32_tensor", json_text(name_of(s->fp32, l->fp32)), "int8_tensor",
+                          json_text(name_of(s->int8, l->int8)), "match", match_by_name(l->by));
+    set_metrics(o, st && st->images ? &st->all : NULL, st ? st->scale : NAN);
+    json_object_set_new(
+        o, "scale", l->quantized && l->q.n == 1 ? json_num((double)l->q.scale[0]) : json_null());
+    json_object_set_new(o, "zero_point",
+                        l->quantized && l->q.n == 1 ? json_integer(l->q.zero[0]) : json_null());
+    json_object_set_new(o, "pinned", json_boolean(session_pinned(s, i)));
+    json_object_set_new(o, "images", json_integer(st ? (json_int_t)st->images : 0));
+    return o;
+}
+
+static json_t *unmatched_json(const struct session *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->match.n_unmatched; i++) {
+        const struct unmatched *u = &s->match.unmatched[i];
+        json_array_append_new(list, json_pack("{s:o,s:s,s:o}", "tensor", json_text(u->tensor),
+                                              "side", u->side == SIDE_FP32 ? "fp32" : "int8",
+                                              "reason", json_text(u->reason)));
+    }
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        if (layer_error(s, i)) {
+            json_array_append_new(
+                list, json_pack("{s:o,s:s,s:o}", "tensor",
+                                json_text(name_of(s->fp32, s->match.layers[i].fp32)), "side",
+                                "fp32", "reason", json_text(layer_error(s, i))));
+        }
+    }
+    return list;
+}
+
+/* Columns of the text table: the five that fit 80 columns, or those asked for. */
+struct columns {
+    const struct metric *m[16];
+    int n;
+};
+
+static int choose_columns(const char *words, struct columns *out, struct err *err)
+{
+    char name[64];
+    const char *p = words ? words : "sqnr,cosine,rmse_scale,saturation_low,saturation_high";
+    while (*p) {
+        size_t n = strcspn(p, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, p);
+        const struct metric *m = metric_find(name);
+        if (!m || out->n == (int)COUNT(out->m)) {
+            return err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", name);
+        }
+        out->m[out->n++] = m;
+        p += n + (p[n] == ',');
+    }
+    return OK;
+}
+
+static void print_bar(FILE *out, double sqnr)
+{
+    /* 40 dB: empty, 0 dB: full. */
+    int n = isnan(sqnr) ? 0 : (int)lround(8 * fmin(1, fmax(0, (40 - sqnr) / 40)));
+    fputs("  ", out);
+    for (int i = 0; i < 8; i++) {
+        fputc(i < n ? '#' : '.', out);
+    }
+}
+
+static void layers_text(struct call *c, const size_t *rows, size_t n, const struct columns *cols)
+{
+    const struct session *s = c->s;
+    char label[64];
+    fprintf(c->out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");
+    for (int k = 0; k < cols->n; k++) {
+        fprintf(c->out, " %9s", cols->m[k]->title);
+    }
+    fputc('\n', c->out);
+    for (size_t i = 0; i < n; i++) {
+        const struct layer *l = &s->match.layers[rows[i]];
+        int w = text_fit(label, sizeof label, session_layer_label(s, rows[i]), 34, TEXT_TAIL);
+        fprintf(c->out, "%4zu %c %s%*s %-10.10s", i + 1, session_pinned(s, rows[i]) ? '*' : '.',
+                label, 34 - w, "", l->op);
+        for (int k = 0; k < cols->n; k++) {
+            print_metric(c->out, cols->m[k], layer_metric(s, rows[i], cols->m[k]), 9);
+        }
+        if (call_opt(c, "--bars")) {
+            print_bar(c->out, layer_metric(s, rows[i], metric_find("sqnr")));
+        }
+        fputc('\n', c->out);
+    }
+    if (s->match.n_unmatched) {
+        fprintf(c->note, "%zu tensors have no counterpart (match --unmatched)\n",
+                s->match.n_unmatched);
+    }
+}
+
+/* Filters and cuts the ranked layers in place. */
+static int filter_layers(struct call *c, size_t *rows, size_t *n, struct err *err)
+{
+    struct session *s = c->s;
+    const char *where = call_opt(c, "--where");
+    int64_t top;
+    size_t kept = 0;
+    int rc = call_int(c, "--top", s->set.top, &top, err);
+    for (size_t i = 0; i < *n && !rc; i++) {
+        bool yes = !layer_error(s, rows[i]);
+        if (yes && where) {
+            rc = layer_where(s, rows[i], where, &yes, err);
+        }
+        if (yes) {
+            rows[kept++] = rows[i];
+        }
+    }
+    *n = top > 0 ? MIN(kept, (size_t)top) : kept;
+    return rc;
+}
+
+static int exec_layers(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const char *sort = call_opt(c, "--sort");
+    char name[64];
+    enum sort_dir dir = SORT_WORST;
+    struct columns cols = {0};
+    int rc = parse_sort(sort ? sort : "sqnr", name, sizeof name, &dir, err);
+    rc = rc ? rc : choose_columns(call_opt(c, "--columns"), &cols, err);
+    if (rc) {
+        return rc;
+    }
+    size_t *rows = mem_alloc((s->match.n_layers + 1) * sizeof *rows);
+    size_t n = session_layer_order(s, metric_find(name), dir, rows);
+    rc = filter_layers(c, rows, &n, err);
+    if (rc) {
+        free(rows);
+        return rc;
+    }
+    free(s->listed);
+    s->listed = rows;
+    s->n_listed = n;
+    if (s->json) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < n; i++) {
+            json_array_append_new(
+                list, layer_json(s, rows[i], s->study ? &s->study->layers[rows[i]] : NULL));
+        }
+        emit_json(c, json_pack("{s:o,s:o,s:s}", "layers", list, "unmatched", unmatched_json(s),
+                               "numerics", numerics_name(s->set.numerics)));
+    } else {
+        layers_text(c, rows, n, &cols);
+    }
+    return OK;
+}
+
+/* ---- layer, hist, channels: one layer, over the run or on one image ------------------------- */
+
+/* The layer and the statistics to show: of the run, or of --image. */
+static int choose_stats(struct call *c, size_t *layer, const struct layer_stats **st,
+                        struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list;
+    const char *image = call_opt(c, "--image");
+    int rc = layer_list(s, c->args[0], &n, &list, err);
+    if (rc) {
+        return rc;
+    }
+    if (n != 1) {
+        rc = err_set(err, E_USAGE, "'%s' stands for %zu layers, '%s' wants one", c->args[0], n,
+                     c->cmd->name);
+    }
+    *layer = n ? list[0] : 0;
+    free(list);
+    if (!rc && image) {
+        char *words[] = {(char *)image};
+        rc = image_lists(s, 1, words, &n, &list, err);
+        size_t first = rc ? 0 : list[0];
+        if (!rc) {
+            free(list);
+            rc = session_capture(s, *layer, first, err);
+        }
+        *st = &s->capture.stats;
+    } else if (!rc) {
+        if (!s->study) {
+            return err_set(err, E_STATE, "'%s' needs results: run, or name an --image",
+                           c->cmd->name);
+        }
+        *st = &s->study->layers[*layer];
+        if (layer_error(s, *layer)) {
+            rc = err_set(err, E_STATE, "layer '%s' could not be compared: %s",
+                         s->match.layers[*layer].name, layer_error(s, *layer));
+        }
+    }
+    return rc;
+}
+
+static int exec_layer(struct call *c, struct err *err)
+{
+    const struct session *s = c->s;
+    const struct layer_stats *st;
+    size_t i;
+    int rc = choose_stats(c, &i, &st, err);
+    if (rc) {
+        return rc;
+    }
+    const struct layer *l = &s->match.layers[i];
+    const struct value *v = s->fp32 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8];
+    if (s->json) {
+        json_t *o = layer_json(s, i, st), *shape = json_array();
+        for (int d = 0; d < v->rank; d++) {
+            json_array_append_new(shape, json_integer(v->dims[d]));
+        }
+        json_object_set_new(o, "shape", shape);
+        json_object_set_new(o, "fp32_min", json_num(st->all.xmin));
+        json_object_set_new(o, "fp32_max", json_num(st->all.xmax));
+        json_object_set_new(o, "int8_min", json_num(st->all.ymin));
+        json_object_set_new(o, "int8_max", json_num(st->all.ymax));
+        emit_json(c, json_pack("{s:o}", "layer", o));
+        return OK;
+    }
+    char shape[128], tensor[256];
+    fprintf(c->out, "%s  %s  %s%s\n", session_layer_label(s, i), l->op,
+            shape_text(shape, sizeof shape, v->rank, v->dims),
+            session_pinned(s, i) ? "  PINNED FP32" : "");
+    fprintf(c->out, "  FP32 %s [%.6g, %.6g]\n",
+            text_safe(tensor, sizeof tensor, name_of(s->fp32, l->fp32)), st->all.xmin,
+            st->all.xmax);
+    fprintf(c->out, "  INT8 %s [%.6g, %.6g]\n",
+            text_safe(tensor, sizeof tensor, name_of(s->int8, l->int8)), st->all.ymin,
+            st->all.ymax);
+    if (l->quantized && l->q.n == 1) {
+        fprintf(c->out, "  scale %.9g  zero point %d  %s\n", (double)l->q.scale[0], l->q.zero[0],
+                dtype_name(l->q.dtype));
+    }
+    for (const struct metric *m = metrics; m->name; m++) {
+        fprintf(c->out, "  %-16s", m->name);
+        print_metric(c->out, m, st->images ? m->value(&st->all, st->scale) : NAN, 12);
+        fprintf(c->out, " %-4s %s\n", m->unit, m->help);
+    }
+    return OK;
+}
+
+/* Counts of a histogram brought onto `bins` bins of [lo, lo + bins*step). */
+static void rebin(const struct hist *h, double lo, double step, int64_t bins, uint64_t *count)
+{
+    for (int i = 0; i < HIST_BINS; i++) {
+        double middle = h->lo + (i + 0.5) * h->width;
+        int64_t at = (int64_t)floor((middle - lo) / step);
+        if (h->bin[i]) {
+            count[MIN(MAX(at, 0), bins - 1)] += h->bin[i];
+        }
+    }
+}
+
+static json_t *counts_json(const uint64_t *count, int64_t n)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < n; i++) {
+        json_array_append_new(list, json_integer((json_int_t)count[i]));
+    }
+    return list;
+}
+
+static void hist_text(FILE *out, double lo, double step, int64_t bins, const uint64_t *x,
+                      const uint64_t *y, bool log)
+{
+    enum { WIDTH = 40 };
+    uint64_t top = 1;
+    for (int64_t i = 0; i < bins; i++) {
+        top = MAX(top, MAX(x[i], y[i]));
+    }
+    double full = log ? log1p((double)top) : (double)top;
+    for (int64_t i = 0; i < bins; i++) {
+        double a = log ? log1p((double)x[i]) : (double)x[i];
+        double b = log ? log1p((double)y[i]) : (double)y[i];
+        fprintf(out, "%12.5g %10llu %10llu ", lo + (double)i * step, (unsigned long long)x[i],
+                (unsigned long long)y[i]);
+        for (int k = 0; k < WIDTH; k++) {
+            bool f = a > full * k / WIDTH, q = b > full * k / WIDTH;
+            fputc(f && q ? '#' : f ? 'f' : q ? 'q' : ' ', out);
+        }
+        fputc('\n', out);
+    }
+}
+
+static int exec_hist(struct call *c, struct err *err)
+{
+    const struct layer_stats *st;
+    size_t layer;
+    int64_t bins;
+    int rc = choose_stats(c, &layer, &st, err);
+    rc = rc ? rc : call_int(c, "--bins", 64, &bins, err);
+    if (!rc && (bins < 1 || bins > HIST_BINS)) {
+        rc = err_set(err, E_USAGE, "--bins is 1 to %d, found %lld", HIST_BINS, (long long)bins);
+    }
+    if (rc) {
+        return rc;
+    }
+    double lo = fmin(st->all.xmin, st->all.ymin), hi = fmax(st->all.xmax, st->all.ymax);
+    double step = hi > lo ? (hi - lo) / (double)bins : 1;
+    uint64_t *x = mem_alloc(2 * (size_t)bins * sizeof *x), *y = x + bins;
+    rebin(&st->fp32, lo, step, bins, x);
+    rebin(&st->int8, lo, step, bins, y);
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:o,s:o,s:o,s:o,s:o}", "name",
+                               json_text(c->s->match.layers[layer].name), "low", json_num(lo),
+                               "high", json_num(hi), "fp32", counts_json(x, bins), "int8",
+                               counts_json(y, bins)));
+    } else {
+        hist_text(c->out, lo, step, bins, x, y, call_opt(c, "--log") != NULL);
+    }
+    free(x);
+    return OK;
+}
+
+struct channel_row {
+    size_t channel;
+    double value;
+    bool higher_is_better;
+};
+
+static int channel_cmp(const void *pa, const void *pb)
+{
+    const struct channel_row *a = pa, *b = pb;
+    int nan = isnan(a->value) - isnan(b->value);
+    int up = (a->value > b->value) - (a->value < b->value);
+    int by = nan ? nan : a->higher_is_better ? up : -up;
+    return by ? by : (a->channel > b->channel) - (a->channel < b->channel);
+}
+
+static int exec_channels(struct call *c, struct err *err)
+{
+    const struct layer_stats *st;
+    size_t layer;
+    const char *sort = call_opt(c, "--sort");
+    char name[64] = "none";
+    enum sort_dir dir = SORT_WORST;
+    int rc = choose_stats(c, &layer, &st, err);
+    rc = rc || !sort ? rc : parse_sort(sort, name, sizeof name, &dir, err);
+    if (rc) {
+        return rc;
+    }
+    const struct metric *by = metric_find(name);
+    struct channel_row *rows = mem_alloc((st->n_channels + 1) * sizeof *rows);
+    for (size_t i = 0; i < st->n_channels; i++) {
+        rows[i] = (struct channel_row){
+            i, by ? by->value(&st->channel[i], st->scale) : 0,
+            by && (dir == SORT_WORST ? by->higher_is_better : dir == SORT_ASC)};
+    }
+    if (by) {
+        qsort(rows, st->n_channels, sizeof *rows, channel_cmp);
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < st->n_channels; i++) {
+        const struct sums *x = &st->channel[rows[i].channel];
+        if (c->s->json) {
+            json_t *o = json_pack("{s:I,s:o,s:o}", "channel", (json_int_t)rows[i].channel, "min",
+                                  json_num(x->xmin), "max", json_num(x->xmax));
+            set_metrics(o, x, st->scale);
+            json_array_append_new(list, o);
+        } else {
+            fprintf(c->out, "channel %4zu  [%.5g, %.5g] ", rows[i].channel, x->xmin, x->xmax);
+            print_metric(c->out, &metrics[0], metrics[0].value(x, st->scale), 8);
+            fprintf(c->out, " dB  saturated %.2f %%\n",
+                    x->n ? 100.0 * (double)(x->sat_low + x->sat_high) / (double)x->n : 0);
+        }
+    }
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:o,s:O}", "name", json_text(c->s->match.layers[layer].name),
+                               "channels", list));
+    } else if (!st->n_channels) {
+        fprintf(c->note, "the tensor has no channel axis\n");
+    }
+    free(rows);
+    json_decref(list);
+    return OK;
+}
+
+/* ---- images --------------------------------------------------------------------------------- */
+
+static const char *class_name(const struct session *s, int label)
+{
+    return label >= 0 && (size_t)label < s->data.n_names ? s->data.names[label] : NULL;
+}
+
+static const char *image_name(const struct session *s, const struct image_score *x)
+{
+    return x->image < s->data.n ? s->data.samples[x->image].name : "(no input)";
+}
+
+static json_t *class_or_null(int c)
+{
+    return c >= 0 ? json_integer(c) : json_null();
+}
+
+static json_t *image_json(const struct session *s, const struct image_score *x)
+{
+    static const char *const flips[] = {NULL, "lost", "gained"};
+    json_t *o = json_object();
+    json_object_set_new(o, "file", json_text(image_name(s, x)));
+    json_object_set_new(o, "label", class_or_null(x->label));
+    json_object_set_new(o, "label_name", json_text(class_name(s, x->label)));
+    json_object_set_new(o, "fp32_top1", class_or_null(x->fp32_top1));
+    json_object_set_new(o, "fp32_name", json_text(class_name(s, x->fp32_top1)));
+    json_object_set_new(o, "int8_top1", class_or_null(x->int8_top1));
+    json_object_set_new(o, "int8_name", json_text(class_name(s, x->int8_top1)));
+    json_object_set_new(o, "sqnr", json_num(x->sqnr));
+    if (isinf(x->sqnr)) {
+        json_object_set_new(o, "exact", json_true());
+    }
+    json_object_set_new(o, "cosine", json_num(x->cosine));
+    json_object_set_new(o, "mse", json_num(x->mse));
+    json_object_set_new(o, "margin", json_num(x->margin));
+    json_object_set_new(o, "dlogit", json_num(x->dlogit));
+    json_object_set_new(o, "kl", json_num(x->kl));
+    json_object_set_new(o, "flip", json_text(flips[x->flip]));
+    json_object_set_new(
+        o, "worst_layer",
+        json_text(x->worst_layer >= 0 ? s->match.layers[x->worst_layer].name : NULL));
+    json_object_set_new(o, "worst_sqnr", json_num(x->worst_sqnr));
+    if (!x->ok) {
+        json_object_set_new(o, "error", json_text(x->error));
+    }
+    return o;
+}
+
+static void class_text(const struct session *s, int label, char *dst, size_t size)
+{
+    const char *name = class_name(s, label);
+    char safe[64];
+    if (label < 0) {
+        snprintf(dst, size, "-");
+    } else if (name) {
+        text_fit(dst, size, text_safe(safe, sizeof safe, name), 12, TEXT_HEAD);
+    } else {
+        snprintf(dst, size, "%d", label);
+    }
+}
+
+static void image_text(const struct session *s, const struct image_score *x, FILE *out)
+{
+    char name[64], safe[256], a[64], b[64], d[64];
+    int w =
+        text_fit(name, sizeof name, text_safe(safe, sizeof safe, image_name(s, x)), 26, TEXT_TAIL);
+    class_text(s, x->label, a, sizeof a);
+    class_text(s, x->fp32_top1, b, sizeof b);
+    class_text(s, x->int8_top1, d, sizeof d);
+    fprintf(out, "%s%*s %-12s %-12s %-12s", name, 26 - w, "", a, b, d);
+    if (!x->ok) {
+        fprintf(out, " failed: %s\n", text_safe(safe, sizeof safe, x->error));
+        return;
+    }
+    fprintf(out, " %+9.4f %+9.4f", x->margin, x->dlogit);
+    print_metric(out, metric_find("sqnr"), x->sqnr, 8);
+    fprintf(out, "  %-6s %s\n",
+            x->flip == FLIP_LOST     ? "LOST"
+            : x->flip == FLIP_GAINED ? "gained"
+                                     : "",
+            x->worst_layer >= 0 ? session_layer_label(s, (size_t)x->worst_layer) : "");
+}
+
+/* Prints the images of `rows`. */
+static void list_images(struct call *c, const size_t *rows, size_t n)
+{
+    const struct session *s = c->s;
+    json_t *list = json_array();
+    if (!s->json) {
+        fprintf(c->out, "%-26s %-12s %-12s %-12s %9s %9s %8s  %-6s %s\n", "IMAGE", "LABEL", "FP32",
+                "INT8", "MARGIN", "DLOGIT", "SQNR", "FLIP", "WORST LAYER");
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct image_score *x = &s->study->images[rows[i]];
+        if (s->json) {
+            json_array_append_new(list, image_json(s, x));
+        } else {
+            image_text(s, x, c->out);
+        }
+    }
+    if (s->json) {
+        emit_json(c, json_pack("{s:O,s:o,s:o,s:I,s:I}", "images", list, "fp32_accuracy",
+                               json_num(study_accuracy(s->study, SIDE_FP32)), "int8_accuracy",
+                               json_num(study_accuracy(s->study, SIDE_INT8)), "lost",
+                               (json_int_t)s->study->lost, "gained", (json_int_t)s->study->gained));
+    }
+    json_decref(list);
+}
+
+static int rank_images(struct call *c, const char *sort, int64_t top, struct err *err)
+{
+    struct session *s = c->s;
+    char name[64];
+    enum sort_dir dir;
+    const char *flips = call_opt(c, "--flips");
+    int rc = parse_sort(sort ? sort : image_keys[0].name, name, sizeof name, &dir, err);
+    const struct image_key *k = image_key_find(name);
+    if (!rc && !k && strcmp(name, "none") != 0) {
+        rc = err_set(err, E_USAGE,
+                     "no image score '%s'; drop, dlogit, kl, sqnr, cosine, margin are", name);
+    }
+    if (rc) {
+        return rc;
+    }
+    size_t n = s->study->n_images, kept = 0;
+    size_t *rows = mem_alloc((n + 1) * sizeof *rows);
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = i;
+    }
+    if (k) {
+        session_image_order(s, k, dir, rows);
+        s->ui.image_sort = k; /* ranks @N refer to this order from now on */
+        s->ui.image_dir = dir;
+    }
+    for (size_t i = 0; i < n; i++) {
+        enum flip f = s->study->images[rows[i]].flip;
+        bool yes = !flips || (f == FLIP_LOST && strcmp(flips, "lost") == 0) ||
+                   (f == FLIP_GAINED && strcmp(flips, "gained") == 0);
+        if (yes) {
+            rows[kept++] = rows[i];
+        }
+    }
+    list_images(c, rows, top > 0 ? MIN(kept, (size_t)top) : kept);
+    free(rows);
+    return OK;
+}
+
+static int exec_images(struct call *c, struct err *err)
+{
+    int64_t top;
+    int rc = call_int(c, "--top", c->s->set.top, &top, err);
+    return rc ? rc : rank_images(c, call_opt(c, "--sort"), top, err);
+}
+
+static int exec_worst(struct call *c, struct err *err)
+{
+    int64_t n = c->n_args ? strtoll(c->args[0], NULL, 10) : 10;
+    if (n < 1) {
+        return err_set(err, E_USAGE, "worst wants a count of at least 1, found %lld", (long long)n);
+    }
+    return rank_images(c, call_opt(c, "--metric"), n, err);
+}
+
+/* One image: its score, and with --layers every layer on it, which takes one more run of it. */
+static int exec_image(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list;
+    int rc = image_lists(s, c->n_args, c->args, &n, &list, err);
+    if (rc) {
+        return rc;
+    }
+    size_t image = list[0];
+    free(list);
+    struct image_result r;
+    image_result_init(&r, s->match.n_layers);
+    rc = run_image(s, image, NULL, NULL, &r, err);
+    if (rc) {
+        image_result_fini(&r, s->match.n_layers);
+        return rc;
+    }
+    struct study *one = study_new(s->match.n_layers);
+    study_add(one, &r);
+    const struct image_score *x = &one->images[0];
+    json_t *profile = json_array();
+    if (!s->json) {
+        image_text(s, x, c->out);
+    }
+    for (size_t i = 0; i < s->match.n_layers && call_opt(c, "--layers"); i++) {
+        if (s->json) {
+            json_array_append_new(profile, layer_json(s, i, &one->layers[i]));
+        } else {
+            fprintf(c->out, "  %-40s", session_layer_label(s, i));
+            print_metric(c->out, &metrics[0],
+                         one->layers[i].images
+                             ? metrics[0].value(&one->layers[i].all, one->layers[i].scale)
+                             : NAN,
+                         9);
+            fputc('\n', c->out);
+        }
+    }
+    if (s->json) {
+        emit_json(c, json_pack("{s:o,s:O}", "image", image_json(s, x), "layers", profile));
+    }
+    json_decref(profile);
+    study_free(one);
+    image_result_fini(&r, s->match.n_layers);
+    return OK;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+static const struct opt_spec layers_opts[] = {
+    {"--sort", ARG_METRIC, "METRIC[:asc|:desc]|none",
+     "worst first unless a direction is given; "
+     "none keeps network order",
+     NULL},
+    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--where", ARG_WORD, "EXPR", "only layers that fulfil it: 'sqnr<20 && op==\"Conv\"'", NULL},
+    {"--columns", ARG_WORD, "A,B", "metrics to show", NULL},
+    {"--bars", ARG_FLAG, NULL, "a bar per row, to paste into a report", NULL},
+    {0},
+};
+
+static const struct opt_spec one_layer_opts[] = {
+    {"--image", ARG_IMAGE, "IMAGE", "on this image alone instead of the whole run", NULL},
+    {0},
+};
+
+static const struct opt_spec hist_opts[] = {
+    {"--image", ARG_IMAGE, "IMAGE", "on this image alone instead of the whole run", NULL},
+    {"--bins", ARG_INT, "N", "bins (64)", NULL},
+    {"--log", ARG_FLAG, NULL, "logarithmic counts", NULL},
+    {0},
+};
+
+static const struct opt_spec channels_opts[] = {
+    {"--image", ARG_IMAGE, "IMAGE", "on this image alone instead of the whole run", NULL},
+    {"--sort", ARG_METRIC, "METRIC[:asc|:desc]", "worst first", NULL},
+    {0},
+};
+
+static const struct opt_spec images_opts[] = {
+    {"--sort", ARG_WORD, "drop|dlogit|kl|sqnr|cosine|margin[:asc|:desc]|none", "worst first", NULL},
+    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
+    {0},
+};
+
+static const struct opt_spec worst_opts[] = {
+    {"--metric", ARG_WORD, "drop|dlogit|kl|sqnr|cosine|margin", "what worst means (drop)", NULL},
+    {0},
+};
+
+static const struct opt_spec image_opts[] = {
+    {"--layers", ARG_FLAG, NULL, "every layer's SQNR on this image", NULL},
+    {0},
+};
+
+const struct cmd cmd_rank[] = {
+    {
+        .name = "layers",
+        .alias = "ls",
+        .group = "layers",
+        .help = "rank the layers by a metric",
+        .detail = "The rows become the ranks @1, @2, ... of later commands. Layers that could not "
+                  "be compared are listed by 'match --unmatched', never dropped silently.",
+        .example = "layers --sort sqnr --top 5",
+        .needs = NEED_MODEL,
+        .opts = layers_opts,
+        .exec = exec_layers,
+    },
+    {
+        .name = "layer",
+        .group = "layers",
+        .help = "all metrics and ranges of one layer",
+        .example = "layer @1",
+        .needs = NEED_PAIR,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
+        .opts = one_layer_opts,
+        .exec = exec_layer,
+    },
+    {
+        .name = "hist",
+        .group = "layers",
+        .help = "histogram of a layer, FP32 against INT8",
+        .detail = "f: only FP32 reaches this high, q: only INT8, #: both.",
+        .example = "hist @1 --bins 24 --log",
+        .needs = NEED_PAIR,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
+        .opts = hist_opts,
+        .exec = exec_hist,
+    },
+    {
+        .name = "channels",
+        .group = "layers",
+        .help = "metrics per channel of a layer",
+        .example = "channels @1 --sort sqnr",
+        .needs = NEED_PAIR,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
+        .opts = channels_opts,
+        .exec = exec_channels,
+    },
+    {
+        .name = "images",
+        .group = "images",
+        .help = "rank the images by what INT8 does to them",
+        .example = "images --top 5",
+        .needs = NEED_RUN,
+        .opts = images_opts,
+        .exec = exec_images,
+    },
+    {
+        .name = "worst",
+        .group = "images",
+        .help = "the N images that INT8 hurts most (10)",
+        .example = "worst 5",
+        .needs = NEED_RUN,
+        .args = {{"N", ARG_INT, NULL, true, false}},
+        .opts = worst_opts,
+        .exec = exec_worst,
+    },
+    {
+        .name = "image",
+        .group = "images",
+        .help = "one image: its score, and its profile over the layers",
+        .example = "image @1 --layers",
+        .needs = NEED_PAIR | NEED_DATA,
+        .args = {{"IMAGE", ARG_IMAGE, NULL, false, false}},
+        .opts = image_opts,
+        .exec = exec_image,
+    },
+    {0},
+};

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_run.c: run and evaluate: both models over images.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/tui.h"
+
+/* Which images: named ones, marked ones if there are any and --all is not said, else all. */
+static int choose_images(struct call *c, size_t *n, size_t **list, struct err *err)
+{
+    struct session *s = c->s;
+    int64_t limit;
+    int rc = call_int(c, "--limit", 0, &limit, err);
+    if (rc) {
+        return rc;
+    }
+    if (c->n_args) {
+        rc = image_lists(s, c->n_args, c->args, n, list, err);
+        if (rc) {
+            return rc;
+        }
+    } else {
+        *n = MAX(s->data.n, (size_t)1); /* a model without inputs runs once on nothing */
+        *list = mem_alloc(*n * sizeof **list);
+        for (size_t i = 0; i < *n; i++) {
+            (*list)[i] = i;
+        }
+    }
+    if (limit > 0) {
+        *n = MIN(*n, (size_t)limit);
+    }
+    return OK;
+}
+
+static json_t *run_json(const struct session *s)
+{
+    const struct study *t = s->study;
+    json_t *failed = json_array();
+    for (size_t i = 0; i < t->n_images; i++) {
+        if (!t->images[i].ok) {
+            json_array_append_new(failed,
+                                  json_pack("{s:o,s:o}", "file",
+                                            json_text(s->data.samples[t->images[i].image].name),
+                                            "error", json_text(t->images[i].error)));
+        }
+    }
+    return json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:s}", "images",
+                     (json_int_t)(t->n_images - t->failed), "labelled", (json_int_t)t->labelled,
+                     "failed", failed, "fp32_accuracy", json_num(study_accuracy(t, SIDE_FP32)),
+                     "int8_accuracy", json_num(study_accuracy(t, SIDE_INT8)), "lost",
+                     (json_int_t)t->lost, "gained", (json_int_t)t->gained, "numerics",
+                     numerics_name(s->set.numerics));
+}
+
+static void run_text(const struct session *s, FILE *out, FILE *note)
+{
+    const struct study *t = s->study;
+    char name[256], why[400];
+    for (size_t i = 0; i < t->n_images; i++) {
+        if (!t->images[i].ok) {
+            fprintf(note, "skipped %s: %s\n",
+                    text_safe(name, sizeof name, s->data.samples[t->images[i].image].name),
+                    text_safe(why, sizeof why, t->images[i].error));
+        }
+    }
+    fprintf(out, "%zu images", t->n_images - t->failed);
+    if (t->failed) {
+        fprintf(out, ", %zu failed", t->failed);
+    }
+    if (s->pair && t->labelled) {
+        double a = study_accuracy(t, SIDE_FP32), b = study_accuracy(t, SIDE_INT8);
+        fprintf(out, "; top-1 FP32 %.2f %%, INT8 %.2f %% (%+.2f points; %zu lost, %zu gained)", a,
+                b, b - a, t->lost, t->gained);
+    } else if (s->pair && s->classify) {
+        fprintf(out, "; top-1 differs on %zu", t->lost);
+    }
+    fprintf(out, "; numerics %s\n", numerics_name(s->set.numerics));
+}
+
+static void report_run(struct call *c)
+{
+    struct session *s = c->s;
+    if (s->json) {
+        emit_json(c, run_json(s));
+        run_text(s, c->note, c->note);
+    } else {
+        run_text(s, c->out, c->note);
+    }
+}
+
+static int exec_run(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list;
+    int64_t jobs;
+    int rc = call_int(c, "--jobs", s->set.jobs, &jobs, err);
+    if (!rc && (jobs < 1 || jobs > 256)) {
+        rc = err_set(err, E_USAGE, "--jobs is 1 to 256, found %lld", (long long)jobs);
+    }
+    rc = rc ? rc : choose_images(c, &n, &list, err);
+    if (rc) {
+        return rc;
+    }
+    int before = s->set.jobs;
+    bool background = s->screen || c->background;
+    s->set.jobs = (int)jobs;
+    rc = run_start(s, n, list, background, s->json ? NULL : c->note, err);
+    s->set.jobs = before;
+    if (background) {
+        if (!rc) {
+            fprintf(c->note, "run #%d started on %zu images\n", s->job.id, n);
+        }
+        return rc;
+    }
+    /* What is done is kept and reported, also after ^C. */
+    if (s->study->n_images) {
+        report_run(c);
+    }
+    return rc;
+}
+
+static int exec_wait(struct call *c, struct err *err)
+{
+    int rc = run_wait(c->s, err);
+    if (c->s->study && c->s->study->n_images) {
+        report_run(c);
+    }
+    return rc;
+}
+
+static int exec_cancel(struct call *c, struct err *err)
+{
+    if (c->s->job.state != JOB_RUNNING) {
+        return err_set(err, E_STATE, "no run is under way");
+    }
+    run_cancel(c->s);
+    return OK;
+}
+
+static int exec_jobs(struct call *c, struct err *err)
+{
+    (void)err;
+    static const char *const states[] = {"idle", "running", "done", "cancelled", "failed"};
+    const struct job *j = &c->s->job;
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:i,s:s,s:I,s:I,s:o,s:o}", "id", j->id, "state", states[j->state],
+                               "done", (json_int_t)j->done, "total", (json_int_t)j->total, "rate",
+                               json_num(job_rate(j)), "eta", json_num(job_eta(j))));
+    } else {
+        fprintf(c->out, "run #%d %s: %zu of %zu images, %.1f img/s\n", j->id, states[j->state],
+                j->done, j->total, job_rate(j));
+    }
+    return OK;
+}
+
+/* ---- evaluate ------------------------------------------------------------------------------- */
+
+/* Agreement with FP32's top-1 in percent. */
+static double agreement(const struct study *t)
+{
+    size_t same = 0, n = 0;
+    for (size_t i = 0; i < t->n_images; i++) {
+        const struct image_score *x = &t->images[i];
+        n += x->ok && x->fp32_top1 >= 0;
+        same += x->ok && x->fp32_top1 >= 0 && x->fp32_top1 == x->int8_top1;
+    }
+    return n ? 100.0 * (double)same / (double)n : NAN;
+}
+
+static double mean_output(const struct study *t, double (*value)(const struct image_score *))
+{
+    double sum = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_images; i++) {
+        double v = t->images[i].ok ? value(&t->images[i]) : NAN;
+        if (isfinite(v)) {
+            sum += v;
+            n++;
+        }
+    }
+    return n ? sum / (double)n : NAN;
+}
+
+static double output_sqnr(const struct image_score *x)
+{
+    return x->sqnr;
+}
+
+static double output_cosine(const struct image_score *x)
+{
+    return x->cosine;
+}
+
+static double output_mse(const struct image_score *x)
+{
+    return x->mse;
+}
+
+static int exec_evaluate(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const char *metric = call_opt(c, "--metric");
+    size_t n, *list;
+    if (s->n_ran && !c->n_args && !call_opt(c, "--limit")) {
+        n = s->n_ran; /* the same images as the run before */
+        list = mem_alloc(n * sizeof *list);
+        memcpy(list, s->ran, n * sizeof *list);
+    } else {
+        int rc = choose_images(c, &n, &list, err);
+        if (rc) {
+            return rc;
+        }
+    }
+    int rc = run_start(s, n, list, false, s->json ? NULL : c->note, err);
+    if (rc) {
+        return rc;
+    }
+    const struct study *t = s->study;
+    metric = metric ? metric : t->labelled ? "top1" : s->classify ? "agreement" : "sqnr";
+    double fp32 = NAN, int8;
+    if (strcmp(metric, "top1") == 0) {
+        fp32 = study_accuracy(t, SIDE_FP32);
+        int8 = study_accuracy(t, SIDE_INT8);
+    } else if (strcmp(metric, "agreement") == 0) {
+        fp32 = 100;
+        int8 = agreement(t);
+    } else {
+        int8 = mean_output(t, strcmp(metric, "sqnr") == 0     ? output_sqnr
+                              : strcmp(metric, "cosine") == 0 ? output_cosine
+                                                              : output_mse);
+    }
+    const struct pin_state *p = &s->undo[s->at_undo];
+    if (s->json) {
+        emit_json(c,
+                  json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "metric", metric, "fp32", json_num(fp32),
+                            "int8", json_num(int8), "drop", json_num(fp32 - int8), "images",
+                            (json_int_t)(t->n_images - t->failed), "pins", (json_int_t)p->n));
+    } else {
+        fprintf(c->out, "%s on %zu images with %zu pinned: ", metric, t->n_images - t->failed,
+                p->n);
+        if (isfinite(fp32)) {
+            fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, fp32 - int8);
+        } else {
+            fprintf(c->out, "%.6g against FP32\n", int8);
+        }
+    }
+    return OK;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+static const struct opt_spec run_opts[] = {
+    {"--all", ARG_FLAG, NULL, "every image of the data set (the default)", NULL},
+    {"--limit", ARG_INT, "N", "only the first N", NULL},
+    {"--jobs", ARG_INT, "N", "worker threads", NULL},
+    {0},
+};
+
+static const struct opt_spec evaluate_opts[] = {
+    {"--metric", ARG_CHOICE, "top1|agreement|sqnr|cosine|mse",
+     "default: top1 with labels, agreement without, sqnr when outputs are not classes",
+     "top1|agreement|sqnr|cosine|mse"},
+    {"--limit", ARG_INT, "N", "only the first N images", NULL},
+    {0},
+};
+
+const struct cmd cmd_run[] = {
+    {
+        .name = "run",
+        .group = "run",
+        .help = "run both models on images and compare every layer",
+        .detail = "Without names all images of the data set run. In the screen, or with a last "
+                  "word '&', the run goes on in the background and listings show what is done so "
+                  "far. An image that cannot be read is reported and the run goes on.",
+        .example = "run --all",
+        .needs = NEED_MODEL | NEED_DATA,
+        .args = {{"IMAGE", ARG_IMAGE, NULL, true, true}},
+        .opts = run_opts,
+        .exec = exec_run,
+    },
+    {
+        .name = "evaluate",
+        .alias = "eval",
+        .group = "run",
+        .help = "run again with the pins in force and state the accuracy",
+        .detail = "Uses the images of the last run unless others are named.",
+        .example = "evaluate --metric top1",
+        .needs = NEED_PAIR | NEED_DATA,
+        .args = {{"IMAGE", ARG_IMAGE, NULL, true, true}},
+        .opts = evaluate_opts,
+        .exec = exec_evaluate,
+    },
+    {
+        .name = "jobs",
+        .group = "run",
+        .help = "state, rate and remaining time of the run",
+        .example = "jobs",
+        .exec = exec_jobs,
+    },
+    {
+        .name = "wait",
+        .group = "run",
+        .help = "wait for the run in the background",
+        .example = "wait",
+        .exec = exec_wait,
+    },
+    {
+        .name = "cancel",
+        .group = "run",
+        .help = "stop the run after the images under way; results so far are kept",
+        .example = "cancel",
+        .exec = exec_cancel,
+    },
+    {0},
+};

@@ -1,0 +1,813 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_ui.c: commands that move in the screen: what keys expand to. They work without a terminal as
+ * well, so that a test or a script can walk through the views and print them with `screen`.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/view.h"
+
+/* ---- Cursors -------------------------------------------------------------------------------- */
+
+static int log_height(const struct session *s)
+{
+    return MAX(1, (s->ui.rows > 0 ? s->ui.rows : 24) - 5);
+}
+
+static void cursor_to(struct session *s, const struct rows *r, size_t row)
+{
+    struct ui *ui = &s->ui;
+    if (r->n == 0)
+        return;
+    row = MIN(row, r->n - 1);
+    const bool item = row < r->n_items;
+    switch (ui->view) {
+    case VIEW_LAYERS:
+        ui->layer_row = row;
+        ui->layer = item ? r->item[row] : ui->layer;
+        break;
+    case VIEW_LAYER:
+        ui->layer_row = row;
+        ui->layer = r->item[row];
+        break;
+    case VIEW_IMAGES:
+        ui->image_row = row;
+        ui->image = item ? r->item[row] : ui->image;
+        break;
+    case VIEW_PINS:
+        ui->pin_row = row;
+        break;
+    default: {
+        const size_t most = r->n > (size_t)log_height(s) ? r->n - (size_t)log_height(s) : 0;
+        ui->log_row = MIN(r->n - 1 - row, most);
+        break;
+    }
+    }
+}
+
+static void help_scroll(struct session *s, int step)
+{
+    const int lines = help_lines(views[s->ui.view]->name);
+    s->ui.help_row = MIN(MAX(s->ui.help_row + step, 0), MAX(lines - 1, 0));
+}
+
+static const struct {
+    const char *name;
+    int rows;  /* < 0: up; 0: to an end */
+    bool page; /* `rows` are half pages */
+    bool end;  /* the last row */
+} moves[] = {
+    {"down", 1, false, false},   {"up", -1, false, false},     {"pagedown", 2, true, false},
+    {"pageup", -2, true, false}, {"halfdown", 1, true, false}, {"halfup", -1, true, false},
+    {"top", 0, false, false},    {"bottom", 0, false, true},
+};
+
+static int exec_cursor(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct rows r = rows_of(s, s->ui.view);
+    const int half = MAX(view_page(s->ui.rows) / 2, 1);
+    (void)err;
+    for (size_t i = 0; i < COUNT(moves); i++) {
+        if (strcmp(moves[i].name, c->args[0]) != 0)
+            continue;
+        const int step = moves[i].rows * (moves[i].page ? half : 1);
+        if (s->ui.help)
+            help_scroll(s, step ? step : moves[i].end ? INT16_MAX : -s->ui.help_row);
+        else if (step == 0)
+            cursor_to(s, &r, moves[i].end ? SIZE_MAX : 0);
+        else if (step < 0 && r.cursor < (size_t)-step)
+            cursor_to(s, &r, 0);
+        else
+            cursor_to(s, &r, r.cursor + (size_t)step);
+        break;
+    }
+    rows_fini(&r);
+    return OK;
+}
+
+/* ---- Views ---------------------------------------------------------------------------------- */
+
+/* The channel that INT8 hurts most: the one worth looking at first. */
+static int worst_channel(const struct session *s, size_t layer)
+{
+    const struct metric *sqnr = metric_find("sqnr");
+    if (!sqnr || !s->study || layer >= s->study->n_layers)
+        return 0;
+    const struct layer_stats *st = &s->study->layers[layer];
+    double worst = INFINITY;
+    int channel = 0;
+    for (size_t i = 0; i < st->n_channels; i++) {
+        const double v = sqnr->value(&st->channel[i], st->scale);
+        if (v < worst) {
+            worst = v;
+            channel = (int)i;
+        }
+    }
+    return channel;
+}
+
+static void layer_choose(struct session *s, size_t layer)
+{
+    s->ui.layer = layer;
+    s->ui.channel = worst_channel(s, layer);
+}
+
+static void view_choose(struct session *s, enum view_id view)
+{
+    if (view == VIEW_LAYER && s->ui.view != VIEW_LAYER) {
+        const long layer = view_current_layer(s);
+        if (layer >= 0)
+            layer_choose(s, (size_t)layer);
+    }
+    s->ui.view = view;
+    s->ui.help = false;
+}
+
+static int exec_view(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const int here = (int)s->ui.view;
+    (void)err;
+    int to = here;
+    if (strcmp(c->args[0], "next") == 0)
+        to = (here + 1) % N_VIEWS;
+    else if (strcmp(c->args[0], "previous") == 0)
+        to = (here + N_VIEWS - 1) % N_VIEWS;
+    for (int i = 0; i < N_VIEWS; i++)
+        if (strcmp(views[i]->name, c->args[0]) == 0)
+            to = i;
+    view_choose(s, (enum view_id)to);
+    s->ui.depth = 0;
+    return OK;
+}
+
+/* One layer that a word of the language stands for. */
+static int one_layer(struct session *s, const char *word, size_t *layer, struct err *err)
+{
+    size_t n, *list;
+    const int rc = layer_list(s, word, &n, &list, err);
+    if (rc != OK)
+        return rc;
+    const size_t first = n ? list[0] : 0;
+    free(list);
+    if (n != 1)
+        return err_set(err, E_USAGE, "'%s' stands for %zu layers, one is wanted", word, n);
+    *layer = first;
+    return OK;
+}
+
+static int one_image(struct session *s, char *word, size_t *image, struct err *err)
+{
+    size_t n, *list;
+    const int rc = image_lists(s, 1, &word, &n, &list, err);
+    if (rc != OK)
+        return rc;
+    const size_t first = n ? list[0] : 0;
+    free(list);
+    if (n != 1)
+        return err_set(err, E_USAGE, "'%s' stands for %zu images, one is wanted", word, n);
+    *image = first;
+    return OK;
+}
+
+/* What Enter leads to: a layer, or the layer that is worst for the image under the cursor. */
+static int open_target(struct session *s, size_t *layer, struct err *err)
+{
+    if (s->ui.view == VIEW_IMAGES) {
+        const long image = view_current_image(s);
+        const struct image_score *sc = image >= 0 ? view_score(s, (size_t)image) : NULL;
+        if (!sc || sc->worst_layer < 0)
+            return err_set(err, E_STATE, "no layer is known for this image before a run");
+        s->ui.image = (size_t)image;
+        *layer = (size_t)sc->worst_layer;
+        return OK;
+    }
+    const long current = s->ui.view == VIEW_LOG ? -1 : view_current_layer(s);
+    if (current < 0)
+        return err_set(err, E_STATE, "there is nothing to open under the cursor");
+    *layer = (size_t)current;
+    return OK;
+}
+
+static int exec_open(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    size_t layer = 0;
+    const int rc = c->n_args ? one_layer(s, c->args[0], &layer, err) : open_target(s, &layer, err);
+    if (rc != OK)
+        return rc;
+    if (s->ui.view != VIEW_LAYER && s->ui.depth < (int)COUNT(s->ui.stack))
+        s->ui.stack[s->ui.depth++] = s->ui.view;
+    s->ui.view = VIEW_LAYER;
+    layer_choose(s, layer);
+    return OK;
+}
+
+static int exec_back(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    (void)err;
+    if (ui->help)
+        ui->help = false;
+    else if (ui->find[0] && !call_opt(c, "--quit"))
+        ui->find[0] = '\0';
+    else if (ui->depth > 0)
+        ui->view = ui->stack[--ui->depth];
+    else if (ui->view != VIEW_LAYERS)
+        ui->view = VIEW_LAYERS;
+    else if (call_opt(c, "--quit"))
+        c->s->quit = true;
+    return OK;
+}
+
+static int exec_keys(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    (void)err;
+    if (s->json) {
+        json_t *list = json_array();
+        for (const struct key *k = keymap; k->view; k++)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "view", k->view, "key",
+                                                  k->key, "line", k->line, "help", k->help));
+        emit_json(c, json_pack("{s:o}", "keys", list));
+    } else if (s->screen) {
+        s->ui.help = !s->ui.help;
+        s->ui.help_row = 0;
+    } else {
+        help_print(c->out, views[s->ui.view]->name);
+    }
+    return OK;
+}
+
+static int exec_redraw(struct call *c, struct err *err)
+{
+    (void)err;
+    c->s->ui.redraw = true;
+    return OK;
+}
+
+static const struct opt_spec back_opts[] = {
+    {"--quit", ARG_FLAG, NULL, "leave the program from the first view", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+/* ---- Order, marks, choices ------------------------------------------------------------------ */
+
+static enum sort_dir reversed(enum sort_dir d, bool higher_is_better)
+{
+    if (d == SORT_WORST)
+        d = higher_is_better ? SORT_ASC : SORT_DESC;
+    return d == SORT_ASC ? SORT_DESC : SORT_ASC;
+}
+
+/* Name and direction given, or an option instead; exactly one of them. */
+static int sort_word(struct call *c, char *name, size_t size, enum sort_dir *dir, struct err *err)
+{
+    const bool stepping =
+        call_opt(c, "--next") || call_opt(c, "--previous") || call_opt(c, "--reverse");
+    *dir = SORT_WORST;
+    name[0] = '\0';
+    if (stepping == (c->n_args > 0))
+        return err_set(err, E_USAGE, "'%s' takes either a name or one of its options",
+                       c->cmd->name);
+    return stepping ? OK : parse_sort(c->args[0], name, size, dir, err);
+}
+
+static int exec_sort(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    char name[64];
+    enum sort_dir dir;
+    int rc = sort_word(c, name, sizeof(name), &dir, err);
+    if (rc != OK)
+        return rc;
+    if (call_opt(c, "--reverse")) {
+        ui->sort_dir = reversed(ui->sort_dir, !ui->sort || ui->sort->higher_is_better);
+        return OK;
+    }
+    if (name[0])
+        ui->sort = metric_find(name); /* `none` finds nothing: the order of the network */
+    else
+        ui->sort = view_metric_step(ui->sort, call_opt(c, "--next") ? 1 : -1);
+    ui->sort_dir = dir;
+    return OK;
+}
+
+static int exec_sort_images(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    char name[64];
+    enum sort_dir dir;
+    size_t n = 0, at = 0;
+    int rc = sort_word(c, name, sizeof(name), &dir, err);
+    if (rc != OK)
+        return rc;
+    for (; image_keys[n].name; n++)
+        if (&image_keys[n] == ui->image_sort)
+            at = n;
+    if (call_opt(c, "--reverse")) {
+        ui->image_dir = reversed(ui->image_dir, image_keys[at].higher_is_better);
+        return OK;
+    }
+    const struct image_key *k = &image_keys[(at + (call_opt(c, "--next") ? 1 : n - 1)) % n];
+    if (name[0] && !(k = image_key_find(name)))
+        return err_set(err, E_USAGE, "no image score '%s'", name);
+    ui->image_sort = k;
+    ui->image_dir = dir;
+    return OK;
+}
+
+static const struct opt_spec sort_opts[] = {
+    {"--next", ARG_FLAG, NULL, "the next column", NULL},
+    {"--previous", ARG_FLAG, NULL, "the column before", NULL},
+    {"--reverse", ARG_FLAG, NULL, "the other direction", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+static void set_mark(struct session *s, bool images, size_t i, bool on)
+{
+    if (images)
+        s->data.samples[i].marked = on;
+    else
+        s->marked[i] = on;
+}
+
+static bool get_mark(const struct session *s, bool images, size_t i)
+{
+    return images ? s->data.samples[i].marked : s->marked[i];
+}
+
+static int mark_words(struct call *c, bool images, bool on, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list;
+    const int rc = images ? image_lists(s, c->n_args, c->args, &n, &list, err)
+                          : layer_lists(s, c->n_args, c->args, &n, &list, err);
+    if (rc != OK)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        set_mark(s, images, list[i], on);
+    free(list);
+    return OK;
+}
+
+static int exec_mark(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const bool on = strcmp(c->cmd->name, "mark") == 0;
+    const bool images = call_opt(c, "--images") != NULL;
+    const bool invert = call_opt(c, "--invert") != NULL;
+    const bool all = call_opt(c, "--all") != NULL || invert;
+    const size_t n = images ? s->data.n : s->marked ? s->match.n_layers : 0;
+    if (all == (c->n_args > 0))
+        return err_set(err, E_USAGE, "%s takes either names or --all", c->cmd->name);
+    int rc = OK;
+    if (!all)
+        rc = mark_words(c, images, on, err);
+    for (size_t i = 0; all && i < n; i++)
+        set_mark(s, images, i, invert ? !get_mark(s, images, i) : on);
+    size_t marked = 0;
+    for (size_t i = 0; i < n; i++)
+        marked += get_mark(s, images, i);
+    if (rc == OK)
+        fprintf(c->note, "%zu of %zu %s marked\n", marked, n, images ? "images" : "layers");
+    return rc;
+}
+
+static const struct opt_spec mark_opts[] = {
+    {"--images", ARG_FLAG, NULL, "names are images, not layers", NULL},
+    {"--all", ARG_FLAG, NULL, "every one", NULL},
+    {"--invert", ARG_FLAG, NULL, "marked ones become unmarked and the reverse", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+/* next / previous with wrap-around, or a number below n. */
+static int step_number(const char *word, size_t at, size_t n, size_t *out, struct err *err)
+{
+    char *end;
+    if (n == 0)
+        return err_set(err, E_STATE, "there is nothing to select");
+    if (strcmp(word, "next") == 0)
+        *out = (at + 1) % n;
+    else if (strcmp(word, "previous") == 0)
+        *out = (at + n - 1) % n;
+    else {
+        errno = 0;
+        const unsigned long v = strtoul(word, &end, 10);
+        if (!isdigit((unsigned char)word[0]) || *end || errno || v >= n)
+            return err_set(err, E_USAGE, "'%s' is not a number from 0 to %zu, next or previous",
+                           word, n - 1);
+        *out = v;
+    }
+    return OK;
+}
+
+static int select_channel(struct session *s, const char *word, struct err *err)
+{
+    const long layer = view_current_layer(s);
+    size_t n = 0, out = 0;
+    if (layer >= 0 && s->study && (size_t)layer < s->study->n_layers)
+        n = s->study->layers[layer].n_channels;
+    if (n == 0 && layer >= 0 && s->capture.fp32 && s->capture.layer == (size_t)layer)
+        n = s->capture.stats.n_channels;
+    const int rc = step_number(word, (size_t)MAX(s->ui.channel, 0), n, &out, err);
+    if (rc != OK)
+        return err_in(err, "channel");
+    s->ui.channel = (int)out;
+    return OK;
+}
+
+static int select_image(struct session *s, char *word, struct err *err)
+{
+    const bool step = strcmp(word, "next") == 0 || strcmp(word, "previous") == 0;
+    if (!step)
+        return one_image(s, word, &s->ui.image, err);
+    struct rows r = rows_of(s, VIEW_IMAGES);
+    size_t at = 0, to = 0;
+    for (size_t i = 0; i < r.n; i++)
+        if (r.item[i] == s->ui.image)
+            at = i;
+    const int rc = step_number(word, at, r.n, &to, err);
+    if (rc == OK) {
+        s->ui.image = r.item[to];
+        s->ui.image_row = to;
+    }
+    rows_fini(&r);
+    return rc;
+}
+
+static int exec_select(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    if (strcmp(c->args[0], "channel") == 0)
+        return select_channel(s, c->args[1], err);
+    if (strcmp(c->args[0], "image") == 0)
+        return select_image(s, c->args[1], err);
+    size_t layer;
+    const int rc = one_layer(s, c->args[1], &layer, err);
+    if (rc != OK)
+        return rc;
+    layer_choose(s, layer);
+    struct rows r = rows_of(s, VIEW_LAYERS);
+    for (size_t i = 0; i < r.n_items; i++)
+        if (r.item[i] == layer)
+            s->ui.layer_row = i;
+    rows_fini(&r);
+    return OK;
+}
+
+static int exec_toggle(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    bool *what = strcmp(c->args[0], "counts") == 0 ? &ui->log_counts
+                 : strcmp(c->args[0], "diff") == 0 ? &ui->diff
+                                                   : &ui->flips_only;
+    (void)err;
+    *what = !*what;
+    return OK;
+}
+
+/* ---- Finding -------------------------------------------------------------------------------- */
+
+/* Text of a row to search in. */
+static const char *row_text(const struct session *s, const struct rows *r, size_t row)
+{
+    switch (s->ui.view) {
+    case VIEW_IMAGES:
+        return s->data.samples[r->item[row]].name;
+    case VIEW_LOG:
+        return s->log[row].text;
+    default:
+        return row < r->n_items ? s->match.layers[r->item[row]].name
+                                : s->match.unmatched[row - r->n_items].tensor;
+    }
+}
+
+/* Small letters find large ones as well; a large letter in the pattern means what it says. */
+static bool text_has(const char *text, const char *what)
+{
+    for (const char *p = what; *p; p++)
+        if (isupper((unsigned char)*p))
+            return strstr(text, what) != NULL;
+    return strcasestr(text, what) != NULL;
+}
+
+static int exec_find(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const bool next = call_opt(c, "--next"), previous = call_opt(c, "--previous");
+    if (c->n_args > 0)
+        snprintf(s->ui.find, sizeof(s->ui.find), "%s", c->args[0]);
+    if (!s->ui.find[0])
+        return err_set(err, E_STATE, "there is nothing to find yet: find TEXT");
+    struct rows r = rows_of(s, s->ui.view);
+    size_t step = previous ? r.n - 1 : 1, found = r.n;
+    size_t at = r.n ? (next || previous ? (r.cursor + step) % r.n : r.cursor) : 0;
+    for (size_t i = 0; i < r.n && found == r.n; i++, at = (at + step) % r.n)
+        if (text_has(row_text(s, &r, at), s->ui.find))
+            found = at;
+    int rc = OK;
+    if (found == r.n)
+        rc = err_set(err, E_STATE, "no row has '%s'", s->ui.find);
+    else
+        cursor_to(s, &r, found);
+    rows_fini(&r);
+    return rc;
+}
+
+static const struct opt_spec find_opts[] = {
+    {"--next", ARG_FLAG, NULL, "the next row that has it", NULL},
+    {"--previous", ARG_FLAG, NULL, "the row before that has it", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+/* ---- Screens as text ------------------------------------------------------------------------ */
+
+static int exec_capture(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    long layer = view_current_layer(s), image = view_current_image(s);
+    size_t chosen;
+    int rc;
+    if (c->n_args > 0) {
+        if ((rc = one_layer(s, c->args[0], &chosen, err)) != OK)
+            return rc;
+        layer = (long)chosen;
+    }
+    char *name = (char *)(uintptr_t)call_opt(c, "--image");
+    if (name) {
+        if ((rc = one_image(s, name, &chosen, err)) != OK)
+            return rc;
+        image = (long)chosen;
+    }
+    if (layer < 0 || image < 0)
+        return err_set(err, E_STATE, "there is no %s to capture", layer < 0 ? "layer" : "image");
+    const struct capture *have = &s->capture;
+    if ((have->fp32 || have->int8) && have->layer == (size_t)layer && have->image == (size_t)image)
+        return OK;
+    return session_capture(s, (size_t)layer, (size_t)image, err);
+}
+
+static const struct opt_spec capture_opts[] = {
+    {"--image", ARG_IMAGE, "IMAGE", "the image to run; the current one without", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+static int parse_size(const char *text, int *cols, int *rows, struct err *err)
+{
+    char *end;
+    const long w = strtol(text, &end, 10);
+    const long h = *end == 'x' ? strtol(end + 1, &end, 10) : 0;
+    if (*end || w < 1 || h < 1 || w > 4096 || h > 4096)
+        return err_set(err, E_USAGE, "size '%s' is not COLSxROWS, such as 80x24", text);
+    *cols = (int)w;
+    *rows = (int)h;
+    return OK;
+}
+
+static void emit_lines(struct call *c, char *text)
+{
+    json_t *lines = json_array();
+    for (char *p = text, *end; (end = strchr(p, '\n')); p = end + 1) {
+        *end = '\0';
+        json_array_append_new(lines, json_string(p));
+    }
+    emit_json(c, json_pack("{s:o}", "lines", lines));
+}
+
+static void print_grid(struct call *c, const struct grid *g)
+{
+    if (!c->s->json) {
+        grid_print(g, c->out);
+        return;
+    }
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    grid_print(g, f);
+    fclose(f);
+    emit_lines(c, text);
+    free(text);
+}
+
+static int exec_screen(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const struct ui before = s->ui;
+    int cols = 80, rows = 24;
+    if (call_opt(c, "--size")) {
+        const int rc = parse_size(call_opt(c, "--size"), &cols, &rows, err);
+        if (rc != OK)
+            return rc;
+    }
+    for (int i = 0; c->n_args && i < N_VIEWS; i++)
+        if (strcmp(views[i]->name, c->args[0]) == 0)
+            view_choose(s, (enum view_id)i);
+    s->ui.rows = rows;
+    if (s->ui.view == VIEW_LAYER && view_current_layer(s) >= 0 && view_current_image(s) >= 0) {
+        /* A picture that cannot be made is said in the view, it does not keep the rest away. */
+        struct err why = {0};
+        cmd_line(s, "capture", c->out, c->note, &why);
+    }
+    struct grid *g = grid_new(rows, cols, s->set.ascii || call_opt(c, "--ascii"));
+    view_draw(s, g);
+    print_grid(c, g);
+    grid_free(g);
+    s->ui = before;
+    return OK;
+}
+
+static const struct opt_spec screen_opts[] = {
+    {"--size", ARG_WORD, "COLSxROWS", "80x24 without", NULL},
+    {"--ascii", ARG_FLAG, NULL, "no characters beyond ASCII", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+static int exec_key(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    int rc = OK;
+    for (size_t i = 0; i < c->n_args && rc == OK; i++) {
+        const char *view = views[s->ui.view]->name;
+        const struct key *k = key_find(view, c->args[i]);
+        if (!k)
+            return err_set(err, E_USAGE, "view '%s' has no key '%s'", view, c->args[i]);
+        if (k->line[0] == ':')
+            return err_set(err, E_STATE, "key '%s' opens the command line of the screen", k->key);
+        char *line = key_line(s, k, err);
+        rc = line ? cmd_line(s, line, c->out, c->note, err) : err->code;
+        free(line);
+    }
+    return rc;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+#define VIEW_WORDS "layers|layer|images|pins|log"
+
+const struct cmd cmd_ui[] = {
+    {
+        .name = "view",
+        .group = "screen",
+        .help = "goes to a view",
+        .detail = "The views are: layers, ranked; one layer in depth; images, ranked; pins and "
+                  "their history; the log of commands and answers.",
+        .example = "view images",
+        .args = {{"VIEW", ARG_CHOICE, VIEW_WORDS "|next|previous", false, false}},
+        .exec = exec_view,
+    },
+    {
+        .name = "open",
+        .group = "screen",
+        .help = "opens what is under the cursor, or the layer named",
+        .detail = "In the images view this is the layer that is worst for the image.",
+        .example = "open @3",
+        .needs = NEED_MODEL,
+        .args = {{"LAYER", ARG_LAYER, NULL, true, false}},
+        .exec = exec_open,
+    },
+    {
+        .name = "back",
+        .group = "screen",
+        .help = "closes the help, forgets what was searched, or goes back one view",
+        .detail = "With --quit it also leaves the program when there is nothing to go back to.",
+        .example = "back",
+        .opts = back_opts,
+        .exec = exec_back,
+    },
+    {
+        .name = "cursor",
+        .group = "screen",
+        .help = "moves the cursor of the view, or the help text while it is shown",
+        .detail = "In the layer view it goes to the next or previous layer of the list.",
+        .example = "cursor down",
+        .args = {{"MOVE", ARG_CHOICE, "down|up|pagedown|pageup|halfdown|halfup|top|bottom", false,
+                  false}},
+        .exec = exec_cursor,
+    },
+    {
+        .name = "select",
+        .group = "screen",
+        .help = "chooses the layer, channel or image that the layer view shows",
+        .detail = "A channel is a number; next and previous go round.",
+        .example = "select channel next",
+        .needs = NEED_MODEL,
+        .args = {{"WHAT", ARG_CHOICE, "layer|channel|image", false, false},
+                 {"WHICH", ARG_WORD, NULL, false, false}},
+        .exec = exec_select,
+    },
+    {
+        .name = "sort",
+        .group = "choice",
+        .help = "chooses the order of the layers view",
+        .detail = "The worst come first unless :asc or :desc is added to the name. `sort none` "
+                  "shows layers in the order of the network.",
+        .example = "sort cosine",
+        .args = {{"METRIC", ARG_METRIC, NULL, true, false}},
+        .opts = sort_opts,
+        .exec = exec_sort,
+    },
+    {
+        .name = "sort images",
+        .group = "choice",
+        .help = "chooses the order of the images view",
+        .detail = "The worst come first unless :asc or :desc is added to the name.",
+        .example = "sort images kl",
+        .args = {{"SCORE", ARG_SCORE, NULL, true, false}},
+        .opts = sort_opts,
+        .exec = exec_sort_images,
+    },
+    {
+        .name = "mark",
+        .group = "choose",
+        .help = "marks layers or images; @marked stands for them",
+        .detail = "Marks are a selection for other commands: `pin @marked`, `run @marked`.",
+        .example = "mark --all",
+        .args = {{"NAME", ARG_WORD, NULL, true, true}},
+        .opts = mark_opts,
+        .exec = exec_mark,
+    },
+    {
+        .name = "unmark",
+        .group = "choose",
+        .help = "takes marks off layers or images",
+        .detail = "The options are those of mark.",
+        .example = "unmark --all",
+        .args = {{"NAME", ARG_WORD, NULL, true, true}},
+        .opts = mark_opts,
+        .exec = exec_mark,
+    },
+    {
+        .name = "find",
+        .group = "screen",
+        .help = "moves the cursor to the next row whose name has the text",
+        .detail = "Small letters find large ones too. The search goes round at the end.",
+        .example = "find conv",
+        .args = {{"TEXT", ARG_WORD, NULL, true, false}},
+        .opts = find_opts,
+        .exec = exec_find,
+    },
+    {
+        .name = "toggle",
+        .group = "screen",
+        .help = "switches logarithmic counts, the difference histogram, or the flips filter",
+        .detail = "counts and diff are for the histogram of a layer; flips shows only images whose "
+                  "answer changed.",
+        .example = "toggle counts",
+        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips", false, false}},
+        .exec = exec_toggle,
+    },
+    {
+        .name = "capture",
+        .group = "screen",
+        .help = "runs one image and keeps a layer's values for the feature map",
+        .detail = "The screen does this by itself when the layer view is left in peace for a "
+                  "moment.",
+        .example = "capture @1",
+        .needs = NEED_MODEL | NEED_DATA,
+        .args = {{"LAYER", ARG_LAYER, NULL, true, false}},
+        .opts = capture_opts,
+        .exec = exec_capture,
+    },
+    {
+        .name = "screen",
+        .group = "screen",
+        .help = "prints a view as text, as the screen shows it",
+        .detail = "Without VIEW it is the current one. This is how tests and bug reports show a "
+                  "screen.",
+        .example = "screen layers --size 100x30 --ascii",
+        .args = {{"VIEW", ARG_CHOICE, VIEW_WORDS, true, false}},
+        .opts = screen_opts,
+        .exec = exec_screen,
+    },
+    {
+        .name = "keys",
+        .group = "screen",
+        .help = "shows keys and commands",
+        .detail = "On the screen it opens or closes the help; elsewhere it prints the same.",
+        .example = "keys",
+        .exec = exec_keys,
+    },
+    {
+        .name = "key",
+        .group = "screen",
+        .help = "does what keys would do on the screen",
+        .detail = "Keys are named as in `keys`: j, Down, PgUp, Enter, Space, ^D, S-Tab.",
+        .example = "key j Enter q",
+        .args = {{"KEY", ARG_WORD, NULL, false, true}},
+        .exec = exec_key,
+    },
+    {
+        .name = "redraw",
+        .group = "screen",
+        .help = "paints the whole screen again",
+        .detail = "For terminals that another program has written on.",
+        .example = "redraw",
+        .exec = exec_redraw,
+    },
+    {0},
+};

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * front.h: private to the fronts (main, script, prompt, screen): signals, the terminal, decoding
+ * of keys, editing of a line, places for files. Nothing here knows models or commands.
+ */
+#ifndef TUI_FRONT_H
+#define TUI_FRONT_H
+
+#include "tui/tui.h"
+
+struct termios;
+
+/* ---- Signals (signals.c) ---------------------------------------------------------------------
+ *
+ * Handlers only set flags, stop the job and wake whoever polls signals_fd(). In batch SIGINT asks
+ * the program to end; in an interactive front it is ^C, which the front takes. SIGTERM, SIGHUP and
+ * SIGQUIT always ask the program to end: a second one ends it at once.
+ */
+void signals_install(struct cancel *job, bool batch);
+bool signals_take(int sig); /* true once for each time it came */
+int signals_ended(void);    /* the signal that asks the program to end, 0 = none */
+int signals_fd(void);       /* readable when a signal came */
+void signals_drain(void);   /* makes it unreadable again */
+/* While busy, ^C stops the job although no front is reading keys. */
+void signals_busy(bool busy);
+/* What to do to the terminal when the program dies: these modes and these bytes. NULL: nothing. */
+void signals_tty(const struct termios *modes, const char *leave);
+/* SIGTSTP as if it had not been caught; returns when the program goes on. */
+void signals_stop(void);
+
+/* ---- Scripts named on the command line (script.c) ----------------------------------------------
+ */
+/* As script_run with the output on stdout, and prints every error itself. "-": standard input. */
+int script_top(struct session *s, const char *path, bool keep_going, size_t *failed,
+               struct err *err);
+/* Reads and checks only; prints errors. */
+int script_check(struct session *s, const char *path, struct err *err);
+/* One line, as if it stood in a script; `where` stands in front of its error. dry: checks only. */
+int script_line(struct session *s, const char *where, const char *line, bool dry, bool keep_going,
+                size_t *failed, struct err *err);
+
+/* ---- Places (paths.c) ------------------------------------------------------------------------ */
+/* $env/qscope/file, or $HOME/below/qscope/file; NULL without a home. free() it. */
+char *path_xdg(const char *env, const char *below, const char *file);
+
+/* ---- Terminal (term.c): the only file that knows curses ---------------------------------------
+ */
+struct terminal;
+/* E_UNSUPPORTED when the terminal cannot place the cursor or is unknown. */
+int term_open(bool color, struct terminal **out, struct err *err);
+void term_close(struct terminal *t);
+bool term_heat(const struct terminal *t); /* has colours for heat maps */
+/* Fits the screen to the terminal; returns its size. */
+void term_size(struct terminal *t, int *rows, int *cols);
+/* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */
+void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again);
+void term_suspend(struct terminal *t);
+
+/* ---- Keys (term_key.c) ----------------------------------------------------------------------- */
+enum { KEY_NAME_MAX = 16 };
+/* Decodes the first key of n bytes into its name ("j", "Down", "^R", "Enter"); "" for a sequence
+ * that names no key. Returns the bytes used, 0 when more are needed; `last`: no more will come. */
+size_t term_key(const char *bytes, size_t n, bool last, char name[KEY_NAME_MAX]);
+
+/* ---- The line being edited in the screen (prompt.c): readline without its display --------------
+ */
+enum edit_state { EDIT_OPEN, EDIT_DONE, EDIT_CANCELLED };
+void edit_open(struct session *s, const char *text);
+/* Feeds bytes until the line is finished or they are used up; *used counts them. */
+enum edit_state edit_feed(const char *bytes, size_t n, size_t *used);
+const char *edit_prompt(void);
+const char *edit_line(void);
+size_t edit_point(void);   /* cursor, bytes into the line */
+char **edit_choices(void); /* completions to show, NULL-terminated, or NULL; borrowed */
+char *edit_close(void);    /* the finished line, or NULL; free() it */
+/* Keeps the line in the history file, unless it begins with a blank. */
+void history_keep(const char *line);
+
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * grid.c: cells in memory. All drawing of the screen goes here, so that a view can be tested as
+ * text and shown by any terminal. It knows characters and their widths, not what they mean.
+ */
+#include <stdlib.h>
+#include <utf8proc.h>
+
+#include "tui/tui.h"
+
+enum { GRID_MAX = 4096 }; /* rows or columns; more than any terminal reports in earnest */
+
+struct grid *grid_new(int rows, int cols, bool ascii)
+{
+    struct grid *g = mem_alloc(sizeof(*g));
+    g->rows = MIN(MAX(rows, 1), GRID_MAX);
+    g->cols = MIN(MAX(cols, 1), GRID_MAX);
+    g->ascii = ascii;
+    g->cells = mem_alloc((size_t)g->rows * (size_t)g->cols * sizeof(*g->cells));
+    grid_clear(g);
+    return g;
+}
+
+void grid_free(struct grid *g)
+{
+    if (!g)
+        return;
+    free(g->cells);
+    free(g);
+}
+
+void grid_clear(struct grid *g)
+{
+    const struct cell blank = {.ch = " "};
+    for (size_t i = 0; i < (size_t)g->rows * (size_t)g->cols; i++)
+        g->cells[i] = blank;
+}
+
+static struct cell *cell_at(const struct grid *g, int row, int col)
+{
+    return &g->cells[(size_t)row * (size_t)g->cols + (size_t)col];
+}
+
+static void cell_set(struct cell *c, const char *ch, size_t size, enum style st)
+{
+    memcpy(c->ch, ch, size);
+    c->ch[size] = '\0';
+    c->style = (uint8_t)st;
+    c->top = 0;
+}
+
+/* A wide character of which half is overwritten leaves a blank, never half a glyph. */
+static void cell_split(struct grid *g, int row, int col)
+{
+    if (col > 0 && col < g->cols && cell_at(g, row, col)->ch[0] == '\0')
+        cell_set(cell_at(g, row, col - 1), " ", 1, cell_at(g, row, col - 1)->style);
+}
+
+/* Adds a combining mark to the character left of col, as long as the cell has room. */
+static void cell_combine(struct grid *g, int row, int col, const char *mark, size_t size)
+{
+    while (col > 0 && cell_at(g, row, col - 1)->ch[0] == '\0')
+        col--;
+    if (col == 0)
+        return;
+    struct cell *c = cell_at(g, row, col - 1);
+    const size_t used = strlen(c->ch);
+    if (used + size < sizeof(c->ch)) {
+        memcpy(c->ch + used, mark, size);
+        c->ch[used + size] = '\0';
+    }
+}
+
+/* One character of s: its bytes and width, in a form the grid can show. Text from outside was made
+ * safe before; what still is no printable character becomes '?', so that a cell cannot hold a
+ * control code whatever the caller forgot. */
+static size_t glyph_next(const struct grid *g, const char *s, const char **ch, size_t *size,
+                         int *width)
+{
+    utf8proc_int32_t cp = -1;
+    const utf8proc_ssize_t got = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &cp);
+    const size_t step = got > 0 ? (size_t)got : 1;
+    *ch = s;
+    *size = step;
+    *width = got > 0 ? utf8proc_charwidth(cp) : 1;
+    const utf8proc_category_t cat = got > 0 ? utf8proc_category(cp) : UTF8PROC_CATEGORY_CC;
+    const bool control = cat == UTF8PROC_CATEGORY_CC || cat == UTF8PROC_CATEGORY_CF ||
+                         cat == UTF8PROC_CATEGORY_CS || cat == UTF8PROC_CATEGORY_ZL ||
+                         cat == UTF8PROC_CATEGORY_ZP;
+    if (control || (g->ascii && cp >= 0x80 && *width > 0)) {
+        *ch = "?";
+        *size = 1;
+        *width = 1;
+    } else if (g->ascii && cp >= 0x80) {
+        *size = 0; /* a mark without its letter */
+    }
+    return step;
+}
+
+int grid_text(struct grid *g, int row, int col, int width, enum style st, const char *text)
+{
+    if (row < 0 || row >= g->rows || col < 0 || col >= g->cols || width == 0)
+        return 0;
+    const int end = width < 0 ? g->cols : MIN(g->cols, col + MIN(width, g->cols));
+    int at = col;
+    while (*text) {
+        const char *ch;
+        size_t size;
+        int w;
+        text += glyph_next(g, text, &ch, &size, &w);
+        if (w == 0) {
+            if (size > 0 && at > col)
+                cell_combine(g, row, at, ch, size);
+            continue;
+        }
+        if (at + w > end)
+            break;
+        cell_split(g, row, at);
+        cell_split(g, row, at + w);
+        cell_set(cell_at(g, row, at), ch, size, st);
+        for (int i = 1; i < w; i++)
+            cell_set(cell_at(g, row, at + i), "", 0, st);
+        at += w;
+    }
+    return at - col;
+}
+
+int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    return grid_text(g, row, col, -1, st, text);
+}
+
+void grid_style(struct grid *g, int row, int col, int width, enum style st)
+{
+    if (row < 0 || row >= g->rows)
+        return;
+    const int end = width < 0 ? g->cols : MIN(g->cols, col + MIN(width, g->cols));
+    for (int c = MAX(col, 0); c < end; c++)
+        cell_at(g, row, c)->style = (uint8_t)st;
+}
+
+void grid_half(struct grid *g, int row, int col, int top, int bottom)
+{
+    if (row < 0 || row >= g->rows || col < 0 || col >= g->cols)
+        return;
+    cell_split(g, row, col);
+    cell_split(g, row, col + 1);
+    struct cell *c = cell_at(g, row, col);
+    cell_set(c, "\xe2\x96\x80", 3, (enum style)(ST_HEAT0 + bottom));
+    c->top = (uint8_t)(top + 1);
+}
+
+void grid_print(const struct grid *g, FILE *out)
+{
+    for (int r = 0; r < g->rows; r++) {
+        int end = g->cols;
+        while (end > 0 && strcmp(cell_at(g, r, end - 1)->ch, " ") == 0)
+            end--;
+        for (int c = 0; c < end; c++)
+            fputs(cell_at(g, r, c)->ch, out);
+        fputc('\n', out);
+    }
+}

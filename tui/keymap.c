@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * keymap.c: which key is which command line. Strings only: what a key does can be typed, written
+ * into a script and tested. The help overlay and the footer are drawn from this table.
+ */
+#include <stdlib.h>
+
+#include "tui/view.h"
+
+/* clang-format off */
+/* Rows of one view come before those of "*", which they replace. An empty help makes the row an
+ * alternative of the one above it. */
+const struct key keymap[] = {
+    {"layers", "Enter", "open",                  "open the layer", 2, "open"},
+    {"layers", "Right", "open",                  NULL, 0, NULL},
+    {"layers", "l",     "open",                  NULL, 0, NULL},
+    {"layers", "Left",  "back",                  "back", 0, NULL},
+    {"layers", "h",     "back",                  NULL, 0, NULL},
+    {"layers", "p",     "%pin %layer",           "pin to FP32, or unpin", 3, "pin"},
+    {"layers", "Space", "%mark %layer ; cursor down", "mark, or unmark", 0, NULL},
+    {"layers", "a",     "mark --all",            "mark all", 0, NULL},
+    {"layers", "i",     "mark --invert",         "invert the marks", 0, NULL},
+    {"layers", "s",     ":sort ",                "sort by a metric", 4, "sort"},
+    {"layers", ">",     "sort --next",           "sort by the next column", 0, NULL},
+    {"layers", "<",     "sort --previous",       "sort by the column before", 0, NULL},
+    {"layers", "r",     "sort --reverse",        "reverse the order", 0, NULL},
+    {"layers", "e",     ":dump %layer --out ",   "write the layer's tensors to files", 0, NULL},
+    {"layers", "m",     ":match ",               "match tensors by hand", 0, NULL},
+
+    {"layer",  "Down",  "cursor down",           "next layer of the list", 0, NULL},
+    {"layer",  "j",     "cursor down",           NULL, 0, NULL},
+    {"layer",  "]",     "cursor down",           NULL, 0, NULL},
+    {"layer",  "Up",    "cursor up",             "layer before", 0, NULL},
+    {"layer",  "k",     "cursor up",             NULL, 0, NULL},
+    {"layer",  "[",     "cursor up",             NULL, 0, NULL},
+    {"layer",  "Right", "select channel next",   "next channel", 2, "channel"},
+    {"layer",  "l",     "select channel next",   NULL, 0, NULL},
+    {"layer",  "Left",  "select channel previous", "channel before", 0, NULL},
+    {"layer",  "h",     "select channel previous", NULL, 0, NULL},
+    {"layer",  "i",     "select image next",     "next image", 3, "image"},
+    {"layer",  "I",     "select image previous", "image before", 0, NULL},
+    {"layer",  "L",     "toggle counts",         "histogram: logarithmic counts, or not", 4, "log"},
+    {"layer",  "d",     "toggle diff",           "histogram: difference, or both", 0, NULL},
+    {"layer",  "p",     "%pin %layer",           "pin to FP32, or unpin", 5, "pin"},
+    {"layer",  "Space", "%mark %layer",          "mark, or unmark", 0, NULL},
+    {"layer",  "e",     ":dump %layer --image %image --out ", "write its tensors", 0, NULL},
+
+    {"images", "Enter", "open",                  "open the layer worst for this image", 2, "open"},
+    {"images", "Right", "open",                  NULL, 0, NULL},
+    {"images", "l",     "open",                  NULL, 0, NULL},
+    {"images", "Left",  "back",                  "back", 0, NULL},
+    {"images", "h",     "back",                  NULL, 0, NULL},
+    {"images", "Space", "%mark --images %image ; cursor down", "mark, or unmark", 3, "mark"},
+    {"images", "a",     "mark --images --all",   "mark all", 0, NULL},
+    {"images", "i",     "mark --images --invert", "invert the marks", 0, NULL},
+    {"images", "f",     "toggle flips",          "only images whose answer changed", 4, "flips"},
+    {"images", "s",     ":sort images ",         "sort by a score", 5, "sort"},
+    {"images", ">",     "sort images --next",    "sort by the next score", 0, NULL},
+    {"images", "<",     "sort images --previous", "sort by the score before", 0, NULL},
+    {"images", "r",     "sort images --reverse", "reverse the order", 0, NULL},
+    {"images", "m",     ":run @marked",          "run on the marked images", 0, NULL},
+    {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
+
+    {"pins",   "Enter", "open",                  "open the layer", 0, NULL},
+    {"pins",   "Right", "open",                  NULL, 0, NULL},
+    {"pins",   "l",     "open",                  NULL, 0, NULL},
+    {"pins",   "Left",  "back",                  "back", 0, NULL},
+    {"pins",   "h",     "back",                  NULL, 0, NULL},
+    {"pins",   "p",     "%pin %layer",           "unpin", 2, "unpin"},
+    {"pins",   "Space", "%pin %layer",           NULL, 0, NULL},
+    {"pins",   "e",     ":export-pins ",         "list for another tool", 3, "export list"},
+
+    {"log",    "Left",  "back",                  "back", 0, NULL},
+    {"log",    "h",     "back",                  NULL, 0, NULL},
+
+    {"*",      "Down",  "cursor down",           "down", 0, NULL},
+    {"*",      "j",     "cursor down",           NULL, 0, NULL},
+    {"*",      "Up",    "cursor up",             "up", 0, NULL},
+    {"*",      "k",     "cursor up",             NULL, 0, NULL},
+    {"*",      "PgDn",  "cursor pagedown",       "page down", 0, NULL},
+    {"*",      "^F",    "cursor pagedown",       NULL, 0, NULL},
+    {"*",      "PgUp",  "cursor pageup",         "page up", 0, NULL},
+    {"*",      "^B",    "cursor pageup",         NULL, 0, NULL},
+    {"*",      "^D",    "cursor halfdown",       "half a page down", 0, NULL},
+    {"*",      "^U",    "cursor halfup",         "half a page up", 0, NULL},
+    {"*",      "g",     "cursor top",            "first row", 0, NULL},
+    {"*",      "Home",  "cursor top",            NULL, 0, NULL},
+    {"*",      "G",     "cursor bottom",         "last row", 0, NULL},
+    {"*",      "End",   "cursor bottom",         NULL, 0, NULL},
+    {"*",      "1",     "view layers",           "layers, ranked", 0, NULL},
+    {"*",      "2",     "view layer",            "one layer", 0, NULL},
+    {"*",      "3",     "view images",           "images, ranked", 0, NULL},
+    {"*",      "4",     "view pins",             "pins and their history", 0, NULL},
+    {"*",      "5",     "view log",              "log of commands and answers", 0, NULL},
+    {"*",      "Tab",   "view next",             "next view", 0, NULL},
+    {"*",      "S-Tab", "view previous",         "view before", 0, NULL},
+    {"*",      "/",     ":find ",                "find by name", 8, "find"},
+    {"*",      "n",     "find --next",           "next find", 0, NULL},
+    {"*",      "N",     "find --previous",       "find before", 0, NULL},
+    {"*",      "R",     "run",                   "run both models on the images", 6, "run"},
+    {"*",      "^C",    "cancel",                "cancel the run, keep its results", 0, NULL},
+    {"*",      "u",     "undo",                  "undo the last pin change", 5, "undo"},
+    {"*",      "U",     "redo",                  "redo it", 0, NULL},
+    {"*",      "^R",    "redo",                  NULL, 0, NULL},
+    {"*",      "E",     ":export ",              "write the mixed model", 7, "export"},
+    {"*",      ":",     ":",                     "type a command", 9, "command"},
+    {"*",      "?",     "keys",                  "keys and commands", 10, "help"},
+    {"*",      "F1",    "keys",                  NULL, 0, NULL},
+    {"*",      "q",     "back --quit",           "back; leaves from the first view", 11, "back"},
+    {"*",      "Esc",   "back",                  "back", 0, NULL},
+    {"*",      "^O",    "back",                  NULL, 0, NULL},
+    {"*",      "Backspace", "back",                  NULL, 0, NULL},
+    {"*",      "Q",     "quit",                  "leave", 0, NULL},
+    {"*",      "^L",    "redraw",                "paint the screen again", 0, NULL},
+    {NULL, NULL, NULL, NULL, 0, NULL},
+};
+/* clang-format on */
+
+const struct key *key_find(const char *view, const char *key)
+{
+    for (const struct key *k = keymap; k->view; k++)
+        if ((strcmp(k->view, view) == 0 || strcmp(k->view, "*") == 0) && strcmp(k->key, key) == 0)
+            return k;
+    return NULL;
+}
+
+/* What stands for each place of a line. NULL with an error when nothing is under the cursor. */
+static char *place_layer(const struct session *s, struct err *err)
+{
+    const long layer = view_current_layer(s);
+    if (layer >= 0)
+        return cmd_quote(s->match.layers[layer].name);
+    err_set(err, E_STATE, "%s",
+            s->fp32 || s->int8 ? "no comparable layer under the cursor" : "no model is loaded");
+    return NULL;
+}
+
+static char *place_image(const struct session *s, struct err *err)
+{
+    const long image = view_current_image(s);
+    if (image >= 0)
+        return cmd_quote(s->data.samples[image].name);
+    err_set(err, E_STATE, "%s", s->data.n ? "no image under the cursor" : "no images are added");
+    return NULL;
+}
+
+static char *place_pin(const struct session *s, struct err *err)
+{
+    const long layer = view_current_layer(s);
+    (void)err;
+    return mem_dup(layer >= 0 && session_pinned(s, (size_t)layer) ? "unpin" : "pin");
+}
+
+static char *place_mark(const struct session *s, struct err *err)
+{
+    (void)err;
+    bool marked = false;
+    if (s->ui.view == VIEW_IMAGES) {
+        const long image = view_current_image(s);
+        marked = image >= 0 && s->data.samples[image].marked;
+    } else {
+        const long layer = view_current_layer(s);
+        marked = layer >= 0 && s->marked && s->marked[layer];
+    }
+    return mem_dup(marked ? "unmark" : "mark");
+}
+
+static const struct place {
+    const char *word;
+    char *(*text)(const struct session *s, struct err *err);
+} places[] = {
+    {"%layer", place_layer},
+    {"%image", place_image},
+    {"%pin", place_pin},
+    {"%mark", place_mark},
+};
+
+static const struct place *place_find(const char *p)
+{
+    for (size_t i = 0; i < COUNT(places); i++)
+        if (strncmp(p, places[i].word, strlen(places[i].word)) == 0)
+            return &places[i];
+    return NULL;
+}
+
+char *key_line(const struct session *s, const struct key *k, struct err *err)
+{
+    char *line = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&line, &size);
+    bool ok = true;
+    for (const char *p = k->line; *p && ok;) {
+        const struct place *place = place_find(p);
+        if (!place) {
+            fputc(*p++, f);
+            continue;
+        }
+        char *text = place->text(s, err);
+        ok = text != NULL;
+        if (ok)
+            fputs(text, f);
+        free(text);
+        p += strlen(place->word);
+    }
+    fclose(f);
+    if (ok)
+        return line;
+    free(line);
+    return NULL;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * pins.h: private to tui/: what `pins`, `export` and `export-pins` say about pinned layers.
+ */
+#ifndef TUI_PINS_H
+#define TUI_PINS_H
+
+#include "tui/tui.h"
+
+struct pin_report {
+    size_t layer;
+    bool in_effect;
+    const char *why; /* static text when not in effect */
+};
+/* State of every pin of the session in a mixed model and the plan made from it. *out is the
+ * caller's to free. */
+int pins_report_new(const struct session *s, const struct graph *mixed, const struct plan *plan,
+                    struct pin_report **out, size_t *n, struct err *err);
+json_t *pins_report_json(const struct session *s, const struct pin_report *r, size_t n);
+void pins_report_text(const struct session *s, const struct pin_report *r, size_t n, FILE *out);
+/* Writes the pin list in a dialect: "ort" or "json". */
+int pins_write(const struct session *s, const char *path, const char *dialect, struct err *err);
+
+#endif

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * screen.c: the event loop of the full screen. It waits for keys, signals and the running job,
+ * turns keys into command lines, and paints. It holds the session's lock except while it waits; it
+ * neither draws (view.c) nor knows the terminal (term.c).
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tui/front.h"
+#include "tui/view.h"
+
+enum {
+    TOAST_SECONDS = 5,
+    TICK_JOB = 200,    /* ms between paints while a job runs */
+    TICK_TOAST = 500,  /* ms, so that it goes in time */
+    TICK_ESCAPE = 50,  /* ms that the rest of an escape sequence may take */
+    TICK_CAPTURE = 150 /* ms without a key before the feature map is made */
+};
+
+struct screen {
+    struct session *s;
+    struct terminal *term;
+    struct grid *grid;
+    char in[4096]; /* bytes not yet decoded */
+    size_t n_in;
+    bool gone;                           /* the terminal is no more */
+    bool editing;                        /* the command line is open */
+    struct ui before;                    /* what the cursor was on when it opened */
+    char *searched;                      /* text of the last incremental search */
+    size_t capture_layer, capture_image; /* last ones tried */
+    bool capture_tried;
+    bool job_seen; /* a run was going on at the last paint */
+};
+
+/* ---- Answers -------------------------------------------------------------------------------- */
+
+static void toast(struct session *s, bool error, const char *text)
+{
+    char line[sizeof(s->ui.toast)];
+    snprintf(line, sizeof(line), "%.*s", (int)MIN(strcspn(text, "\n"), sizeof(line) - 1), text);
+    text_safe(s->ui.toast, sizeof(s->ui.toast), line);
+    s->ui.toast_error = error;
+    s->ui.toast_until = time(NULL) + TOAST_SECONDS;
+}
+
+static void toast_error(struct session *s, const struct err *e)
+{
+    char *text = mem_printf("error: %s [%s]", e->text, err_name(e->code));
+    toast(s, true, text);
+    session_log(s, 'e', text + strlen("error: "));
+    free(text);
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+/* The bottom line shows the first line of an answer, the log all of it. */
+static void show_answer(struct session *s, const char *out, const char *note, bool typed)
+{
+    const size_t lines = count_lines(out);
+    session_log(s, ' ', out);
+    session_log(s, 'n', note);
+    if (note[0])
+        toast(s, false, note);
+    else if (lines == 1)
+        toast(s, false, out);
+    if (typed && lines > 1 && s->ui.view != VIEW_LOG) {
+        struct err err = {0};
+        cmd_line(s, "view log", stderr, stderr, &err);
+        s->ui.log_row = 0;
+    }
+}
+
+/* Keys that only move would fill the log; all other commands are echoed there. */
+static bool worth_logging(const struct session *s, const char *line)
+{
+    char word[32];
+    struct err err;
+    const struct cmd *c = NULL;
+    snprintf(word, sizeof(word), "%.*s", (int)MIN(strcspn(line, " "), sizeof(word) - 1), line);
+    return cmd_find(s, word, &c, &err) != OK || !c->group || strcmp(c->group, "screen") != 0;
+}
+
+static void run_line(struct screen *sc, const char *line, bool typed)
+{
+    struct session *s = sc->s;
+    struct err err = {0};
+    char *out = NULL, *note = NULL;
+    size_t out_size = 0, note_size = 0;
+    FILE *fo = open_memstream(&out, &out_size), *fn = open_memstream(&note, &note_size);
+    const bool logged = typed || worth_logging(s, line);
+    if (logged) {
+        session_log(s, '>', line);
+        sc->capture_tried = false; /* what failed may be possible now */
+    }
+    s->ui.toast[0] = '\0';
+    signals_busy(true);
+    const int rc = cmd_line(s, line, fo, fn, &err);
+    signals_busy(false);
+    fclose(fo);
+    fclose(fn);
+    if (logged || rc == OK)
+        show_answer(s, out, note, typed);
+    if (rc != OK)
+        toast_error(s, &err);
+    free(out);
+    free(note);
+}
+
+/* ---- The command line ----------------------------------------------------------------------- */
+
+static void edit_begin(struct screen *sc, const char *text)
+{
+    sc->editing = true;
+    sc->before = sc->s->ui;
+    free(sc->searched);
+    sc->searched = NULL;
+    sc->s->ui.toast[0] = '\0';
+    edit_open(sc->s, text);
+}
+
+/* `pin @3` means the third row of what is on the screen. */
+static void remember_rows(struct session *s)
+{
+    if (s->ui.view != VIEW_LAYERS)
+        return;
+    struct rows r = rows_of(s, VIEW_LAYERS);
+    free(s->listed);
+    s->listed = r.item;
+    s->n_listed = r.n_items;
+}
+
+static void edit_cancelled(struct screen *sc)
+{
+    struct ui *ui = &sc->s->ui;
+    sc->editing = false;
+    free(edit_close());
+    if (sc->searched) { /* an incremental search moved the cursor */
+        ui->layer_row = sc->before.layer_row;
+        ui->layer = sc->before.layer;
+        ui->image_row = sc->before.image_row;
+        ui->image = sc->before.image;
+        ui->pin_row = sc->before.pin_row;
+        ui->log_row = sc->before.log_row;
+    }
+}
+
+static void edit_done(struct screen *sc)
+{
+    sc->editing = false;
+    char *line = edit_close();
+    history_keep(line);
+    if (line[strspn(line, " \t")]) {
+        remember_rows(sc->s);
+        run_line(sc, line, true);
+    }
+    free(line);
+}
+
+/* While `find` is typed the cursor goes along, by the same command. What is typed is quoted: it is
+ * a text to look for, not yet a line to be run. */
+static void edit_search(struct screen *sc)
+{
+    const char *line = edit_line();
+    if (strncmp(line, "find ", 5) != 0 || strchr("-'\"", line[5]) ||
+        (sc->searched && strcmp(sc->searched, line) == 0))
+        return;
+    free(sc->searched);
+    sc->searched = mem_dup(line);
+    struct err err = {0};
+    char *word = cmd_quote(line + 5);
+    char *command = mem_printf("find %s", word);
+    cmd_line(sc->s, command, stderr, stderr, &err);
+    free(command);
+    free(word);
+}
+
+static void edit_bytes(struct screen *sc, const char *bytes, size_t n)
+{
+    size_t used = 0;
+    switch (edit_feed(bytes, n, &used)) {
+    case EDIT_DONE:
+        edit_done(sc);
+        break;
+    case EDIT_CANCELLED:
+        edit_cancelled(sc);
+        break;
+    case EDIT_OPEN:
+        edit_search(sc);
+        break;
+    }
+}
+
+/* Completions in columns above the command line. */
+static void draw_choices(struct grid *g, char **list)
+{
+    int widest = 8, n = 0;
+    for (char **p = list; *p; p++, n++)
+        widest = MAX(widest, MIN(text_width(*p), 40));
+    const int across = MAX(1, (g->cols - 2) / (widest + 2));
+    const int rows = MIN((n + across - 1) / across, MAX(1, g->rows / 3));
+    for (int r = 0; r < rows; r++) {
+        const int row = g->rows - 1 - rows + r;
+        for (int c = 0; c < g->cols; c++)
+            grid_text(g, row, c, 1, ST_NORMAL, " ");
+        for (int c = 0; c < across && r * across + c < n; c++) {
+            char safe[256], fit[256];
+            const bool more = r == rows - 1 && c == across - 1 && r * across + c + 1 < n;
+            text_safe(safe, sizeof(safe), more ? "..." : list[r * across + c]);
+            text_fit(fit, sizeof(fit), safe, widest, TEXT_TAIL);
+            grid_text(g, row, 1 + c * (widest + 2), widest, ST_KEY, fit);
+        }
+    }
+}
+
+/* Draws the line being edited; returns the column of its cursor. */
+static int draw_edit(struct grid *g)
+{
+    const int row = g->rows - 1;
+    char prompt[256];
+    const size_t room = 4 * strlen(edit_line()) + 64; /* ^X and <U+XXXX> are longer */
+    char *safe = mem_alloc(room), *head = mem_alloc(room);
+    char *before = mem_printf("%.*s", (int)edit_point(), edit_line());
+    text_safe(prompt, sizeof(prompt), edit_prompt());
+    text_safe(safe, room, edit_line());
+    text_safe(head, room, before);
+    for (int c = 0; c < g->cols; c++)
+        grid_text(g, row, c, 1, ST_NORMAL, " ");
+    int at = grid_text(g, row, 0, -1, ST_KEY, prompt);
+    /* A line longer than the screen shows the part around its cursor. */
+    int cursor = text_width(head);
+    const char *shown = safe;
+    while (cursor > MAX(g->cols - at - 2, 1) && *shown) {
+        char one[8] = {*shown++, '\0'};
+        for (size_t i = 1; ((unsigned char)*shown & 0xc0) == 0x80; shown++)
+            if (i + 1 < sizeof(one))
+                one[i++] = *shown;
+        cursor -= text_width(one);
+    }
+    grid_text(g, row, at, -1, ST_NORMAL, shown);
+    at += cursor;
+    free(safe);
+    free(head);
+    free(before);
+    if (edit_choices())
+        draw_choices(g, edit_choices());
+    return at;
+}
+
+/* ---- Keys ----------------------------------------------------------------------------------- */
+
+static void press(struct screen *sc, const char *name)
+{
+    struct session *s = sc->s;
+    struct err err = {0};
+    const struct key *k = key_find(views[s->ui.view]->name, name);
+    if (!k) {
+        char *text = mem_printf("key %s does nothing here; ? shows the keys", name);
+        toast(s, false, text);
+        free(text);
+        return;
+    }
+    char *line = key_line(s, k, &err);
+    if (!line)
+        toast_error(s, &err);
+    else if (line[0] == ':')
+        edit_begin(sc, line + 1);
+    else
+        run_line(sc, line, false);
+    free(line);
+}
+
+/* Decodes and handles what was read; `last`: the rest of a sequence did not come in time. */
+static void take_keys(struct screen *sc, bool last)
+{
+    size_t at = 0;
+    char name[KEY_NAME_MAX];
+    while (at < sc->n_in && !sc->s->quit) {
+        size_t used = term_key(sc->in + at, sc->n_in - at, last, name);
+        if (used == 0)
+            break;
+        if (sc->editing) {
+            if (used == 1 && sc->in[at] == 0x1b && at + 1 < sc->n_in)
+                used = 2; /* Alt and a key, for readline */
+            edit_bytes(sc, sc->in + at, used);
+        } else if (name[0]) {
+            press(sc, name);
+        }
+        at += used;
+    }
+    memmove(sc->in, sc->in + at, sc->n_in - at);
+    sc->n_in -= at;
+}
+
+static void read_keys(struct screen *sc)
+{
+    const ssize_t n = read(STDIN_FILENO, sc->in + sc->n_in, sizeof(sc->in) - sc->n_in);
+    if (n > 0)
+        sc->n_in += (size_t)n;
+    else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+        sc->gone = true;
+    take_keys(sc, sc->n_in == sizeof(sc->in));
+}
+
+static void take_signals(struct screen *sc)
+{
+    signals_drain();
+    if (signals_take(SIGINT)) {
+        if (sc->editing)
+            edit_bytes(sc, "\x03", 1);
+        else
+            press(sc, "^C");
+    }
+    if (signals_take(SIGTSTP)) {
+        term_suspend(sc->term);
+        sc->s->ui.redraw = true;
+    }
+    if (signals_take(SIGCONT))
+        sc->s->ui.redraw = true;
+    signals_take(SIGWINCH); /* each paint asks for the size */
+}
+
+/* ---- Painting and waiting ------------------------------------------------------------------- */
+
+static void paint(struct screen *sc)
+{
+    struct session *s = sc->s;
+    int rows, cols, row = -1, col = 0;
+    term_size(sc->term, &rows, &cols);
+    if (!sc->grid || sc->grid->rows != rows || sc->grid->cols != cols ||
+        sc->grid->ascii != s->set.ascii) {
+        grid_free(sc->grid);
+        sc->grid = grid_new(rows, cols, s->set.ascii);
+        sc->grid->heat = term_heat(sc->term);
+    }
+    s->ui.rows = rows;
+    if (s->ui.toast[0] && time(NULL) >= s->ui.toast_until)
+        s->ui.toast[0] = '\0';
+    view_draw(s, sc->grid);
+    if (sc->editing) {
+        row = rows - 1;
+        col = draw_edit(sc->grid);
+    }
+    term_paint(sc->term, sc->grid, row, col, s->ui.redraw);
+    s->ui.redraw = false;
+}
+
+/* The feature map of the layer view costs a run of both models: it is made when no key comes. */
+static bool wants_capture(const struct screen *sc)
+{
+    const struct session *s = sc->s;
+    const struct capture *c = &s->capture;
+    if (s->ui.view != VIEW_LAYER || sc->editing || s->ui.help)
+        return false;
+    const long layer = view_current_layer(s), image = view_current_image(s);
+    if (layer < 0 || image < 0)
+        return false;
+    const bool have =
+        (c->fp32 || c->int8) && c->layer == (size_t)layer && c->image == (size_t)image;
+    const bool tried = sc->capture_tried && sc->capture_layer == (size_t)layer &&
+                       sc->capture_image == (size_t)image;
+    return !have && !tried;
+}
+
+static void capture_now(struct screen *sc)
+{
+    sc->capture_tried = true;
+    sc->capture_layer = (size_t)view_current_layer(sc->s);
+    sc->capture_image = (size_t)view_current_image(sc->s);
+    run_line(sc, "capture", false);
+}
+
+/* The job ended since the last paint: says how, once. */
+static void notice_job(struct screen *sc)
+{
+    struct session *s = sc->s;
+    const bool running = s->job.state == JOB_RUNNING;
+    if (sc->job_seen && !running) {
+        struct err err = {0};
+        sc->capture_tried = false;
+        if (run_wait(s, &err) != OK && err.code != E_STOP) {
+            toast_error(s, &err);
+        } else {
+            char *text = mem_printf("run #%d %s: %zu of %zu images, %zu failed", s->job.id,
+                                    err.code == E_STOP ? "cancelled, results kept" : "done",
+                                    s->job.done, s->job.total, s->study ? s->study->failed : 0);
+            session_log(s, 'n', text);
+            toast(s, false, text);
+            free(text);
+        }
+    }
+    sc->job_seen = running;
+}
+
+static int wait_time(const struct screen *sc)
+{
+    if (sc->n_in > 0)
+        return TICK_ESCAPE;
+    if (wants_capture(sc))
+        return TICK_CAPTURE;
+    if (sc->s->job.state == JOB_RUNNING)
+        return TICK_JOB;
+    return sc->s->ui.toast[0] ? TICK_TOAST : -1;
+}
+
+static void step(struct screen *sc)
+{
+    struct session *s = sc->s;
+    struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                          {.fd = signals_fd(), .events = POLLIN}};
+    notice_job(sc);
+    paint(sc);
+    const int timeout = wait_time(sc);
+    pthread_mutex_unlock(&s->lock);
+    const int n = poll(p, 2, timeout);
+    pthread_mutex_lock(&s->lock);
+    if (n < 0 && errno != EINTR)
+        sc->gone = true;
+    if (n > 0 && p[1].revents)
+        take_signals(sc);
+    if (n > 0 && p[0].revents)
+        read_keys(sc);
+    if (n == 0 && sc->n_in > 0)
+        take_keys(sc, true);
+    else if (n == 0 && wants_capture(sc))
+        capture_now(sc);
+}
+
+/* What is pinned is worth more than one session: the lines that bring it back. */
+static void print_pins(const struct session *s)
+{
+    const struct pin_state *p = s->n_undo ? &s->undo[s->at_undo] : NULL;
+    if (!p || p->n == 0)
+        return;
+    printf("pinned when qscope ended; these lines bring it back:\npin");
+    for (size_t i = 0; i < p->n; i++) {
+        char safe[1024];
+        char *word = cmd_quote(p->names[i]);
+        printf(" %s", text_safe(safe, sizeof(safe), word));
+        free(word);
+    }
+    printf("\n");
+}
+
+int screen_run(struct session *s, const char *first, struct err *err)
+{
+    struct screen sc = {.s = s};
+    const int rc = term_open(s->set.color, &sc.term, err);
+    if (rc != OK)
+        return rc;
+    pthread_mutex_lock(&s->lock);
+    s->screen = true;
+    if (first)
+        run_line(&sc, first, false);
+    while (!s->quit && !sc.gone && !signals_ended())
+        step(&sc);
+    if (sc.editing)
+        edit_cancelled(&sc);
+    run_cancel(s);
+    run_wait(s, NULL);
+    s->screen = false;
+    term_close(sc.term);
+    if (!signals_ended() && !sc.gone)
+        print_pins(s);
+    pthread_mutex_unlock(&s->lock);
+    grid_free(sc.grid);
+    free(sc.searched);
+    return OK;
+}

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * session.c: what is loaded, chosen, pinned and measured, and the few ways to change it. Commands
+ * (cmd_*.c) are the only callers of the functions that change something.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tui/tui.h"
+
+/* ---- Life ----------------------------------------------------------------------------------- */
+
+struct session *session_new(void)
+{
+    struct session *s = mem_alloc(sizeof *s);
+    pthread_mutex_init(&s->lock, NULL);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    s->set.jobs = cores > 0 ? (int)MIN(cores, 256) : 1;
+    s->set.memory = pages > 0 && page > 0 ? (size_t)pages / 10 * 6 * (size_t)page : 0;
+    s->set.on_error_stop = true;
+    s->set.color = true;
+    s->budget.limit = s->set.memory;
+    s->vars = json_object();
+    s->ui.sort = metric_find("sqnr");
+    s->ui.image_sort = &image_keys[0];
+    s->undo = mem_alloc(sizeof *s->undo);
+    s->undo[0].label = mem_dup("start");
+    s->n_undo = 1;
+    return s;
+}
+
+static void pin_state_fini(struct pin_state *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        free(p->names[i]);
+    }
+    free(p->names);
+    free(p->label);
+    *p = (struct pin_state){0};
+}
+
+static void undo_clear(struct session *s, size_t from)
+{
+    for (size_t i = from; i < s->n_undo; i++) {
+        pin_state_fini(&s->undo[i]);
+    }
+    s->n_undo = MIN(s->n_undo, from);
+}
+
+static void capture_clear(struct session *s)
+{
+    tensor_free(s->capture.fp32);
+    tensor_free(s->capture.int8);
+    tensor_free(s->capture.codes);
+    layer_stats_fini(&s->capture.stats);
+    s->capture = (struct capture){0};
+}
+
+void session_forget(struct session *s)
+{
+    run_cancel(s);
+    run_wait(s, NULL);
+    capture_clear(s);
+    study_free(s->study);
+    s->study = NULL;
+    free(s->ran);
+    s->ran = NULL;
+    s->n_ran = 0;
+    if (s->run_pins) {
+        pin_state_fini(s->run_pins);
+        free(s->run_pins);
+        s->run_pins = NULL;
+    }
+}
+
+/* A running job may still use what is replaced: then it goes with the job. */
+static void retire(struct session *s, struct plan *p, struct graph *g)
+{
+    struct job *j = &s->job;
+    if (j->state == JOB_RUNNING && j->n_old < COUNT(j->old_plans)) {
+        j->old_plans[j->n_old] = p;
+        j->old_graphs[j->n_old++] = g;
+        return;
+    }
+    if (j->state == JOB_RUNNING) { /* many changes during one run: end it rather than pile up */
+        run_cancel(s);
+        run_wait(s, NULL);
+    }
+    plan_free(p);
+    graph_free(g);
+}
+
+void session_unload(struct session *s)
+{
+    session_forget(s);
+    plan_free(s->plan_fp32);
+    plan_free(s->plan_int8);
+    graph_free(s->mixed);
+    graph_free(s->fp32);
+    graph_free(s->int8);
+    s->plan_fp32 = s->plan_int8 = NULL;
+    s->mixed = s->fp32 = s->int8 = NULL;
+    match_fini(&s->match);
+    s->pair = false;
+    for (size_t i = 0; i < s->n_hand; i++) {
+        free((char *)s->hand[i].fp32);
+        free((char *)s->hand[i].int8);
+    }
+    s->n_hand = 0;
+    free(s->marked);
+    free(s->int8_values);
+    free(s->listed);
+    s->marked = NULL;
+    s->int8_values = NULL;
+    s->listed = NULL;
+    s->n_listed = 0;
+    undo_clear(s, 1);
+    s->at_undo = 0;
+    s->ui.layer = s->ui.layer_row = s->ui.pin_row = 0;
+}
+
+void session_free(struct session *s)
+{
+    if (!s) {
+        return;
+    }
+    session_unload(s);
+    undo_clear(s, 0);
+    free(s->undo);
+    free(s->hand);
+    free(s->task);
+    dataset_fini(&s->data);
+    json_decref(s->vars);
+    for (size_t i = 0; i < s->n_log; i++) {
+        free(s->log[i].text);
+    }
+    free(s->log);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* ---- Loading -------------------------------------------------------------------------------- */
+
+const struct graph *session_int8(const struct session *s)
+{
+    return s->mixed ? s->mixed : s->int8;
+}
+
+static struct plan_options plan_options(struct session *s)
+{
+    return (struct plan_options){
+        .numerics = s->set.numerics, .kernels = s->set.kernels, .budget = &s->budget};
+}
+
+/* Reads, plans and probes one model. */
+static int load_side(struct session *s, const char *path, struct graph **g, struct plan **p,
+                     struct err *err)
+{
+    int rc = model_load(path, g, err);
+    if (rc) {
+        return rc;
+    }
+    struct plan_options o = plan_options(s);
+    rc = plan_new(*g, &o, p, err);
+    if (rc) {
+        graph_free(*g);
+        *g = NULL;
+        return rc;
+    }
+    /* Shapes the file leaves open are only for display and matching: a failed probe is no error. */
+    graph_probe(*g, *p, NULL);
+    return OK;
+}
+
+static void reset_layers(struct session *s)
+{
+    s->marked = mem_grow(s->marked, (s->match.n_layers + 1) * sizeof *s->marked);
+    memset(s->marked, 0, s->match.n_layers * sizeof *s->marked);
+    s->int8_values = mem_grow(s->int8_values, (s->match.n_layers + 1) * sizeof *s->int8_values);
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        s->int8_values[i] = s->match.layers[i].int8;
+    }
+    free(s->listed);
+    s->listed = NULL;
+    s->n_listed = 0;
+    s->ui.layer = s->ui.layer_row = 0;
+}
+
+int session_match(struct session *s, struct err *err)
+{
+    struct match m;
+    if (s->pair) {
+        int rc = match_graphs(s->fp32, s->int8, s->n_hand, s->hand, &m, err);
+        if (rc) {
+            return rc;
+        }
+    } else {
+        match_single(s->fp32 ? s->fp32 : s->int8, s->fp32 ? SIDE_FP32 : SIDE_INT8, &m);
+    }
+    session_forget(s);
+    match_fini(&s->match);
+    s->match = m;
+    reset_layers(s);
+    return OK;
+}
+
+/* Preprocessing and task that follow from the model, unless the user said otherwise. */
+static void follow_model(struct session *s)
+{
+    const struct graph *g = s->fp32 ? s->fp32 : s->int8;
+    if (!s->pp_set && g->n_inputs) {
+        const struct value *v = &g->values[g->inputs[0]];
+        preprocess_default(&s->pp, MAX(v->rank, 0), v->dims);
+    }
+    const struct value *out = g->n_outputs ? &g->values[g->outputs[0]] : NULL;
+    s->classify = s->task ? strcmp(s->task, "classify") == 0
+                          : out && g->n_outputs == 1 && score_classifies(out->rank, out->dims);
+}
+
+int session_load(struct session *s, const char *fp32, const char *int8, struct err *err)
+{
+    struct graph *a = NULL, *b = NULL;
+    struct plan *pa = NULL, *pb = NULL;
+    struct match probe = {0};
+    int rc = fp32 ? load_side(s, fp32, &a, &pa, err) : OK;
+    rc = rc || !int8 ? rc : load_side(s, int8, &b, &pb, err);
+    /* Whether they belong together is known before anything of the session is given up. */
+    rc = rc || !a || !b ? rc : match_graphs(a, b, 0, NULL, &probe, err);
+    if (rc) {
+        plan_free(pa);
+        plan_free(pb);
+        graph_free(a);
+        graph_free(b);
+        return rc;
+    }
+    match_fini(&probe);
+    session_unload(s);
+    s->fp32 = a;
+    s->int8 = b;
+    s->plan_fp32 = pa;
+    s->plan_int8 = pb;
+    s->pair = a && b;
+    follow_model(s);
+    return session_match(s, err);
+}
+
+int session_replan(struct session *s, struct err *err)
+{
+    struct plan *pa = NULL, *pb = NULL;
+    struct plan_options o = plan_options(s);
+    run_cancel(s);
+    run_wait(s, NULL);
+    int rc = s->fp32 ? plan_new(s->fp32, &o, &pa, err) : OK;
+    rc = rc || !s->int8 ? rc : plan_new(session_int8(s), &o, &pb, err);
+    if (rc) {
+        plan_free(pa);
+        plan_free(pb);
+        return rc;
+    }
+    plan_free(s->plan_fp32);
+    plan_free(s->plan_int8);
+    s->plan_fp32 = pa;
+    s->plan_int8 = pb;
+    session_forget(s);
+    return OK;
+}
+
+size_t session_inputs(const struct session *s, struct model_input *in, size_t room)
+{
+    const struct graph *g = s->fp32 ? s->fp32 : s->int8;
+    for (size_t i = 0; g && i < MIN(g->n_inputs, room); i++) {
+        const struct value *v = &g->values[g->inputs[i]];
+        in[i] = (struct model_input){.name = v->name, .dtype = v->dtype, .rank = v->rank};
+        memcpy(in[i].dims, v->dims, sizeof in[i].dims);
+        for (int d = 0; d < v->rank; d++) {
+            in[i].dims[d] = v->dims[d] == 0 ? -1 : v->dims[d]; /* 0: a free batch, in some files */
+        }
+    }
+    return g ? g->n_inputs : 0;
+}
+
+/* ---- Pins ----------------------------------------------------------------------------------- */
+
+static bool state_has(const struct pin_state *p, const char *name)
+{
+    for (size_t i = 0; p && i < p->n; i++) {
+        if (strcmp(p->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Layers are known by the tensor they make: unique, unlike node names of several outputs. */
+static const char *pin_key(const struct session *s, size_t layer)
+{
+    return s->fp32->values[s->match.layers[layer].fp32].name;
+}
+
+bool session_pinned(const struct session *s, size_t layer)
+{
+    return s->pair && state_has(&s->undo[s->at_undo], pin_key(s, layer));
+}
+
+bool session_pin_pending(const struct session *s, size_t layer)
+{
+    return s->pair && s->study &&
+           session_pinned(s, layer) != state_has(s->run_pins, pin_key(s, layer));
+}
+
+/* Builds and installs the mixed graph for a pinned set. On failure nothing changes. */
+static int install_pins(struct session *s, const bool *pinned, struct err *err)
+{
+    struct graph *mixed = NULL;
+    struct plan *plan = NULL;
+    struct plan_options o = plan_options(s);
+    size_t n = s->match.n_layers, count = 0;
+    int *values = mem_alloc((n + 1) * sizeof *values);
+    for (size_t i = 0; i < n; i++) {
+        count += pinned[i];
+        values[i] = s->match.layers[i].int8;
+    }
+    struct pin_set set = {.n_layers = n, .pinned = (bool *)pinned};
+    int rc = count ? pin_apply(s->fp32, s->int8, &s->match, &set, &mixed, values, err) : OK;
+    rc = rc ? rc : plan_new(mixed ? mixed : s->int8, &o, &plan, err);
+    if (rc) {
+        graph_free(mixed);
+        free(values);
+        return rc;
+    }
+    struct graph *old_graph = s->mixed;
+    struct plan *old_plan = s->plan_int8;
+    s->mixed = mixed;
+    s->plan_int8 = plan;
+    memcpy(s->int8_values, values, n * sizeof *values);
+    free(values);
+    retire(s, old_plan, old_graph);
+    capture_clear(s);
+    return OK;
+}
+
+int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err)
+{
+    int rc = install_pins(s, pinned, err);
+    if (rc) {
+        return rc;
+    }
+    undo_clear(s, s->at_undo + 1);
+    s->undo = mem_grow(s->undo, (s->n_undo + 1) * sizeof *s->undo);
+    struct pin_state *p = &s->undo[s->n_undo];
+    *p = (struct pin_state){.label = mem_dup(label)};
+    p->names = mem_alloc((s->match.n_layers + 1) * sizeof *p->names);
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        if (pinned[i]) {
+            p->names[p->n++] = mem_dup(pin_key(s, i));
+        }
+    }
+    s->at_undo = s->n_undo++;
+    return OK;
+}
+
+int session_undo(struct session *s, int steps, struct err *err)
+{
+    long to = (long)s->at_undo + steps;
+    if (to < 0 || to >= (long)s->n_undo) {
+        return err_set(err, E_STATE, "nothing to %s: %zu step%s", steps < 0 ? "undo" : "redo",
+                       steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo,
+                       steps == -1 || steps == 1 ? " possible" : "s possible");
+    }
+    bool *pinned = mem_alloc(s->match.n_layers + 1);
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        pinned[i] = state_has(&s->undo[to], pin_key(s, i));
+    }
+    int rc = install_pins(s, pinned, err);
+    free(pinned);
+    if (!rc) {
+        s->at_undo = (size_t)to;
+    }
+    return rc;
+}
+
+/* ---- Looking -------------------------------------------------------------------------------- */
+
+void session_log(struct session *s, char kind, const char *text)
+{
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        char *line = mem_printf("%.*s", (int)MIN(n, (size_t)4000), text);
+        size_t room = 4 * strlen(line) + 64;
+        char *safe = mem_alloc(room);
+        text_safe(safe, room, line);
+        free(line);
+        if (s->n_log == 10000) { /* the oldest lines go */
+            free(s->log[0].text);
+            memmove(s->log, s->log + 1, --s->n_log * sizeof *s->log);
+        }
+        s->log = mem_push(s->log, s->n_log, &s->cap_log, sizeof *s->log);
+        s->log[s->n_log++] = (struct log_line){.text = safe, .kind = kind};
+        text += n + (text[n] == '\n');
+    }
+}
+
+const char *session_layer_label(const struct session *s, size_t layer)
+{
+    static char ring[8][256];
+    static unsigned at;
+    char *dst = ring[at++ % COUNT(ring)];
+    return text_safe(dst, sizeof ring[0], s->match.layers[layer].name);
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash ? slash + 1 : path ? path : "-";
+}
+
+void session_title(const struct session *s, char *dst, size_t size)
+{
+    char a[80], b[80], models[200] = "no model";
+    if (s->pair) {
+        snprintf(models, sizeof models, "%s <> %s",
+                 text_safe(a, sizeof a, base_name(s->fp32->path)),
+                 text_safe(b, sizeof b, base_name(s->int8->path)));
+    } else if (s->fp32 || s->int8) {
+        snprintf(models, sizeof models, "%s %s", s->fp32 ? "FP32" : "INT8",
+                 text_safe(a, sizeof a, base_name((s->fp32 ? s->fp32 : s->int8)->path)));
+    }
+    snprintf(dst, size, "%s", models);
+}
+
+size_t session_layer_order(const struct session *s, const struct metric *m, enum sort_dir d,
+                           size_t *order)
+{
+    if (s->study && m) {
+        study_rank_layers(s->study, m, d, order);
+    } else {
+        for (size_t i = 0; i < s->match.n_layers; i++) {
+            order[i] = i;
+        }
+    }
+    return s->match.n_layers;
+}
+
+size_t session_image_order(const struct session *s, const struct image_key *k, enum sort_dir d,
+                           size_t *order)
+{
+    if (!s->study) {
+        return 0;
+    }
+    study_rank_images(s->study, k, d, order);
+    return s->study->n_images;
+}
+
+/* ---- Drill-down ----------------------------------------------------------------------------- */
+
+struct capturing {
+    size_t layer;
+    struct tensor *side[2];
+};
+
+static int capture_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
+                        struct err *err)
+{
+    (void)err;
+    struct capturing *c = ctx;
+    if (layer == c->layer && !c->side[side]) {
+        c->side[side] = tensor_ref(t);
+    }
+    return OK;
+}
+
+int session_capture(struct session *s, size_t layer, size_t image, struct err *err)
+{
+    const struct layer *l = &s->match.layers[layer];
+    struct capturing c = {.layer = layer};
+    struct run_hooks hooks = {.keep = capture_keep, .ctx = &c};
+    struct image_result r;
+    image_result_init(&r, s->match.n_layers);
+    int rc = run_image(s, image, &hooks, NULL, &r, err);
+    bool quantized = l->quantized && c.side[SIDE_INT8] && !dtype_is_float(c.side[SIDE_INT8]->dtype);
+    struct capture cap = {.layer = layer, .image = image};
+    layer_stats_init(&cap.stats);
+    if (!rc && s->pair && (!c.side[SIDE_FP32] || !c.side[SIDE_INT8])) {
+        rc = err_set(err, E_STATE, "layer '%s' was not computed on both sides", l->name);
+    }
+    if (!rc && s->pair) {
+        rc = layer_stats_add(&cap.stats, c.side[SIDE_FP32], c.side[SIDE_INT8],
+                             quantized ? &l->q : NULL, l->channel_axis, true, err);
+    }
+    if (!rc && c.side[SIDE_FP32]) {
+        rc = tensor_to_f32(c.side[SIDE_FP32], NULL, &cap.fp32, err);
+    }
+    if (!rc && c.side[SIDE_INT8]) {
+        rc = quantized ? quant_dequantize(c.side[SIDE_INT8], &l->q, NULL, &cap.int8, err)
+                       : tensor_to_f32(c.side[SIDE_INT8], NULL, &cap.int8, err);
+        cap.codes = quantized ? tensor_ref(c.side[SIDE_INT8]) : NULL;
+    }
+    capture_clear(s);
+    s->capture = cap;
+    if (rc) {
+        capture_clear(s);
+    }
+    tensor_free(c.side[0]);
+    tensor_free(c.side[1]);
+    image_result_fini(&r, s->match.n_layers);
+    return rc;
+}

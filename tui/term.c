@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * term.c: the only file that knows curses. Copies a grid to the terminal and gives the terminal
+ * back as it was. Keys are read as bytes and decoded in term_key.c.
+ *
+ * Chrome uses the 16 colours of the user's theme; only heat maps use fixed colours, and only on
+ * terminals with 256 of them.
+ */
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "tui/front.h"
+
+/* After our headers: curses makes macros of words such as OK, columns and lines. */
+#include <curses.h>
+#include <term.h>
+
+enum { N_STYLES = ST_INT8 + 1, N_HEAT = 32, FIRST_HEAT_PAIR = 16 };
+
+struct terminal {
+    SCREEN *screen;
+    struct termios before;
+    bool color, heat;
+    int heat_color[N_HEAT]; /* of the 256 */
+    bool made[N_HEAT * N_HEAT];
+};
+
+/* Foreground of each style in theme colours (-1 = the terminal's own) and attributes, chosen so
+ * that nothing is said by colour alone. */
+static const struct {
+    short fg;
+    attr_t attr;
+} looks[N_STYLES] = {
+    [ST_NORMAL] = {-1, A_NORMAL},
+    [ST_DIM] = {-1, A_DIM},
+    [ST_BOLD] = {-1, A_BOLD},
+    [ST_TITLE] = {-1, A_REVERSE},
+    [ST_TAB] = {-1, A_BOLD},
+    [ST_HEAD] = {COLOR_CYAN, A_BOLD},
+    [ST_CURSOR] = {-1, A_REVERSE},
+    [ST_PIN] = {COLOR_MAGENTA, A_BOLD},
+    [ST_GOOD] = {COLOR_GREEN, A_NORMAL},
+    [ST_WARN] = {COLOR_YELLOW, A_NORMAL},
+    [ST_BAD] = {COLOR_RED, A_BOLD},
+    [ST_KEY] = {COLOR_CYAN, A_BOLD},
+    [ST_BAR] = {COLOR_BLUE, A_NORMAL},
+    [ST_FP32] = {COLOR_CYAN, A_NORMAL},
+    [ST_INT8] = {COLOR_YELLOW, A_NORMAL},
+};
+
+/* Five stops of cividis, which reads the same for all kinds of colour sight. */
+static const unsigned char cividis[][3] = {
+    {0, 34, 78}, {65, 77, 107}, {124, 123, 120}, {188, 175, 111}, {254, 232, 56}};
+
+/* The entry of the 6x6x6 cube nearest to level / 31 of the palette. */
+static int heat_color(int level)
+{
+    const int last = (int)COUNT(cividis) - 1;
+    const int at = level * last * 256 / (N_HEAT - 1), stop = MIN(at / 256, last - 1);
+    int index = 16;
+    for (int c = 0, weight = 36; c < 3; c++, weight /= 6) {
+        const int a = cividis[stop][c], b = cividis[stop + 1][c];
+        const int v = a + (b - a) * (at - 256 * stop) / 256;
+        index += weight * (v < 48 ? 0 : v < 115 ? 1 : (v - 35) / 40);
+    }
+    return index;
+}
+
+static void start_colors(struct terminal *t, bool wanted)
+{
+    if (!wanted || !has_colors() || start_color() == ERR)
+        return;
+    use_default_colors();
+    t->color = true;
+    for (int i = 0; i < N_STYLES; i++)
+        init_pair((short)(i + 1), looks[i].fg, -1);
+    t->heat = COLORS >= 256 && COLOR_PAIRS >= FIRST_HEAT_PAIR + N_STYLES + N_HEAT * N_HEAT;
+    for (int i = 0; i < N_HEAT; i++)
+        t->heat_color[i] = heat_color(i);
+}
+
+static bool can_place(void)
+{
+    const char *cup = tigetstr("cup"), *clear_screen_cap = tigetstr("clear");
+    return cup && cup != (char *)-1 && clear_screen_cap && clear_screen_cap != (char *)-1;
+}
+
+/* Bytes that leave the full screen, for the handler of a crash. */
+static void leave_bytes(char *dst, size_t size)
+{
+    static const char *const caps[] = {"sgr0", "cnorm", "rmkx", "rmcup"};
+    size_t at = 0;
+    dst[0] = '\0';
+    for (size_t i = 0; i < COUNT(caps); i++) {
+        const char *text = tigetstr(caps[i]);
+        if (text && text != (char *)-1 && at + strlen(text) < size)
+            at += (size_t)snprintf(dst + at, size - at, "%s", text);
+    }
+}
+
+/* Every key as it is typed; ^C and ^Z stay signals, so that they work while a command runs. */
+static void raw_keys(const struct terminal *t)
+{
+    struct termios raw = t->before;
+    raw.c_iflag &= ~(tcflag_t)(IXON | ICRNL | INLCR | ISTRIP);
+    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | IEXTEN);
+    raw.c_lflag |= ISIG;
+    raw.c_cc[VMIN] = 1;
+    raw.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
+    def_prog_mode();
+}
+
+int term_open(bool color, struct terminal **out, struct err *err)
+{
+    const char *name = getenv("TERM");
+    struct terminal *t = mem_alloc(sizeof(*t));
+    char leave[256];
+    if (tcgetattr(STDIN_FILENO, &t->before) != 0 || !isatty(STDOUT_FILENO)) {
+        free(t);
+        return err_set(err, E_UNSUPPORTED, "standard input and output are no terminal");
+    }
+    t->screen = newterm(NULL, stdout, stdin);
+    if (!t->screen || !can_place()) {
+        if (t->screen) {
+            endwin();
+            delscreen(t->screen);
+        }
+        free(t);
+        return err_set(err, E_UNSUPPORTED, "terminal '%s' is unknown or cannot place the cursor",
+                       name ? name : "");
+    }
+    set_term(t->screen);
+    noecho();
+    nonl();
+    raw_keys(t);
+    keypad(stdscr, TRUE);
+    typeahead(-1);
+    curs_set(0);
+    start_colors(t, color);
+    leave_bytes(leave, sizeof(leave));
+    signals_tty(&t->before, leave);
+    *out = t;
+    return OK;
+}
+
+void term_close(struct terminal *t)
+{
+    if (!t)
+        return;
+    signals_tty(NULL, NULL);
+    curs_set(1);
+    endwin();
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
+    delscreen(t->screen);
+    free(t);
+}
+
+bool term_heat(const struct terminal *t)
+{
+    return t->heat;
+}
+
+void term_size(struct terminal *t, int *rows, int *cols)
+{
+    struct winsize w;
+    (void)t;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > 0 && w.ws_col > 0 &&
+        (w.ws_row != LINES || w.ws_col != COLS))
+        resize_term(w.ws_row, w.ws_col);
+    *rows = MAX(LINES, 1);
+    *cols = MAX(COLS, 1);
+}
+
+static int heat_pair(struct terminal *t, int top, int bottom)
+{
+    const int at = top * N_HEAT + bottom, pair = FIRST_HEAT_PAIR + N_STYLES + at;
+    if (!t->made[at]) {
+        init_extended_pair(pair, t->heat_color[top], t->heat_color[bottom]);
+        t->made[at] = true;
+    }
+    return pair;
+}
+
+static void put_cell(struct terminal *t, int row, int col, const struct cell *c)
+{
+    wchar_t wide[12];
+    cchar_t cc;
+    const bool heat = c->style >= ST_HEAT0;
+    const int style = heat || c->style >= N_STYLES ? ST_NORMAL : c->style;
+    int pair = t->color ? style + 1 : 0;
+    if (heat && t->heat)
+        pair = heat_pair(t, c->top ? c->top - 1 : c->style - ST_HEAT0, c->style - ST_HEAT0);
+    const size_t n = mbstowcs(wide, c->ch, COUNT(wide) - 1);
+    if (n == (size_t)-1 || n == 0)
+        wcscpy(wide, L"?");
+    else
+        wide[MIN(n, (size_t)CCHARW_MAX)] = L'\0';
+    if (setcchar(&cc, wide, looks[style].attr, 0, &pair) == OK)
+        mvadd_wch(row, col, &cc);
+}
+
+void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again)
+{
+    if (again)
+        clearok(curscr, TRUE);
+    erase();
+    for (int r = 0; r < MIN(g->rows, LINES); r++)
+        for (int c = 0; c < MIN(g->cols, COLS); c++) {
+            const struct cell *cell = &g->cells[(size_t)r * (size_t)g->cols + (size_t)c];
+            if (cell->ch[0] != '\0' && (cell->ch[0] != ' ' || cell->style != ST_NORMAL))
+                put_cell(t, r, c, cell);
+        }
+    curs_set(row >= 0);
+    if (row >= 0)
+        move(MIN(row, LINES - 1), MIN(col, COLS - 1));
+    refresh();
+}
+
+void term_suspend(struct terminal *t)
+{
+    def_prog_mode();
+    endwin();
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
+    signals_stop();
+    reset_prog_mode();
+    clearok(curscr, TRUE);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * term_key.c: bytes of a terminal to names of keys. Pure, so that any bytes can be tried on it. It
+ * knows the sequences that xterm, tmux, screen, the Linux console and VT terminals agree on.
+ */
+#include "tui/front.h"
+
+/* What follows ESC [ or ESC O. `arg` is the number before '~'. */
+static const struct {
+    char final;
+    int arg;
+    const char *name;
+} sequences[] = {
+    {'A', 0, "Up"},   {'B', 0, "Down"},  {'C', 0, "Right"}, {'D', 0, "Left"},   {'H', 0, "Home"},
+    {'F', 0, "End"},  {'Z', 0, "S-Tab"}, {'M', 0, "Enter"}, {'P', 0, "F1"},     {'Q', 0, "F2"},
+    {'R', 0, "F3"},   {'S', 0, "F4"},    {'~', 1, "Home"},  {'~', 2, "Insert"}, {'~', 3, "Delete"},
+    {'~', 4, "End"},  {'~', 5, "PgUp"},  {'~', 6, "PgDn"},  {'~', 7, "Home"},   {'~', 8, "End"},
+    {'~', 11, "F1"},  {'~', 12, "F2"},   {'~', 13, "F3"},   {'~', 14, "F4"},    {'~', 15, "F5"},
+    {'~', 17, "F6"},  {'~', 18, "F7"},   {'~', 19, "F8"},   {'~', 20, "F9"},    {'~', 21, "F10"},
+    {'~', 23, "F11"}, {'~', 24, "F12"},
+};
+
+static void name_set(char name[KEY_NAME_MAX], const char *text)
+{
+    snprintf(name, KEY_NAME_MAX, "%s", text);
+}
+
+static void name_sequence(char name[KEY_NAME_MAX], char final, int arg)
+{
+    for (size_t i = 0; i < COUNT(sequences); i++) {
+        const int want = sequences[i].final == '~' ? arg : 0;
+        if (sequences[i].final == final && sequences[i].arg == want) {
+            name_set(name, sequences[i].name);
+            return;
+        }
+    }
+}
+
+/* ESC [ parameters final, and the Linux console's ESC [ [ A. */
+static size_t decode_csi(const char *b, size_t n, char name[KEY_NAME_MAX])
+{
+    size_t i = 2;
+    int arg = 0;
+    bool first = true;
+    if (n > 2 && b[2] == '[')
+        return n > 3 ? 4 : 0;
+    for (; i < n && (unsigned char)b[i] >= 0x20 && (unsigned char)b[i] < 0x40; i++) {
+        if (b[i] < '0' || b[i] > '9')
+            first = false;
+        else if (first && arg < 1000)
+            arg = arg * 10 + (b[i] - '0');
+    }
+    if (i == n)
+        return 0;
+    name_sequence(name, b[i], arg);
+    return i + 1;
+}
+
+static size_t decode_escape(const char *b, size_t n, bool last, char name[KEY_NAME_MAX])
+{
+    size_t used = 0;
+    if (n >= 2 && b[1] == '[')
+        used = decode_csi(b, n, name);
+    else if (n >= 3 && b[1] == 'O') {
+        name_sequence(name, b[2], 0);
+        used = 3;
+    } else if (n >= 2 && b[1] != 'O') {
+        name_set(name, "Esc"); /* Esc, then another key: not a sequence */
+        used = 1;
+    }
+    if (used == 0 && last) {
+        if (n == 1)
+            name_set(name, "Esc");
+        used = n; /* a sequence that was broken off */
+    }
+    return used;
+}
+
+static size_t decode_utf8(const char *b, size_t n, bool last, char name[KEY_NAME_MAX])
+{
+    const unsigned char c = (unsigned char)b[0];
+    const size_t want = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 1;
+    if (want == 1)
+        return 1; /* a stray byte names no key */
+    if (n < want)
+        return last ? n : 0;
+    char raw[8] = "";
+    memcpy(raw, b, want);
+    text_safe(name, KEY_NAME_MAX, raw);
+    return want;
+}
+
+size_t term_key(const char *bytes, size_t n, bool last, char name[KEY_NAME_MAX])
+{
+    name[0] = '\0';
+    if (n == 0)
+        return 0;
+    const unsigned char c = (unsigned char)bytes[0];
+    if (c == 0x1b)
+        return decode_escape(bytes, n, last, name);
+    if (c >= 0x80)
+        return decode_utf8(bytes, n, last, name);
+    if (c == '\r' || c == '\n')
+        name_set(name, "Enter");
+    else if (c == '\t')
+        name_set(name, "Tab");
+    else if (c == ' ')
+        name_set(name, "Space");
+    else if (c == 0x7f || c == 0x08)
+        name_set(name, "Backspace");
+    else if (c < 0x20)
+        snprintf(name, KEY_NAME_MAX, "^%c", c + '@');
+    else
+        snprintf(name, KEY_NAME_MAX, "%c", c);
+    return 1;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * view.h: private to the views and the commands that move in them: what is under a cursor, and the
+ * pieces that several views draw. Everything here reads a const session.
+ */
+#ifndef TUI_VIEW_H
+#define TUI_VIEW_H
+
+#include "tui/tui.h"
+
+extern const struct view view_layers, view_layer, view_images, view_pins, view_log;
+
+/* ---- What is where (view.c) ------------------------------------------------------------------ */
+/* The rows of a list view, in the order shown. Layers: comparable ones, then the unmatched. */
+struct rows {
+    size_t n;       /* rows in all */
+    size_t n_items; /* rows that stand for a layer, an image or a log line */
+    size_t *item;   /* n_items; indices into match.layers, data.samples or study->images */
+    size_t cursor;  /* row of the cursor; 0 when there are none */
+};
+struct rows rows_of(const struct session *s, enum view_id view);
+void rows_fini(struct rows *r);
+/* First row to show so that the cursor is seen in `height` rows. */
+size_t rows_top(const struct rows *r, int height);
+/* Index into match.layers / data.samples of what commands of the current view act on, or -1. */
+long view_current_layer(const struct session *s);
+long view_current_image(const struct session *s);
+/* The score of a data set image in the last run, or NULL. */
+const struct image_score *view_score(const struct session *s, size_t image);
+/* Rows a list view has room for in a screen of this height, title and notes taken off. */
+int view_page(int screen_rows);
+/* Short text of what is pinned or pending for one layer: '*' pinned and in force, '~' pinned or
+ * unpinned but not run again yet, '.' INT8, 'f' float in the INT8 model. */
+char view_layer_state(const struct session *s, size_t layer);
+
+/* ---- Words (view_text.c) --------------------------------------------------------------------- */
+/* A metric's value as in tables: "21.08", "exact", "n/a", "-". Returns dst. */
+char *text_metric(char *dst, size_t size, const struct metric *m, const struct sums *sums,
+                  double scale);
+/* A number in at most `width` columns, as many digits as fit. */
+char *text_number(char *dst, size_t size, double v, int width);
+/* Seconds as 0:15 or 1:02:03; "?" when not finite. */
+char *text_seconds(char *dst, size_t size, double seconds);
+/* A class index with its name when known, text_safe. */
+char *text_class(char *dst, size_t size, const struct dataset *d, int label);
+
+/* ---- Pieces (view_pane.c) -------------------------------------------------------------------- */
+struct rect {
+    int row, col, rows, cols;
+};
+/* The part of g inside r that exists. */
+struct rect rect_clip(const struct grid *g, struct rect r);
+/* A line across with a caption: "-- caption -------". */
+void draw_rule(struct grid *g, int row, int col, int width, const char *caption);
+/* Name, operator, shape, state and figures of a layer; returns rows used. */
+int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* Strip of heat letters, one a channel; returns rows used. */
+int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */
+/* FP32, INT8 and |error| of the current channel, side by side. */
+void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* Counts of values of both sides, with the ends of the integer range. */
+void draw_histogram(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* The sort metric along the network. */
+void draw_profile(const struct session *s, struct grid *g, struct rect r);
+void draw_log_tail(const struct session *s, struct grid *g, struct rect r);
+/* Bar of `width` columns filled to share (0..1). */
+void draw_bar(struct grid *g, int row, int col, int width, double share, enum style st);
+/* Grade letter of an SQNR: '@' under 5 dB ... '.' at 30 and more, '=' exact, '?' undefined. */
+char grade_letter(double db);
+enum style grade_style(double db);
+/* Level 0..31 of a value between lo and hi. */
+int heat_level(double v, double lo, double hi);
+
+/* ---- Help overlay (view_help.c) ---------------------------------------------------------------
+ */
+void draw_help(const struct session *s, struct grid *g);
+/* The keys that hold in a view, as text, one a line. */
+void help_print(FILE *out, const char *view);
+int help_lines(const char *view);
+/* Keys of the footer, most important first, as many as fit. */
+void draw_footer(const struct session *s, struct grid *g, int row);
+
+/* Columns of the layers table, for `sort +1`: metrics in the order shown. */
+const struct metric *view_metric_step(const struct metric *m, int step);
+
+#endif

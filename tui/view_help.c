@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * view_help.c: the help overlay and the footer, both made from the key table and the command table,
+ * so that they cannot say what is not so.
+ */
+#include <stdlib.h>
+
+#include "tui/view.h"
+
+/* Two rows name the same key when a view replaces what holds everywhere. */
+static bool key_holds(const struct key *k, const char *view)
+{
+    return key_find(view, k->key) == k;
+}
+
+/* All keys of a row with its alternatives that hold in the view: "j Down". */
+static void key_names(char *dst, size_t size, const struct key *k, const char *view)
+{
+    size_t n = 0;
+    dst[0] = '\0';
+    for (const struct key *a = k; a->view && (a == k || !a->help); a++) {
+        if (!key_holds(a, view))
+            continue;
+        const int got = snprintf(dst + n, size - n, "%s%s", n ? " " : "", a->key);
+        n = MIN(n + (size_t)MAX(got, 0), size - 1);
+    }
+}
+
+static void print_keys(FILE *out, const char *table, const char *view)
+{
+    for (const struct key *k = keymap; k->view; k++) {
+        char names[128];
+        if (!k->help || strcmp(k->view, table) != 0)
+            continue;
+        key_names(names, sizeof(names), k, view);
+        if (names[0])
+            fprintf(out, "  %-16s %-38s %s\n", names, k->help, k->line);
+    }
+}
+
+static void print_command(void *ctx, const struct cmd *c)
+{
+    char *usage = cmd_usage(c);
+    fprintf(ctx, "  %s\n      %s\n", usage, c->help);
+    free(usage);
+}
+
+void help_print(FILE *out, const char *view)
+{
+    for (int i = 0; i < N_VIEWS; i++)
+        if (strcmp(views[i]->name, view) == 0)
+            fprintf(out, "%s: %s\n", views[i]->title, views[i]->help);
+    print_keys(out, view, view);
+    fprintf(out, "everywhere\n");
+    print_keys(out, "*", view);
+    fprintf(out, "commands (a key does what is written behind it; help COMMAND says more)\n");
+    cmd_each(print_command, out);
+}
+
+static char *help_text(const char *view)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    help_print(f, view);
+    fclose(f);
+    return text;
+}
+
+int help_lines(const char *view)
+{
+    char *text = help_text(view);
+    int n = 0;
+    for (const char *p = text; *p; p++)
+        n += *p == '\n';
+    free(text);
+    return n;
+}
+
+void draw_help(const struct session *s, struct grid *g)
+{
+    char *text = help_text(views[s->ui.view]->name);
+    const int top = 2, end_row = g->rows - 2;
+    int line = 0, row = top;
+    for (int r = top; r < end_row; r++)
+        for (int c = 0; c < g->cols; c++)
+            grid_text(g, r, c, 1, ST_NORMAL, " ");
+    draw_rule(g, row++, 0, g->cols, "keys and commands   j/k scroll   q closes");
+    for (char *p = text, *end; *p && row < end_row; p = end + 1, line++) {
+        end = strchr(p, '\n');
+        *end = '\0';
+        if (line >= s->ui.help_row)
+            grid_text(g, row++, 1, g->cols - 2, p[0] == ' ' ? ST_NORMAL : ST_HEAD, p);
+    }
+    free(text);
+}
+
+/* The footer's rows of the key table in their order; returns how many. */
+static size_t footer_keys(const char *view, const struct key **list, size_t max)
+{
+    size_t n = 0;
+    for (const struct key *k = keymap; k->view && n < max; k++) {
+        if (k->footer == 0 || !key_holds(k, view))
+            continue;
+        size_t at = n++;
+        for (; at > 0 && list[at - 1]->footer > k->footer; at--)
+            list[at] = list[at - 1];
+        list[at] = k;
+    }
+    return n;
+}
+
+void draw_footer(const struct session *s, struct grid *g, int row)
+{
+    const struct key *list[24];
+    const size_t n = footer_keys(views[s->ui.view]->name, list, COUNT(list));
+    int at = 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *word = list[i]->hint;
+        const int width = text_width(list[i]->key) + 1 + text_width(word);
+        if (at + width > g->cols)
+            break;
+        at += grid_text(g, row, at, -1, ST_KEY, list[i]->key);
+        at += 1 + grid_text(g, row, at + 1, -1, ST_NORMAL, word) + 2;
+    }
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * view_images.c: images ranked by how far INT8 leads them astray; flips first of all. Before a run
+ * it lists the data set, so that images can be marked.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/view.h"
+
+enum { FIGURE = 9, FLIP = 6, WIDE = 120 };
+
+struct layout {
+    int name, label, layer; /* widths */
+};
+
+static struct layout layout_for(int cols)
+{
+    /* name, label, FP32, INT8, sort key, SQNR, worst layer, flip */
+    struct layout l;
+    const int room = MAX(cols - 3 - 2 * FIGURE - FLIP, 24);
+    l.name = MAX(room * 28 / 100, 8);
+    l.label = MAX(room * 16 / 100, 5);
+    l.layer = MAX(room - l.name - 3 * l.label, 4);
+    return l;
+}
+
+/* The first key stands for the sort when none was chosen. */
+static const struct image_key *key_of(const struct session *s)
+{
+    return s->ui.image_sort ? s->ui.image_sort : &image_keys[0];
+}
+
+static const struct image_key *shown_key(const struct session *s)
+{
+    const struct image_key *k = key_of(s);
+    const struct image_key *other = image_key_find("dlogit");
+    return strcmp(k->name, "sqnr") == 0 && other ? other : k;
+}
+
+static int draw_word(struct grid *g, int row, int col, int width, enum style st, const char *text,
+                     enum text_cut cut)
+{
+    char fit[256];
+    text_fit(fit, sizeof(fit), text, width - 1, cut);
+    grid_text(g, row, col, width - 1, st, fit);
+    return width;
+}
+
+static void draw_head(const struct session *s, struct grid *g, int row, const struct layout *l,
+                      int cols)
+{
+    const struct image_key *k = shown_key(s);
+    char head[64];
+    int at = 3;
+    grid_style(g, row, 0, cols, ST_HEAD);
+    at += draw_word(g, row, at, l->name, ST_HEAD, "IMAGE", TEXT_HEAD);
+    at += draw_word(g, row, at, l->label, ST_HEAD, "LABEL", TEXT_HEAD);
+    at += draw_word(g, row, at, l->label, ST_HEAD, "FP32", TEXT_HEAD);
+    at += draw_word(g, row, at, l->label, ST_HEAD, "INT8", TEXT_HEAD);
+    const char *arrow = s->ui.image_dir == SORT_ASC    ? "^"
+                        : s->ui.image_dir == SORT_DESC ? "v"
+                                                       : "!";
+    snprintf(head, sizeof(head), "%.8s%s", k->name, k == key_of(s) ? arrow : "");
+    for (char *p = head; *p; p++)
+        *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
+    grid_printf(g, row, at, ST_HEAD, "%*s", FIGURE, head);
+    at += FIGURE;
+    grid_printf(g, row, at, ST_HEAD, "%*s ", FIGURE - 1, k == key_of(s) ? "SQNR" : "SQNR!");
+    at += FIGURE;
+    at += draw_word(g, row, at, l->layer, ST_HEAD, "WORST LAYER", TEXT_HEAD);
+    grid_text(g, row, at, -1, ST_HEAD, "FLIP");
+}
+
+static void draw_score(const struct session *s, struct grid *g, int row, int at,
+                       const struct layout *l, const struct image_score *sc)
+{
+    char text[256];
+    if (!sc->ok) {
+        grid_text(g, row, at, -1, ST_BAD,
+                  text_safe(text, sizeof(text), sc->error ? sc->error : "failed"));
+        return;
+    }
+    const bool wrong = sc->int8_top1 != sc->fp32_top1;
+    at += draw_word(g, row, at, l->label, ST_NORMAL,
+                    text_class(text, sizeof(text), &s->data, sc->fp32_top1), TEXT_HEAD);
+    at += draw_word(g, row, at, l->label, wrong ? ST_WARN : ST_NORMAL,
+                    text_class(text, sizeof(text), &s->data, sc->int8_top1), TEXT_HEAD);
+    text_number(text, sizeof(text), shown_key(s)->value(sc), FIGURE - 1);
+    grid_printf(g, row, at, ST_NORMAL, "%*s", FIGURE, text);
+    at += FIGURE;
+    text_number(text, sizeof(text), sc->sqnr, 6);
+    grid_printf(g, row, at, grade_style(sc->sqnr), "%*s ", FIGURE - 1,
+                isinf(sc->sqnr) ? "exact" : text);
+    at += FIGURE;
+    if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers)
+        draw_word(g, row, at, l->layer, ST_NORMAL, session_layer_label(s, (size_t)sc->worst_layer),
+                  TEXT_TAIL);
+    at += l->layer;
+    if (sc->flip != FLIP_NONE)
+        grid_text(g, row, at, -1, sc->flip == FLIP_LOST ? ST_BAD : ST_GOOD,
+                  sc->flip == FLIP_LOST ? "LOST" : "gained");
+}
+
+static void draw_image_row(const struct session *s, struct grid *g, int row, const struct layout *l,
+                           size_t image)
+{
+    const struct sample *sm = &s->data.samples[image];
+    char text[256];
+    int at = 3;
+    grid_text(g, row, 1, 1, ST_WARN, sm->marked ? "+" : " ");
+    text_safe(text, sizeof(text), sm->name);
+    at += draw_word(g, row, at, l->name, ST_NORMAL, text, TEXT_TAIL);
+    at += draw_word(g, row, at, l->label, ST_NORMAL,
+                    text_class(text, sizeof(text), &s->data, sm->label), TEXT_HEAD);
+    const struct image_score *sc = view_score(s, image);
+    if (sc)
+        draw_score(s, g, row, at, l, sc);
+}
+
+static void draw_summary(const struct session *s, struct grid *g, int row, int cols,
+                         const struct rows *r)
+{
+    const struct study *st = s->study;
+    size_t marked = 0;
+    for (size_t i = 0; i < s->data.n; i++)
+        marked += s->data.samples[i].marked;
+    draw_rule(g, row, 0, cols, NULL);
+    if (!st || st->n_images == 0) {
+        grid_printf(g, row + 1, 1, ST_DIM,
+                    "%zu images, %zu marked; not run yet: R runs all of them", s->data.n, marked);
+        return;
+    }
+    if (st->labelled)
+        grid_printf(
+            g, row + 1, 1, ST_NORMAL,
+            "flips: lost %zu (FP32 right, INT8 wrong)  gained %zu | right: FP32 %zu  INT8 %zu"
+            " of %zu",
+            st->lost, st->gained, st->fp32_right, st->int8_right, st->labelled);
+    else
+        grid_printf(g, row + 1, 1, ST_NORMAL, "no labels: %zu of %zu images changed their answer",
+                    st->lost, st->n_images);
+    grid_printf(g, row + 2, 1, ST_DIM, "%zu rows%s  %zu marked  %zu failed | %s: %s", r->n,
+                s->ui.flips_only ? " (flips only, f shows all)" : "", marked, st->failed,
+                key_of(s)->name, key_of(s)->help);
+}
+
+/* Beside the list on wide terminals: the image under the cursor in words, and how all are spread.
+ */
+static void draw_beside(const struct session *s, struct grid *g, struct rect r, long image)
+{
+    char text[256];
+    const char *bar = g->ascii ? "|" : "\xe2\x94\x82";
+    for (int i = 0; i < r.rows; i++)
+        grid_text(g, r.row + i, r.col, 1, ST_DIM, bar);
+    r.col += 2;
+    r.cols -= 2;
+    draw_rule(g, r.row, r.col, r.cols, "image under the cursor");
+    int row = r.row + 1;
+    const struct image_score *sc = image >= 0 ? view_score(s, (size_t)image) : NULL;
+    if (image >= 0) {
+        text_safe(text, sizeof(text), s->data.samples[image].name);
+        draw_word(g, row++, r.col, r.cols, ST_BOLD, text, TEXT_TAIL);
+        grid_printf(g, row++, r.col, ST_NORMAL, "label  %s",
+                    text_class(text, sizeof(text), &s->data, s->data.samples[image].label));
+    }
+    if (!sc || !sc->ok)
+        return;
+    grid_printf(g, row++, r.col, ST_FP32, "FP32   %s  %.4g",
+                text_class(text, sizeof(text), &s->data, sc->fp32_top1), sc->fp32_p);
+    grid_printf(g, row++, r.col, ST_INT8, "INT8   %s  %.4g",
+                text_class(text, sizeof(text), &s->data, sc->int8_top1), sc->int8_p);
+    row++;
+    for (const struct image_key *k = image_keys; k->name && row < r.row + r.rows; k++) {
+        text_number(text, sizeof(text), k->value(sc), 10);
+        grid_printf(g, row++, r.col, ST_NORMAL, "%-10s %10s %-3s", k->name, text, k->unit);
+        grid_text(g, row - 1, r.col + 27, r.cols - 27, ST_DIM, k->help);
+    }
+    if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers &&
+        row + 2 < r.row + r.rows)
+        grid_printf(g, row + 1, r.col, ST_NORMAL, "worst layer %.1f dB  %s", sc->worst_sqnr,
+                    session_layer_label(s, (size_t)sc->worst_layer));
+}
+
+static void draw(const struct session *s, struct grid *g, int top, int rows)
+{
+    if (s->data.n == 0) {
+        grid_text(g, top + 1, 3, -1, ST_NORMAL, "No images. Press : and type");
+        grid_text(g, top + 3, 3, -1, ST_NORMAL, "   dataset add DIR [--labels FILE.csv]");
+        return;
+    }
+    int cols = g->cols;
+    struct rows r = rows_of(s, VIEW_IMAGES);
+    if (cols >= WIDE) {
+        cols = MAX(90, cols * 6 / 10);
+        const long image = r.n ? (long)r.item[r.cursor] : -1;
+        draw_beside(s, g, (struct rect){top, cols, rows, g->cols - cols}, image);
+    }
+    const struct layout l = layout_for(cols);
+    const int height = rows - 4;
+    draw_head(s, g, top, &l, cols);
+    const size_t first = rows_top(&r, height);
+    for (size_t i = first; i < r.n && (int)(i - first) < height; i++) {
+        const int row = top + 1 + (int)(i - first);
+        draw_image_row(s, g, row, &l, r.item[i]);
+        if (i == r.cursor) {
+            grid_text(g, row, 0, 1, ST_CURSOR, ">");
+            grid_style(g, row, 0, cols, ST_CURSOR);
+        }
+    }
+    draw_summary(s, g, top + rows - 3, cols, &r);
+    rows_fini(&r);
+}
+
+const struct view view_images = {
+    .name = "images",
+    .title = "Images",
+    .help = "images ranked by what INT8 does to their answer, worst first",
+    .draw = draw,
+};

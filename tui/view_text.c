@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * view_text.c: figures and names as the views write them: short, and never a bare "nan".
+ */
+#include <math.h>
+
+#include "tui/view.h"
+
+char *text_number(char *dst, size_t size, double v, int width)
+{
+    if (isnan(v)) {
+        snprintf(dst, size, "n/a");
+        return dst;
+    }
+    if (isinf(v)) {
+        snprintf(dst, size, v > 0 ? "inf" : "-inf");
+        return dst;
+    }
+    for (int digits = 4; digits >= 0; digits--) {
+        const int n = snprintf(dst, size, "%.*f", digits, v);
+        const bool lost = v != 0 && fabs(v) < 0.5 * pow(10, -digits);
+        if (n <= width && !lost && (digits <= 2 || fabs(v) < 100))
+            return dst;
+    }
+    snprintf(dst, size, "%.*e", MAX(0, MIN(3, width - 7)), v);
+    return dst;
+}
+
+char *text_metric(char *dst, size_t size, const struct metric *m, const struct sums *sums,
+                  double scale)
+{
+    const double v = m->value(sums, scale);
+    if (sums->n == 0)
+        snprintf(dst, size, sums->nonfinite ? "NaN" : "-");
+    else if (isnan(v))
+        snprintf(dst, size, "n/a");
+    else if (isinf(v))
+        snprintf(dst, size, v > 0 && m->higher_is_better ? "exact" : v > 0 ? "inf" : "-inf");
+    else if (v != 0 && (fabs(v) < 0.5 * pow(10, -m->digits) || fabs(v) >= 1e6))
+        snprintf(dst, size, "%.*e", m->digits > 2, v);
+    else
+        snprintf(dst, size, "%.*f", m->digits, v);
+    return dst;
+}
+
+char *text_seconds(char *dst, size_t size, double seconds)
+{
+    if (!isfinite(seconds) || seconds < 0 || seconds > 1e8) {
+        snprintf(dst, size, "?");
+        return dst;
+    }
+    const long t = lround(seconds);
+    if (t >= 3600)
+        snprintf(dst, size, "%ld:%02ld:%02ld", t / 3600, t / 60 % 60, t % 60);
+    else
+        snprintf(dst, size, "%ld:%02ld", t / 60, t % 60);
+    return dst;
+}
+
+char *text_class(char *dst, size_t size, const struct dataset *d, int label)
+{
+    if (label < 0)
+        snprintf(dst, size, "-");
+    else if ((size_t)label < d->n_names && d->names[label])
+        text_safe(dst, size, d->names[label]);
+    else
+        snprintf(dst, size, "%d", label);
+    return dst;
+}
