@@ -366,6 +366,12 @@ static const struct node *main_node(const struct matcher *m, int v, const char *
     return n && strcmp(n->op, op) == 0 ? n : made;
 }
 
+static const char *layer_name(const struct matcher *m, int v)
+{
+    const struct node *b = unit_node(&m->qi, m->to_int8[v]);
+    return main_node(m, v, b ? node_plain_op(b) : producer(m->f, v)->op)->name;
+}
+
 static int make_layer(struct matcher *m, int v, struct err *err)
 {
     struct layer *l = &m->out->layers[m->out->n_layers];
@@ -373,7 +379,7 @@ static int make_layer(struct matcher *m, int v, struct err *err)
     const struct qvalue *q = &m->qi.v[unit];
     const struct node *a = producer(m->f, v), *b = unit_node(&m->qi, unit);
     *l = (struct layer){
-        .name = main_node(m, v, b ? node_plain_op(b) : a->op)->name,
+        .name = layer_name(m, v),
         .op = b ? node_plain_op(b) : a->op,
         .fp32 = v,
         .int8 = unit,
@@ -446,8 +452,7 @@ static const char *fate(struct matcher *m, int v)
             break;
         }
         if (m->to_int8[at] >= 0) {
-            return arena_printf(&m->out->arena, "fused into '%s' in INT8",
-                                producer(m->f, at)->name);
+            return arena_printf(&m->out->arena, "fused into '%s' in INT8", layer_name(m, at));
         }
     }
     return "no counterpart in INT8";

@@ -485,11 +485,12 @@ static int tile(struct op_call *c, struct err *err)
 /* ---- Blocks and triangles ------------------------------------------------------------------- */
 
 /* DepthToSpace: x as [n, b, b, c, h, w] (DCR) or [n, c, b, b, h, w] (CRD) becomes
- * [n, c, h, b, w, b]. SpaceToDepth: [n, c, h, b, w, b] becomes [n, b, b, c, h, w]. */
+ * [n, c, h, b, w, b]. SpaceToDepth: [n, c, h, b, w, b] becomes [n, b, b, c, h, w] (DCR) or
+ * [n, c, b, b, h, w] (CRD). */
 static int depth_space(struct op_call *c, struct err *err)
 {
     static const int dcr[] = {0, 3, 4, 1, 5, 2}, crd[] = {0, 1, 4, 2, 5, 3},
-                     back[] = {0, 3, 5, 1, 2, 4};
+                     back_dcr[] = {0, 3, 5, 1, 2, 4}, back_crd[] = {0, 1, 3, 5, 2, 4};
     const struct tensor *x = c->in[0];
     const bool to_space = strcmp(c->node->op, "DepthToSpace") == 0;
     const bool is_crd = strcmp(attr_string(c->node, "mode", "DCR"), "CRD") == 0;
@@ -515,7 +516,7 @@ static int depth_space(struct op_call *c, struct err *err)
     const int64_t split_dcr[] = {n, b, b, less, h, w}, split_crd[] = {n, less, b, b, h, w},
                   split_back[] = {n, ch, h / b, b, w / b, b};
     const int64_t *from = to_space ? (is_crd ? split_crd : split_dcr) : split_back;
-    const int *perm = to_space ? (is_crd ? crd : dcr) : back;
+    const int *perm = to_space ? (is_crd ? crd : dcr) : (is_crd ? back_crd : back_dcr);
     rc = op_out(c, 0, x->dtype, 4, out, err);
     if (!rc) {
         int64_t own[6], dims[6], stride[6];

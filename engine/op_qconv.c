@@ -1,83 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * op_qconv.c: QLinearConv and ConvInteger in one and two spatial dimensions.
- *
- * The fast path needs no im2col. One channel plane is laid out with its padding, split by stride
- * phase so that every filter tap reads consecutive pixels, four channels interleaved (dense) or
- * alone (depthwise). Output pixels are then numbered along rows of the padded width `pitch`: a
- * "virtual" pixel p = oy * pitch + ox finds the input of tap t at off[t] + p, whatever the
- * stride, padding and dilation. Virtual pixels with ox >= ow are computed and dropped.
+ * op_qconv.c: QLinearConv and ConvInteger in one and two spatial dimensions. Dense convolutions
+ * multiply four interleaved channels at a time, depthwise ones four taps; conv_layout.h tells how
+ * the input lies.
  */
+#include "engine/conv_layout.h"
 #include "engine/op_quant.h"
-#include "engine/window.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
-
-/* ---- Geometry ------------------------------------------------------------------------------- */
-
-/* struct window in this file's names, with what belongs to the filter. */
-struct geometry {
-    int64_t n, c, h, w;    /* input; h is 1 in one dimension */
-    int64_t o, cg, kh, kw; /* filter; cg input channels per group */
-    int64_t g, sh, sw, dh, dw, pt, pl, pb, pr, oh, ow;
-    int rank; /* of input and output */
-    int64_t out[MAX_RANK];
-};
-
-static int read_geometry(const struct op_call *c, const struct tensor *x, const struct tensor *w,
-                         struct geometry *g, struct err *err)
-{
-    char xs[128], ws[128];
-    shape_text(xs, sizeof xs, x->rank, x->dims);
-    shape_text(ws, sizeof ws, w->rank, w->dims);
-    if (x->rank != w->rank || x->rank < 3) {
-        return err_set(err, E_SHAPE, "input of shape %s does not fit a filter of shape %s", xs, ws);
-    }
-    if (x->rank > 4) {
-        return err_set(err, E_UNSUPPORTED, "%d spatial dimensions are not supported", x->rank - 2);
-    }
-    struct window win;
-    int rc = window_read(c, x, w->dims + 2, &win, err);
-    if (rc) {
-        return rc;
-    }
-    enum { H = WINDOW_RANK - 2, W };
-    *g = (struct geometry){
-        .n = win.n,
-        .c = win.c,
-        .h = win.in[H],
-        .w = win.in[W],
-        .o = w->dims[0],
-        .cg = w->dims[1],
-        .kh = win.k[H],
-        .kw = win.k[W],
-        .sh = win.s[H],
-        .sw = win.s[W],
-        .dh = win.d[H],
-        .dw = win.d[W],
-        .pt = win.lo[H],
-        .pl = win.lo[W],
-        .pb = win.hi[H],
-        .pr = win.hi[W],
-        .oh = win.out[H],
-        .ow = win.out[W],
-        .g = attr_int(c->node, "group", 1),
-    };
-    if (g->g < 1 || g->c % g->g || g->o % g->g || g->c / g->g != g->cg) {
-        return err_set(err, E_SHAPE,
-                       "input of shape %s in %" PRId64 " groups does not fit a filter of shape %s",
-                       xs, g->g, ws);
-    }
-    g->rank = window_dims(&win, g->o, g->out);
-    return OK;
-}
 
 /* ---- One call: tensors, parameters, what differs between the two operators --------------------
  */
 
 struct conv {
-    struct geometry g;
+    struct conv_shape g;
     const struct tensor *x, *w, *bias;
     const struct tensor *sw, *zw; /* per tensor or output channel; sw NULL for ConvInteger */
     struct q1 qx, qy;             /* qx.s and qy are unset for ConvInteger */
@@ -136,7 +72,7 @@ static int conv_open(struct op_call *c, bool integer, struct conv *v, struct err
             rc = err_set(err, E_SHAPE, "input 4 should be float32 weight scales");
         }
     }
-    rc = rc ? rc : read_geometry(c, v->x, v->w, &v->g, err);
+    rc = rc ? rc : conv_shape_read(c, v->x, v->w, &v->g, err);
     rc = rc ? rc : conv_check(v, err);
     rc = rc ? rc : op_out(c, 0, v->dtype, v->g.rank, v->g.out, err);
     v->y = c->out[0];
@@ -165,7 +101,7 @@ static struct finish conv_finish(const struct conv *v, size_t o)
 /* acc = sum over ic, ky, kx of (x[iy, ix] - zx) * (w - zw); pixels outside the input are zx. */
 static int32_t conv_sum(const struct conv *v, int64_t n, int64_t o, int64_t oy, int64_t ox)
 {
-    const struct geometry *g = &v->g;
+    const struct conv_shape *g = &v->g;
     int64_t c0 = o / (g->o / g->g) * g->cg;
     int32_t zw = zero_at(v->zw, (size_t)o);
     uint32_t sum = 0; /* wraps like the 32-bit sums of the fast kernels */
@@ -324,187 +260,7 @@ static int pack_new(const struct tensor *w, const struct tensor *zw, int64_t gro
     return OK;
 }
 
-/* ---- Laid-out input ------------------------------------------------------------------------- */
-
-/* Planes of one image and group: [blocks of channels][phase y][phase x][rows][pitch][lanes]. */
-struct layout {
-    struct geometry g; /* pointwise convolutions are seen as one long row */
-    size_t lanes;      /* channels interleaved: QUAD, or 1 for depthwise */
-    size_t blocks;
-    size_t py, px;      /* stride phases that some tap uses */
-    size_t rows, pitch; /* of one phase */
-    size_t block;       /* bytes of one block */
-    size_t pixels;      /* virtual output pixels */
-    uint8_t flip;       /* 0x80 for s8 input */
-    uint8_t zero;       /* zero point after the flip: what padding holds */
-    uint8_t *data;
-    uint8_t *line; /* QUAD rows on their way into the planes */
-    size_t *off;   /* bytes from a virtual pixel to the input of tap t */
-};
-
-static int layout_init(struct layout *l, const struct conv *v, bool depthwise, struct err *err)
-{
-    struct geometry *g = &l->g;
-    *l = (struct layout){.g = v->g, .lanes = depthwise ? 1 : QUAD};
-    if (g->kh == 1 && g->kw == 1 && g->sh == 1 && g->sw == 1 && !g->pt && !g->pl && !g->pb &&
-        !g->pr) {
-        g->w = g->ow = g->h * g->w; /* at most the size of x: cannot overflow */
-        g->h = g->oh = 1;
-    }
-    int64_t span_y = (g->kh - 1) * g->dh, span_x = (g->kw - 1) * g->dw;
-    l->blocks = ((size_t)g->cg + l->lanes - 1) / l->lanes;
-    l->py = (size_t)MIN(g->sh, span_y + 1);
-    l->px = (size_t)MIN(g->sw, span_x + 1);
-    l->rows = (size_t)(g->oh + span_y / g->sh);
-    l->pitch = (size_t)(g->ow + span_x / g->sw);
-    l->pixels = (size_t)(g->oh - 1) * l->pitch + (size_t)g->ow;
-    l->flip = v->x->dtype == DT_S8 ? 0x80 : 0;
-    l->zero = (uint8_t)v->qx.z ^ l->flip;
-    size_t total = 0;
-    bool ok = mul_ok(l->rows, l->pitch, &l->block) && mul_ok(l->block, l->py * l->px, &l->block) &&
-              mul_ok(l->block, l->lanes, &l->block) && mul_ok(l->block, l->blocks, &total);
-    /* The last tile reads past the last virtual pixel. */
-    ok = ok && add_ok(total, (size_t)LANE_COLS * QUAD, &total);
-    if (!ok) {
-        return err_set(err, E_LIMIT, "padded input is too large");
-    }
-    int rc = scratch_new(total, 1, (void **)&l->data, err);
-    rc = rc ? rc : scratch_new(l->pitch, QUAD, (void **)&l->line, err);
-    return rc;
-}
-
-static void layout_fini(struct layout *l)
-{
-    free(l->data);
-    free(l->line);
-    free(l->off);
-}
-
-/* off[] for all taps in the order of pack.w; `taps` counts the quads. */
-static int layout_offsets(struct layout *l, size_t taps, struct err *err)
-{
-    const struct geometry *g = &l->g;
-    size_t n = l->lanes == 1 ? taps * QUAD : taps, i = 0;
-    int rc = scratch_new(n, sizeof *l->off, (void **)&l->off, err);
-    if (rc) {
-        return rc;
-    }
-    for (size_t b = 0; b < l->blocks; b++) {
-        for (int64_t ky = 0; ky < g->kh; ky++) {
-            for (int64_t kx = 0; kx < g->kw; kx++) {
-                size_t y = (size_t)(ky * g->dh), x = (size_t)(kx * g->dw);
-                size_t sh = (size_t)g->sh, sw = (size_t)g->sw;
-                size_t plane = y % sh * l->px + x % sw;
-                size_t at = (plane * l->rows + y / sh) * l->pitch + x / sw;
-                l->off[i++] = b * l->block + at * l->lanes;
-            }
-        }
-    }
-    while (i < n) {
-        l->off[i++] = 0; /* the padding of the last quad; its weights are 0 */
-    }
-    return OK;
-}
-
-/* One row of one phase: dst[i] = src[x0 + i * sw], outside of it the zero point. src may be NULL.
- */
-static void lay_row(const struct layout *l, const uint8_t *src, int64_t x0, uint8_t *dst)
-{
-    int64_t n = (int64_t)l->pitch, sw = l->g.sw, w = l->g.w;
-    int64_t lo = x0 < 0 ? MIN((-x0 + sw - 1) / sw, n) : 0;
-    int64_t hi = src && w > x0 ? MIN((w - x0 + sw - 1) / sw, n) : lo;
-    hi = MAX(hi, lo);
-    memset(dst, l->zero, (size_t)lo);
-    memset(dst + hi, l->zero, (size_t)(n - hi));
-    const uint8_t *s = src + (src ? x0 : 0);
-    uint8_t flip = l->flip;
-    if (sw == 1) {
-        for (int64_t i = lo; i < hi; i++) {
-            dst[i] = s[i] ^ flip;
-        }
-    } else if (sw == 2) {
-        for (int64_t i = lo; i < hi; i++) {
-            dst[i] = s[2 * i] ^ flip;
-        }
-    } else {
-        for (int64_t i = lo; i < hi; i++) {
-            dst[i] = s[sw * i] ^ flip;
-        }
-    }
-}
-
-static void interleave(const uint8_t *restrict r0, const uint8_t *restrict r1,
-                       const uint8_t *restrict r2, const uint8_t *restrict r3, size_t n,
-                       uint8_t *restrict dst)
-{
-    for (size_t i = 0; i < n; i++) {
-        dst[QUAD * i] = r0[i];
-        dst[QUAD * i + 1] = r1[i];
-        dst[QUAD * i + 2] = r2[i];
-        dst[QUAD * i + 3] = r3[i];
-    }
-}
-
-/* Row r of phase (py, px) of the channels of one block; x: first channel plane of the block. */
-static void lay_block_row(const struct layout *l, const uint8_t *x, size_t channels, size_t r,
-                          size_t py, size_t px, uint8_t *dst)
-{
-    const struct geometry *g = &l->g;
-    int64_t iy = (int64_t)r * g->sh + (int64_t)py - g->pt, x0 = (int64_t)px - g->pl;
-    size_t plane = (size_t)(g->h * g->w);
-    const uint8_t *row = iy >= 0 && iy < g->h ? x + iy * g->w : NULL;
-    if (l->lanes == 1) {
-        lay_row(l, row, x0, dst);
-        return;
-    }
-    for (size_t q = 0; q < QUAD; q++) {
-        uint8_t *line = l->line + q * l->pitch;
-        if (q < channels) {
-            lay_row(l, row ? row + q * plane : NULL, x0, line);
-        } else {
-            memset(line, 0, l->pitch); /* no channel: its weights are 0, and so is its sum */
-        }
-    }
-    interleave(l->line, l->line + l->pitch, l->line + 2 * l->pitch, l->line + 3 * l->pitch,
-               l->pitch, dst);
-}
-
-/* Lays out the channels of one group; x: its first channel plane. */
-static void lay_group(const struct layout *l, const uint8_t *x)
-{
-    size_t plane = (size_t)(l->g.h * l->g.w), cg = (size_t)l->g.cg;
-    uint8_t *dst = l->data;
-    for (size_t b = 0; b < l->blocks; b++) {
-        for (size_t py = 0; py < l->py; py++) {
-            for (size_t px = 0; px < l->px; px++) {
-                for (size_t r = 0; r < l->rows; r++, dst += l->pitch * l->lanes) {
-                    lay_block_row(l, x + b * l->lanes * plane, cg - b * l->lanes, r, py, px, dst);
-                }
-            }
-        }
-    }
-}
-
 /* ---- Fast path ------------------------------------------------------------------------------ */
-
-/* Consecutive virtual pixels that are real ones: columns [from, from + n) go to pixel `to`. */
-struct piece {
-    size_t from, n, to;
-};
-
-static size_t find_pieces(const struct layout *l, size_t p0, size_t cols, struct piece *out)
-{
-    size_t ow = (size_t)l->g.ow, n = 0;
-    for (size_t p = p0; p < p0 + cols;) {
-        size_t y = p / l->pitch, x = p % l->pitch, end = MIN((y + 1) * l->pitch, p0 + cols);
-        if (x < ow) {
-            size_t len = MIN(end - p, ow - x);
-            out[n++] = (struct piece){p - p0, len, y * ow + x};
-        }
-        p = end;
-    }
-    return n;
-}
 
 /* What a tile needs to know about where its rows go. */
 struct target {
@@ -512,7 +268,7 @@ struct target {
     enum dtype dtype;
     size_t size; /* bytes per element */
     size_t cols, n_pieces;
-    struct piece pieces[LANE_COLS];
+    struct conv_piece pieces[LANE_COLS];
 };
 
 /* One row of accumulators into one output plane. */
@@ -525,7 +281,7 @@ static void put_row(const struct target *t, const int32_t *acc, const struct fin
     _Alignas(16) char row[LANE_COLS * sizeof(int32_t)];
     finish_row(t->k, t->dtype, acc, t->cols, f, row);
     for (size_t i = 0; i < t->n_pieces; i++) {
-        const struct piece *p = &t->pieces[i];
+        const struct conv_piece *p = &t->pieces[i];
         memcpy(plane + p->to * t->size, row + p->from * t->size, p->n * t->size);
     }
 }
@@ -534,7 +290,7 @@ static void put_row(const struct target *t, const int32_t *acc, const struct fin
 struct job {
     const struct conv *v;
     const struct pack *p;
-    struct layout l;
+    struct conv_layout l;
     struct finish *rows; /* per output channel */
     const struct int8_kernels *k;
 };
@@ -566,7 +322,7 @@ static void run_dense(const struct job *j, size_t n, size_t gi, struct target *t
     for (size_t p0 = 0; p0 < j->l.pixels; p0 += TILE_COLS) {
         const uint8_t *x = j->l.data + p0 * QUAD;
         t->cols = MIN(j->l.pixels - p0, (size_t)TILE_COLS);
-        t->n_pieces = find_pieces(&j->l, p0, t->cols, t->pieces);
+        t->n_pieces = conv_pieces(&j->l, p0, t->cols, t->pieces);
         int cols = (int)((t->cols + 15) / 16 * 16);
         if (p->ones) {
             j->k->tile(x, j->l.off, p->taps, p->ones, cols, sums);
@@ -592,7 +348,7 @@ static void run_depthwise(const struct job *j, size_t n, size_t gi, struct targe
     for (size_t p0 = 0; p0 < j->l.pixels; p0 += LANE_COLS) {
         const uint8_t *x = j->l.data + p0;
         t->cols = MIN(j->l.pixels - p0, (size_t)LANE_COLS);
-        t->n_pieces = find_pieces(&j->l, p0, t->cols, t->pieces);
+        t->n_pieces = conv_pieces(&j->l, p0, t->cols, t->pieces);
         if (p->ones) {
             j->k->lanes(x, j->l.off, p->taps, p->ones, sums);
         }
@@ -618,20 +374,24 @@ static int conv_fast(struct op_call *c, bool integer, struct err *err)
         rc = pack_new(v.w, v.zw, v.g.g, &own, err);
         j.p = own;
     }
-    rc = rc ? rc : layout_init(&j.l, &v, j.p->depthwise, err);
-    rc = rc ? rc : layout_offsets(&j.l, j.p->taps, err);
+    if (!rc) {
+        bool dw = j.p->depthwise;
+        rc = conv_layout_init(&j.l, &v.g, 1, dw ? 1 : QUAD, j.p->taps * (dw ? QUAD : 1), err);
+    }
+    j.l.flip = v.x->dtype == DT_S8 ? 0x80 : 0;
+    j.l.zero = (uint8_t)v.qx.z ^ j.l.flip;
     rc = rc ? rc : job_rows(&j, err);
     struct target t = {.k = j.k, .dtype = v.dtype, .size = dtype_size(v.dtype)};
     size_t each = (size_t)(v.g.cg * v.g.h * v.g.w), groups = (size_t)v.g.g;
     for (size_t i = 0; !rc && i < (size_t)v.g.n * groups; i++) {
-        lay_group(&j.l, (const uint8_t *)v.x->data + i * each);
+        conv_layout_fill(&j.l, (const uint8_t *)v.x->data + i * each);
         if (j.p->depthwise) {
             run_depthwise(&j, i / groups, i % groups, &t);
         } else {
             run_dense(&j, i / groups, i % groups, &t);
         }
     }
-    layout_fini(&j.l);
+    conv_layout_fini(&j.l);
     free(j.rows);
     pack_free(own);
     return rc;

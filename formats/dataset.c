@@ -18,8 +18,8 @@ static uint64_t random_next(uint64_t *state)
     return z ^ z >> 31;
 }
 
-/* Moves the samples to be kept to the front, in their order, and drops the rest: an equal choice
- * among all by Knuth's selection sampling. */
+/* Keeps `limit` samples in their order: the first ones, or with a seed an equal choice among all
+ * (Knuth's selection sampling). */
 static void choose(struct walk *w, size_t limit, uint64_t seed)
 {
     size_t kept = 0, n = w->n;
@@ -28,17 +28,13 @@ static void choose(struct walk *w, size_t limit, uint64_t seed)
     }
     for (size_t i = 0; i < n; i++) {
         struct found f = w->found[i];
-        bool keep = kept < limit && (!seed || random_next(&seed) % (n - i) < limit - kept);
-        w->found[i] = w->found[kept];
-        if (keep) {
+        if (kept < limit && (!seed || random_next(&seed) % (n - i) < limit - kept)) {
             w->found[kept++] = f;
         } else {
-            w->found[i] = f;
+            free(f.path);
         }
     }
-    while (w->n > kept) {
-        free(w->found[--w->n].path);
-    }
+    w->n = kept;
 }
 
 /* ---- Into the data set ---------------------------------------------------------------------- */

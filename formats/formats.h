@@ -37,9 +37,9 @@ bool file_is_dir(const char *path);
 /* ---- The format table (format.c) ------------------------------------------------------------ */
 struct image;
 struct format {
-    const char *name;       /* "onnx", "png", ... */
-    const char *extensions; /* ".png .apng" */
-    const char *help;       /* one line */
+    const char *name;                             /* "onnx", "png", ... */
+    const char *extensions;                       /* ".png .apng" */
+    const char *help;                             /* one line */
     bool (*probe)(const uint8_t *head, size_t n); /* by first bytes; NULL = extension only */
     /* Each may be NULL: this format cannot do that. */
     int (*load_model)(struct file *f, struct graph **out, struct err *err); /* takes f over */
@@ -155,11 +155,12 @@ struct dataset_options {
  * one input, input_0 without an input_1. An .npy whose first axis counts N > 1 samples for a model
  * of one input (batch 1 or symbolic) becomes N samples; inside a sample directory it stays whole.
  * A CSV line names a file by its path below the list's directory (for `labels`: below `path`), by
- * its last part or by a longer part of the path; a first line whose label is no integer is a header; names may be empty.
- * Samples already there are skipped; *added counts the new ones; d is unchanged on failure.
- * E_IO when the path is missing, E_FORMAT for a CSV line that does not parse (names the line). */
-int dataset_add(struct dataset *d, const char *path, const struct dataset_options *o,
-                size_t *added, struct err *err);
+ * its last part or by a longer part of the path; a first line whose label is no integer is a
+ * header; names may be empty. Samples already there are skipped; *added counts the new ones; d is
+ * unchanged on failure. E_IO when the path is missing, E_FORMAT for a CSV line that does not parse
+ * (names the line). */
+int dataset_add(struct dataset *d, const char *path, const struct dataset_options *o, size_t *added,
+                struct err *err);
 void dataset_remove(struct dataset *d, size_t i);
 void dataset_fini(struct dataset *d);
 /* Reads one sample: n_inputs tensors, shaped for the model inputs (batch axis added or not). Images

@@ -77,7 +77,7 @@ int wire_scalar(struct wire *w, enum wire_type type, uint64_t *v, struct err *er
 
 static int read_payload(struct wire *w, struct span *s, struct err *err)
 {
-    uint64_t n;
+    uint64_t n = 0;
     int rc = read_varint(w, &n, err);
     if (rc) {
         return rc;
@@ -94,7 +94,7 @@ static int read_payload(struct wire *w, struct span *s, struct err *err)
 int wire_next(struct wire *w, struct wire_item *it, struct err *err)
 {
     struct wire_item i = {.whole.p = w->p};
-    uint64_t tag;
+    uint64_t tag = 0;
     int rc = read_varint(w, &tag, err);
     if (rc) {
         return rc;

@@ -27,7 +27,28 @@ static void put_head(struct wire_buf *b, enum dtype d, int64_t n)
     wire_put_int(b, TENSOR_DATA_TYPE, (uint64_t)d);
 }
 
-/* Each type from its list, one number a field and packed, against the numbers put in. */
+/* Three numbers as one field each, or packed into one. */
+static void put_numbers(struct wire_buf *b, uint32_t field, const int64_t v[3], bool packed)
+{
+    struct wire_buf list = {0}, numbers = {0};
+    for (int i = 0; i < 3; i++) {
+        wire_put_int(packed ? &list : b, field, (uint64_t)v[i]);
+    }
+    if (packed) {
+        /* The same without their tags. */
+        for (struct wire w = wire_open(list.p, (struct span){list.p, list.n}); wire_more(&w);) {
+            struct wire_item it;
+            assert_int_equal(wire_next(&w, &it, NULL), OK);
+            struct wire one = wire_list(&w, &it);
+            wire_put_raw(&numbers, (struct span){one.p, (size_t)(one.end - one.p)});
+        }
+        wire_put_bytes(b, field, numbers.p, numbers.n);
+    }
+    wire_buf_fini(&numbers);
+    wire_buf_fini(&list);
+}
+
+/* Each type from its list against the numbers put in. */
 static void test_typed_lists(void **state)
 {
     (void)state;
@@ -49,35 +70,17 @@ static void test_typed_lists(void **state)
         {DT_U32, TENSOR_UINT64_DATA, {0, 1, UINT32_MAX}, {0, 1, UINT32_MAX}},
         {DT_U64, TENSOR_UINT64_DATA, {0, 1, -1}, {0, 1, 0x1p64}},
     };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        for (int packed = 0; packed < 2; packed++) {
-            struct wire_buf b = {0}, list = {0};
-            put_head(&b, cases[i].d, 3);
-            for (int k = 0; k < 3; k++) {
-                wire_put_int(packed ? &list : &b, cases[i].field, (uint64_t)cases[i].v[k]);
-            }
-            if (packed) {
-                /* The numbers without their tags. */
-                struct wire_buf numbers = {0};
-                struct wire w = wire_open(list.p, (struct span){list.p, list.n});
-                struct wire_item it;
-                while (wire_more(&w)) {
-                    assert_int_equal(wire_next(&w, &it, NULL), OK);
-                    struct wire one = wire_list(&w, &it);
-                    wire_put_raw(&numbers, (struct span){one.p, (size_t)(one.end - one.p)});
-                }
-                wire_put_bytes(&b, cases[i].field, numbers.p, numbers.n);
-                wire_buf_fini(&numbers);
-            }
-            struct tensor *t = load_pb(&b);
-            assert_int_equal(t->dtype, cases[i].d);
-            for (size_t k = 0; k < 3; k++) {
-                assert_true(tensor_f64(t, k) == cases[i].want[k]);
-            }
-            tensor_free(t);
-            wire_buf_fini(&list);
-            wire_buf_fini(&b);
+    for (size_t i = 0; i < 2 * COUNT(cases); i++) {
+        struct wire_buf b = {0};
+        put_head(&b, cases[i / 2].d, 3);
+        put_numbers(&b, cases[i / 2].field, cases[i / 2].v, i % 2);
+        struct tensor *t = load_pb(&b);
+        assert_int_equal(t->dtype, cases[i / 2].d);
+        for (size_t k = 0; k < 3; k++) {
+            assert_true(tensor_f64(t, k) == cases[i / 2].want[k]);
         }
+        tensor_free(t);
+        wire_buf_fini(&b);
     }
 }
 
@@ -182,101 +185,111 @@ static void test_small_model(void **state)
     wire_buf_fini(&b);
 }
 
+/* The value of one attribute by the kind that its name tells. */
+static void put_attribute_value(struct wire_buf *b, const char *name)
+{
+    enum { ATTRIBUTE_G = 6 };
+    const float three = 3;
+    size_t begun;
+    if (strcmp(name, "i") == 0) {
+        wire_put_int(b, ATTRIBUTE_I, (uint64_t)-5);
+    } else if (strcmp(name, "f") == 0) {
+        wire_put_f32(b, ATTRIBUTE_F, 0.5f);
+    } else if (strcmp(name, "s") == 0) {
+        wire_put_bytes(b, ATTRIBUTE_S, "a\0b", 3);
+    } else if (strcmp(name, "ints") == 0) {
+        wire_put_bytes(b, ATTRIBUTE_INTS, "\x01\x02", 2); /* packed */
+        wire_put_int(b, ATTRIBUTE_INTS, 300);             /* and not */
+    } else if (strcmp(name, "floats") == 0) {
+        wire_put_f32(b, ATTRIBUTE_FLOATS, 1);
+        wire_put_f32(b, ATTRIBUTE_FLOATS, 2);
+        wire_put_bytes(b, ATTRIBUTE_FLOATS, &three, sizeof three);
+    } else if (strcmp(name, "strings") == 0) {
+        wire_put_text(b, ATTRIBUTE_STRINGS, "one");
+        wire_put_text(b, ATTRIBUTE_STRINGS, "two");
+    } else if (strcmp(name, "t") == 0) {
+        begun = wire_begin(b, ATTRIBUTE_T);
+        put_head(b, DT_F32, 1);
+        wire_put_f32(b, TENSOR_FLOAT_DATA, 7);
+        wire_end(b, begun);
+    } else {
+        begun = wire_begin(b, ATTRIBUTE_G);
+        put_node(b, "Inner", "outer", "z");
+        wire_end(b, begun);
+    }
+}
+
+/* A node with an attribute of each kind, with and without the field that says which. */
+static void put_all_attributes(struct wire_buf *b, bool typed)
+{
+    static const struct {
+        const char *name;
+        int type;
+    } all[] = {{"i", 2},      {"f", 1},       {"s", 3}, {"ints", 7},
+               {"floats", 6}, {"strings", 8}, {"t", 4}, {"g", 5}};
+    size_t m = model_begin(b, 8, 13);
+    size_t n = wire_begin(b, GRAPH_NODE);
+    wire_put_text(b, NODE_OUTPUT, "y");
+    wire_put_text(b, NODE_OP_TYPE, "Any");
+    wire_put_text(b, NODE_DOMAIN, "custom");
+    for (size_t i = 0; i < COUNT(all); i++) {
+        size_t a = wire_begin(b, NODE_ATTRIBUTE);
+        wire_put_text(b, ATTRIBUTE_NAME, all[i].name);
+        put_attribute_value(b, all[i].name);
+        if (typed) {
+            wire_put_int(b, ATTRIBUTE_TYPE, (uint64_t)all[i].type);
+        }
+        wire_end(b, a);
+    }
+    wire_end(b, n);
+    put_info(b, GRAPH_OUTPUT, "y");
+    wire_end(b, m);
+}
+
+static void check_all_attributes(const struct graph *g)
+{
+    const struct node *n = &g->nodes[0];
+    size_t count;
+    assert_int_equal(n->n_attrs, 8);
+    assert_int_equal(attr_int(n, "i", 0), -5);
+    assert_true(attr_float(n, "f", 0) == 0.5f);
+    assert_int_equal(attr_find(n, "s")->s_size, 3);
+    assert_memory_equal(attr_find(n, "s")->s, "a\0b", 4);
+    const int64_t *ints = attr_ints(n, "ints", &count);
+    assert_int_equal(count, 3);
+    assert_int_equal(ints[2], 300);
+    const float *floats = attr_floats(n, "floats", &count);
+    assert_int_equal(count, 3);
+    assert_true(floats[2] == 3);
+    assert_int_equal(attr_find(n, "strings")->n, 2);
+    assert_string_equal(attr_find(n, "strings")->strings[1], "two");
+    assert_true(tensor_f64(attr_find(n, "t")->t, 0) == 7);
+    assert_int_equal(attr_find(n, "g")->kind, ATTR_OTHER);
+    assert_int_equal(graph_find(g, "outer"), -1);
+}
+
 static void test_attributes(void **state)
 {
     (void)state;
-    const float three = 3;
-    struct wire_buf b = {0};
-    size_t m = model_begin(&b, 8, 13);
-    size_t n = wire_begin(&b, GRAPH_NODE);
-    wire_put_text(&b, NODE_OUTPUT, "y");
-    wire_put_text(&b, NODE_OP_TYPE, "Any");
-    wire_put_text(&b, NODE_DOMAIN, "custom");
-    static const char *const names[] = {"i", "f", "s", "is", "fs", "ss", "t", "g"};
-    for (size_t i = 0; i < COUNT(names); i++) {
-        size_t a = wire_begin(&b, NODE_ATTRIBUTE);
-        wire_put_text(&b, ATTRIBUTE_NAME, names[i]);
-        /* Every second one without a type, as the first ONNX versions did. */
-        static const uint64_t types[] = {2, 1, 3, 7, 6, 8, 4, 5};
-        if (i % 2) {
-            wire_put_int(&b, ATTRIBUTE_TYPE, types[i]);
-        }
-        switch (i) {
-        case 0:
-            wire_put_int(&b, ATTRIBUTE_I, (uint64_t)-5);
-            break;
-        case 1:
-            wire_put_f32(&b, ATTRIBUTE_F, 0.5f);
-            break;
-        case 2:
-            wire_put_bytes(&b, ATTRIBUTE_S, "a\0b", 3);
-            break;
-        case 3:
-            wire_put_bytes(&b, ATTRIBUTE_INTS, "\x01\x02", 2); /* packed */
-            wire_put_int(&b, ATTRIBUTE_INTS, 300);             /* and not */
-            break;
-        case 4:
-            wire_put_f32(&b, ATTRIBUTE_FLOATS, 1);
-            wire_put_f32(&b, ATTRIBUTE_FLOATS, 2);
-            wire_put_bytes(&b, ATTRIBUTE_FLOATS, &three, 4);
-            break;
-        case 5:
-            wire_put_text(&b, ATTRIBUTE_STRINGS, "one");
-            wire_put_text(&b, ATTRIBUTE_STRINGS, "two");
-            break;
-        case 6: {
-            size_t t = wire_begin(&b, ATTRIBUTE_T);
-            put_head(&b, DT_F32, 1);
-            wire_put_f32(&b, TENSOR_FLOAT_DATA, 7);
-            wire_end(&b, t);
-            break;
-        }
-        default: {
-            enum { ATTRIBUTE_G = 6 };
-            size_t g = wire_begin(&b, ATTRIBUTE_G);
-            put_node(&b, "Inner", "outer", "z");
-            wire_end(&b, g);
-        }
-        }
-        wire_end(&b, a);
+    for (int typed = 0; typed < 2; typed++) {
+        struct wire_buf b = {0}, out = {0};
+        struct err err = {0};
+        put_all_attributes(&b, typed);
+        struct graph *g = must_load(&b);
+        check_all_attributes(g);
+
+        /* A subgraph goes out as long as its node is untouched, and not after that. */
+        assert_int_equal(onnx_write(g, &out, &err), OK);
+        assert_int_equal(out.n, b.n);
+        assert_memory_equal(out.p, b.p, b.n);
+        wire_buf_fini(&out);
+        g->nodes[0].raw = (struct span){0};
+        assert_int_equal(onnx_write(g, &out, &err), E_UNSUPPORTED);
+        assert_non_null(strstr(err.text, "'g'"));
+        wire_buf_fini(&out);
+        graph_free(g);
+        wire_buf_fini(&b);
     }
-    wire_end(&b, n);
-    put_info(&b, GRAPH_OUTPUT, "y");
-    wire_end(&b, m);
-
-    struct graph *g = must_load(&b);
-    const struct node *any = &g->nodes[0];
-    assert_int_equal(any->n_attrs, 8);
-    assert_int_equal(attr_int(any, "i", 0), -5);
-    assert_true(attr_float(any, "f", 0) == 0.5f);
-    assert_int_equal(attr_find(any, "s")->s_size, 3);
-    assert_memory_equal(attr_find(any, "s")->s, "a\0b", 4);
-    size_t count;
-    const int64_t *ints = attr_ints(any, "is", &count);
-    assert_int_equal(count, 3);
-    assert_int_equal(ints[2], 300);
-    const float *floats = attr_floats(any, "fs", &count);
-    assert_int_equal(count, 3);
-    assert_true(floats[2] == 3);
-    assert_int_equal(attr_find(any, "ss")->n, 2);
-    assert_string_equal(attr_find(any, "ss")->strings[1], "two");
-    assert_true(tensor_f64(attr_find(any, "t")->t, 0) == 7);
-    assert_int_equal(attr_find(any, "g")->kind, ATTR_OTHER);
-    assert_int_equal(graph_find(g, "outer"), -1);
-
-    /* A subgraph goes out as long as its node is untouched, and not after that. */
-    struct wire_buf out = {0};
-    struct err err = {0};
-    assert_int_equal(onnx_write(g, &out, &err), OK);
-    assert_int_equal(out.n, b.n);
-    assert_memory_equal(out.p, b.p, b.n);
-    wire_buf_fini(&out);
-    g->nodes[0].raw = (struct span){0};
-    assert_int_equal(onnx_write(g, &out, &err), E_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "'g'"));
-    wire_buf_fini(&out);
-    graph_free(g);
-    wire_buf_fini(&b);
 }
 
 /* Names for nodes that have none never clash with names that are there. */

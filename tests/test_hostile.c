@@ -184,9 +184,8 @@ static void used_float8(struct wire_buf *b)
 
 static void deep_input(struct wire_buf *b)
 {
-    struct value v = {.name = "x", .dtype = DT_F32, .rank = MAX_RANK};
     size_t n = wire_begin(b, GRAPH_INPUT);
-    wire_put_text(b, INFO_NAME, v.name);
+    wire_put_text(b, INFO_NAME, "x");
     size_t type = wire_begin(b, INFO_TYPE), tensor = wire_begin(b, TYPE_TENSOR);
     size_t shape = wire_begin(b, TENSOR_TYPE_SHAPE);
     for (int i = 0; i < 10000; i++) {

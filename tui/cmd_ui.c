@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd_ui.c: commands that move in the screen: what keys expand to. They work without a terminal as
- * well, so that a test or a script can walk through the views and print them with `screen`.
+ * cmd_ui.c: commands that move in the screen: what most keys expand to. They work without a
+ * terminal as well, so that a test or a script can walk through the views.
  */
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
-#include "tui/view.h"
+#include "tui/cmd_ui.h"
 
 /* ---- Cursors -------------------------------------------------------------------------------- */
 
@@ -116,7 +116,7 @@ static void layer_choose(struct session *s, size_t layer)
     s->ui.channel = worst_channel(s, layer);
 }
 
-static void view_choose(struct session *s, enum view_id view)
+void ui_view_choose(struct session *s, enum view_id view)
 {
     if (view == VIEW_LAYER && s->ui.view != VIEW_LAYER) {
         const long layer = view_current_layer(s);
@@ -140,13 +140,12 @@ static int exec_view(struct call *c, struct err *err)
     for (int i = 0; i < N_VIEWS; i++)
         if (strcmp(views[i]->name, c->args[0]) == 0)
             to = i;
-    view_choose(s, (enum view_id)to);
+    ui_view_choose(s, (enum view_id)to);
     s->ui.depth = 0;
     return OK;
 }
 
-/* One layer that a word of the language stands for. */
-static int one_layer(struct session *s, const char *word, size_t *layer, struct err *err)
+int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err *err)
 {
     size_t n, *list;
     const int rc = layer_list(s, word, &n, &list, err);
@@ -160,7 +159,7 @@ static int one_layer(struct session *s, const char *word, size_t *layer, struct 
     return OK;
 }
 
-static int one_image(struct session *s, char *word, size_t *image, struct err *err)
+int ui_one_image(struct session *s, char *word, size_t *image, struct err *err)
 {
     size_t n, *list;
     const int rc = image_lists(s, 1, &word, &n, &list, err);
@@ -197,7 +196,8 @@ static int exec_open(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     size_t layer = 0;
-    const int rc = c->n_args ? one_layer(s, c->args[0], &layer, err) : open_target(s, &layer, err);
+    const int rc =
+        c->n_args ? ui_one_layer(s, c->args[0], &layer, err) : open_target(s, &layer, err);
     if (rc != OK)
         return rc;
     if (s->ui.view != VIEW_LAYER && s->ui.depth < (int)COUNT(s->ui.stack))
@@ -224,166 +224,12 @@ static int exec_back(struct call *c, struct err *err)
     return OK;
 }
 
-static int exec_keys(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    (void)err;
-    if (s->json) {
-        json_t *list = json_array();
-        for (const struct key *k = keymap; k->view; k++)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "view", k->view, "key",
-                                                  k->key, "line", k->line, "help", k->help));
-        emit_json(c, json_pack("{s:o}", "keys", list));
-    } else if (s->screen) {
-        s->ui.help = !s->ui.help;
-        s->ui.help_row = 0;
-    } else {
-        help_print(c->out, views[s->ui.view]->name);
-    }
-    return OK;
-}
-
-static int exec_redraw(struct call *c, struct err *err)
-{
-    (void)err;
-    c->s->ui.redraw = true;
-    return OK;
-}
-
 static const struct opt_spec back_opts[] = {
     {"--quit", ARG_FLAG, NULL, "leave the program from the first view", NULL},
     {NULL, ARG_NONE, NULL, NULL, NULL},
 };
 
-/* ---- Order, marks, choices ------------------------------------------------------------------ */
-
-static enum sort_dir reversed(enum sort_dir d, bool higher_is_better)
-{
-    if (d == SORT_WORST)
-        d = higher_is_better ? SORT_ASC : SORT_DESC;
-    return d == SORT_ASC ? SORT_DESC : SORT_ASC;
-}
-
-/* Name and direction given, or an option instead; exactly one of them. */
-static int sort_word(struct call *c, char *name, size_t size, enum sort_dir *dir, struct err *err)
-{
-    const bool stepping =
-        call_opt(c, "--next") || call_opt(c, "--previous") || call_opt(c, "--reverse");
-    *dir = SORT_WORST;
-    name[0] = '\0';
-    if (stepping == (c->n_args > 0))
-        return err_set(err, E_USAGE, "'%s' takes either a name or one of its options",
-                       c->cmd->name);
-    return stepping ? OK : parse_sort(c->args[0], name, size, dir, err);
-}
-
-static int exec_sort(struct call *c, struct err *err)
-{
-    struct ui *ui = &c->s->ui;
-    char name[64];
-    enum sort_dir dir;
-    int rc = sort_word(c, name, sizeof(name), &dir, err);
-    if (rc != OK)
-        return rc;
-    if (call_opt(c, "--reverse")) {
-        ui->sort_dir = reversed(ui->sort_dir, !ui->sort || ui->sort->higher_is_better);
-        return OK;
-    }
-    if (name[0])
-        ui->sort = metric_find(name); /* `none` finds nothing: the order of the network */
-    else
-        ui->sort = view_metric_step(ui->sort, call_opt(c, "--next") ? 1 : -1);
-    ui->sort_dir = dir;
-    return OK;
-}
-
-static int exec_sort_images(struct call *c, struct err *err)
-{
-    struct ui *ui = &c->s->ui;
-    char name[64];
-    enum sort_dir dir;
-    size_t n = 0, at = 0;
-    int rc = sort_word(c, name, sizeof(name), &dir, err);
-    if (rc != OK)
-        return rc;
-    for (; image_keys[n].name; n++)
-        if (&image_keys[n] == ui->image_sort)
-            at = n;
-    if (call_opt(c, "--reverse")) {
-        ui->image_dir = reversed(ui->image_dir, image_keys[at].higher_is_better);
-        return OK;
-    }
-    const struct image_key *k = &image_keys[(at + (call_opt(c, "--next") ? 1 : n - 1)) % n];
-    if (name[0] && !(k = image_key_find(name)))
-        return err_set(err, E_USAGE, "no image score '%s'", name);
-    ui->image_sort = k;
-    ui->image_dir = dir;
-    return OK;
-}
-
-static const struct opt_spec sort_opts[] = {
-    {"--next", ARG_FLAG, NULL, "the next column", NULL},
-    {"--previous", ARG_FLAG, NULL, "the column before", NULL},
-    {"--reverse", ARG_FLAG, NULL, "the other direction", NULL},
-    {NULL, ARG_NONE, NULL, NULL, NULL},
-};
-
-static void set_mark(struct session *s, bool images, size_t i, bool on)
-{
-    if (images)
-        s->data.samples[i].marked = on;
-    else
-        s->marked[i] = on;
-}
-
-static bool get_mark(const struct session *s, bool images, size_t i)
-{
-    return images ? s->data.samples[i].marked : s->marked[i];
-}
-
-static int mark_words(struct call *c, bool images, bool on, struct err *err)
-{
-    struct session *s = c->s;
-    size_t n, *list;
-    const int rc = images ? image_lists(s, c->n_args, c->args, &n, &list, err)
-                          : layer_lists(s, c->n_args, c->args, &n, &list, err);
-    if (rc != OK)
-        return rc;
-    for (size_t i = 0; i < n; i++)
-        set_mark(s, images, list[i], on);
-    free(list);
-    return OK;
-}
-
-static int exec_mark(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    const bool on = strcmp(c->cmd->name, "mark") == 0;
-    const bool images = call_opt(c, "--images") != NULL;
-    const bool invert = call_opt(c, "--invert") != NULL;
-    const bool all = call_opt(c, "--all") != NULL || invert;
-    const size_t n = images ? s->data.n : s->marked ? s->match.n_layers : 0;
-    if (all == (c->n_args > 0))
-        return err_set(err, E_USAGE, "%s takes either names or --all", c->cmd->name);
-    int rc = OK;
-    if (!all)
-        rc = mark_words(c, images, on, err);
-    for (size_t i = 0; all && i < n; i++)
-        set_mark(s, images, i, invert ? !get_mark(s, images, i) : on);
-    size_t marked = 0;
-    for (size_t i = 0; i < n; i++)
-        marked += get_mark(s, images, i);
-    if (rc == OK)
-        fprintf(c->note, "%zu of %zu %s marked\n", marked, n, images ? "images" : "layers");
-    return rc;
-}
-
-static const struct opt_spec mark_opts[] = {
-    {"--images", ARG_FLAG, NULL, "names are images, not layers", NULL},
-    {"--all", ARG_FLAG, NULL, "every one", NULL},
-    {"--invert", ARG_FLAG, NULL, "marked ones become unmarked and the reverse", NULL},
-    {NULL, ARG_NONE, NULL, NULL, NULL},
-};
+/* ---- Choices of the layer view --------------------------------------------------------------- */
 
 /* next / previous with wrap-around, or a number below n. */
 static int step_number(const char *word, size_t at, size_t n, size_t *out, struct err *err)
@@ -425,7 +271,7 @@ static int select_image(struct session *s, char *word, struct err *err)
 {
     const bool step = strcmp(word, "next") == 0 || strcmp(word, "previous") == 0;
     if (!step)
-        return one_image(s, word, &s->ui.image, err);
+        return ui_one_image(s, word, &s->ui.image, err);
     struct rows r = rows_of(s, VIEW_IMAGES);
     size_t at = 0, to = 0;
     for (size_t i = 0; i < r.n; i++)
@@ -448,7 +294,7 @@ static int exec_select(struct call *c, struct err *err)
     if (strcmp(c->args[0], "image") == 0)
         return select_image(s, c->args[1], err);
     size_t layer;
-    const int rc = one_layer(s, c->args[1], &layer, err);
+    const int rc = ui_one_layer(s, c->args[1], &layer, err);
     if (rc != OK)
         return rc;
     layer_choose(s, layer);
@@ -457,17 +303,6 @@ static int exec_select(struct call *c, struct err *err)
         if (r.item[i] == layer)
             s->ui.layer_row = i;
     rows_fini(&r);
-    return OK;
-}
-
-static int exec_toggle(struct call *c, struct err *err)
-{
-    struct ui *ui = &c->s->ui;
-    bool *what = strcmp(c->args[0], "counts") == 0 ? &ui->log_counts
-                 : strcmp(c->args[0], "diff") == 0 ? &ui->diff
-                                                   : &ui->flips_only;
-    (void)err;
-    *what = !*what;
     return OK;
 }
 
@@ -525,129 +360,7 @@ static const struct opt_spec find_opts[] = {
     {NULL, ARG_NONE, NULL, NULL, NULL},
 };
 
-/* ---- Screens as text ------------------------------------------------------------------------ */
-
-static int exec_capture(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    long layer = view_current_layer(s), image = view_current_image(s);
-    size_t chosen;
-    int rc;
-    if (c->n_args > 0) {
-        if ((rc = one_layer(s, c->args[0], &chosen, err)) != OK)
-            return rc;
-        layer = (long)chosen;
-    }
-    char *name = (char *)(uintptr_t)call_opt(c, "--image");
-    if (name) {
-        if ((rc = one_image(s, name, &chosen, err)) != OK)
-            return rc;
-        image = (long)chosen;
-    }
-    if (layer < 0 || image < 0)
-        return err_set(err, E_STATE, "there is no %s to capture", layer < 0 ? "layer" : "image");
-    const struct capture *have = &s->capture;
-    if ((have->fp32 || have->int8) && have->layer == (size_t)layer && have->image == (size_t)image)
-        return OK;
-    return session_capture(s, (size_t)layer, (size_t)image, err);
-}
-
-static const struct opt_spec capture_opts[] = {
-    {"--image", ARG_IMAGE, "IMAGE", "the image to run; the current one without", NULL},
-    {NULL, ARG_NONE, NULL, NULL, NULL},
-};
-
-static int parse_size(const char *text, int *cols, int *rows, struct err *err)
-{
-    char *end;
-    const long w = strtol(text, &end, 10);
-    const long h = *end == 'x' ? strtol(end + 1, &end, 10) : 0;
-    if (*end || w < 1 || h < 1 || w > 4096 || h > 4096)
-        return err_set(err, E_USAGE, "size '%s' is not COLSxROWS, such as 80x24", text);
-    *cols = (int)w;
-    *rows = (int)h;
-    return OK;
-}
-
-static void emit_lines(struct call *c, char *text)
-{
-    json_t *lines = json_array();
-    for (char *p = text, *end; (end = strchr(p, '\n')); p = end + 1) {
-        *end = '\0';
-        json_array_append_new(lines, json_string(p));
-    }
-    emit_json(c, json_pack("{s:o}", "lines", lines));
-}
-
-static void print_grid(struct call *c, const struct grid *g)
-{
-    if (!c->s->json) {
-        grid_print(g, c->out);
-        return;
-    }
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    grid_print(g, f);
-    fclose(f);
-    emit_lines(c, text);
-    free(text);
-}
-
-static int exec_screen(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    const struct ui before = s->ui;
-    int cols = 80, rows = 24;
-    if (call_opt(c, "--size")) {
-        const int rc = parse_size(call_opt(c, "--size"), &cols, &rows, err);
-        if (rc != OK)
-            return rc;
-    }
-    for (int i = 0; c->n_args && i < N_VIEWS; i++)
-        if (strcmp(views[i]->name, c->args[0]) == 0)
-            view_choose(s, (enum view_id)i);
-    s->ui.rows = rows;
-    if (s->ui.view == VIEW_LAYER && view_current_layer(s) >= 0 && view_current_image(s) >= 0) {
-        /* A picture that cannot be made is said in the view, it does not keep the rest away. */
-        struct err why = {0};
-        cmd_line(s, "capture", c->out, c->note, &why);
-    }
-    struct grid *g = grid_new(rows, cols, s->set.ascii || call_opt(c, "--ascii"));
-    view_draw(s, g);
-    print_grid(c, g);
-    grid_free(g);
-    s->ui = before;
-    return OK;
-}
-
-static const struct opt_spec screen_opts[] = {
-    {"--size", ARG_WORD, "COLSxROWS", "80x24 without", NULL},
-    {"--ascii", ARG_FLAG, NULL, "no characters beyond ASCII", NULL},
-    {NULL, ARG_NONE, NULL, NULL, NULL},
-};
-
-static int exec_key(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    int rc = OK;
-    for (size_t i = 0; i < c->n_args && rc == OK; i++) {
-        const char *view = views[s->ui.view]->name;
-        const struct key *k = key_find(view, c->args[i]);
-        if (!k)
-            return err_set(err, E_USAGE, "view '%s' has no key '%s'", view, c->args[i]);
-        if (k->line[0] == ':')
-            return err_set(err, E_STATE, "key '%s' opens the command line of the screen", k->key);
-        char *line = key_line(s, k, err);
-        rc = line ? cmd_line(s, line, c->out, c->note, err) : err->code;
-        free(line);
-    }
-    return rc;
-}
-
 /* ---- Table ---------------------------------------------------------------------------------- */
-
-#define VIEW_WORDS "layers|layer|images|pins|log"
 
 const struct cmd cmd_ui[] = {
     {
@@ -657,7 +370,7 @@ const struct cmd cmd_ui[] = {
         .detail = "The views are: layers, ranked; one layer in depth; images, ranked; pins and "
                   "their history; the log of commands and answers.",
         .example = "view images",
-        .args = {{"VIEW", ARG_CHOICE, VIEW_WORDS "|next|previous", false, false}},
+        .args = {{"VIEW", ARG_CHOICE, UI_VIEW_WORDS "|next|previous", false, false}},
         .exec = exec_view,
     },
     {
@@ -701,47 +414,6 @@ const struct cmd cmd_ui[] = {
         .exec = exec_select,
     },
     {
-        .name = "sort",
-        .group = "choice",
-        .help = "chooses the order of the layers view",
-        .detail = "The worst come first unless :asc or :desc is added to the name. `sort none` "
-                  "shows layers in the order of the network.",
-        .example = "sort cosine",
-        .args = {{"METRIC", ARG_METRIC, NULL, true, false}},
-        .opts = sort_opts,
-        .exec = exec_sort,
-    },
-    {
-        .name = "sort images",
-        .group = "choice",
-        .help = "chooses the order of the images view",
-        .detail = "The worst come first unless :asc or :desc is added to the name.",
-        .example = "sort images kl",
-        .args = {{"SCORE", ARG_SCORE, NULL, true, false}},
-        .opts = sort_opts,
-        .exec = exec_sort_images,
-    },
-    {
-        .name = "mark",
-        .group = "choose",
-        .help = "marks layers or images; @marked stands for them",
-        .detail = "Marks are a selection for other commands: `pin @marked`, `run @marked`.",
-        .example = "mark --all",
-        .args = {{"NAME", ARG_WORD, NULL, true, true}},
-        .opts = mark_opts,
-        .exec = exec_mark,
-    },
-    {
-        .name = "unmark",
-        .group = "choose",
-        .help = "takes marks off layers or images",
-        .detail = "The options are those of mark.",
-        .example = "unmark --all",
-        .args = {{"NAME", ARG_WORD, NULL, true, true}},
-        .opts = mark_opts,
-        .exec = exec_mark,
-    },
-    {
         .name = "find",
         .group = "screen",
         .help = "moves the cursor to the next row whose name has the text",
@@ -750,64 +422,6 @@ const struct cmd cmd_ui[] = {
         .args = {{"TEXT", ARG_WORD, NULL, true, false}},
         .opts = find_opts,
         .exec = exec_find,
-    },
-    {
-        .name = "toggle",
-        .group = "screen",
-        .help = "switches logarithmic counts, the difference histogram, or the flips filter",
-        .detail = "counts and diff are for the histogram of a layer; flips shows only images whose "
-                  "answer changed.",
-        .example = "toggle counts",
-        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips", false, false}},
-        .exec = exec_toggle,
-    },
-    {
-        .name = "capture",
-        .group = "screen",
-        .help = "runs one image and keeps a layer's values for the feature map",
-        .detail = "The screen does this by itself when the layer view is left in peace for a "
-                  "moment.",
-        .example = "capture @1",
-        .needs = NEED_MODEL | NEED_DATA,
-        .args = {{"LAYER", ARG_LAYER, NULL, true, false}},
-        .opts = capture_opts,
-        .exec = exec_capture,
-    },
-    {
-        .name = "screen",
-        .group = "screen",
-        .help = "prints a view as text, as the screen shows it",
-        .detail = "Without VIEW it is the current one. This is how tests and bug reports show a "
-                  "screen.",
-        .example = "screen layers --size 100x30 --ascii",
-        .args = {{"VIEW", ARG_CHOICE, VIEW_WORDS, true, false}},
-        .opts = screen_opts,
-        .exec = exec_screen,
-    },
-    {
-        .name = "keys",
-        .group = "screen",
-        .help = "shows keys and commands",
-        .detail = "On the screen it opens or closes the help; elsewhere it prints the same.",
-        .example = "keys",
-        .exec = exec_keys,
-    },
-    {
-        .name = "key",
-        .group = "screen",
-        .help = "does what keys would do on the screen",
-        .detail = "Keys are named as in `keys`: j, Down, PgUp, Enter, Space, ^D, S-Tab.",
-        .example = "key j Enter q",
-        .args = {{"KEY", ARG_WORD, NULL, false, true}},
-        .exec = exec_key,
-    },
-    {
-        .name = "redraw",
-        .group = "screen",
-        .help = "paints the whole screen again",
-        .detail = "For terminals that another program has written on.",
-        .example = "redraw",
-        .exec = exec_redraw,
     },
     {0},
 };

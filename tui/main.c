@@ -323,7 +323,7 @@ int main(int argc, char **argv)
     }
     free(o.items);
     free(o.defines);
-    if (fflush(stdout) != 0 && code == 0) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
         fputs("qscope: error: cannot write the output [E_IO]\n", stderr);
         code = 7;
     }

@@ -181,7 +181,7 @@ static int run_one(struct session *s, const char *where, const char *text, bool 
     struct err e = {0};
     FILE *note = s->screen ? out : stderr;
     const int rc = cmd_line(s, line_command(text, &ignore), out, note, &e);
-    if (fflush(out) != 0 && rc == OK)
+    if ((fflush(out) != 0 || ferror(out)) && rc == OK)
         return err_set(err, E_IO, "cannot write the output: %s", strerror(errno));
     if (rc != OK)
         complain(s, where, &e, ignore ? " (ignored)" : "");

@@ -77,7 +77,7 @@ struct ui {
     size_t layer;   /* current layer (index in match), for view layer and %layer */
     size_t image;   /* current data set image, for %image */
     int channel;
-    bool log_counts, diff;  /* histogram: logarithmic counts, difference instead of both */
+    bool linear, diff;  /* histogram: linear counts, difference instead of both */
     const struct metric *sort;
     enum sort_dir sort_dir;
     const struct image_key *image_sort;
@@ -255,7 +255,7 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_pin[], cmd_file[],
-    cmd_shell[], cmd_ui[];
+    cmd_shell[], cmd_ui[], cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

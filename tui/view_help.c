@@ -7,6 +7,8 @@
 
 #include "tui/view.h"
 
+enum { FOOTER_ALWAYS = 3 }; /* the last keys of the footer's order */
+
 /* Two rows name the same key when a view replaces what holds everywhere. */
 static bool key_holds(const struct key *k, const char *view)
 {
@@ -110,17 +112,28 @@ static size_t footer_keys(const char *view, const struct key **list, size_t max)
     return n;
 }
 
+static int key_width(const struct key *k)
+{
+    return text_width(k->key) + 1 + text_width(k->hint) + 2;
+}
+
 void draw_footer(const struct session *s, struct grid *g, int row)
 {
     const struct key *list[24];
-    const size_t n = footer_keys(views[s->ui.view]->name, list, COUNT(list));
-    int at = 1;
+    size_t n = footer_keys(views[s->ui.view]->name, list, COUNT(list));
+    int width = 1 - 2, at = 1;
+    for (size_t i = 0; i < n; i++)
+        width += key_width(list[i]);
+    /* When they do not all fit, the way to the command line, the help and back stays. */
+    while (width > g->cols && n > FOOTER_ALWAYS) {
+        width -= key_width(list[n - 1 - FOOTER_ALWAYS]);
+        memmove(&list[n - 1 - FOOTER_ALWAYS], &list[n - FOOTER_ALWAYS],
+                FOOTER_ALWAYS * sizeof(list[0]));
+        n--;
+    }
     for (size_t i = 0; i < n; i++) {
-        const char *word = list[i]->hint;
-        const int width = text_width(list[i]->key) + 1 + text_width(word);
-        if (at + width > g->cols)
-            break;
-        at += grid_text(g, row, at, -1, ST_KEY, list[i]->key);
-        at += 1 + grid_text(g, row, at + 1, -1, ST_NORMAL, word) + 2;
+        const int used = grid_text(g, row, at, -1, ST_KEY, list[i]->key);
+        grid_text(g, row, at + used + 1, -1, ST_NORMAL, list[i]->hint);
+        at += key_width(list[i]);
     }
 }

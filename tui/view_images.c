@@ -16,7 +16,7 @@ struct layout {
 
 static struct layout layout_for(int cols)
 {
-    /* name, label, FP32, INT8, sort key, SQNR, worst layer, flip */
+    /* name, label, FP32, INT8, score, SQNR, worst layer, flip */
     struct layout l;
     const int room = MAX(cols - 3 - 2 * FIGURE - FLIP, 24);
     l.name = MAX(room * 28 / 100, 8);
@@ -25,17 +25,35 @@ static struct layout layout_for(int cols)
     return l;
 }
 
-/* The first key stands for the sort when none was chosen. */
 static const struct image_key *key_of(const struct session *s)
 {
     return s->ui.image_sort ? s->ui.image_sort : &image_keys[0];
 }
 
-static const struct image_key *shown_key(const struct session *s)
+/* The score column shows the sort key; where that is a mixture or has its own column, the change
+ * of the label's output value. */
+static bool shows_dlogit(const struct session *s)
 {
-    const struct image_key *k = key_of(s);
-    const struct image_key *other = image_key_find("dlogit");
-    return strcmp(k->name, "sqnr") == 0 && other ? other : k;
+    const char *name = key_of(s)->name;
+    return strcmp(name, "drop") == 0 || strcmp(name, "sqnr") == 0 || strcmp(name, "dlogit") == 0;
+}
+
+static void score_text(const struct session *s, const struct image_score *sc, char *dst,
+                       size_t size)
+{
+    if (!shows_dlogit(s))
+        text_number(dst, size, key_of(s)->value(sc), FIGURE - 2);
+    else if (isfinite(sc->dlogit))
+        snprintf(dst, size, fabs(sc->dlogit) < 1000 ? "%+.3f" : "%+.1e", sc->dlogit);
+    else
+        snprintf(dst, size, "n/a");
+}
+
+/* "conv.0" of "/features.1/conv/conv.0": the column is narrow, Enter tells the rest. */
+static const char *short_name(const char *label)
+{
+    const char *slash = strrchr(label, '/');
+    return slash && slash[1] ? slash + 1 : label;
 }
 
 static int draw_word(struct grid *g, int row, int col, int width, enum style st, const char *text,
@@ -50,7 +68,7 @@ static int draw_word(struct grid *g, int row, int col, int width, enum style st,
 static void draw_head(const struct session *s, struct grid *g, int row, const struct layout *l,
                       int cols)
 {
-    const struct image_key *k = shown_key(s);
+    const struct image_key *k = key_of(s);
     char head[64];
     int at = 3;
     grid_style(g, row, 0, cols, ST_HEAD);
@@ -58,15 +76,17 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     at += draw_word(g, row, at, l->label, ST_HEAD, "LABEL", TEXT_HEAD);
     at += draw_word(g, row, at, l->label, ST_HEAD, "FP32", TEXT_HEAD);
     at += draw_word(g, row, at, l->label, ST_HEAD, "INT8", TEXT_HEAD);
+    const bool own = shows_dlogit(s) && strcmp(k->name, "dlogit") != 0;
     const char *arrow = s->ui.image_dir == SORT_ASC    ? "^"
                         : s->ui.image_dir == SORT_DESC ? "v"
                                                        : "!";
-    snprintf(head, sizeof(head), "%.8s%s", k->name, k == key_of(s) ? arrow : "");
+    snprintf(head, sizeof(head), "%.8s%s", own ? "dlogit" : k->name, own ? "" : arrow);
     for (char *p = head; *p; p++)
         *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
-    grid_printf(g, row, at, ST_HEAD, "%*s", FIGURE, head);
+    grid_printf(g, row, at, ST_HEAD, "%*s", FIGURE - 1, head);
     at += FIGURE;
-    grid_printf(g, row, at, ST_HEAD, "%*s ", FIGURE - 1, k == key_of(s) ? "SQNR" : "SQNR!");
+    const bool by_sqnr = strcmp(k->name, "sqnr") == 0;
+    grid_printf(g, row, at, ST_HEAD, "%*s%s", FIGURE - 2, "SQNR", by_sqnr ? arrow : "");
     at += FIGURE;
     at += draw_word(g, row, at, l->layer, ST_HEAD, "WORST LAYER", TEXT_HEAD);
     grid_text(g, row, at, -1, ST_HEAD, "FLIP");
@@ -86,16 +106,18 @@ static void draw_score(const struct session *s, struct grid *g, int row, int at,
                     text_class(text, sizeof(text), &s->data, sc->fp32_top1), TEXT_HEAD);
     at += draw_word(g, row, at, l->label, wrong ? ST_WARN : ST_NORMAL,
                     text_class(text, sizeof(text), &s->data, sc->int8_top1), TEXT_HEAD);
-    text_number(text, sizeof(text), shown_key(s)->value(sc), FIGURE - 1);
-    grid_printf(g, row, at, ST_NORMAL, "%*s", FIGURE, text);
+    score_text(s, sc, text, sizeof(text));
+    grid_printf(g, row, at, ST_NORMAL, "%*s", FIGURE - 1, text);
     at += FIGURE;
-    text_number(text, sizeof(text), sc->sqnr, 6);
-    grid_printf(g, row, at, grade_style(sc->sqnr), "%*s ", FIGURE - 1,
-                isinf(sc->sqnr) ? "exact" : text);
+    if (isfinite(sc->sqnr))
+        snprintf(text, sizeof(text), "%.2f", sc->sqnr);
+    else
+        snprintf(text, sizeof(text), sc->sqnr > 0 ? "exact" : "n/a");
+    grid_printf(g, row, at, grade_style(sc->sqnr), "%*s", FIGURE - 2, text);
     at += FIGURE;
     if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers)
-        draw_word(g, row, at, l->layer, ST_NORMAL, session_layer_label(s, (size_t)sc->worst_layer),
-                  TEXT_TAIL);
+        draw_word(g, row, at, l->layer, ST_NORMAL,
+                  short_name(session_layer_label(s, (size_t)sc->worst_layer)), TEXT_TAIL);
     at += l->layer;
     if (sc->flip != FLIP_NONE)
         grid_text(g, row, at, -1, sc->flip == FLIP_LOST ? ST_BAD : ST_GOOD,
@@ -132,11 +154,9 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
         return;
     }
     if (st->labelled)
-        grid_printf(
-            g, row + 1, 1, ST_NORMAL,
-            "flips: lost %zu (FP32 right, INT8 wrong)  gained %zu | right: FP32 %zu  INT8 %zu"
-            " of %zu",
-            st->lost, st->gained, st->fp32_right, st->int8_right, st->labelled);
+        grid_printf(g, row + 1, 1, ST_NORMAL,
+                    "flips: lost %zu  gained %zu | right: FP32 %zu  INT8 %zu  of %zu labelled",
+                    st->lost, st->gained, st->fp32_right, st->int8_right, st->labelled);
     else
         grid_printf(g, row + 1, 1, ST_NORMAL, "no labels: %zu of %zu images changed their answer",
                     st->lost, st->n_images);

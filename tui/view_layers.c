@@ -146,9 +146,7 @@ static void draw_layer_row(const struct session *s, struct grid *g, int row, con
     text_fit(text, sizeof(text), session_layer_label(s, layer), l->name - 1, TEXT_TAIL);
     grid_text(g, row, at, l->name - 1, ST_NORMAL, text);
     at += l->name;
-    char op[64];
-    text_fit(text, sizeof(text), text_safe(op, sizeof(op), s->match.layers[layer].op), l->op - 1,
-             TEXT_HEAD);
+    text_safe(text, sizeof(text), s->match.layers[layer].op);
     grid_text(g, row, at, l->op - 1, ST_NORMAL, text);
     draw_figures(s, g, row, at + l->op, l, layer);
 }
@@ -158,7 +156,7 @@ static void draw_unmatched_row(const struct session *s, struct grid *g, int row,
                                const struct layout *l, size_t i, int cols)
 {
     const struct unmatched *u = &s->match.unmatched[i];
-    char name[256], op[64], why[256];
+    char name[256], why[256];
     int at = 2 + l->number + 1;
     grid_printf(g, row, 2, ST_DIM, "%*s", l->number, "-");
     grid_text(g, row, at, 1, ST_WARN, "!");
@@ -167,9 +165,8 @@ static void draw_unmatched_row(const struct session *s, struct grid *g, int row,
     text_fit(name, sizeof(name), text_safe(safe, sizeof(safe), u->tensor), l->name - 1, TEXT_TAIL);
     grid_text(g, row, at, l->name - 1, ST_NORMAL, name);
     at += l->name;
-    text_fit(op, sizeof(op), text_safe(safe, sizeof(safe), u->op ? u->op : ""), l->op - 1,
-             TEXT_HEAD);
-    grid_text(g, row, at, l->op - 1, ST_NORMAL, op);
+    text_safe(safe, sizeof(safe), u->op ? u->op : "");
+    grid_text(g, row, at, l->op - 1, ST_NORMAL, safe);
     at += l->op + 2;
     snprintf(why, sizeof(why), "%s: %s", u->side == SIDE_FP32 ? "FP32" : "INT8", u->reason);
     text_fit(name, sizeof(name), text_safe(safe, sizeof(safe), why), cols - at, TEXT_HEAD);
@@ -196,11 +193,12 @@ static void draw_empty(const struct session *s, struct grid *g, int top)
         grid_text(g, top + 1 + (int)i, 3, -1, ST_NORMAL, words[i]);
 }
 
-/* Two lines under the table: how much is shown, and what the sort column means. */
+/* Two lines under the table: how much is shown, and the name under the cursor when the table has
+ * cut it, else what the sort column means. */
 static void draw_notes(const struct session *s, struct grid *g, int row, const struct rows *r,
-                       size_t last, int cols)
+                       const struct layout *l, size_t last, int cols)
 {
-    char text[256], fit[256];
+    char text[1024], fit[1024];
     size_t marked = 0;
     for (size_t i = 0; s->marked && i < s->match.n_layers; i++)
         marked += s->marked[i];
@@ -210,14 +208,20 @@ static void draw_notes(const struct session *s, struct grid *g, int row, const s
                       r->n - r->n_items);
     if (marked)
         n += snprintf(text + n, sizeof(text) - (size_t)n, " | + marked %zu", marked);
-    snprintf(text + n, sizeof(text) - (size_t)n, " | * pinned  ~ run again  . INT8  f float");
+    snprintf(text + n, sizeof(text) - (size_t)n, " | * pinned ~ run again . INT8 f float");
     text_fit(fit, sizeof(fit), text, cols - 1, TEXT_HEAD);
     grid_text(g, row, 0, cols - 1, ST_DIM, fit);
-    if (s->ui.sort)
+    const char *name = r->cursor < r->n_items ? session_layer_label(s, r->item[r->cursor]) : "";
+    enum text_cut cut = TEXT_HEAD;
+    if (text_width(name) >= l->name) {
+        snprintf(text, sizeof(text), " %s", name);
+        cut = TEXT_TAIL;
+    } else if (s->ui.sort) {
         snprintf(text, sizeof(text), " %s: %s", s->ui.sort->title, s->ui.sort->help);
-    else
+    } else {
         snprintf(text, sizeof(text), " order of the network; s sorts by a metric");
-    text_fit(fit, sizeof(fit), text, cols - 1, TEXT_HEAD);
+    }
+    text_fit(fit, sizeof(fit), text, cols - 1, cut);
     grid_text(g, row + 1, 0, cols - 1, ST_DIM, fit);
 }
 
@@ -240,7 +244,7 @@ static void draw_table(const struct session *s, struct grid *g, struct rect box)
             grid_style(g, row, 0, box.cols, ST_CURSOR);
         }
     }
-    draw_notes(s, g, box.row + box.rows - 2, &r, i, box.cols);
+    draw_notes(s, g, box.row + box.rows - 2, &r, &l, i, box.cols);
     rows_fini(&r);
 }
 

@@ -81,8 +81,8 @@ static void draw_axis(struct grid *g, int row, int col, int cols, double lo, dou
     }
     if (lo < 0 && hi > 0)
         grid_text(g, row, col + (int)(-lo / step), 1, ST_BOLD, "0");
-    grid_text(g, row, col, 9, ST_NORMAL, text_number(text, sizeof(text), lo, 7));
-    text_number(text, sizeof(text), hi, 7);
+    grid_printf(g, row, col, ST_NORMAL, "%.3g", lo);
+    snprintf(text, sizeof(text), "%.3g", hi);
     grid_text(g, row, col + cols - (int)strlen(text), -1, ST_NORMAL, text);
 }
 
@@ -94,7 +94,7 @@ struct bars {
 
 static void draw_bars(const struct session *s, struct grid *g, struct rect r, const struct bars *b)
 {
-    const bool lg = s->ui.log_counts;
+    const bool lg = !s->ui.linear;
     const char *both = g->ascii ? "#" : "\xe2\x96\x88";
     for (int c = 0; c < b->n; c++) {
         double f = b->fp32[c], q = b->int8[c];
@@ -124,7 +124,7 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     const struct layer_stats *st = stats_of(s, layer);
     char caption[128];
     snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32 only  q INT8 only",
-             s->ui.log_counts ? "log count" : "count", s->ui.diff ? ", difference" : "");
+             s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "");
     draw_rule(g, r.row, r.col, r.cols, caption);
     if (!st || st->all.n == 0) {
         grid_text(g, r.row + 1, r.col + 1, -1, ST_DIM, "nothing measured yet: R runs");
@@ -312,12 +312,12 @@ void draw_profile(const struct session *s, struct grid *g, struct rect r)
     const struct metric *m = s->ui.sort ? s->ui.sort : metric_find("sqnr");
     if (r.rows < 5 || r.cols < 24 || !m)
         return;
-    char caption[96], text[32];
+    char caption[96];
     snprintf(caption, sizeof(caption), "%s along the network", m->title);
     draw_rule(g, r.row, r.col, r.cols, caption);
     if (!s->study || s->study->n_layers == 0)
         return;
-    const int left = 8, n = r.cols - left, rows = r.rows - 2;
+    const int left = 10, n = r.cols - left, rows = r.rows - 2;
     double *v = mem_alloc((size_t)n * sizeof(*v));
     profile_columns(s, m, n, v);
     double lo = INFINITY, hi = -INFINITY;
@@ -329,8 +329,7 @@ void draw_profile(const struct session *s, struct grid *g, struct rect r)
     for (int y = 0; y < rows && hi >= lo; y++) {
         const double at = hi - (hi - lo) * y / MAX(rows - 1, 1);
         if (y % 2 == 0)
-            grid_printf(g, r.row + 1 + y, r.col, ST_DIM, "%*s", left - 1,
-                        text_number(text, sizeof(text), at, left - 1));
+            grid_printf(g, r.row + 1 + y, r.col, ST_DIM, "%*.4g", left - 1, at);
         grid_text(g, r.row + 1 + y, r.col + left - 1, 1, ST_DIM, "|");
     }
     for (int c = 0; c < n && hi >= lo; c++) {

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * test_nodes.c: the official ONNX node tests: one small model each, with inputs and the outputs
+ * expected. Which cases count, and how close is close, stands in cases.json: a case is run when
+ * onnxruntime itself passes it.
+ *
+ *     test_nodes [DIRECTORY CASES.json]
+ *
+ * Without arguments the archive is unpacked from QSCOPE_SHARED or ../shared. Prints a line for
+ * each case that fails, then counts; fails when a case fails whose operators the development models
+ * use.
+ */
+#include "formats/formats.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { MAX_TENSORS = 32, EXIT_SKIP = 77 };
+
+/* Every operator of ai.onnx in the development models. */
+static const char *const model_operators[] = {
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Constant",
+    "Conv",
+    "ConvInteger",
+    "DequantizeLinear",
+    "Div",
+    "DynamicQuantizeLinear",
+    "Erf",
+    "Flatten",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "HardSigmoid",
+    "Identity",
+    "LayerNormalization",
+    "LeakyRelu",
+    "MatMul",
+    "MatMulInteger",
+    "MaxPool",
+    "Mul",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+};
+
+struct node_case {
+    const char *name;
+    double rtol, atol;
+    bool required; /* all its operators are in the list above */
+};
+
+enum outcome { PASSED, FAILED, UNSUPPORTED };
+
+struct counts {
+    int of[3];
+};
+
+/* ---- One case ------------------------------------------------------------------------------- */
+
+static int load_tensors(const char *dir, const char *name, const char *kind, size_t n,
+                        struct tensor **out, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s/test_data_set_0/%s_%zu.pb", dir, name, kind, i);
+        int rc = tensor_load(path, &out[i], err);
+        if (rc) {
+            return rc;
+        }
+    }
+    return OK;
+}
+
+static void free_tensors(struct tensor **t, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        tensor_free(t[i]);
+        t[i] = NULL;
+    }
+}
+
+static bool close_enough(double found, double expected, const struct node_case *c)
+{
+    if (isnan(found) || isnan(expected)) {
+        return isnan(found) && isnan(expected);
+    }
+    return found == expected || fabs(found - expected) <= c->atol + c->rtol * fabs(expected);
+}
+
+static int compare(const struct tensor *found, const struct tensor *expected,
+                   const struct node_case *c, struct err *err)
+{
+    char a[128], b[128];
+    if (found->dtype != expected->dtype || found->rank != expected->rank ||
+        (found->rank > 0 &&
+         memcmp(found->dims, expected->dims, (size_t)found->rank * sizeof *found->dims) != 0)) {
+        return err_set(err, E_CHECK, "found %s %s, expected %s %s", dtype_name(found->dtype),
+                       shape_text(a, sizeof a, found->rank, found->dims),
+                       dtype_name(expected->dtype),
+                       shape_text(b, sizeof b, expected->rank, expected->dims));
+    }
+    for (size_t i = 0; i < found->n; i++) {
+        const bool real = dtype_is_float(found->dtype);
+        const double x = tensor_f64(found, i), y = tensor_f64(expected, i);
+        if (real ? !close_enough(x, y, c) : tensor_s64(found, i) != tensor_s64(expected, i)) {
+            return err_set(err, E_CHECK, "element %zu is %.9g, expected %.9g", i, x, y);
+        }
+    }
+    return OK;
+}
+
+static int run_case(const char *dir, const struct node_case *c, enum kernels kernels,
+                    struct err *err)
+{
+    char path[512];
+    struct graph *g = NULL;
+    struct plan *p = NULL;
+    struct tensor *in[MAX_TENSORS] = {0}, *out[MAX_TENSORS] = {0}, *want[MAX_TENSORS] = {0};
+    const struct plan_options options = {.numerics = NUM_ORT, .kernels = kernels};
+    snprintf(path, sizeof path, "%s/%s/model.onnx", dir, c->name);
+    int rc = model_load(path, &g, err);
+    rc = rc ? rc : plan_new(g, &options, &p, err);
+    if (!rc && (g->n_inputs > MAX_TENSORS || g->n_outputs > MAX_TENSORS)) {
+        rc = err_set(err, E_CHECK, "more than %d inputs or outputs", MAX_TENSORS);
+    }
+    if (rc) {
+        goto out;
+    }
+    rc = load_tensors(dir, c->name, "input", g->n_inputs, in, err);
+    rc = rc ? rc : load_tensors(dir, c->name, "output", g->n_outputs, want, err);
+    rc = rc ? rc : plan_run(p, (const struct tensor *const *)in, out, NULL, err);
+    for (size_t i = 0; !rc && i < g->n_outputs; i++) {
+        rc = compare(out[i], want[i], c, err);
+        rc = rc ? err_in(err, "output %zu", i) : OK;
+    }
+out:
+    free_tensors(in, MAX_TENSORS);
+    free_tensors(out, MAX_TENSORS);
+    free_tensors(want, MAX_TENSORS);
+    plan_free(p);
+    graph_free(g);
+    return rc;
+}
+
+/* With the fast and with the plain kernels. */
+static enum outcome judge_case(const char *dir, const struct node_case *c, const char *ops)
+{
+    static const char *const names[] = {"fast", "plain"};
+    static const enum kernels kinds[] = {KERNELS_FAST, KERNELS_PLAIN};
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        struct err err;
+        int rc = run_case(dir, c, kinds[i], &err);
+        if (rc) {
+            printf("%s %s (%s, %s kernels): %s\n", rc == E_UNSUPPORTED ? "unsupported" : "failed",
+                   c->name, ops, names[i], err.text);
+            return rc == E_UNSUPPORTED ? UNSUPPORTED : FAILED;
+        }
+    }
+    return PASSED;
+}
+
+/* ---- All cases ------------------------------------------------------------------------------ */
+
+static bool is_model_operator(const char *op)
+{
+    for (size_t i = 0; i < COUNT(model_operators); i++) {
+        if (strcmp(model_operators[i], op) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Reads one entry of cases.json; the operators as "A,B" into ops. false: not a case to run. */
+static bool read_case(const json_t *entry, struct node_case *c, char *ops, size_t size)
+{
+    const char *verdict = json_string_value(json_object_get(entry, "ort"));
+    size_t i, at = 0;
+    const json_t *op;
+    *c = (struct node_case){
+        .name = json_string_value(json_object_get(entry, "name")),
+        .rtol = json_number_value(json_object_get(entry, "rtol")),
+        .atol = json_number_value(json_object_get(entry, "atol")),
+        .required = true,
+    };
+    ops[0] = '\0';
+    json_array_foreach(json_object_get(entry, "ops"), i, op)
+    {
+        const char *name = json_string_value(op);
+        c->required = c->required && name && is_model_operator(name);
+        if (at < size) {
+            at += (size_t)snprintf(ops + at, size - at, "%s%s", i ? "," : "", name ? name : "?");
+        }
+    }
+    return c->name && verdict && strcmp(verdict, "pass") == 0;
+}
+
+static int run_all(const char *dir, const char *cases_path)
+{
+    json_error_t error;
+    json_t *cases = json_load_file(cases_path, 0, &error);
+    if (!json_is_array(cases)) {
+        fprintf(stderr, "%s: %s\n", cases_path, cases ? "not a list" : error.text);
+        return EXIT_FAILURE;
+    }
+    struct counts all = {{0}}, required = {{0}};
+    size_t i;
+    const json_t *entry;
+    json_array_foreach(cases, i, entry)
+    {
+        struct node_case c;
+        char ops[256];
+        if (read_case(entry, &c, ops, sizeof ops)) {
+            const enum outcome o = judge_case(dir, &c, ops);
+            all.of[o]++;
+            required.of[o] += c.required;
+        }
+    }
+    json_decref(cases);
+    printf("node tests that onnxruntime passes: %d passed, %d failed, %d unsupported\n",
+           all.of[PASSED], all.of[FAILED], all.of[UNSUPPORTED]);
+    printf("of operators in the development models: %d passed, %d failed, %d unsupported\n",
+           required.of[PASSED], required.of[FAILED], required.of[UNSUPPORTED]);
+    return required.of[FAILED] + required.of[UNSUPPORTED] == 0 && required.of[PASSED] > 0
+               ? EXIT_SUCCESS
+               : EXIT_FAILURE;
+}
+
+/* Runs a program and waits; true when it ends with 0. */
+static bool run_program(const char *const *argv)
+{
+    pid_t pid;
+    int status;
+    return posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ) == 0 &&
+           waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3) {
+        return run_all(argv[1], argv[2]);
+    }
+    const char *shared = getenv("QSCOPE_SHARED");
+    char archive[512], cases[512], dir[] = P_tmpdir "/qscope_nodes_XXXXXX";
+    shared = shared ? shared : "../shared";
+    snprintf(archive, sizeof archive, "%s/data/onnx_node_tests/onnx_node_tests.tar.gz", shared);
+    snprintf(cases, sizeof cases, "%s/data/onnx_node_tests/cases.json", shared);
+    if (!file_exists(archive)) {
+        printf("skipped: %s is missing\n", archive);
+        return EXIT_SKIP;
+    }
+    if (!mkdtemp(dir)) {
+        perror(dir);
+        return EXIT_FAILURE;
+    }
+    const char *const unpack[] = {"tar", "-xzf", archive, "-C", dir, NULL};
+    const char *const clean[] = {"rm", "-rf", dir, NULL};
+    const int rc = run_program(unpack) ? run_all(dir, cases) : EXIT_FAILURE;
+    run_program(clean);
+    return rc;
+}

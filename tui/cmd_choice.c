@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_choice.c: commands that choose what the views show: order, marks, filters. Marks are also a
+ * selection for other commands (@marked).
+ */
+#include <stdlib.h>
+
+#include "tui/view.h"
+
+static enum sort_dir reversed(enum sort_dir d, bool higher_is_better)
+{
+    if (d == SORT_WORST)
+        d = higher_is_better ? SORT_ASC : SORT_DESC;
+    return d == SORT_ASC ? SORT_DESC : SORT_ASC;
+}
+
+/* Name and direction given, or an option instead; exactly one of them. */
+static int sort_word(struct call *c, char *name, size_t size, enum sort_dir *dir, struct err *err)
+{
+    const bool stepping =
+        call_opt(c, "--next") || call_opt(c, "--previous") || call_opt(c, "--reverse");
+    *dir = SORT_WORST;
+    name[0] = '\0';
+    if (stepping == (c->n_args > 0))
+        return err_set(err, E_USAGE, "'%s' takes either a name or one of its options",
+                       c->cmd->name);
+    return stepping ? OK : parse_sort(c->args[0], name, size, dir, err);
+}
+
+static int exec_sort(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    char name[64];
+    enum sort_dir dir;
+    int rc = sort_word(c, name, sizeof(name), &dir, err);
+    if (rc != OK)
+        return rc;
+    if (call_opt(c, "--reverse")) {
+        ui->sort_dir = reversed(ui->sort_dir, !ui->sort || ui->sort->higher_is_better);
+        return OK;
+    }
+    if (name[0])
+        ui->sort = metric_find(name); /* `none` finds nothing: the order of the network */
+    else
+        ui->sort = view_metric_step(ui->sort, call_opt(c, "--next") ? 1 : -1);
+    ui->sort_dir = dir;
+    return OK;
+}
+
+static int exec_sort_images(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    char name[64];
+    enum sort_dir dir;
+    size_t n = 0, at = 0;
+    int rc = sort_word(c, name, sizeof(name), &dir, err);
+    if (rc != OK)
+        return rc;
+    for (; image_keys[n].name; n++)
+        if (&image_keys[n] == ui->image_sort)
+            at = n;
+    if (call_opt(c, "--reverse")) {
+        ui->image_dir = reversed(ui->image_dir, image_keys[at].higher_is_better);
+        return OK;
+    }
+    const struct image_key *k = &image_keys[(at + (call_opt(c, "--next") ? 1 : n - 1)) % n];
+    if (name[0] && !(k = image_key_find(name)))
+        return err_set(err, E_USAGE, "no image score '%s'", name);
+    ui->image_sort = k;
+    ui->image_dir = dir;
+    return OK;
+}
+
+static const struct opt_spec sort_opts[] = {
+    {"--next", ARG_FLAG, NULL, "the next column", NULL},
+    {"--previous", ARG_FLAG, NULL, "the column before", NULL},
+    {"--reverse", ARG_FLAG, NULL, "the other direction", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+static void set_mark(struct session *s, bool images, size_t i, bool on)
+{
+    if (images)
+        s->data.samples[i].marked = on;
+    else
+        s->marked[i] = on;
+}
+
+static bool get_mark(const struct session *s, bool images, size_t i)
+{
+    return images ? s->data.samples[i].marked : s->marked[i];
+}
+
+static int mark_words(struct call *c, bool images, bool on, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list;
+    const int rc = images ? image_lists(s, c->n_args, c->args, &n, &list, err)
+                          : layer_lists(s, c->n_args, c->args, &n, &list, err);
+    if (rc != OK)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        set_mark(s, images, list[i], on);
+    free(list);
+    return OK;
+}
+
+static int exec_mark(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const bool on = strcmp(c->cmd->name, "mark") == 0;
+    const bool images = call_opt(c, "--images") != NULL;
+    const bool invert = call_opt(c, "--invert") != NULL;
+    const bool all = call_opt(c, "--all") != NULL || invert;
+    const size_t n = images ? s->data.n : s->marked ? s->match.n_layers : 0;
+    if (all == (c->n_args > 0))
+        return err_set(err, E_USAGE, "%s takes either names or --all", c->cmd->name);
+    int rc = OK;
+    if (!all)
+        rc = mark_words(c, images, on, err);
+    for (size_t i = 0; all && i < n; i++)
+        set_mark(s, images, i, invert ? !get_mark(s, images, i) : on);
+    size_t marked = 0;
+    for (size_t i = 0; i < n; i++)
+        marked += get_mark(s, images, i);
+    if (rc == OK)
+        fprintf(c->note, "%zu of %zu %s marked\n", marked, n, images ? "images" : "layers");
+    return rc;
+}
+
+static const struct opt_spec mark_opts[] = {
+    {"--images", ARG_FLAG, NULL, "names are images, not layers", NULL},
+    {"--all", ARG_FLAG, NULL, "every one", NULL},
+    {"--invert", ARG_FLAG, NULL, "marked ones become unmarked and the reverse", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
+static int exec_toggle(struct call *c, struct err *err)
+{
+    struct ui *ui = &c->s->ui;
+    bool *what = strcmp(c->args[0], "counts") == 0 ? &ui->linear
+                 : strcmp(c->args[0], "diff") == 0 ? &ui->diff
+                                                   : &ui->flips_only;
+    (void)err;
+    *what = !*what;
+    return OK;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+const struct cmd cmd_choice[] = {
+    {
+        .name = "sort",
+        .group = "choice",
+        .help = "chooses the order of the layers view",
+        .detail = "The worst come first unless :asc or :desc is added to the name. `sort none` "
+                  "shows layers in the order of the network.",
+        .example = "sort cosine",
+        .args = {{"METRIC", ARG_METRIC, NULL, true, false}},
+        .opts = sort_opts,
+        .exec = exec_sort,
+    },
+    {
+        .name = "sort images",
+        .group = "choice",
+        .help = "chooses the order of the images view",
+        .detail = "The worst come first unless :asc or :desc is added to the name.",
+        .example = "sort images kl",
+        .args = {{"SCORE", ARG_SCORE, NULL, true, false}},
+        .opts = sort_opts,
+        .exec = exec_sort_images,
+    },
+    {
+        .name = "mark",
+        .group = "choice",
+        .help = "marks layers or images; @marked stands for them",
+        .detail = "Marks are a selection for other commands: `pin @marked`, `run @marked`.",
+        .example = "mark --all",
+        .args = {{"NAME", ARG_WORD, NULL, true, true}},
+        .opts = mark_opts,
+        .exec = exec_mark,
+    },
+    {
+        .name = "unmark",
+        .group = "choice",
+        .help = "takes marks off layers or images",
+        .detail = "The options are those of mark.",
+        .example = "unmark --all",
+        .args = {{"NAME", ARG_WORD, NULL, true, true}},
+        .opts = mark_opts,
+        .exec = exec_mark,
+    },
+    {
+        .name = "toggle",
+        .group = "choice",
+        .help = "switches logarithmic counts, the difference histogram, or the flips filter",
+        .detail = "counts and diff are for the histogram of a layer; flips shows only images whose "
+                  "answer changed.",
+        .example = "toggle counts",
+        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips", false, false}},
+        .exec = exec_toggle,
+    },
+    {0},
+};
