@@ -11,6 +11,15 @@
 
 enum { CHUNK = 1024, LANES = 8 };
 
+/* Compiled once per instruction set and chosen at run time. Contraction is off, so all give the
+ * same bits. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
+    !defined(__clang__)
+#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTOR_CLONES
+#endif
+
 /* ---- Sums ----------------------------------------------------------------------------------- */
 
 void sums_init(struct sums *s)
@@ -42,19 +51,10 @@ struct range {
     float lo, hi;
 };
 
-static bool all_finite(const float *x, size_t n)
-{
-    uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, &x[i], sizeof u);
-        bad |= (u & 0x7f800000u) == 0x7f800000u;
-    }
-    return !bad;
-}
-
-/* The pair loop: n is a multiple of LANES and every value is finite. */
-static void sums_lanes(struct sums *s, const float *x, const float *y, size_t n, struct range r)
+/* The pair loop: n is a multiple of LANES. A NaN or infinity shows in xx or yy, which no finite
+ * floats can overflow. */
+VECTOR_CLONES static void sums_lanes(struct sums *s, const float *x, const float *y, size_t n,
+                                     struct range r)
 {
     double xx[LANES] = {0}, yy[LANES] = {0}, xy[LANES] = {0}, ee[LANES] = {0}, ae[LANES] = {0};
     float top[LANES] = {0}, xlo[LANES], xhi[LANES], ylo[LANES], yhi[LANES];
@@ -130,8 +130,10 @@ static void sums_plain(struct sums *s, const float *x, const float *y, size_t n,
 static void sums_add(struct sums *s, const float *x, const float *y, size_t n, struct range r)
 {
     size_t body = n / LANES * LANES;
-    if (all_finite(x, n) && all_finite(y, n)) {
-        sums_lanes(s, x, y, body, r);
+    struct sums with = *s;
+    sums_lanes(&with, x, y, body, r);
+    if (isfinite(with.xx) && isfinite(with.yy)) {
+        *s = with;
     } else {
         body = 0;
     }
@@ -158,13 +160,13 @@ static void hist_double(struct hist *h)
     h->width *= 2;
 }
 
-/* The first value fixes a power-of-two width, much finer than the value: doubling widens it as
- * needed. All ranges lie on one grid, so any two histograms can be brought together exactly. */
+/* The first values fix a power-of-two width: doubling widens it as needed. All ranges lie on one
+ * grid, so any two histograms can be brought together exactly. */
 static void hist_start(struct hist *h, double x)
 {
     int e;
     frexp(fmax(fabs(x), 0x1p-100), &e);
-    h->width = ldexp(1.0, e - 6) / HIST_BINS;
+    h->width = ldexp(1.0, e) / HIST_BINS;
     h->lo = -h->width * (HIST_BINS / 2.0);
 }
 
@@ -185,23 +187,41 @@ static void hist_count(struct hist *h, double x, uint64_t count)
     h->n += count;
 }
 
+/* Bin numbers of a chunk; true when all lie inside. The width is a power of two: exact. */
+VECTOR_CLONES static bool hist_bins(const struct hist *h, const float *x, size_t n, int32_t *bin)
+{
+    double lo = h->lo, scale = 1 / h->width;
+    int inside = 1;
+    for (size_t i = 0; i < n; i++) {
+        double t = ((double)x[i] - lo) * scale;
+        int ok = t >= 0 && t < HIST_BINS;
+        inside &= ok;
+        bin[i] = (int32_t)(ok ? t : 0);
+    }
+    return inside;
+}
+
 void hist_add(struct hist *h, size_t n, const float *x)
 {
-    if (n && h->width == 0) {
-        hist_count(h, (double)x[0], 1);
-        x++;
-        n--;
+    int32_t bin[CHUNK];
+    double top = 0;
+    for (size_t i = 0; i < MIN(n, (size_t)CHUNK) && h->width == 0; i++) {
+        top = isfinite((double)x[i]) ? fmax(top, fabs((double)x[i])) : top;
     }
-    double lo = h->lo, scale = h->width > 0 ? 1 / h->width : 0;
-    for (size_t i = 0; i < n; i++) {
-        double t = ((double)x[i] - lo) * scale; /* width is a power of two: exact */
-        if (t >= 0 && t < HIST_BINS) {
-            h->bin[(int)t]++;
-            h->n++;
+    if (top > 0) {
+        hist_start(h, top);
+    }
+    for (size_t done = 0, m; done < n; done += m) {
+        m = MIN(n - done, (size_t)CHUNK);
+        if (h->width > 0 && hist_bins(h, x + done, m, bin)) {
+            for (size_t i = 0; i < m; i++) {
+                h->bin[bin[i]]++;
+            }
+            h->n += m;
         } else {
-            hist_count(h, (double)x[i], 1);
-            lo = h->lo;
-            scale = h->width > 0 ? 1 / h->width : 0;
+            for (size_t i = 0; i < m; i++) {
+                hist_count(h, (double)x[done + i], 1);
+            }
         }
     }
 }
@@ -366,20 +386,47 @@ static struct split split_channels(const struct tensor *t, int axis)
     return s;
 }
 
+/* 8-bit codes with one scale: their histogram is a count of 256 values. */
+static bool countable(const struct reader *r)
+{
+    return r->q && r->q_n == 1 && (r->t->dtype == DT_U8 || r->t->dtype == DT_S8);
+}
+
 /* One stretch of one channel. */
 static void add_stretch(struct layer_stats *s, struct sums *into, const struct reader *rx,
                         const struct reader *ry, size_t first, size_t step, size_t n,
                         struct range r, bool with_hist)
 {
-    float x[CHUNK], y[CHUNK];
+    float room[CHUNK], y[CHUNK];
+    bool direct = step == 1 && rx->t->dtype == DT_F32;
     for (size_t done = 0; done < n; done += CHUNK) {
         size_t m = MIN(n - done, (size_t)CHUNK);
-        read_reals(rx, first + done * step, step, m, x);
+        const float *x = direct ? (const float *)rx->t->data + first + done : room;
+        if (!direct) {
+            read_reals(rx, first + done * step, step, m, room);
+        }
         read_reals(ry, first + done * step, step, m, y);
         sums_add(into, x, y, m, r);
         if (with_hist) {
             hist_add(&s->fp32, m, x);
+        }
+        if (with_hist && !countable(ry)) {
             hist_add(&s->int8, m, y);
+        }
+    }
+}
+
+static void count_codes(struct hist *h, const struct reader *r)
+{
+    uint64_t count[256] = {0};
+    const uint8_t *p = r->t->data;
+    for (size_t i = 0; i < r->t->n; i++) {
+        count[p[i]]++;
+    }
+    for (int i = 0; i < 256; i++) {
+        int32_t code = r->t->dtype == DT_S8 ? (int8_t)i : i;
+        if (count[i]) {
+            hist_count(h, (double)((float)(code - r->q->zero[0]) * r->q->scale[0]), count[i]);
         }
     }
 }
@@ -444,6 +491,9 @@ int layer_stats_add(struct layer_stats *s, const struct tensor *x, const struct 
                         sp.inner, r, with_hist);
         }
         sums_merge(&one.all, &one.channel[c]);
+    }
+    if (with_hist && countable(&ry)) {
+        count_codes(&one.int8, &ry);
     }
     rc = layer_stats_merge(s, &one, err);
     layer_stats_fini(&one);

@@ -8,6 +8,11 @@
 
 #include "engine/engine.h"
 
+/* Domain of float nodes that are to be computed in the runtime's order, see op_mlas.c, and the
+ * attribute that keeps the opset of their operator. */
+static const char fuse_mlas_domain[] = "onnxruntime.mlas";
+static const char fuse_opset_attr[] = "opset";
+
 struct edge {
     int node, slot; /* input `slot` of node */
 };

@@ -54,12 +54,33 @@ static void add_plain(const uint8_t *a, const uint8_t *b, size_t step_b, size_t 
     }
 }
 
+static void chain_plain(const float *x, const size_t *off, size_t taps, const float *w, int cols,
+                        bool first, float *acc)
+{
+    float sum[TILE_ROWS][TILE_COLS] = {0};
+    for (size_t t = 0; t < taps; t++, w += TILE_ROWS) {
+        const float *p = x + off[t] / sizeof *x;
+        for (int i = 0; i < TILE_ROWS; i++) {
+            for (int j = 0; j < cols; j++) {
+                sum[i][j] = fmaf(p[j], w[i], sum[i][j]);
+            }
+        }
+    }
+    for (int i = 0; i < TILE_ROWS; i++) {
+        for (int j = 0; j < cols; j++) {
+            float *a = &acc[i * TILE_COLS + j];
+            *a = first ? sum[i][j] : *a + sum[i][j];
+        }
+    }
+}
+
 const struct int8_kernels kernel_int8_plain = {
     .name = "plain",
     .tile = tile_plain,
     .lanes = lanes_plain,
     .finish = finish_plain,
     .add = add_plain,
+    .chain = chain_plain,
 };
 
 void finish_row(const struct int8_kernels *k, enum dtype d, const int32_t *acc, size_t n,

@@ -56,6 +56,11 @@ struct int8_kernels {
      * 0 or 1. */
     void (*add)(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
                 const struct int8_add *p, uint8_t *y);
+    /* Float twin of tile() for the islands between integer layers, one rounding per step:
+     *   s = 0; for t: s = fma(x[off[t]/4 + j], w[8 t + i], s); acc[i][j] = first ? s : acc[i][j] +
+     * s off counts bytes. */
+    void (*chain)(const float *x, const size_t *off, size_t taps, const float *w, int cols,
+                  bool first, float *acc);
 };
 
 extern const struct int8_kernels kernel_int8_plain;

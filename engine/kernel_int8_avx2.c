@@ -173,12 +173,49 @@ AVX2 static void add_avx2(const uint8_t *a, const uint8_t *b, size_t step_b, siz
     }
 }
 
+AVX2 static void chain_part(const float *x, const size_t *off, size_t taps, const float *w,
+                            bool first, float *acc)
+{
+    __m256 sum[HALF_ROWS][2];
+#pragma GCC unroll 4
+    for (int i = 0; i < HALF_ROWS; i++) {
+        sum[i][0] = sum[i][1] = _mm256_setzero_ps();
+    }
+    for (size_t t = 0; t < taps; t++, w += TILE_ROWS) {
+        const float *p = x + off[t] / sizeof *x;
+        __m256 v0 = _mm256_loadu_ps(p), v1 = _mm256_loadu_ps(p + 8);
+#pragma GCC unroll 4
+        for (int i = 0; i < HALF_ROWS; i++) {
+            __m256 b = _mm256_set1_ps(w[i]);
+            sum[i][0] = _mm256_fmadd_ps(v0, b, sum[i][0]);
+            sum[i][1] = _mm256_fmadd_ps(v1, b, sum[i][1]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < HALF_ROWS; i++) {
+        for (int j = 0; j < 2; j++) {
+            float *a = acc + i * TILE_COLS + 8 * j;
+            _mm256_storeu_ps(a, first ? sum[i][j] : _mm256_add_ps(_mm256_loadu_ps(a), sum[i][j]));
+        }
+    }
+}
+
+AVX2 static void chain_avx2(const float *x, const size_t *off, size_t taps, const float *w,
+                            int cols, bool first, float *acc)
+{
+    for (int j = 0; j < cols; j += PART_COLS) {
+        chain_part(x + j, off, taps, w, first, acc + j);
+        chain_part(x + j, off, taps, w + HALF_ROWS, first, acc + HALF_ROWS * TILE_COLS + j);
+    }
+}
+
 const struct int8_kernels kernel_int8_avx2 = {
     .name = "avx2",
     .tile = tile_avx2,
     .lanes = lanes_avx2,
     .finish = finish_avx2,
     .add = add_avx2,
+    .chain = chain_avx2,
 };
 #else
 /* ISO C forbids an empty file. */

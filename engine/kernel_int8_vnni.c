@@ -156,12 +156,62 @@ VNNI static void add_vnni(const uint8_t *a, const uint8_t *b, size_t step_b, siz
     }
 }
 
+INLINE VNNI void chain_wide(const float *x, const size_t *off, size_t taps, const float *w,
+                            const int wide, bool first, float *acc)
+{
+    __m512 sum[TILE_ROWS][3];
+#pragma GCC unroll 8
+    for (int i = 0; i < TILE_ROWS; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < wide; j++) {
+            sum[i][j] = _mm512_setzero_ps();
+        }
+    }
+    for (size_t t = 0; t < taps; t++, w += TILE_ROWS) {
+        const char *p = (const char *)x + off[t];
+        __m512 v[3];
+#pragma GCC unroll 3
+        for (int j = 0; j < wide; j++) {
+            v[j] = _mm512_loadu_ps(p + 64 * j);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < TILE_ROWS; i++) {
+            __m512 b = _mm512_set1_ps(w[i]);
+#pragma GCC unroll 3
+            for (int j = 0; j < wide; j++) {
+                sum[i][j] = _mm512_fmadd_ps(v[j], b, sum[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < TILE_ROWS; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < wide; j++) {
+            float *a = acc + i * TILE_COLS + 16 * j;
+            _mm512_storeu_ps(a, first ? sum[i][j] : _mm512_add_ps(_mm512_loadu_ps(a), sum[i][j]));
+        }
+    }
+}
+
+VNNI static void chain_vnni(const float *x, const size_t *off, size_t taps, const float *w,
+                            int cols, bool first, float *acc)
+{
+    if (cols == 48) {
+        chain_wide(x, off, taps, w, 3, first, acc);
+    } else if (cols == 32) {
+        chain_wide(x, off, taps, w, 2, first, acc);
+    } else {
+        chain_wide(x, off, taps, w, 1, first, acc);
+    }
+}
+
 const struct int8_kernels kernel_int8_vnni = {
     .name = "vnni",
     .tile = tile_vnni,
     .lanes = lanes_vnni,
     .finish = finish_vnni,
     .add = add_vnni,
+    .chain = chain_vnni,
 };
 #else
 /* ISO C forbids an empty file. */

@@ -40,7 +40,9 @@ struct op {
     const char *name;
     const char *domain; /* NULL = "" (ai.onnx) */
     int since;          /* first opset this row holds for; the highest not above the model's wins */
-    int min_in, max_in; /* checked before every call; max_in -1 = any */
+    /* Number of inputs, checked before every call; max_in -1 = any. Inputs below min_in are there,
+     * but for operators of com.microsoft, whose kernels look themselves. */
+    int min_in, max_in;
     int (*ref)(struct op_call *c, struct err *err);
     int (*fast)(struct op_call *c, struct err *err); /* NULL = ref */
     int (*prepare)(const struct op_prep *p, void **state, struct err *err);
@@ -51,7 +53,7 @@ struct op {
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
     op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
-    op_move[], op_index[], op_attention[], op_einsum[], op_vision[];
+    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 

@@ -303,26 +303,10 @@ static int map_op(struct op_call *c, float (*f)(float v, float param), float par
     return rc;
 }
 
-/* Rational approximation of 1 / (1 + exp(-v)) that onnxruntime's FMA kernel evaluates; its last
- * bits decide the rounding of codes. */
 static float logistic(float v, float param)
 {
     (void)param;
-    v = v < -18.0F ? -18.0F : v;
-    v = v > 18.0F ? 18.0F : v;
-    const float v2 = v * v;
-    float p = fmaf(v2, 4.37031012579801e-11F, 1.15627324459942e-07F);
-    p = fmaf(p, v2, 6.08574864600143e-05F);
-    p = fmaf(p, v2, 8.51377133304701e-03F);
-    p = fmaf(p, v2, 2.48287947061529e-01F);
-    p = p * v;
-    float q = fmaf(v2, 6.10247389755681e-13F, 5.76102136993427e-09F);
-    q = fmaf(q, v2, 6.29106785017040e-06F);
-    q = fmaf(q, v2, 1.70198817374094e-03F);
-    q = fmaf(q, v2, 1.16817656904453e-01F);
-    q = fmaf(q, v2, 9.93151921023180e-01F);
-    const float y = p / q + 0.5F;
-    return y < 0 ? 0 : y;
+    return logistic_mlas(v);
 }
 
 static float leaky(float v, float alpha)

@@ -56,6 +56,10 @@ static inline int32_t zero_at(const struct tensor *t, size_t j)
 /* E_SHAPE unless t (may be NULL) holds 1 or n values. */
 int per_channel_check(const struct tensor *t, size_t n, const char *what, struct err *err);
 
+/* Rational approximation of 1 / (1 + exp(-v)) that onnxruntime's FMA kernel evaluates; its last
+ * bits decide the rounding of codes. */
+float logistic_mlas(float v);
+
 /* Uninitialized scratch of n times size bytes, 64-byte aligned with 256 readable bytes behind it;
  * free() it. E_LIMIT when there is not so much memory. */
 int scratch_new(size_t n, size_t size, void **out, struct err *err);

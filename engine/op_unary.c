@@ -406,75 +406,6 @@ static int clip_attrs(struct op_call *c, struct err *err)
     return unary(c, &p, err);
 }
 
-/* ---- Conversions ---------------------------------------------------------------------------- */
-
-static int cast_to(struct op_call *c, enum dtype d, struct err *err)
-{
-    const struct tensor *x = c->in[0];
-    if (x->dtype == d) {
-        return op_out_view(c, 0, x, x->rank, x->dims, err);
-    }
-    if (!dtype_size(x->dtype) || !dtype_size(d)) {
-        return err_set(err, E_UNSUPPORTED, "cast from %s to %s (type %d) is not supported",
-                       dtype_name(x->dtype), dtype_name(d), (int)d);
-    }
-    int rc = op_out(c, 0, d, x->rank, x->dims, err);
-    for (size_t at = 0, n; !rc && at < x->n; at += n) {
-        n = MIN(x->n - at, (size_t)ELEM_BLOCK);
-        if (elem_is_int(x->dtype) && elem_is_int(d)) {
-            int64_t block[ELEM_BLOCK];
-            elem_get_s64(x, at, n, block);
-            elem_put_s64(c->out[0], at, n, block);
-        } else {
-            double block[ELEM_BLOCK];
-            elem_get_f64(x, at, n, block);
-            elem_put_f64(c->out[0], at, n, block);
-        }
-    }
-    return rc;
-}
-
-static int cast(struct op_call *c, struct err *err)
-{
-    const int64_t to = attr_int(c->node, "to", 0);
-    if (to <= 0 || to > 255) {
-        return err_set(err, E_FORMAT, "attribute to is %lld, expected an element type",
-                       (long long)to);
-    }
-    return cast_to(c, (enum dtype)to, err);
-}
-
-static int cast_like(struct op_call *c, struct err *err)
-{
-    return cast_to(c, c->in[1]->dtype, err);
-}
-
-static int identity(struct op_call *c, struct err *err)
-{
-    return op_out_view(c, 0, c->in[0], c->in[0]->rank, c->in[0]->dims, err);
-}
-
-/* Inference: the input itself, and a mask that keeps everything. */
-static int dropout(struct op_call *c, struct err *err)
-{
-    const struct tensor *x = c->in[0];
-    const struct tensor *ratio = c->n_in > 1 ? c->in[1] : NULL;
-    const struct tensor *training = c->n_in > 2 ? c->in[2] : NULL;
-    if (training && training->n > 0 && tensor_s64(training, 0) &&
-        !(ratio && ratio->n > 0 && tensor_f64(ratio, 0) == 0)) {
-        return err_set(err, E_UNSUPPORTED, "training mode is not supported");
-    }
-    int rc = identity(c, err);
-    if (!rc && c->n_out > 1 && c->node->out[1] >= 0) {
-        rc = op_out(c, 1, c->opset < 10 ? x->dtype : DT_BOOL, x->rank, x->dims, err);
-        const int64_t one = 1;
-        for (size_t i = 0; !rc && i < x->n; i++) {
-            elem_put_s64(c->out[1], i, 1, &one);
-        }
-    }
-    return rc;
-}
-
 /* Rows of the table, one line each. */
 #define ROW(op_name, first, spec_text)                                                             \
     {                                                                                              \
@@ -485,11 +416,6 @@ static int dropout(struct op_call *c, struct err *err)
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 1, .max_in = 1, .ref = unary_any,           \
         .fast = unary_any, .spec = (spec_text)                                                     \
-    }
-#define ROW_OTHER(op_name, first, most, fn, spec_text)                                             \
-    {                                                                                              \
-        .name = (op_name), .since = (first), .min_in = 1, .max_in = (most), .ref = (fn),           \
-        .spec = (spec_text)                                                                        \
     }
 
 const struct op op_unary[] = {
@@ -549,14 +475,5 @@ const struct op op_unary[] = {
      .ref = clip,
      .fast = clip,
      .spec = "ONNX Clip-13"},
-    ROW_OTHER("Cast", 6, 1, cast, "ONNX Cast-25"),
-    {.name = "CastLike",
-     .since = 15,
-     .min_in = 2,
-     .max_in = 2,
-     .ref = cast_like,
-     .spec = "ONNX CastLike-25"},
-    ROW_OTHER("Identity", 1, 1, identity, "ONNX Identity-25"),
-    ROW_OTHER("Dropout", 7, 3, dropout, "ONNX Dropout-22"),
     {0},
 };

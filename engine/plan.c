@@ -131,13 +131,27 @@ static int bind_operators(struct plan *p, struct err *err)
             return err_set(err, E_FORMAT, "node '%s' (%s) has %d inputs, expected %d to %d",
                            n->name, n->op, n->n_in, op->min_in, op->max_in);
         }
+        if (n->n_out < 1) {
+            return err_set(err, E_FORMAT, "node '%s' (%s) has no outputs", n->name, n->op);
+        }
+        /* com.microsoft has optional zero points in the middle; its kernels look themselves. */
+        for (int k = 0; k < op->min_in && !op->domain; k++) {
+            if (n->in[k] < 0) {
+                return err_set(err, E_FORMAT, "node '%s' (%s) lacks input %d, which is required",
+                               n->name, n->op, k);
+            }
+        }
         p->steps[i].op = op;
     }
     if (missing) {
+        char more[32] = "";
+        if (count > 1) {
+            snprintf(more, sizeof more, " and %zu more", count - 1);
+        }
         return err_set(err, E_UNSUPPORTED,
-                       "operator %s%s%s of opset %d is not supported: node '%s' and %zu more",
-                       missing->domain, missing->domain[0] ? "." : "", missing->op,
-                       node_opset(p->g, missing), missing->name, count - 1);
+                       "node '%s'%s: operator %s%s%s of opset %d is not supported", missing->name,
+                       more, missing->domain, missing->domain[0] ? "." : "", missing->op,
+                       node_opset(p->g, missing));
     }
     return OK;
 }

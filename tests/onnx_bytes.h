@@ -12,8 +12,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -144,15 +142,6 @@ static inline const char *shared_path(const char *name)
     const char *root = getenv("QSCOPE_SHARED");
     snprintf(path, sizeof path, "%s/data/%s", root ? root : "../shared", name);
     return file_exists(path) ? path : NULL;
-}
-
-/* A fresh directory; the caller frees the name and removes what is in it. */
-static inline char *temp_dir(void)
-{
-    const char *root = getenv("TMPDIR");
-    char *dir = mem_printf("%s/qscope-test-XXXXXX", root ? root : "/tmp");
-    assert_non_null(mkdtemp(dir));
-    return dir;
 }
 
 #endif

@@ -4,61 +4,14 @@
  * behind, and that data beside a model cannot lead anywhere else.
  */
 #include "tests/onnx_bytes.h"
+#include "tests/scratch.h"
 
 #include <dirent.h>
-
-static char *dir; /* fresh for each test */
-
-static int set_up(void **state)
-{
-    (void)state;
-    dir = temp_dir();
-    return 0;
-}
-
-static void remove_all(const char *path)
-{
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
-            char *p = mem_printf("%s/%s", path, e->d_name);
-            struct stat st;
-            if (lstat(p, &st) == 0 && S_ISDIR(st.st_mode)) {
-                remove_all(p);
-            } else {
-                unlink(p);
-            }
-            free(p);
-        }
-    }
-    if (d) {
-        closedir(d);
-    }
-    rmdir(path);
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_all(dir);
-    free(dir);
-    return 0;
-}
-
-/* Path below the test's directory. Static storage, four at a time. */
-static const char *in_dir(const char *name)
-{
-    static char paths[4][4096];
-    static int next;
-    char *p = paths[next++ % 4];
-    snprintf(p, sizeof paths[0], "%s/%s", dir, name);
-    return p;
-}
 
 static void put_file(const char *name, const char *text)
 {
     struct err err = {0};
-    if (file_write(in_dir(name), text, strlen(text), &err)) {
+    if (file_write(scratch(name), text, strlen(text), &err)) {
         fail_msg("%s", err.text);
     }
 }
@@ -66,7 +19,7 @@ static void put_file(const char *name, const char *text)
 static size_t count_files(void)
 {
     size_t n = 0;
-    DIR *d = opendir(dir);
+    DIR *d = opendir(scratch_dir);
     assert_non_null(d);
     while (readdir(d)) {
         n++;
@@ -83,28 +36,28 @@ static void test_map(void **state)
     struct file f = {0};
     struct err err = {0};
     put_file("a", "hello");
-    assert_int_equal(file_map(in_dir("a"), 0, &f, &err), OK);
+    assert_int_equal(file_map(scratch("a"), 0, &f, &err), OK);
     assert_int_equal(f.size, 5);
     assert_memory_equal(f.data, "hello", 5);
-    assert_string_equal(f.path, in_dir("a"));
+    assert_string_equal(f.path, scratch("a"));
     assert_true(f.mtime_ns > 0);
     file_unmap(&f);
     put_file("empty", "");
-    assert_int_equal(file_map(in_dir("empty"), 0, &f, &err), OK);
+    assert_int_equal(file_map(scratch("empty"), 0, &f, &err), OK);
     assert_int_equal(f.size, 0);
     assert_null(f.data);
     file_unmap(&f);
     file_unmap(&f); /* twice does no harm */
-    assert_int_equal(file_map(in_dir("a"), 5, &f, &err), OK);
+    assert_int_equal(file_map(scratch("a"), 5, &f, &err), OK);
     file_unmap(&f);
-    assert_int_equal(file_map(in_dir("a"), 4, &f, &err), E_LIMIT);
-    assert_int_equal(file_map(in_dir("none"), 0, &f, &err), E_IO);
-    assert_non_null(strstr(err.text, in_dir("none")));
+    assert_int_equal(file_map(scratch("a"), 4, &f, &err), E_LIMIT);
+    assert_int_equal(file_map(scratch("none"), 0, &f, &err), E_IO);
+    assert_non_null(strstr(err.text, scratch("none")));
     assert_non_null(strstr(err.text, "No such file"));
-    assert_int_equal(file_map(dir, 0, &f, &err), E_IO);
+    assert_int_equal(file_map(scratch_dir, 0, &f, &err), E_IO);
     assert_non_null(strstr(err.text, "directory"));
-    assert_int_equal(mkfifo(in_dir("fifo"), 0600), 0);
-    assert_int_equal(file_map(in_dir("fifo"), 0, &f, &err), E_IO);
+    assert_int_equal(mkfifo(scratch("fifo"), 0600), 0);
+    assert_int_equal(file_map(scratch("fifo"), 0, &f, &err), E_IO);
     assert_non_null(strstr(err.text, "fifo"));
     assert_int_equal(file_map("/dev/null", 0, &f, &err), E_IO);
 }
@@ -117,8 +70,8 @@ static void test_map_large(void **state)
     struct err err = {0};
     const off_t size = (64 << 20) + 3;
     put_file("large", "head");
-    assert_int_equal(truncate(in_dir("large"), size), 0);
-    assert_int_equal(file_map(in_dir("large"), 0, &f, &err), OK);
+    assert_int_equal(truncate(scratch("large"), size), 0);
+    assert_int_equal(file_map(scratch("large"), 0, &f, &err), OK);
     assert_int_equal(f.size, size);
     assert_memory_equal(f.data, "head", 4);
     assert_int_equal(f.data[size - 1], 0);
@@ -134,24 +87,24 @@ static void test_write(void **state)
     put_file("a", "one");
     put_file("a", "another");
     umask(mask);
-    assert_int_equal(stat(in_dir("a"), &st), 0);
+    assert_int_equal(stat(scratch("a"), &st), 0);
     assert_int_equal(st.st_size, 7);
     assert_int_equal(st.st_mode & 0777, 0640);
     assert_int_equal(count_files(), 1);
 
     /* A symbolic link is replaced, what it points to stays. */
-    assert_int_equal(symlink("a", in_dir("link")), 0);
+    assert_int_equal(symlink("a", scratch("link")), 0);
     put_file("link", "mine");
-    assert_int_equal(stat(in_dir("a"), &st), 0);
+    assert_int_equal(stat(scratch("a"), &st), 0);
     assert_int_equal(st.st_size, 7);
-    assert_int_equal(lstat(in_dir("link"), &st), 0);
+    assert_int_equal(lstat(scratch("link"), &st), 0);
     assert_true(S_ISREG(st.st_mode));
 
     /* Failures leave nothing behind. */
     size_t before = count_files();
-    assert_int_equal(file_write(in_dir("no/such/place"), "x", 1, &err), E_IO);
-    assert_int_equal(file_write(dir, "x", 1, &err), E_IO);
-    assert_int_equal(file_write(in_dir(""), "x", 1, &err), E_IO);
+    assert_int_equal(file_write(scratch("no/such/place"), "x", 1, &err), E_IO);
+    assert_int_equal(file_write(scratch_dir, "x", 1, &err), E_IO);
+    assert_int_equal(file_write(scratch(""), "x", 1, &err), E_IO);
     assert_int_equal(file_write("/dev/full", "x", 1, &err), E_IO);
     assert_true(file_exists("/dev/full"));
     assert_int_equal(count_files(), before);
@@ -161,15 +114,15 @@ static void test_directories(void **state)
 {
     (void)state;
     struct err err = {0};
-    assert_int_equal(file_mkdir(in_dir("a/b//c/"), &err), OK);
-    assert_true(file_is_dir(in_dir("a/b/c")));
-    assert_int_equal(file_mkdir(in_dir("a/b"), &err), OK);
+    assert_int_equal(file_mkdir(scratch("a/b//c/"), &err), OK);
+    assert_true(file_is_dir(scratch("a/b/c")));
+    assert_int_equal(file_mkdir(scratch("a/b"), &err), OK);
     assert_int_equal(file_mkdir("/", &err), OK);
     put_file("f", "x");
-    assert_int_equal(file_mkdir(in_dir("f/d"), &err), E_IO);
-    assert_false(file_is_dir(in_dir("f")));
-    assert_true(file_exists(in_dir("f")));
-    assert_false(file_exists(in_dir("g")));
+    assert_int_equal(file_mkdir(scratch("f/d"), &err), E_IO);
+    assert_false(file_is_dir(scratch("f")));
+    assert_true(file_exists(scratch("f")));
+    assert_false(file_exists(scratch("g")));
 }
 
 /* ---- Data beside a model -------------------------------------------------------------------- */
@@ -180,14 +133,14 @@ static void test_below(void **state)
     struct err err = {0};
     char got[8] = {0};
     uint64_t size = 0;
-    char *model = mem_printf("%s/m.onnx", dir);
+    char *model = mem_dup(scratch("m.onnx"));
     put_file("w.bin", "0123456789");
     put_file("outside", "secret");
-    assert_int_equal(file_mkdir(in_dir("sub/deep"), &err), OK);
+    assert_int_equal(file_mkdir(scratch("sub/deep"), &err), OK);
     put_file("sub/deep/w.bin", "abc");
-    assert_int_equal(symlink("w.bin", in_dir("link")), 0);
-    assert_int_equal(symlink("sub", in_dir("linkdir")), 0);
-    assert_int_equal(mkfifo(in_dir("fifo"), 0600), 0);
+    assert_int_equal(symlink("w.bin", scratch("link")), 0);
+    assert_int_equal(symlink("sub", scratch("linkdir")), 0);
+    assert_int_equal(mkfifo(scratch("fifo"), 0600), 0);
 
     assert_int_equal(file_read_below(model, "w.bin", 3, 4, got, &err), OK);
     assert_memory_equal(got, "3456", 4);
@@ -197,7 +150,7 @@ static void test_below(void **state)
     assert_int_equal(size, 10);
     assert_int_equal(file_read_below(model, "w.bin", 10, 0, got, &err), OK);
 
-    char *sub = mem_printf("%s/sub/m.onnx", dir), *absolute = mem_printf("%s/outside", dir);
+    char *sub = mem_dup(scratch("sub/m.onnx")), *absolute = mem_dup(scratch("outside"));
     static const struct {
         const char *name;
         int code;
@@ -286,7 +239,7 @@ static void test_external(void **state)
         struct err err = {0};
         put_external_model(&b, cases[i].d, cases[i].n, cases[i].location, cases[i].offset,
                            cases[i].length);
-        int rc = load_as(in_dir("m.onnx"), b.p, b.n, &g, &err);
+        int rc = load_as(scratch("m.onnx"), b.p, b.n, &g, &err);
         if (rc != cases[i].code) {
             fail_msg("case %zu: %s %s", i, err_name(rc), err.text);
         }
@@ -304,13 +257,13 @@ static void test_external_inlined(void **state)
     struct err err = {0};
     put_file("w.bin", "0123456789");
     put_external_model(&b, DT_U8, 4, "w.bin", "6", NULL);
-    assert_int_equal(load_as(in_dir("m.onnx"), b.p, b.n, &g, &err), OK);
+    assert_int_equal(load_as(scratch("m.onnx"), b.p, b.n, &g, &err), OK);
     wire_buf_fini(&b);
-    assert_int_equal(file_mkdir(in_dir("else"), &err), OK);
-    assert_int_equal(onnx_save(g, in_dir("else/m.onnx"), &err), OK);
+    assert_int_equal(file_mkdir(scratch("else"), &err), OK);
+    assert_int_equal(onnx_save(g, scratch("else/m.onnx"), &err), OK);
     graph_free(g);
     g = NULL;
-    if (model_load(in_dir("else/m.onnx"), &g, &err)) {
+    if (model_load(scratch("else/m.onnx"), &g, &err)) {
         fail_msg("%s", err.text);
     }
     const struct tensor *w = g->values[graph_find(g, "w")].constant;
@@ -319,7 +272,7 @@ static void test_external_inlined(void **state)
     graph_free(g);
 }
 
-#define IN_DIR(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define IN_DIR(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
 {

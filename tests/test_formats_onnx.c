@@ -4,6 +4,7 @@
  * must be refused is in test_hostile.c.
  */
 #include "tests/onnx_bytes.h"
+#include "tests/scratch.h"
 
 #include <glob.h>
 
@@ -584,7 +585,7 @@ static void test_real_models(void **state)
         print_message("no shared data: skipped\n");
         skip();
     }
-    char *dir = temp_dir(), *out = mem_printf("%s/out.onnx", dir);
+    const char *out = scratch("out.onnx");
     char *all = mem_printf("%s/*/*.onnx", pattern);
     glob_t found;
     assert_int_equal(glob(all, 0, NULL, &found), 0);
@@ -610,23 +611,26 @@ static void test_real_models(void **state)
         file_unmap(&b);
     }
     globfree(&found);
-    unlink(out);
-    rmdir(dir);
     free(all);
-    free(out);
-    free(dir);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_typed_lists),    cmocka_unit_test(test_float_lists),
-        cmocka_unit_test(test_nibbles),        cmocka_unit_test(test_empty_and_scalar),
-        cmocka_unit_test(test_small_model),    cmocka_unit_test(test_attributes),
-        cmocka_unit_test(test_unnamed),        cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_write_edited),   cmocka_unit_test(test_write_stale),
-        cmocka_unit_test(test_write_captured), cmocka_unit_test(test_write_imports),
-        cmocka_unit_test(test_write_made),     cmocka_unit_test(test_real_models),
+        cmocka_unit_test(test_typed_lists),
+        cmocka_unit_test(test_float_lists),
+        cmocka_unit_test(test_nibbles),
+        cmocka_unit_test(test_empty_and_scalar),
+        cmocka_unit_test(test_small_model),
+        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_unnamed),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_write_edited),
+        cmocka_unit_test(test_write_stale),
+        cmocka_unit_test(test_write_captured),
+        cmocka_unit_test(test_write_imports),
+        cmocka_unit_test(test_write_made),
+        cmocka_unit_test_setup_teardown(test_real_models, scratch_setup, scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,19 +97,19 @@ class Terminal:
 def walk_find_and_pin(tmp):
     """The user's whole walk on the sample pair: rank, look, pin, run, images, export, leave."""
     t = Terminal(OPEN)
-    t.wait("/block2/dw/Relu", "/block2/pw/Clip")
+    t.wait("/block4/dw/Conv", "/block3/dw/Conv")
     t.press("Enter")
-    t.wait("/block2/", "channel")
+    t.wait("/block4/", "channel")
     t.press("q")
     t.wait("/block1/")
-    t.command("pin /block2/dw/Relu /block2/pw/Clip")
+    t.command("pin /block4/dw/Conv /block3/dw/Conv")
     t.press("R")
     t.press("3")
     t.wait(".png")
     t.press("4")
-    t.wait("/block2/dw/Relu", "/block2/pw/Clip")
+    t.wait("/block4/dw/Conv", "/block3/dw/Conv")
     t.press("u")
-    t.wait(absent=["/block2/pw/Clip  "])
+    t.wait(absent=["/block3/dw/Conv  "])
     t.press("U", "1")
     out = tmp / "mixed.onnx"
     t.command(f"export {out}")
@@ -128,12 +128,12 @@ def walk_find_and_pin(tmp):
 def walk_completion(_):
     """The command line completes commands and layers, and says what is wrong."""
     t = Terminal(OPEN)
-    t.wait("/block2/dw/Relu")
+    t.wait("/block4/dw/Conv")
     t.press(":", "lay", "Tab")
     t.wait("layer")
     t.press("^C")
-    t.press(":", "pin /block2/d", "Tab")
-    t.wait("pin /block2/dw/Relu")
+    t.press(":", "pin /block4/d", "Tab")
+    t.wait("pin /block4/dw/Conv")
     t.press("^C")
     t.command("frobnicate")
     t.wait("frobnicate")
@@ -144,7 +144,7 @@ def walk_completion(_):
 def walk_sizes(_):
     """Any size is drawn, and the program stays alive through changes of it."""
     t = Terminal(OPEN, rows=48, columns=160)
-    t.wait("/block2/dw/Relu")
+    t.wait("/block4/dw/Conv")
     rng = random.Random(1)
     sizes = [(1, 1), (2, 80), (24, 3), (9, 39), (10, 40), (60, 200), (200, 500)]
     sizes += [(rng.randint(1, 70), rng.randint(1, 220)) for _ in range(20)]
@@ -157,7 +157,7 @@ def walk_sizes(_):
             raise Lost(f"died at {rows}x{columns}")
     t.resize(24, 80)
     t.press("Esc", "1", "g")
-    t.wait("/block2/dw/Relu")
+    t.wait("/block4/dw/Conv")
     t.press("Q")
     t.end()
 
@@ -172,7 +172,7 @@ def walk_terminals(_):
         if plain:
             t.child.send("layers --top 2\rquit\r")
         else:
-            t.wait("/block2/dw")
+            t.wait("/block4/dw")
             t.press("Q")
         t.end()
 
@@ -180,7 +180,7 @@ def walk_terminals(_):
 def walk_monochrome(_):
     """Without colours or UTF-8 the same things are on the screen."""
     t = Terminal(["--ascii", *OPEN], env={"NO_COLOR": "1", "LC_ALL": "C"})
-    text = t.wait("/block2/dw/Relu")
+    text = t.wait("/block4/dw/Conv")
     if any(ord(c) > 126 for c in text):
         raise Lost(f"not ASCII:\n{text}")
     t.press("Enter")
@@ -194,7 +194,7 @@ def walk_signals(_):
     """Ended by a signal it leaves the terminal and says so in the exit code."""
     for sig, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         t = Terminal(OPEN)
-        t.wait("/block2/dw/Relu")
+        t.wait("/block4/dw/Conv")
         t.child.kill(sig)
         t.end(code)
 

@@ -177,7 +177,9 @@ static void consider(void *ctx, const struct cmd *c)
         q->n_prefix++;
         q->prefix = c;
     }
-    int d = text_distance(c->name, q->word, 3);
+    char first[32]; /* "lod" is near "load pair" */
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(c->name, " "), c->name);
+    int d = MIN(text_distance(c->name, q->word, 3), text_distance(first, q->word, 3));
     if (d < q->distance) {
         q->distance = d;
         q->near = c;

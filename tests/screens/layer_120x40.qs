@@ -3,7 +3,7 @@ load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 24
 run
-open /block2/dw/Relu
+open /block4/dw/Conv
 capture
 select channel 3
 toggle diff

@@ -3,6 +3,6 @@ load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 24
 run
-open /block2/dw/Relu
+open /block4/dw/Conv
 capture
 screen layer --size 80x24

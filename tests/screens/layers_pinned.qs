@@ -3,5 +3,5 @@ load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 24
 run
-pin /block2/dw/Relu /block2/pw/Clip
+pin /block4/dw/Conv /block3/dw/Conv
 screen layers --size 100x30

@@ -3,7 +3,7 @@ load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 24
 run
-pin /block2/dw/Relu
-pin /block2/pw/Clip
+pin /block4/dw/Conv
+pin /block3/dw/Conv
 undo
 screen pins --size 80x24

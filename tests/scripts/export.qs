@@ -2,7 +2,7 @@
 load pair samples/models/fp32.onnx samples/models/int8_qop.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 6
-pin /block2/dw/Relu /block2/pw/Clip
+pin /block4/dw/Conv /block3/dw/Conv
 run
 export ${OUT}/mixed.onnx
 export-pins ${OUT}/pins.json --as ort

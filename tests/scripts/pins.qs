@@ -3,15 +3,15 @@ load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 24
 pins
-pin /block2/dw/Relu
-pin /block2/pw/Clip
+pin /block4/dw/Conv
+pin /block3/dw/Conv
 pins
 undo
 pins
 redo
 run
 pins
-unpin /block2/dw/Relu
+unpin /block4/dw/Conv
 pins
 undo 9
 pins
