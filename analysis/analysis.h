@@ -201,6 +201,7 @@ struct pin_set {
  * adjacent pinned layers no Q/DQ remains. Everything else is shared with int8 unchanged.
  * values[m->n_layers] gets, per layer, the value in the mixed graph to compare: the float tensor of
  * a pinned layer, m's own value otherwise (value numbers of int8 stay valid in the mixed graph).
+ * *mixed borrows the FP32 model's weights, so it must go before fp32 does.
  * E_UNSUPPORTED when a layer cannot be pinned (names it and says why). */
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
               const struct pin_set *pins, struct graph **mixed, int *values, struct err *err);

@@ -110,12 +110,16 @@ static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *
     return OK;
 }
 
-/* Two activations multiplied: ONNX Runtime fuses this even without a quantizer behind it, so the
- * copy stands in front. */
-static void guard_matmul(struct pinner *p, const struct node *n, int *in)
+/* Where a copy in front is needed as well: ONNX Runtime fuses two multiplied activations even
+ * without a quantizer behind them, and carries a DequantizeLinear past operators that only move
+ * data. */
+static void guard_input(struct pinner *p, const struct node *n, int *in)
 {
-    if ((node_is(n, "MatMul") || node_is(n, "Gemm")) && n->n_in >= 2 &&
-        !p->qf.v[n->in[0]].constant && !p->qf.v[n->in[1]].constant) {
+    bool product = (node_is(n, "MatMul") || node_is(n, "Gemm")) && n->n_in >= 2 &&
+                   !p->qf.v[n->in[0]].constant && !p->qf.v[n->in[1]].constant;
+    int k = 0;
+    const struct node *made = in[0] >= 0 ? producer_in(p->g, in[0], &k) : NULL;
+    if ((product || node_moves(n)) && made && node_is_dequantize(made)) {
         char *name = mem_printf("%s_float", p->g->values[in[0]].name);
         int x = fresh_value(p->g, name);
         free(name);
@@ -134,7 +138,9 @@ static int graft_node(struct pinner *p, int node, struct err *err)
         rc = n->in[k] >= 0 ? graft_value(p, n->in[k], &in[k], err) : OK;
     }
     if (!rc) {
-        guard_matmul(p, n, in);
+        if (n->n_in) {
+            guard_input(p, n, in);
+        }
         for (int k = 0; k < n->n_out; k++) {
             out[k] = n->out[k] >= 0 ? fresh_value(p->g, p->f->values[n->out[k]].name) : -1;
             if (n->out[k] >= 0) {

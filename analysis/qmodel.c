@@ -54,7 +54,7 @@ static const struct qop *qop_find(const struct node *n)
     return NULL;
 }
 
-static bool is_mover(const struct node *n)
+bool node_moves(const struct node *n)
 {
     for (size_t i = 0; i < COUNT(movers); i++) {
         if (strcmp(n->op, movers[i]) == 0) {
@@ -131,7 +131,7 @@ static void read_output(struct qmodel *q, int i, int k)
         v->codes = true;
         v->scale = n->in[qop->y_scale];
         v->zero = input_or_none(n, qop->y_zero);
-    } else if (is_mover(n) && n->n_in && n->in[0] >= 0 && q->v[n->in[0]].codes) {
+    } else if (node_moves(n) && n->n_in && n->in[0] >= 0 && q->v[n->in[0]].codes) {
         const struct qvalue *x = &q->v[n->in[0]];
         v->codes = true;
         v->scale = x->scale;

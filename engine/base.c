@@ -159,14 +159,14 @@ char *arena_dup(struct arena *a, const char *s)
 
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
-    va_list ap, again;
+    char *s = NULL;
+    va_list ap;
     va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vasprintf(&s, fmt, ap);
     va_end(ap);
-    char *d = arena_alloc(a, (size_t)MAX(n, 0) + 1);
-    vsnprintf(d, (size_t)MAX(n, 0) + 1, fmt, again);
-    va_end(again);
+    mem_need(n < 0 ? NULL : s);
+    char *d = arena_dup(a, s);
+    free(s);
     return d;
 }
 

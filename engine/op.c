@@ -9,9 +9,9 @@
 #include <inttypes.h>
 
 static const struct op *const families[] = {
-    op_conv,   op_matmul,    op_pool,    op_eltwise, op_norm,    op_reduce, op_shape,
-    op_resize, op_quant,     op_qlinear, op_qconv,   op_qmatmul, op_unary,  op_move,
-    op_index,  op_attention, op_einsum,  op_vision,  op_cast,    op_pad,
+    op_conv,   op_matmul, op_pool,      op_eltwise, op_norm,    op_reduce, op_shape,
+    op_resize, op_quant,  op_qlinear,   op_qconv,   op_qmatmul, op_mlas,   op_unary,
+    op_move,   op_index,  op_attention, op_einsum,  op_vision,  op_cast,   op_pad,
 };
 
 const struct op *op_find(const char *domain, const char *name, int opset)
@@ -41,6 +41,10 @@ void op_each(void (*fn)(void *ctx, const char *domain, const char *name, int sin
 
 int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err)
 {
+    if (i >= c->n_out) {
+        return err_set(err, E_FORMAT, "node has %d outputs, the operator needs at least %d",
+                       c->n_out, i + 1);
+    }
     int rc = tensor_new(d, rank, dims, c->budget, &c->out[i], err);
     if (rc) {
         char shape[128];

@@ -53,7 +53,7 @@ struct op {
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
     op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
-    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[];
+    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 

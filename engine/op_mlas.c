@@ -430,7 +430,7 @@ static void resize_plane(const struct axis *ay, const struct axis *ax, const flo
     }
 }
 
-static int op_resize(struct op_call *c, struct err *err)
+static int op_resize_linear(struct op_call *c, struct err *err)
 {
     struct axis y = {0}, x = {0};
     const char *mode = attr_string(c->node, "coordinate_transformation_mode", "half_pixel");
@@ -455,7 +455,7 @@ const struct op op_mlas[] = {
     {"Conv", fuse_mlas_domain, 1, 2, 3, op_conv_ref, op_conv_fast, op_conv_prepare, pack_free, "ORT Conv, order of sums"},
     {"GlobalAveragePool", fuse_mlas_domain, 1, 1, 1, op_global_average_pool, NULL, NULL, NULL, "ORT GlobalAveragePool, order of sums"},
     {"Sigmoid", fuse_mlas_domain, 1, 1, 1, op_sigmoid, NULL, NULL, NULL, "ORT Sigmoid, rational approximation"},
-    {"Resize", fuse_mlas_domain, 1, 1, 4, op_resize, NULL, NULL, NULL, "ORT Resize, order of sums"},
+    {"Resize", fuse_mlas_domain, 1, 1, 4, op_resize_linear, NULL, NULL, NULL, "ORT Resize, order of sums"},
     {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };
 // clang-format on

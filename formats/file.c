@@ -98,7 +98,7 @@ int file_map(const char *path, size_t limit, struct file *out, struct err *err)
     }
     limit = limit ? limit : default_limit;
     if ((uintmax_t)st.st_size > limit) {
-        rc = err_set(err, E_LIMIT, "%s: file of %jd bytes is over the limit of %zu", path,
+        rc = err_set(err, E_FORMAT, "%s: file of %jd bytes is over the limit of %zu", path,
                      (intmax_t)st.st_size, limit);
         goto out;
     }

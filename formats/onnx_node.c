@@ -337,7 +337,7 @@ static int node_fill(struct onnx_reader *r, struct span s, struct node *n, struc
         return wire_bad(&w, s.p, E_FORMAT, err, "no op_type");
     }
     if (n_attrs > MAX_ATTRIBUTES) {
-        return wire_bad(&w, s.p, E_LIMIT, err, "%d attributes, the limit is %d", n_attrs,
+        return wire_bad(&w, s.p, E_FORMAT, err, "%d attributes, the limit is %d", n_attrs,
                         MAX_ATTRIBUTES);
     }
     n->in = arena_alloc(a, (size_t)n->n_in * sizeof *n->in);

@@ -32,7 +32,7 @@ int onnx_check_memory(const struct onnx_reader *r, struct err *err)
     if (used <= r->limit) {
         return OK;
     }
-    return err_set(err, E_LIMIT, "%zu nodes and %zu tensors need more than %zu MiB", g->n_nodes,
+    return err_set(err, E_FORMAT, "%zu nodes and %zu tensors need more than %zu MiB", g->n_nodes,
                    g->n_values, r->limit >> 20);
 }
 

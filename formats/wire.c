@@ -222,7 +222,7 @@ static bool type_fits(enum wire_kind kind, enum wire_type type)
 static int check_name(const struct walk *k, const struct wire_item *it, struct err *err)
 {
     if (it->s.n > WIRE_NAME_MAX) {
-        return wire_bad(&k->w, it->s.p, E_LIMIT, err, "name of %zu bytes, the limit is %d", it->s.n,
+        return wire_bad(&k->w, it->s.p, E_FORMAT, err, "name of %zu bytes, the limit is %d", it->s.n,
                         WIRE_NAME_MAX);
     }
     const uint8_t *zero = it->s.n ? memchr(it->s.p, 0, it->s.n) : NULL;
@@ -237,7 +237,7 @@ static int walk_enter(struct walk *k, const struct wire_field *f, const struct w
                       struct err *err)
 {
     if (k->depth + 1 == WIRE_DEPTH_MAX) {
-        return wire_bad(&k->w, it->whole.p, E_LIMIT, err, "messages are nested deeper than %d",
+        return wire_bad(&k->w, it->whole.p, E_FORMAT, err, "messages are nested deeper than %d",
                         WIRE_DEPTH_MAX);
     }
     k->stack[++k->depth] = (struct frame){.message = f->message, .end = k->w.p};
@@ -275,7 +275,7 @@ static int walk_step(struct walk *k, wire_visit *visit, void *ctx, struct err *e
         return err_in(err, "%s", m->name);
     }
     if (++k->items > WIRE_ITEMS_MAX) {
-        return wire_bad(&k->w, it.whole.p, E_LIMIT, err, "more than %d fields", WIRE_ITEMS_MAX);
+        return wire_bad(&k->w, it.whole.p, E_FORMAT, err, "more than %d fields", WIRE_ITEMS_MAX);
     }
     const struct wire_field *f = field_find(m, it.field);
     if (!f) {

@@ -16,6 +16,7 @@
 #include <math.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -265,7 +266,7 @@ int main(int argc, char **argv)
         return run_all(argv[1], argv[2]);
     }
     const char *shared = getenv("QSCOPE_SHARED");
-    char archive[512], cases[512], dir[] = P_tmpdir "/qscope_nodes_XXXXXX";
+    char archive[512], cases[512], dir[64];
     shared = shared ? shared : "../shared";
     snprintf(archive, sizeof archive, "%s/data/onnx_node_tests/onnx_node_tests.tar.gz", shared);
     snprintf(cases, sizeof cases, "%s/data/onnx_node_tests/cases.json", shared);
@@ -273,7 +274,8 @@ int main(int argc, char **argv)
         printf("skipped: %s is missing\n", archive);
         return EXIT_SKIP;
     }
-    if (!mkdtemp(dir)) {
+    snprintf(dir, sizeof dir, P_tmpdir "/qscope_nodes_%ld", (long)getpid());
+    if (mkdir(dir, 0700)) {
         perror(dir);
         return EXIT_FAILURE;
     }

@@ -129,7 +129,7 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
     fputc('\n', c->out);
     for (size_t i = 0; i < n; i++) {
         const struct layer *l = &s->match.layers[rows[i]];
-        int w = text_fit(label, sizeof label, session_layer_label(s, rows[i]), 34, TEXT_TAIL);
+        int w = session_layer_short(s, rows[i], label, sizeof label, 34);
         fprintf(c->out, "%4zu %c %s%*s %-10.10s", i + 1, session_pinned(s, rows[i]) ? '*' : '.',
                 label, 34 - w, "", l->op);
         for (int k = 0; k < cols->n; k++) {

@@ -49,11 +49,14 @@ static void cell_set(struct cell *c, const char *ch, size_t size, enum style st)
     c->top = 0;
 }
 
-/* A wide character of which half is overwritten leaves a blank, never half a glyph. */
-static void cell_split(struct grid *g, int row, int col)
+/* A wide character of which half is overwritten by columns [from, to) leaves a blank, never half a
+ * glyph. */
+static void cells_split(struct grid *g, int row, int from, int to)
 {
-    if (col > 0 && col < g->cols && cell_at(g, row, col)->ch[0] == '\0')
-        cell_set(cell_at(g, row, col - 1), " ", 1, cell_at(g, row, col - 1)->style);
+    if (from > 0 && cell_at(g, row, from)->ch[0] == '\0')
+        cell_set(cell_at(g, row, from - 1), " ", 1, cell_at(g, row, from - 1)->style);
+    if (to < g->cols && cell_at(g, row, to)->ch[0] == '\0')
+        cell_set(cell_at(g, row, to), " ", 1, cell_at(g, row, to)->style);
 }
 
 /* Adds a combining mark to the character left of col, as long as the cell has room. */
@@ -115,8 +118,7 @@ int grid_text(struct grid *g, int row, int col, int width, enum style st, const 
         }
         if (at + w > end)
             break;
-        cell_split(g, row, at);
-        cell_split(g, row, at + w);
+        cells_split(g, row, at, at + w);
         cell_set(cell_at(g, row, at), ch, size, st);
         for (int i = 1; i < w; i++)
             cell_set(cell_at(g, row, at + i), "", 0, st);
@@ -148,8 +150,7 @@ void grid_half(struct grid *g, int row, int col, int top, int bottom)
 {
     if (row < 0 || row >= g->rows || col < 0 || col >= g->cols)
         return;
-    cell_split(g, row, col);
-    cell_split(g, row, col + 1);
+    cells_split(g, row, col, col + 1);
     struct cell *c = cell_at(g, row, col);
     cell_set(c, "\xe2\x96\x80", 3, (enum style)(ST_HEAT0 + bottom));
     c->top = (uint8_t)(top + 1);

@@ -178,6 +178,9 @@ static void edit_init(struct session *s)
     rl_change_environment = 0; /* LINES and COLUMNS would keep curses from following the size */
     rl_initialize();
     rl_bind_key('\t', complete_key);
+    /* Esc, then Enter in haste, would silently change to the vi keys. */
+    rl_unbind_key_in_map('\n', emacs_meta_keymap);
+    rl_unbind_key_in_map('\r', emacs_meta_keymap);
     rl_variable_bind("bell-style", "none");
     rl_variable_bind("enable-bracketed-paste", "off");
     rl_completion_entry_function = NULL;
@@ -236,6 +239,7 @@ void edit_open(struct session *s, const char *text)
 
 static enum edit_state edit_cancel(void)
 {
+    rl_replace_line("", 1);
     rl_callback_handler_remove();
     free(edit.line);
     edit.line = NULL;
@@ -346,8 +350,10 @@ static bool repl_read(char **line)
         if (p[0].revents && !signals_ended())
             rl_callback_read_char();
     }
-    if (!edit.finished)
+    if (!edit.finished) {
+        rl_replace_line("", 1);
         rl_callback_handler_remove();
+    }
     *line = edit.line;
     edit.line = NULL;
     return *line != NULL;

@@ -410,6 +410,18 @@ const char *session_layer_label(const struct session *s, size_t layer)
     return text_safe(dst, sizeof ring[0], s->match.layers[layer].name);
 }
 
+int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns)
+{
+    char safe[256], first[256];
+    text_safe(safe, sizeof safe, s->match.layers[layer].name);
+    if (text_width(safe) > columns) {
+        /* Converters join the names of what they fused with ';': the first one says enough. */
+        snprintf(first, sizeof first, "%.*s", (int)strcspn(safe, ";"), safe);
+        return text_fit(dst, size, first, columns, TEXT_TAIL);
+    }
+    return text_fit(dst, size, safe, columns, TEXT_TAIL);
+}
+
 static const char *base_name(const char *path)
 {
     const char *slash = path ? strrchr(path, '/') : NULL;

@@ -76,17 +76,22 @@ static size_t decode_escape(const char *b, size_t n, bool last, char name[KEY_NA
     return used;
 }
 
+/* A stray or broken byte names no key and is dropped alone. */
 static size_t decode_utf8(const char *b, size_t n, bool last, char name[KEY_NAME_MAX])
 {
     const unsigned char c = (unsigned char)b[0];
-    const size_t want = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 1;
-    if (want == 1)
-        return 1; /* a stray byte names no key */
-    if (n < want)
-        return last ? n : 0;
+    const size_t want = c > 0xf4 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 1;
     char raw[8] = "";
-    memcpy(raw, b, want);
-    text_safe(name, KEY_NAME_MAX, raw);
+    for (size_t i = 1; i < want; i++) {
+        if (i == n)
+            return last ? n : 0;
+        if (((unsigned char)b[i] & 0xc0) != 0x80)
+            return 1;
+    }
+    if (want > 1) {
+        memcpy(raw, b, want);
+        text_safe(name, KEY_NAME_MAX, raw);
+    }
     return want;
 }
 

@@ -146,6 +146,8 @@ void session_free(struct session *s);
 void session_log(struct session *s, char kind, const char *text); /* splits lines, sanitizes */
 /* Layer name shown to people, text_safe, in a small ring of static buffers. */
 const char *session_layer_label(const struct session *s, size_t layer);
+/* The label cut to `columns`, keeping what tells layers apart. Returns columns used. */
+int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns);
 bool session_pinned(const struct session *s, size_t layer);
 /* True when the pins now in force differ from those of the last run for this layer. */
 bool session_pin_pending(const struct session *s, size_t layer);

@@ -1,0 +1,366 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""INT8 numbers against onnxruntime's, integer for integer.
+
+For every static INT8 file: the final outputs against a session with default optimization, and for
+the QOperator form every integer tensor in between. Then single operators with random shapes,
+scales and zero points, half of the scales dyadic so that results fall between two codes.
+
+All codes must be equal on a machine whose onnxruntime multiplies bytes exactly (VNNI). Elsewhere
+its 8-bit products saturate, and outputs need only be within one code on 99.9 % of the values.
+
+    check_int8.py [MODEL|operators ...]
+"""
+
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from common import (DATA, Tally, entries_of, every_tensor, index_of, input_names, inputs_of,
+                    int8_files, last_line, load_dumped, metas, qscope, session, word)
+
+IMAGES = 3
+CLOSE = 0.999  # share of values within one code that suffices without VNNI
+CODES = (np.uint8, np.int8)
+
+
+def exact_products():
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+EXACT = exact_products()
+
+
+def judge(differing, far, total):
+    """Whether this many unequal values, and values more than a code apart, will do."""
+    return differing == 0 if EXACT else far <= (1 - CLOSE) * total
+
+
+# ---- Models -----------------------------------------------------------------------------------
+
+def output_steps(path):
+    """Scale of each graph output that a DQ makes; outputs made otherwise have none."""
+    graph = onnx.load(path).graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    makers = {o: n for n in graph.node for o in n.output}
+    steps = {}
+    for output in graph.output:
+        maker = makers[output.name]
+        if maker.op_type == "DequantizeLinear":
+            steps[output.name] = float(constants[maker.input[1]].ravel()[0])
+    return steps
+
+
+def run_qscope(tally, title, path, samples, tmp):
+    """{(tensor, side, image): entry} of a dump of everything, or None."""
+    for i, x in enumerate(samples):
+        np.save(tmp / f"{i}.npy", x)
+    adds = [f"dataset add {word(tmp / f'{i}.npy')}" for i in range(len(samples))]
+    done = qscope(f"load int8 {word(path)}", *adds, f"dump '*' --out {word(tmp / 'out')}")
+    if not tally.check(done.returncode == 0, f"{title}: {last_line(done)}"):
+        return None
+    return index_of(tmp / "out")
+
+
+class Differences:
+    """Values compared, unequal, and more than one step apart."""
+
+    def __init__(self):
+        self.total = self.differing = self.far = 0
+
+    def add(self, got, want, step=1.0):
+        off = np.abs(got.astype(np.float64) - want.astype(np.float64)) / step
+        self.total += want.size
+        self.differing += int((off > 0.01).sum())
+        self.far += int((off > 1.01).sum())
+
+    def __str__(self):
+        share = 100 * self.differing / max(1, self.total)
+        return f"{self.differing} of {self.total} codes differ ({share:.4f} %), {self.far} by more than one"
+
+
+def compare_outputs(path, samples, found, out):
+    d, steps, feed = Differences(), output_steps(path), input_names(path)[0]
+    run = session(path)
+    for i, x in enumerate(samples):
+        for output, want in zip(run.get_outputs(), run.run(None, {feed: x})):
+            step = steps.get(output.name)
+            got = load_dumped(out, found[output.name, "int8", f"{i}.npy"])
+            d.add(got, want, step or max(1e-30, 1e-4 * float(np.abs(want).max())))
+    return d
+
+
+def compare_codes(tally, title, path, samples, found, out):
+    """Every integer tensor, with all of them exposed in onnxruntime."""
+    total, feed = Differences(), input_names(path)[0]
+    for i, x in enumerate(samples):
+        for name, want in every_tensor(path, {feed: x}).items():
+            entry = found.get((name, "int8_codes", f"{i}.npy"))
+            if want.dtype.type not in CODES or entry is None:
+                continue
+            got = load_dumped(out, entry)
+            if tally.check(got.dtype == want.dtype and got.shape == want.shape,
+                           f"{title}: '{name}' is {got.dtype}{got.shape}"):
+                d = Differences()
+                d.add(got, want)
+                total.add(got, want)
+                tally.check(judge(d.differing, d.far, d.total), f"{title}: '{name}': {d}")
+    return total
+
+
+def check_file(tally, path, meta):
+    title = f"{path.parent.name}/{path.name}"
+    samples = inputs_of(meta, IMAGES)
+    with tempfile.TemporaryDirectory() as folder:
+        tmp = Path(folder)
+        found = run_qscope(tally, title, path, samples, tmp)
+        if found is None:
+            return
+        d = compare_outputs(path, samples, found, tmp / "out")
+        tally.check(judge(d.differing, d.far, d.total), f"{title}: outputs: {d}")
+        print(f"{title}: outputs: {d}", flush=True)
+        if "qop" in path.name:
+            d = compare_codes(tally, title, path, samples, found, tmp / "out")
+            tally.check(d.total > 0, f"{title}: no integer tensor was dumped")
+            print(f"{title}: in between: {d}", flush=True)
+
+
+# ---- Single operators ---------------------------------------------------------------------------
+
+class Case:
+    """One node with constant parameters; the first input is the sample."""
+
+    def __init__(self, rng, op, domain="com.microsoft", opset=17, **attrs):
+        self.rng, self.op, self.domain, self.opset = rng, op, domain, opset
+        self.attrs, self.inputs, self.constants = attrs, [], []
+        self.codes = rng.choice(CODES)
+        self.sample = None
+
+    def put(self, value):
+        """A constant input."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        self.inputs.append(name)
+        return self
+
+    def skip(self):
+        self.inputs.append("")
+        return self
+
+    def data(self, shape, dtype=None):
+        """Random codes."""
+        info = np.iinfo(dtype or self.codes)
+        gen = np.random.default_rng(self.rng.getrandbits(32))
+        return gen.integers(info.min, info.max, shape, dtype or self.codes, endpoint=True)
+
+    def sampled(self, value):
+        """The input that qscope and onnxruntime are fed."""
+        self.sample = value
+        self.inputs.append("x")
+        return self
+
+    def scale(self, count=None, times=1.0):
+        def one():
+            s = 2.0 ** self.rng.randint(-7, -3)
+            return np.float32(times * (s if self.rng.random() < 0.5 else s * self.rng.uniform(1, 2)))
+        return self.put(one() if count is None else np.array([one() for _ in range(count)]))
+
+    def zero(self, dtype=None, count=None):
+        dtype = dtype or self.codes
+        info = np.iinfo(dtype)
+        def one():
+            return self.rng.choice([info.min, (info.min + info.max + 1) // 2,
+                                    self.rng.randint(info.min, info.max)])
+        return self.put(dtype(one()) if count is None else
+                        np.array([one()] * count, dtype))  # onnxruntime wants them equal
+
+    def params(self, times=1.0):
+        return self.scale(times=times).zero()
+
+    def model(self):
+        kinds = {np.dtype(np.uint8): TensorProto.UINT8, np.dtype(np.int8): TensorProto.INT8,
+                 np.dtype(np.float32): TensorProto.FLOAT}
+        node = helper.make_node(self.op, self.inputs, ["y"], domain=self.domain, **self.attrs)
+        x = helper.make_tensor_value_info("x", kinds[self.sample.dtype], self.sample.shape)
+        graph = helper.make_graph([node], self.op, [x], [onnx.ValueInfoProto(name="y")],
+                                  self.constants)
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def quantize(rng):
+    c = Case(rng, "QuantizeLinear", "", axis=1)
+    x = np.random.default_rng(rng.getrandbits(32)).normal(0, 4, (2, 5, 7)).astype(np.float32)
+    x.ravel()[:8] = [np.nan, np.inf, -np.inf, 1e30, 0.5, -0.5, 1.5, 2.5]
+    c.sampled(x)
+    return c.scale(5).zero(count=5) if rng.random() < 0.5 else c.params()
+
+
+def dequantize(rng):
+    c = Case(rng, "DequantizeLinear", "", axis=1)
+    c.sampled(c.data((2, 5, 7)))
+    return c.scale(5).zero(count=5) if rng.random() < 0.5 else c.params()
+
+
+def conv(rng):
+    """Padded, strided, dilated, grouped, in one and two dimensions."""
+    flat, groups = rng.random() < 0.2, rng.choice([1, 1, 2, 6])
+    cin, out = groups * rng.choice([1, 3]), groups * rng.choice([1, 2, 9])
+    k = [rng.randint(1, 4)] if flat else [rng.randint(1, 4), rng.randint(1, 4)]
+    n = len(k)
+    attrs = dict(group=groups, strides=[rng.randint(1, 3) for _ in k],
+                 dilations=[rng.randint(1, 2) for _ in k])
+    if rng.random() < 0.2:
+        attrs.update(auto_pad=rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]), dilations=[1] * n)
+    else:
+        attrs["pads"] = [rng.randint(0, 2) for _ in range(2 * n)]
+    c = Case(rng, "QLinearConv", "", **attrs)
+    # onnxruntime has no kernel for s8 with u8.
+    weights = np.int8 if c.codes == np.int8 else rng.choice(CODES)
+    c.sampled(c.data((1, cin, *([17] if flat else [11, 17])))).params()
+    many = out if rng.random() < 0.5 else None
+    c.put(c.data((out, cin // groups, *k), weights)).scale(many).zero(weights, many)
+    c.params(times=64)
+    return c.put(c.data((out,), np.int16).astype(np.int32)) if rng.random() < 0.5 else c
+
+
+def matmul(rng):
+    c = Case(rng, "QLinearMatMul", "")
+    m, k, n = rng.randint(1, 9), rng.randint(1, 70), rng.randint(1, 60)
+    right = np.int8 if c.codes == np.int8 else rng.choice(CODES)
+    many = n if rng.random() < 0.5 else None
+    c.sampled(c.data((rng.randint(1, 3), m, k))).params()
+    return c.put(c.data((k, n), right)).scale(many).zero(right, many).params(times=32)
+
+
+def gemm(rng):
+    ta, tb = rng.randint(0, 1), rng.randint(0, 1)
+    c = Case(rng, "QGemm", transA=ta, transB=tb, alpha=rng.choice([1.0, 0.7]))
+    m, k, n = rng.randint(1, 9), rng.randint(1, 70), rng.randint(1, 60)
+    right = np.int8 if c.codes == np.int8 else rng.choice(CODES)
+    many = n if rng.random() < 0.5 else None
+    c.sampled(c.data((k, m) if ta else (m, k))).params()
+    c.put(c.data((n, k) if tb else (k, n), right)).scale(many).zero(right, many)
+    bias = rng.choice([None, (n,), (1, n), (m, n)])
+    c = c.put(c.data(bias, np.int16).astype(np.int32)) if bias else c.skip()
+    return c.params(times=32) if rng.random() < 0.7 else c
+
+
+def binary(rng, op):
+    c = Case(rng, op)
+    shapes = rng.choice([((2, 3, 5, 7),) * 2, ((3, 5, 7), (2, 3, 5, 7)), ((2, 3, 5, 7), (7,)),
+                         ((1,), (2, 3, 5, 7)), ((2, 3, 5, 7), (1,)), ((1, 6, 1, 1), (1, 6, 5, 7)),
+                         ((1, 6, 5, 7), (1, 6, 1, 1)), ((3, 5, 1), (3, 1, 7)), ((1,), (1,))])
+    times = 8 if op == "QLinearMul" else 1
+    return c.sampled(c.data(shapes[0])).params().put(c.data(shapes[1])).params().params(times)
+
+
+def average_pool(rng):
+    attrs = dict(kernel_shape=[rng.randint(1, 4), rng.randint(1, 4)],
+                 strides=[rng.randint(1, 3), rng.randint(1, 3)],
+                 count_include_pad=rng.randint(0, 1))
+    if rng.random() < 0.5:
+        attrs["pads"] = [rng.randint(0, k - 1) for k in attrs["kernel_shape"] * 2]
+    if rng.random() < 0.2:
+        attrs.update(kernel_shape=[8, 9], pads=[0] * 4)  # the whole image: other arithmetic
+    c = Case(rng, "QLinearAveragePool", **attrs)
+    return c.sampled(c.data((2, 5, 8, 9))).params().params()
+
+
+def unary(rng, op, shape=(2, 5, 7, 3), **attrs):
+    c = Case(rng, op, **attrs)
+    return c.sampled(c.data(shape)).params().params()
+
+
+def softmax(rng):
+    opset = rng.choice([11, 13])
+    c = Case(rng, "QLinearSoftmax", opset=opset, axis=rng.choice([1, -1]))
+    c.attrs["opset"] = opset
+    c.sampled(c.data((3, 4, 50))).params()
+    return c.put(np.float32(rng.choice([1 / 256, 1 / 255, 0.01]))).put(
+        c.codes(np.iinfo(c.codes).min))
+
+
+def concat(rng):
+    c = Case(rng, "QLinearConcat", axis=rng.choice([1, -2]))
+    c.params()
+    same = rng.random() < 0.3
+    c.sampled(c.data((2, 3, 4)))
+    c.inputs += c.inputs[:2] if same else []
+    c = c if same else c.params()
+    return c.put(c.data((2, 3, 4))).params()
+
+
+def where(rng):
+    c = Case(rng, "QLinearWhere")
+    c.put(np.random.default_rng(rng.getrandbits(32)).random((3, 1, 5)) < 0.5)
+    return c.sampled(c.data((3, 4, 5))).params().put(c.data((4, 5))).params().params()
+
+
+OPERATORS = {
+    "QuantizeLinear": quantize, "DequantizeLinear": dequantize, "QLinearConv": conv,
+    "QLinearMatMul": matmul, "QGemm": gemm,
+    "QLinearAdd": lambda r: binary(r, "QLinearAdd"),
+    "QLinearMul": lambda r: binary(r, "QLinearMul"),
+    "QLinearAveragePool": average_pool,
+    "QLinearGlobalAveragePool": lambda r: unary(r, "QLinearGlobalAveragePool"),
+    "QLinearSigmoid": lambda r: unary(r, "QLinearSigmoid"),
+    "QLinearLeakyRelu": lambda r: unary(r, "QLinearLeakyRelu", alpha=r.choice([0.1, 0.01])),
+    "QLinearSoftmax": softmax, "QLinearConcat": concat, "QLinearWhere": where,
+}
+ROUNDS = 24
+
+
+def check_operator(tally, name, make):
+    """ROUNDS random cases in one qscope process each way would hide a crash: one process a case."""
+    d, refused = Differences(), 0
+    for seed in range(ROUNDS):
+        case = make(random.Random(f"{name} {seed}"))
+        try:
+            want = session(case.model()).run(None, {"x": case.sample})[0]
+        except Exception:  # a combination onnxruntime has no kernel for
+            refused += 1
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            tmp = Path(folder)
+            onnx.save(case.model(), tmp / "m.onnx")
+            if run_qscope(tally, f"{name} {seed}", tmp / "m.onnx", [case.sample], tmp) is None:
+                continue
+            entry = [e for e in entries_of(tmp / "out") if e["tensor"] == "y"][-1:]
+            codes = [e for e in entries_of(tmp / "out")
+                     if e["tensor"] == "y" and e["side"] == "int8_codes"] or entry
+            got = load_dumped(tmp / "out", codes[0])
+            one = Differences()
+            one.add(got, want, 1.0 if want.dtype.type in CODES else 1e-30)
+            d.total, d.differing, d.far = (d.total + one.total, d.differing + one.differing,
+                                           d.far + one.far)
+            tally.check(judge(one.differing, one.far, one.total),
+                        f"{name} {seed}: {one} {case.attrs}")
+    tally.check(refused < ROUNDS, f"{name}: onnxruntime runs none of the cases")
+    print(f"{name}: {ROUNDS - refused} cases: {d}", flush=True)
+
+
+def main():
+    tally = Tally()
+    wanted = set(sys.argv[1:])
+    for name, make in OPERATORS.items():
+        if not wanted or "operators" in wanted or name in wanted:
+            check_operator(tally, name, make)
+    if (DATA / "models").is_dir():
+        for folder, meta in metas():
+            for path in int8_files(folder):
+                if not wanted or folder.name in wanted:
+                    check_file(tally, path, meta)
+    tally.close()
+
+
+if __name__ == "__main__":
+    main()

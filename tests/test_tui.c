@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * test_tui.c: the front end without a terminal: cells, keys, scripts, completion. Screens of real
+ * runs are tested in tests/screens and, through a pseudo-terminal, in tests/walk.py.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tui/front.h"
+#include "tui/view.h"
+
+/* ---- Grid ----------------------------------------------------------------------------------- */
+
+static char *printed(const struct grid *g)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    grid_print(g, f);
+    fclose(f);
+    return text;
+}
+
+static void assert_grid(const struct grid *g, const char *want)
+{
+    char *text = printed(g);
+    assert_string_equal(text, want);
+    free(text);
+}
+
+static void grid_clips(void **state)
+{
+    (void)state;
+    struct grid *g = grid_new(2, 5, false);
+    assert_int_equal(grid_text(g, 0, 3, -1, ST_NORMAL, "abc"), 2);
+    assert_int_equal(grid_text(g, 1, 0, 2, ST_NORMAL, "xyz"), 2);
+    assert_int_equal(grid_text(g, 2, 0, -1, ST_NORMAL, "below"), 0);
+    assert_int_equal(grid_text(g, -1, 0, -1, ST_NORMAL, "above"), 0);
+    assert_int_equal(grid_text(g, 0, 5, -1, ST_NORMAL, "beside"), 0);
+    assert_int_equal(grid_text(g, 0, -1, -1, ST_NORMAL, "beside"), 0);
+    assert_grid(g, "   ab\nxy\n");
+    grid_free(g);
+}
+
+static void grid_wide_characters(void **state)
+{
+    (void)state;
+    struct grid *g = grid_new(1, 6, false);
+    assert_int_equal(grid_text(g, 0, 0, -1, ST_NORMAL, "a\u4e2d\u6587b"), 6);
+    assert_grid(g, "a\u4e2d\u6587b\n");
+    /* Half of a wide character is never left: overwriting its right half blanks the left one. */
+    grid_text(g, 0, 2, -1, ST_NORMAL, "x");
+    assert_grid(g, "a x\u6587b\n");
+    grid_text(g, 0, 3, -1, ST_NORMAL, "y");
+    assert_grid(g, "a xy b\n");
+    /* A wide character that does not fit is left out. */
+    assert_int_equal(grid_text(g, 0, 5, -1, ST_NORMAL, "\u4e2d"), 0);
+    grid_free(g);
+}
+
+static void grid_marks_and_controls(void **state)
+{
+    (void)state;
+    struct grid *g = grid_new(1, 8, false);
+    assert_int_equal(grid_text(g, 0, 0, -1, ST_NORMAL, "e\u0301x"), 2);
+    assert_grid(g, "e\u0301x\n");
+    grid_clear(g);
+    assert_int_equal(grid_text(g, 0, 0, -1, ST_NORMAL, "a\x1b\xff\u202e\n"), 5);
+    assert_grid(g, "a????\n");
+    grid_clear(g);
+    char zalgo[200] = "z";
+    for (int i = 0; i < 50; i++)
+        memcpy(zalgo + 1 + 2 * i, "\u0301", 3);
+    assert_int_equal(grid_text(g, 0, 0, -1, ST_NORMAL, zalgo), 1);
+    assert_true(strlen(g->cells[0].ch) < sizeof(g->cells[0].ch));
+    grid_free(g);
+}
+
+static void grid_ascii(void **state)
+{
+    (void)state;
+    struct grid *g = grid_new(1, 8, true);
+    grid_text(g, 0, 0, -1, ST_NORMAL, "a\u00e9\u4e2de\u0301");
+    assert_grid(g, "a??e\n");
+    grid_free(g);
+}
+
+static void grid_odd_sizes(void **state)
+{
+    (void)state;
+    for (int rows = -1; rows <= 2; rows++)
+        for (int cols = -1; cols <= 2; cols++) {
+            struct grid *g = grid_new(rows, cols, false);
+            grid_text(g, 0, 0, -1, ST_NORMAL, "\u4e2dab");
+            grid_half(g, 0, 0, 31, 0);
+            grid_style(g, 0, -5, 500, ST_BAD);
+            grid_free(g);
+        }
+}
+
+/* ---- Keys ----------------------------------------------------------------------------------- */
+
+static void assert_key(const char *bytes, size_t n, bool last, size_t used, const char *name)
+{
+    char got[KEY_NAME_MAX];
+    assert_int_equal(term_key(bytes, n, last, got), used);
+    assert_string_equal(got, name);
+}
+
+static void keys_decode(void **state)
+{
+    (void)state;
+    assert_key("j", 1, false, 1, "j");
+    assert_key("\r", 1, false, 1, "Enter");
+    assert_key(" ", 1, false, 1, "Space");
+    assert_key("\t", 1, false, 1, "Tab");
+    assert_key("\x12", 1, false, 1, "^R");
+    assert_key("\x7f", 1, false, 1, "Backspace");
+    assert_key("\x1b[A", 3, false, 3, "Up");
+    assert_key("\x1bOB", 3, false, 3, "Down");
+    assert_key("\x1b[1;5C", 6, false, 6, "Right");
+    assert_key("\x1b[5~x", 5, false, 4, "PgUp");
+    assert_key("\x1b[Z", 3, false, 3, "S-Tab");
+    assert_key("\x1b[[A", 4, false, 4, "");
+    assert_key("\x1b[999;3q", 8, false, 8, "");
+    assert_key("\u00e9", 2, false, 2, "\u00e9");
+    assert_key("", 0, true, 0, "");
+}
+
+static void keys_unfinished(void **state)
+{
+    (void)state;
+    assert_key("\x1b", 1, false, 0, "");
+    assert_key("\x1b", 1, true, 1, "Esc");
+    assert_key("\x1bx", 2, false, 1, "Esc");
+    assert_key("\x1b[", 2, false, 0, "");
+    assert_key("\x1b[12", 4, true, 4, "");
+    assert_key("\xc3", 1, false, 0, "");
+    assert_key("\xc3", 1, true, 1, "");
+    assert_key("\xff", 1, false, 1, "");
+}
+
+/* Any bytes are used up, and no name overflows or holds a control character. */
+static void keys_random(void **state)
+{
+    (void)state;
+    unsigned seed = 1;
+    for (int round = 0; round < 20000; round++) {
+        char bytes[16], name[KEY_NAME_MAX];
+        for (size_t i = 0; i < sizeof(bytes); i++) {
+            seed = seed * 1103515245u + 12345u;
+            bytes[i] = (seed >> 28) < 5 ? "\x1b[O;1"[seed >> 28] : (char)(seed >> 16);
+        }
+        for (size_t at = 0; at < sizeof(bytes);) {
+            const size_t used = term_key(bytes + at, sizeof(bytes) - at, true, name);
+            assert_in_range(used, 1, sizeof(bytes) - at);
+            assert_true(strlen(name) < sizeof(name));
+            for (const char *p = name; *p; p++)
+                assert_true((unsigned char)*p >= 0x20 && *p != 0x7f);
+            at += used;
+        }
+    }
+}
+
+/* ---- Key table ------------------------------------------------------------------------------ */
+
+static void note_command(void *ctx, const struct cmd *c)
+{
+    assert_non_null(c->help);
+    assert_non_null(c->group);
+    assert_non_null(c->exec);
+    assert_non_null(c->example);
+    ++*(size_t *)ctx;
+}
+
+static void commands_are_documented(void **state)
+{
+    (void)state;
+    size_t n = 0;
+    cmd_each(note_command, &n);
+    assert_true(n > 30);
+}
+
+/* Every key is a line of the language: with names in its places it passes the check. */
+static void keymap_is_language(void **state)
+{
+    (void)state;
+    struct session *s = session_new();
+    s->batch = true;
+    for (const struct key *k = keymap; k->view; k++) {
+        if (k->line[0] == ':')
+            continue;
+        struct err err = {0};
+        char line[256];
+        size_t n = 0;
+        for (const char *p = k->line; *p; p++) {
+            if (strncmp(p, "%pin", 4) == 0 || strncmp(p, "%mark", 5) == 0) {
+                continue; /* the word after '%' is the verb itself */
+            }
+            line[n++] = *p == '%' ? 'x' : *p;
+        }
+        line[n] = '\0';
+        if (cmd_check(s, line, &err) != OK)
+            fail_msg("key %s of %s: %s", k->key, k->view, err.text);
+    }
+    session_free(s);
+}
+
+static void keymap_is_complete(void **state)
+{
+    (void)state;
+    static const char *const everywhere[] = {
+        "Up",  "Down", "j", "k",   "PgUp", "PgDn", "^D",  "^U",    "g", "G", "Home",
+        "End", "q",    "Q", "Esc", "1",    "2",    "3",   "4",     "5", ":", "/",
+        "n",   "N",    "?", "^L",  "^C",   "u",    "Tab", "S-Tab", "R", "E", "^R"};
+    for (int v = 0; v < N_VIEWS; v++)
+        for (size_t i = 0; i < COUNT(everywhere); i++)
+            assert_non_null(key_find(views[v]->name, everywhere[i]));
+    for (const struct key *a = keymap; a->view; a++) {
+        bool known = strcmp(a->view, "*") == 0;
+        for (int v = 0; v < N_VIEWS; v++)
+            known |= strcmp(a->view, views[v]->name) == 0;
+        assert_true(known);
+        assert_true(!a->footer == !a->hint);
+        for (const struct key *b = a + 1; b->view; b++)
+            assert_false(strcmp(a->view, b->view) == 0 && strcmp(a->key, b->key) == 0);
+    }
+}
+
+static void keymap_places(void **state)
+{
+    (void)state;
+    struct session *s = session_new();
+    struct err err = {0};
+    assert_null(key_line(s, key_find("layers", "p"), &err));
+    assert_int_equal(err.code, E_STATE);
+    char *line = key_line(s, key_find("layers", "j"), &err);
+    assert_string_equal(line, "cursor down");
+    free(line);
+    s->data.samples = mem_alloc(sizeof(*s->data.samples));
+    s->data.samples[0] = (struct sample){
+        .path = mem_dup("x"), .name = mem_dup("a b's.png"), .label = -1, .marked = true};
+    s->data.n = s->data.cap = 1;
+    s->ui.view = VIEW_IMAGES;
+    line = key_line(s, key_find("images", "Space"), &err);
+    assert_string_equal(line, "unmark --images 'a b'\\''s.png' ; cursor down");
+    free(line);
+    session_free(s);
+}
+
+/* ---- Views without a model ------------------------------------------------------------------ */
+
+static void views_draw_at_any_size(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{1, 1},   {1, 200}, {200, 1},  {9, 39},   {10, 40},
+                                   {24, 80}, {24, 81}, {48, 160}, {100, 300}};
+    struct session *s = session_new();
+    for (int view = 0; view < N_VIEWS; view++)
+        for (size_t i = 0; i < COUNT(sizes); i++)
+            for (int help = 0; help < 2; help++) {
+                struct grid *g = grid_new(sizes[i][0], sizes[i][1], i % 2);
+                s->ui.view = (enum view_id)view;
+                s->ui.help = help;
+                snprintf(s->ui.toast, sizeof(s->ui.toast), "%s", help ? "a toast" : "");
+                view_draw(s, g);
+                grid_free(g);
+            }
+    session_free(s);
+}
+
+static void empty_screen_says_what_to_type(void **state)
+{
+    (void)state;
+    struct session *s = session_new();
+    struct grid *g = grid_new(24, 80, true);
+    view_draw(s, g);
+    char *text = printed(g);
+    assert_non_null(strstr(text, "load pair"));
+    assert_non_null(strstr(text, "q back"));
+    free(text);
+    grid_free(g);
+    session_free(s);
+}
+
+/* ---- Scripts -------------------------------------------------------------------------------- */
+
+struct outcome {
+    int rc;
+    size_t failed;
+    char *out;
+    struct err err;
+};
+
+/* Runs a script from memory; what it says on stderr goes to /dev/null. */
+static struct outcome run_script(struct session *s, const char *text, size_t size, bool keep_going)
+{
+    struct outcome o = {0};
+    size_t out_size = 0;
+    FILE *out = open_memstream(&o.out, &out_size);
+    FILE *in = fmemopen((void *)(uintptr_t)text, size, "r");
+    FILE *null = fopen("/dev/null", "w");
+    fflush(stderr);
+    const int saved = dup(STDERR_FILENO);
+    dup2(fileno(null), STDERR_FILENO);
+    o.rc = script_stream(s, in, "test.qs", keep_going, out, &o.failed, &o.err);
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    fclose(null);
+    fclose(in);
+    fclose(out);
+    return o;
+}
+
+static void assert_script(const char *text, bool keep_going, int rc, size_t failed, const char *out)
+{
+    struct session *s = session_new();
+    s->batch = true;
+    struct outcome o = run_script(s, text, strlen(text), keep_going);
+    assert_int_equal(o.rc, rc);
+    assert_int_equal(o.failed, failed);
+    assert_string_equal(o.out, out);
+    free(o.out);
+    session_free(s);
+}
+
+static void script_lines(void **state)
+{
+    (void)state;
+    assert_script("echo one\necho two # comment\n\n   # another\necho 'a # b'\n", false, OK, 0,
+                  "one\ntwo\na # b\n");
+    assert_script("echo a \\\n  b\r\necho c ; echo d\n", false, OK, 0, "a b\nc\nd\n");
+    assert_script("echo 'no newline at the end'", false, OK, 0, "no newline at the end\n");
+    assert_script("echo one\nquit\necho two\n", false, OK, 0, "one\n");
+}
+
+static void script_errors(void **state)
+{
+    (void)state;
+    /* `layers` needs a model: stops, goes on, or is passed over. */
+    assert_script("echo a\nlayers\necho b\n", false, E_STATE, 0, "a\n");
+    assert_script("echo a\nlayers\necho b\n", true, OK, 1, "a\nb\n");
+    assert_script("echo a\n-layers\necho b\n", false, OK, 0, "a\nb\n");
+    assert_script("set on_error continue\nlayers\necho b\n", false, OK, 1, "b\n");
+    /* Wrong syntax anywhere: nothing runs. */
+    assert_script("echo a\nno-such-command\n", false, E_USAGE, 0, "");
+    assert_script("echo a\n-layers --no-such-option\n", true, E_USAGE, 0, "");
+    assert_script("echo a\necho 'open\n", false, E_USAGE, 0, "");
+}
+
+static void script_limits(void **state)
+{
+    (void)state;
+    struct session *s = session_new();
+    s->batch = true;
+    struct outcome o = run_script(s, "echo a\0b\n", 9, false);
+    assert_int_equal(o.rc, E_USAGE);
+    free(o.out);
+    const size_t size = (1 << 20) + 100;
+    char *text = mem_alloc(size + 1);
+    memset(text, 'x', size);
+    memcpy(text, "echo ", 5);
+    o = run_script(s, text, size, false);
+    assert_int_equal(o.rc, E_LIMIT);
+    free(o.out);
+    text[1 << 20] = '\0';
+    o = run_script(s, text, 1 << 20, false);
+    assert_int_equal(o.rc, OK);
+    free(o.out);
+    free(text);
+    session_free(s);
+}
+
+static void exit_codes(void **state)
+{
+    (void)state;
+    assert_int_equal(exit_code(OK, true), 0);
+    assert_int_equal(exit_code(E_USAGE, false), 2);
+    assert_int_equal(exit_code(E_STATE, false), 1);
+    assert_int_equal(exit_code(E_STATE, true), 3);
+    assert_int_equal(exit_code(E_CHECK, true), 4);
+    assert_int_equal(exit_code(E_FORMAT, false), 6);
+    assert_int_equal(exit_code(E_UNSUPPORTED, true), 6);
+    assert_int_equal(exit_code(E_SHAPE, true), 6);
+    assert_int_equal(exit_code(E_IO, true), 7);
+    assert_int_equal(exit_code(E_LIMIT, true), 8);
+    assert_int_equal(exit_code(E_STOP, true), 130);
+}
+
+/* ---- Completion ----------------------------------------------------------------------------- */
+
+static void assert_completes(const struct session *s, const char *line, size_t start,
+                             const char *want)
+{
+    size_t at = 0, n = 0;
+    char got[1024] = "";
+    char **list = cmd_complete(s, line, strlen(line), &at);
+    assert_int_equal(at, start);
+    for (char **p = list; p && *p; p++) {
+        n += (size_t)snprintf(got + n, sizeof(got) - n, "%s%s", n ? " " : "", *p);
+        free(*p);
+    }
+    free(list);
+    assert_string_equal(got, want);
+}
+
+static void completion(void **state)
+{
+    (void)state;
+    struct session *s = session_new();
+    assert_completes(s, "curs", 0, "cursor");
+    assert_completes(s, "load ", 5, "fp32 int8 pair");
+    assert_completes(s, "echo a ; vie", 9, "view");
+    assert_completes(s, "view la", 5, "layer layers");
+    assert_completes(s, "sort cos", 5, "cosine");
+    assert_completes(s, "sort images k", 12, "kl");
+    assert_completes(s, "screen --s", 7, "--size");
+    assert_completes(s, "pin @", 4, "@marked @pinned");
+    assert_completes(s, "no-such-command x", 16, "");
+    assert_completes(s, "'curs", 0, "'cursor'");
+    session_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(grid_clips),
+        cmocka_unit_test(grid_wide_characters),
+        cmocka_unit_test(grid_marks_and_controls),
+        cmocka_unit_test(grid_ascii),
+        cmocka_unit_test(grid_odd_sizes),
+        cmocka_unit_test(keys_decode),
+        cmocka_unit_test(keys_unfinished),
+        cmocka_unit_test(keys_random),
+        cmocka_unit_test(commands_are_documented),
+        cmocka_unit_test(keymap_is_language),
+        cmocka_unit_test(keymap_is_complete),
+        cmocka_unit_test(keymap_places),
+        cmocka_unit_test(views_draw_at_any_size),
+        cmocka_unit_test(empty_screen_says_what_to_type),
+        cmocka_unit_test(script_lines),
+        cmocka_unit_test(script_errors),
+        cmocka_unit_test(script_limits),
+        cmocka_unit_test(exit_codes),
+        cmocka_unit_test(completion),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
