@@ -392,6 +392,13 @@ static int feed_inputs(struct run *r, const struct tensor *const *inputs,
             return rc;
         }
     }
+    for (size_t i = 0; i < g->n_outputs; i++) { /* outputs that no node computes any more */
+        const struct tensor *c = plan_constant(r->p, g->outputs[i]);
+        int rc = c ? tap_value(o, g->outputs[i], c, err) : OK;
+        if (rc) {
+            return rc;
+        }
+    }
     return OK;
 }
 

@@ -50,7 +50,7 @@ static void test_map(void **state)
     file_unmap(&f); /* twice does no harm */
     assert_int_equal(file_map(scratch("a"), 5, &f, &err), OK);
     file_unmap(&f);
-    assert_int_equal(file_map(scratch("a"), 4, &f, &err), E_LIMIT);
+    assert_int_equal(file_map(scratch("a"), 4, &f, &err), E_FORMAT);
     assert_int_equal(file_map(scratch("none"), 0, &f, &err), E_IO);
     assert_non_null(strstr(err.text, scratch("none")));
     assert_non_null(strstr(err.text, "No such file"));

@@ -194,7 +194,10 @@ static int exec_dump(struct call *c, struct err *err)
         const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
         d.items[side] = mem_alloc((p ? plan_graph(p)->n_values + 1 : 1) * sizeof *d.items[side]);
     }
-    int rc = layer_lists(s, c->n_args, c->args, &n_layers, &layers, err);
+    /* A graph may have outputs and no layer. */
+    int rc = all && !s->match.n_layers
+                 ? OK
+                 : layer_lists(s, c->n_args, c->args, &n_layers, &layers, err);
     rc = rc ? rc : dump_choose(c, &n, &images, err);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
         for (size_t i = 0; i < n_layers; i++) {

@@ -220,7 +220,6 @@ static char *line_of(const char *command, int n, char **words)
 static int run_and_free(struct session *s, char *line, struct err *err)
 {
     size_t failed = 0;
-    session_log(s, '>', line);
     const int rc = script_line(s, "qscope", line, false, false, &failed, err);
     free(line);
     return rc;

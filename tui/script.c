@@ -180,7 +180,10 @@ static int run_one(struct session *s, const char *where, const char *text, bool 
     bool ignore;
     struct err e = {0};
     FILE *note = s->screen ? out : stderr;
-    const int rc = cmd_line(s, line_command(text, &ignore), out, note, &e);
+    const char *command = line_command(text, &ignore);
+    if (command[strspn(command, " \t")] && command[0] != '#')
+        session_log(s, '>', text);
+    const int rc = cmd_line(s, command, out, note, &e);
     if ((fflush(out) != 0 || ferror(out)) && rc == OK)
         return err_set(err, E_IO, "cannot write the output: %s", strerror(errno));
     if (rc != OK)

@@ -101,7 +101,8 @@ static void draw_job_idle(const struct session *s, struct grid *g, int row)
     const char *how = j->state == JOB_CANCELLED ? "cancelled, kept" : "last";
     int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: run #%d, %zu of %zu images", how, j->id,
                          j->done, j->total);
-    if (isfinite(job_rate(j)))
+    /* A printed screen is compared with another one: time has no place in it. */
+    if (s->screen && isfinite(job_rate(j)))
         at += grid_printf(g, row, at, ST_NORMAL, ", %.1f s (%.0f img/s)",
                           (double)j->done / job_rate(j), job_rate(j));
     const size_t failed = s->study ? s->study->failed : 0;

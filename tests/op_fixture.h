@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op_fixture.h: one operator as a graph of its own, and seeded random numbers, for test_op.c and
+ * test_op_bad.c.
+ */
+#ifndef TESTS_OP_FIXTURE_H
+#define TESTS_OP_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs the four above first. */
+#include <cmocka.h>
+
+#include "engine/engine.h"
+
+/* ---- One operator as a graph ---------------------------------------------------------------- */
+
+enum { MAX_IN = 8 };
+
+struct fixture {
+    struct graph *g;
+    struct node *node;
+    size_t n_in;               /* fed at run time */
+    struct tensor *in[MAX_IN]; /* in graph order */
+};
+
+static inline struct fixture fixture_new(const char *op, int opset)
+{
+    struct fixture f = {.g = graph_new()};
+    const int y = graph_value(f.g, "y");
+    f.g->opset = opset;
+    f.g->inputs = mem_alloc(MAX_IN * sizeof *f.g->inputs);
+    f.g->outputs = mem_alloc(sizeof *f.g->outputs);
+    f.g->outputs[f.g->n_outputs++] = y;
+    f.g->values[y].is_output = true;
+    f.g->values[y].rank = -1;
+    f.node = graph_add(f.g, op, "", "node", 0, NULL, 1, &y);
+    f.node->in = arena_alloc(&f.g->arena, MAX_IN * sizeof *f.node->in);
+    return f;
+}
+
+/* Appends an input: a constant, or fed at run time; NULL is an omitted one. Takes t over. */
+static inline void fixture_input(struct fixture *f, struct tensor *t, bool constant)
+{
+    assert_true(f->node->n_in < MAX_IN);
+    if (!t) {
+        f->node->in[f->node->n_in++] = -1;
+        return;
+    }
+    const int v = graph_value(f->g, graph_fresh(f->g, "x"));
+    f->node->in[f->node->n_in++] = v;
+    f->g->values[v].rank = -1;
+    if (constant) {
+        f->g->values[v].constant = t;
+    } else {
+        f->g->values[v].is_input = true;
+        f->g->inputs[f->g->n_inputs++] = v;
+        f->in[f->n_in++] = t;
+    }
+}
+
+static inline void fixture_free(struct fixture *f)
+{
+    for (size_t i = 0; i < f->n_in; i++) {
+        tensor_free(f->in[i]);
+    }
+    graph_free(f->g);
+}
+
+static inline int fixture_run(struct fixture *f, enum kernels kernels, struct tensor **out,
+                              struct err *err)
+{
+    struct plan *p = NULL;
+    const struct plan_options o = {.numerics = NUM_ORT_UNFUSED, .kernels = kernels};
+    int rc = graph_finish(f->g, err);
+    rc = rc ? rc : plan_new(f->g, &o, &p, err);
+    rc = rc ? rc : plan_run(p, (const struct tensor *const *)f->in, out, NULL, err);
+    plan_free(p);
+    return rc;
+}
+
+/* ---- Random material ------------------------------------------------------------------------ */
+
+static uint64_t seed = 88172645463325252U;
+
+static inline uint64_t random_bits(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+/* In [lo, hi]. */
+static inline int64_t random_int(int64_t lo, int64_t hi)
+{
+    return lo + (int64_t)(random_bits() % (uint64_t)(hi - lo + 1));
+}
+
+static inline struct tensor *random_tensor(int rank, const int64_t *dims, double lo, double hi)
+{
+    struct tensor *t = NULL;
+    assert_int_equal(tensor_new(DT_F32, rank, dims, NULL, &t, NULL), OK);
+    for (size_t i = 0; i < t->n; i++) {
+        const double unit = (double)(random_bits() >> 11) * 0x1p-53;
+        ((float *)t->data)[i] = (float)(lo + (hi - lo) * unit);
+    }
+    return t;
+}
+
+#endif
