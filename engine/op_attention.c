@@ -50,7 +50,7 @@ static int read_heads(const struct op_call *c, int i, const char *attr, int64_t 
 static int read_shapes(const struct op_call *c, struct attention *a, struct err *err)
 {
     const struct tensor *q = c->in[0];
-    int64_t v_heads, k_n = 0, v_n, k_size;
+    int64_t v_heads = 0, k_n = 0, v_n = 0, k_size = 0;
     a->flat = q->rank == 3;
     if (!dtype_is_float(q->dtype) || (q->rank != 3 && q->rank != 4)) {
         return err_set(err, E_SHAPE, "query is %s of rank %d, expected floats of rank 3 or 4",
@@ -171,7 +171,7 @@ static double score_bias(const struct attention *a, int64_t b, int64_t h, int64_
     const int64_t place = i + (a->valid ? valid - a->queries : a->past);
     if (j >= valid || (a->causal && j > place) || (a->left >= 0 && j < place - a->left) ||
         (a->right >= 0 && j > place + a->right)) {
-        return -INFINITY;
+        return -HUGE_VAL;
     }
     if (!a->mask) {
         return 0;
@@ -183,12 +183,12 @@ static double score_bias(const struct attention *a, int64_t b, int64_t h, int64_
         const bool last = d == m->rank - 1;
         const int64_t k = m->dims[d] == 1 && !last ? 0 : index[d + 4 - m->rank];
         if (k >= m->dims[d]) {
-            return -INFINITY; /* beyond a shorter last dimension */
+            return -HUGE_VAL; /* beyond a shorter last dimension */
         }
         at = at * m->dims[d] + k;
     }
     const double v = tensor_f64(m, (size_t)at);
-    return m->dtype == DT_BOOL ? (v != 0 ? 0 : (double)-INFINITY) : v;
+    return m->dtype == DT_BOOL ? (v != 0 ? 0 : -HUGE_VAL) : v;
 }
 
 /* Scores of one query: raw product, softcap, bias, softmax; `shown` gets the stage that output 3
@@ -199,7 +199,7 @@ static void score_row(const struct attention *a, int64_t b, int64_t h, int64_t i
     const int64_t kv = b * a->kv_heads + h / (a->heads / a->kv_heads);
     const double *q = (double *)a->q->data + ((b * a->heads + h) * a->queries + i) * a->size;
     const double *k = (double *)a->k->data + kv * a->total * a->size;
-    double max = -INFINITY, sum = 0;
+    double max = -HUGE_VAL, sum = 0;
     for (int64_t j = 0; j < a->total; j++) {
         double raw = 0;
         for (int64_t d = 0; d < a->size; d++) {

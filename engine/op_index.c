@@ -116,7 +116,7 @@ static int check_elements(const struct tensor *data, const struct tensor *indice
 static int element_offset(const struct tensor *data, const struct tensor *indices, int axis,
                           size_t i, size_t *out, struct err *err)
 {
-    int64_t stride[MAX_RANK], k;
+    int64_t stride[MAX_RANK], k = 0;
     walk_strides(data->rank, data->dims, stride);
     int rc = read_index(indices, i, data->dims[axis], &k, err);
     int64_t at = rc ? 0 : k * stride[axis];

@@ -29,7 +29,7 @@ typedef void row_fn(int64_t n, double *x, double p);
 
 static double row_max(int64_t n, const double *x)
 {
-    double m = -INFINITY;
+    double m = -HUGE_VAL;
     for (int64_t i = 0; i < n; i++) {
         m = fmax(m, x[i]);
     }

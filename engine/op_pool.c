@@ -64,7 +64,7 @@ static double finish_root(double y, double count, double p)
 
 /* Found by the node's name without "Global". */
 static const struct pool_kind kinds[] = {
-    {"MaxPool", -INFINITY, fold_max, finish_max},
+    {"MaxPool", -HUGE_VAL, fold_max, finish_max},
     {"AveragePool", 0, fold_sum, finish_mean},
     {"LpPool", 0, fold_power, finish_root},
 };

@@ -85,8 +85,8 @@ static int64_t min_int(int64_t acc, int64_t x)
 static const struct reduction reductions[] = {
     {"ReduceSum", 0, add, NULL, 0, add_int},
     {"ReduceMean", 0, add, divide, 0, NULL},
-    {"ReduceMax", -INFINITY, take_max, NULL, INT64_MIN, max_int},
-    {"ReduceMin", INFINITY, take_min, NULL, INT64_MAX, min_int},
+    {"ReduceMax", -HUGE_VAL, take_max, NULL, INT64_MIN, max_int},
+    {"ReduceMin", HUGE_VAL, take_min, NULL, INT64_MAX, min_int},
     {"ReduceProd", 1, multiply, NULL, 1, multiply_int},
     {"ReduceL1", 0, add_abs, NULL, 0, add_abs_int},
     {"ReduceL2", 0, add_square, root, 0, NULL},

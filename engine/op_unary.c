@@ -390,7 +390,7 @@ static int clip(struct op_call *c, struct err *err)
 {
     const bool u64 = c->in[0]->dtype == DT_U64;
     struct params p = {
-        .a = -INFINITY, .b = INFINITY, .lo = u64 ? 0 : INT64_MIN, .hi = u64 ? -1 : INT64_MAX};
+        .a = -HUGE_VAL, .b = HUGE_VAL, .lo = u64 ? 0 : INT64_MIN, .hi = u64 ? -1 : INT64_MAX};
     int rc = clip_bound(c, 1, &p.a, &p.lo, err);
     rc = rc ? rc : clip_bound(c, 2, &p.b, &p.hi, err);
     return rc ? rc : unary(c, &p, err);

@@ -247,7 +247,7 @@ static int64_t suppress(struct box *list, int64_t n, const struct suppression *s
 static int read_suppression(const struct op_call *c, struct suppression *s, struct err *err)
 {
     const struct tensor *boxes = c->in[0], *scores = c->in[1];
-    double v[3] = {0, 0, -INFINITY};
+    double v[3] = {0, 0, -HUGE_VAL};
     int rc = op_want(c, 0, DT_F32, 3, err);
     rc = rc ? rc : op_want(c, 1, DT_F32, 3, err);
     if (!rc && (boxes->dims[2] != 4 || boxes->dims[0] != scores->dims[0] ||

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 QSCOPE = os.environ.get("QSCOPE_BIN") or str(ROOT / "build/qscope")
 DATA = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared") / "data"
 OPEN = ["-x", "samples/scripts/open.qs"]
+PAIR = ["samples/models/fp32.onnx", "samples/models/int8_qdq.onnx"]
 KEYS = {"Enter": "\r", "Esc": "\x1b", "Tab": "\t", "Down": "\x1b[B", "Up": "\x1b[A", "^C": "\x03",
         "Backspace": "\x7f", "PgDn": "\x1b[6~"}
 PATIENCE = 60  # seconds until something that must appear is given up
@@ -34,14 +35,16 @@ class Lost(Exception):
 class Terminal:
     """qscope in a terminal of a given size."""
 
-    def __init__(self, arguments, rows=24, columns=80, term="xterm-256color", env=None):
+    # Of the terminals with 256 colours this is the one whose sequences the emulator knows all of.
+    def __init__(self, arguments, rows=24, columns=80, term="screen-256color", env=None):
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.home = tempfile.TemporaryDirectory()
-        self.child = pexpect.spawn(
-            QSCOPE, [str(a) for a in arguments], dimensions=(rows, columns), cwd=str(ROOT),
-            env=dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
-                     XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name, **(env or {})))
+        environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
+                           XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)
+        environment.update(env or {})
+        self.child = pexpect.spawn(QSCOPE, [str(a) for a in arguments], dimensions=(rows, columns),
+                                   cwd=str(ROOT), env=environment)
         # No pause before each write: keys must come as fast as the test sends them.
         self.child.delaybeforesend = None
 
@@ -92,6 +95,16 @@ class Terminal:
             raise Lost(f"ended with {found}, expected {code}; shows\n{self.text()}")
 
 
+def cursor_row(t):
+    """The row of the table with the cursor."""
+    return next((r for r in t.text().splitlines() if r.startswith(">")), "")
+
+
+def modes(t):
+    """What `stty -g` printed last."""
+    return [r for r in t.text().splitlines() if r.count(":") > 20][-1:]
+
+
 # ---- Walks --------------------------------------------------------------------------------------
 
 def walk_find_and_pin(tmp):
@@ -109,8 +122,10 @@ def walk_find_and_pin(tmp):
     t.press("4")
     t.wait("/block4/dw/Conv", "/block3/dw/Conv")
     t.press("u")
-    t.wait(absent=["/block3/dw/Conv  "])
-    t.press("U", "1")
+    t.wait("pins 0", "unpinned")
+    t.press("U")
+    t.wait("pins 2")
+    t.press("1")
     out = tmp / "mixed.onnx"
     t.command(f"export {out}")
     deadline = time.monotonic() + PATIENCE
@@ -197,6 +212,129 @@ def walk_signals(_):
         t.wait("/block4/dw/Conv")
         t.child.kill(sig)
         t.end(code)
+
+
+def walk_newcomer(_):
+    """Models and images named on the command line: a ranked table without a key pressed."""
+    t = Terminal([*PAIR, "samples/images"])
+    start = time.monotonic()
+    t.wait("SQNR", "/block4/dw/Conv", "dB", seconds=PATIENCE)
+    t.wait("96 of 96 images")
+    print(f"ranked table after {time.monotonic() - start:.1f} s")
+    # At most four times q lead out, from anywhere.
+    t.press("Enter", "?")
+    t.wait("keys and commands")
+    t.press("q", "q", "q")
+    t.end()
+
+
+def walk_live(_):
+    """While a run goes on the table fills, and ^C keeps what there is; it never ends the program."""
+    t = Terminal(["--jobs", "1", *PAIR, *["samples/images"] * 1])
+    for _ in range(8):
+        t.command("dataset add samples/images")
+    t.press("R")
+    t.wait("run #2", "%", "ETA", "^C cancel")
+    t.press("^C")
+    t.wait("cancelled, kept")
+    t.press("^C")
+    t.press("5")
+    t.wait("results kept")
+    t.press("Q")
+    t.end()
+
+
+def walk_find(_):
+    """The search goes along while it is typed; Esc takes the cursor back."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    row = cursor_row(t)
+    t.press("/", "block1/dw")
+    t.wait(":find block1/dw")
+    found = cursor_row(t)
+    if "block1/dw" not in found:
+        raise Lost(f"the cursor is on {found}")
+    t.press("Esc")
+    t.wait("q back")
+    if cursor_row(t) != row:
+        raise Lost(f"Esc left the cursor on {cursor_row(t)}")
+    t.press("/", "block1/dw", "Enter")
+    t.wait("q back", absent=[":find"])
+    if "block1/dw" not in cursor_row(t):
+        raise Lost(f"the cursor is on {cursor_row(t)}")
+    t.press("Q")
+    t.end()
+
+
+def walk_terminal_given_back(_):
+    """Modes of the terminal, the cursor and the screen are as before, also after ^Z."""
+    t = Terminal([])
+    t.child.close()
+    t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
+                            env=dict(os.environ, TERM="screen-256color", LC_ALL="C.UTF-8",
+                                     HOME=t.home.name, PS1="$ "))
+    t.child.send("stty -g\r")
+    t.wait("$ stty -g")
+    t.read(0.3)
+    before = modes(t)
+    t.child.send(f"{QSCOPE} --no-config -x samples/scripts/open.qs\r")
+    t.wait("/block4/dw/Conv", "q back")
+    t.child.send("\x1a")
+    t.wait("Stopped")
+    t.child.send("clear; stty -g\r")
+    t.wait("stty -g")
+    t.read(0.3)
+    if modes(t) != before:
+        raise Lost(f"modes {modes(t)} after ^Z, before {before}")
+    t.child.send("fg\r")
+    t.wait("[1 Layers]", "q back")
+    t.press("j", "Q")
+    t.wait("$ ")
+    t.child.send("clear; stty -g\r")
+    t.wait("$ stty -g")
+    t.read(0.3)
+    if modes(t) != before or t.screen.cursor.hidden:
+        raise Lost(f"modes {modes(t)} at the end, before {before}")
+    t.child.close(force=True)
+
+
+def walk_prompt(_):
+    """The prompt of terminals without a screen: ^C clears the line, Tab completes."""
+    t = Terminal(["-x", "samples/scripts/open.qs"], term="dumb")
+    t.wait("qscope>")
+    t.press("nonsense", "^C")
+    t.wait("nonsense^C")
+    t.press("metri", "Tab")
+    t.wait("metrics")
+    t.press("Enter")
+    t.wait("rmse_scale")
+    t.press("quit 7", "Enter")
+    t.end(7)
+
+
+def walk_monkey(_):
+    """Any keys at any time leave a program that answers."""
+    rng = random.Random(7)
+    keys = [*"jkhlgGnNpuUsr<>aiLdf12345[]?R /", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\t",
+            "\x1b[Z", "\r", "\x04", "\x15", "\x0c", "\x12", "\x0f", "\x7f", "\x03", "\u00e9",
+            "\x1bOP", "\x1b[999;9~", "\x00", ":lay\t\t\x03", ":find add\r", ":sort \t\t\x03",
+            ":nonsense \"\r", ":layers\r", ":hist @1\r", ":unpin *\r"]
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    for i in range(600):
+        t.press(rng.choice(keys))
+        if i % 20 == 0:
+            t.resize(rng.randint(1, 60), rng.randint(1, 200))
+            t.read(0.02)
+        if not t.child.isalive():
+            raise Lost(f"died after {i} keys")
+    t.resize(24, 80)
+    t.press("^C")
+    t.read(0.5)
+    t.press("^C")
+    t.read(0.5)
+    t.command("quit")
+    t.end()
 
 
 def walk_big_pair(tmp):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd_model.c: load, unload, match, info, check, metrics, ops: what the models are.
+ * cmd_model.c: load, unload, match, info, check, ops: what the models are.
  */
 #include <stdlib.h>
 
@@ -242,27 +242,7 @@ static int exec_check(struct call *c, struct err *err)
     return rc;
 }
 
-/* ---- metrics, ops --------------------------------------------------------------------------- */
-
-static int exec_metrics(struct call *c, struct err *err)
-{
-    (void)err;
-    json_t *list = json_array();
-    for (const struct metric *m = metrics; m->name; m++) {
-        if (c->s->json) {
-            json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s,s:s}", "name", m->name, "unit",
-                                                  m->unit, "higher_is_better", m->higher_is_better,
-                                                  "help", m->help, "formula", m->formula));
-        } else {
-            fprintf(c->out, "%-16s %-4s %s\n%21s %s\n", m->name, m->unit, m->help, "", m->formula);
-        }
-    }
-    if (c->s->json) {
-        emit_json(c, json_pack("{s:O}", "metrics", list));
-    }
-    json_decref(list);
-    return OK;
-}
+/* ---- ops ------------------------------------------------------------------------------------- */
 
 static void op_row(void *ctx, const char *domain, const char *name, int since, const char *spec,
                    bool fast)
@@ -362,13 +342,6 @@ const struct cmd cmd_model[] = {
         .example = "check samples/models/int8_qop.onnx",
         .args = {{"FILE", ARG_FILE, NULL, false, false}},
         .exec = exec_check,
-    },
-    {
-        .name = "metrics",
-        .group = "layers",
-        .help = "list the metrics with their formulas and ideal values",
-        .example = "metrics",
-        .exec = exec_metrics,
     },
     {
         .name = "ops",

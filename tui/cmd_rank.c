@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd_rank.c: the questions: layers, layer, hist, channels, images, worst, image.
+ * cmd_rank.c: the questions about layers: layers, layer, hist, channels.
  */
 #include <math.h>
 #include <stdlib.h>
 
+#include "tui/rank.h"
 #include "tui/tui.h"
 
 static const char *name_of(const struct graph *g, int v)
@@ -26,7 +27,7 @@ static void set_metrics(json_t *o, const struct sums *sums, double scale)
 }
 
 /* "12.34", "exact", "n/a" in a column of `width`. */
-static void print_metric(FILE *out, const struct metric *m, double v, int width)
+void rank_print_metric(FILE *out, const struct metric *m, double v, int width)
 {
     char text[32];
     if (isnan(v)) {
@@ -49,7 +50,7 @@ static const char *layer_error(const struct session *s, size_t i)
     return s->study && !s->study->layers[i].images ? s->study->layer_errors[i] : NULL;
 }
 
-static json_t *layer_json(const struct session *s, size_t i, const struct layer_stats *st)
+json_t *rank_layer_json(const struct session *s, size_t i, const struct layer_stats *st)
 {
     const struct layer *l = &s->match.layers[i];
     json_t *o = json_pack("{s:o,s:s,s:o,s:o,s:s}", "name", json_text(l->name), "op", l->op,
@@ -133,7 +134,7 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
         fprintf(c->out, "%4zu %c %s%*s %-10.10s", i + 1, session_pinned(s, rows[i]) ? '*' : '.',
                 label, 34 - w, "", l->op);
         for (int k = 0; k < cols->n; k++) {
-            print_metric(c->out, cols->m[k], layer_metric(s, rows[i], cols->m[k]), 9);
+            rank_print_metric(c->out, cols->m[k], layer_metric(s, rows[i], cols->m[k]), 9);
         }
         if (call_opt(c, "--bars")) {
             print_bar(c->out, layer_metric(s, rows[i], metric_find("sqnr")));
@@ -193,7 +194,7 @@ static int exec_layers(struct call *c, struct err *err)
         json_t *list = json_array();
         for (size_t i = 0; i < n; i++) {
             json_array_append_new(
-                list, layer_json(s, rows[i], s->study ? &s->study->layers[rows[i]] : NULL));
+                list, rank_layer_json(s, rows[i], s->study ? &s->study->layers[rows[i]] : NULL));
         }
         emit_json(c, json_pack("{s:o,s:o,s:s}", "layers", list, "unmatched", unmatched_json(s),
                                "numerics", numerics_name(s->set.numerics)));
@@ -257,7 +258,7 @@ static int exec_layer(struct call *c, struct err *err)
     const struct layer *l = &s->match.layers[i];
     const struct value *v = s->fp32 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8];
     if (s->json) {
-        json_t *o = layer_json(s, i, st), *shape = json_array();
+        json_t *o = rank_layer_json(s, i, st), *shape = json_array();
         for (int d = 0; d < v->rank; d++) {
             json_array_append_new(shape, json_integer(v->dims[d]));
         }
@@ -285,7 +286,7 @@ static int exec_layer(struct call *c, struct err *err)
     }
     for (const struct metric *m = metrics; m->name; m++) {
         fprintf(c->out, "  %-16s", m->name);
-        print_metric(c->out, m, st->images ? m->value(&st->all, st->scale) : NAN, 12);
+        rank_print_metric(c->out, m, st->images ? m->value(&st->all, st->scale) : NAN, 12);
         fprintf(c->out, " %-4s %s\n", m->unit, m->help);
     }
     return OK;
@@ -411,7 +412,7 @@ static int exec_channels(struct call *c, struct err *err)
             json_array_append_new(list, o);
         } else {
             fprintf(c->out, "channel %4zu  [%.5g, %.5g] ", rows[i].channel, x->xmin, x->xmax);
-            print_metric(c->out, &metrics[0], metrics[0].value(x, st->scale), 8);
+            rank_print_metric(c->out, &metrics[0], metrics[0].value(x, st->scale), 8);
             fprintf(c->out, " dB  saturated %.2f %%\n",
                     x->n ? 100.0 * (double)(x->sat_low + x->sat_high) / (double)x->n : 0);
         }
@@ -427,213 +428,25 @@ static int exec_channels(struct call *c, struct err *err)
     return OK;
 }
 
-/* ---- images --------------------------------------------------------------------------------- */
+/* ---- metrics -------------------------------------------------------------------------------- */
 
-static const char *class_name(const struct session *s, int label)
+static int exec_metrics(struct call *c, struct err *err)
 {
-    return label >= 0 && (size_t)label < s->data.n_names ? s->data.names[label] : NULL;
-}
-
-static const char *image_name(const struct session *s, const struct image_score *x)
-{
-    return x->image < s->data.n ? s->data.samples[x->image].name : "(no input)";
-}
-
-static json_t *class_or_null(int c)
-{
-    return c >= 0 ? json_integer(c) : json_null();
-}
-
-static json_t *image_json(const struct session *s, const struct image_score *x)
-{
-    static const char *const flips[] = {NULL, "lost", "gained"};
-    json_t *o = json_object();
-    json_object_set_new(o, "file", json_text(image_name(s, x)));
-    json_object_set_new(o, "label", class_or_null(x->label));
-    json_object_set_new(o, "label_name", json_text(class_name(s, x->label)));
-    json_object_set_new(o, "fp32_top1", class_or_null(x->fp32_top1));
-    json_object_set_new(o, "fp32_name", json_text(class_name(s, x->fp32_top1)));
-    json_object_set_new(o, "int8_top1", class_or_null(x->int8_top1));
-    json_object_set_new(o, "int8_name", json_text(class_name(s, x->int8_top1)));
-    json_object_set_new(o, "sqnr", json_num(x->sqnr));
-    if (isinf(x->sqnr)) {
-        json_object_set_new(o, "exact", json_true());
-    }
-    json_object_set_new(o, "cosine", json_num(x->cosine));
-    json_object_set_new(o, "mse", json_num(x->mse));
-    json_object_set_new(o, "margin", json_num(x->margin));
-    json_object_set_new(o, "dlogit", json_num(x->dlogit));
-    json_object_set_new(o, "kl", json_num(x->kl));
-    json_object_set_new(o, "flip", json_text(flips[x->flip]));
-    json_object_set_new(
-        o, "worst_layer",
-        json_text(x->worst_layer >= 0 ? s->match.layers[x->worst_layer].name : NULL));
-    json_object_set_new(o, "worst_sqnr", json_num(x->worst_sqnr));
-    if (!x->ok) {
-        json_object_set_new(o, "error", json_text(x->error));
-    }
-    return o;
-}
-
-static void class_text(const struct session *s, int label, char *dst, size_t size)
-{
-    const char *name = class_name(s, label);
-    char safe[64];
-    if (label < 0) {
-        snprintf(dst, size, "-");
-    } else if (name) {
-        text_fit(dst, size, text_safe(safe, sizeof safe, name), 12, TEXT_HEAD);
-    } else {
-        snprintf(dst, size, "%d", label);
-    }
-}
-
-static void image_text(const struct session *s, const struct image_score *x, FILE *out)
-{
-    char name[64], safe[256], a[64], b[64], d[64];
-    int w =
-        text_fit(name, sizeof name, text_safe(safe, sizeof safe, image_name(s, x)), 26, TEXT_TAIL);
-    class_text(s, x->label, a, sizeof a);
-    class_text(s, x->fp32_top1, b, sizeof b);
-    class_text(s, x->int8_top1, d, sizeof d);
-    fprintf(out, "%s%*s %-12s %-12s %-12s", name, 26 - w, "", a, b, d);
-    if (!x->ok) {
-        fprintf(out, " failed: %s\n", text_safe(safe, sizeof safe, x->error));
-        return;
-    }
-    fprintf(out, " %+9.4f %+9.4f", x->margin, x->dlogit);
-    print_metric(out, metric_find("sqnr"), x->sqnr, 8);
-    fprintf(out, "  %-6s %s\n",
-            x->flip == FLIP_LOST     ? "LOST"
-            : x->flip == FLIP_GAINED ? "gained"
-                                     : "",
-            x->worst_layer >= 0 ? session_layer_label(s, (size_t)x->worst_layer) : "");
-}
-
-/* Prints the images of `rows`. */
-static void list_images(struct call *c, const size_t *rows, size_t n)
-{
-    const struct session *s = c->s;
+    (void)err;
     json_t *list = json_array();
-    if (!s->json) {
-        fprintf(c->out, "%-26s %-12s %-12s %-12s %9s %9s %8s  %-6s %s\n", "IMAGE", "LABEL", "FP32",
-                "INT8", "MARGIN", "DLOGIT", "SQNR", "FLIP", "WORST LAYER");
-    }
-    for (size_t i = 0; i < n; i++) {
-        const struct image_score *x = &s->study->images[rows[i]];
-        if (s->json) {
-            json_array_append_new(list, image_json(s, x));
+    for (const struct metric *m = metrics; m->name; m++) {
+        if (c->s->json) {
+            json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s,s:s}", "name", m->name, "unit",
+                                                  m->unit, "higher_is_better", m->higher_is_better,
+                                                  "help", m->help, "formula", m->formula));
         } else {
-            image_text(s, x, c->out);
+            fprintf(c->out, "%-16s %-4s %s\n%21s %s\n", m->name, m->unit, m->help, "", m->formula);
         }
     }
-    if (s->json) {
-        emit_json(c, json_pack("{s:O,s:o,s:o,s:I,s:I}", "images", list, "fp32_accuracy",
-                               json_num(study_accuracy(s->study, SIDE_FP32)), "int8_accuracy",
-                               json_num(study_accuracy(s->study, SIDE_INT8)), "lost",
-                               (json_int_t)s->study->lost, "gained", (json_int_t)s->study->gained));
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:O}", "metrics", list));
     }
     json_decref(list);
-}
-
-static int rank_images(struct call *c, const char *sort, int64_t top, struct err *err)
-{
-    struct session *s = c->s;
-    char name[64];
-    enum sort_dir dir;
-    const char *flips = call_opt(c, "--flips");
-    int rc = parse_sort(sort ? sort : image_keys[0].name, name, sizeof name, &dir, err);
-    const struct image_key *k = image_key_find(name);
-    if (!rc && !k && strcmp(name, "none") != 0) {
-        rc = err_set(err, E_USAGE,
-                     "no image score '%s'; drop, dlogit, kl, sqnr, cosine, margin are", name);
-    }
-    if (rc) {
-        return rc;
-    }
-    size_t n = s->study->n_images, kept = 0;
-    size_t *rows = mem_alloc((n + 1) * sizeof *rows);
-    for (size_t i = 0; i < n; i++) {
-        rows[i] = i;
-    }
-    if (k) {
-        session_image_order(s, k, dir, rows);
-        s->ui.image_sort = k; /* ranks @N refer to this order from now on */
-        s->ui.image_dir = dir;
-    }
-    for (size_t i = 0; i < n; i++) {
-        enum flip f = s->study->images[rows[i]].flip;
-        bool yes = !flips || (f == FLIP_LOST && strcmp(flips, "lost") == 0) ||
-                   (f == FLIP_GAINED && strcmp(flips, "gained") == 0);
-        if (yes) {
-            rows[kept++] = rows[i];
-        }
-    }
-    list_images(c, rows, top > 0 ? MIN(kept, (size_t)top) : kept);
-    free(rows);
-    return OK;
-}
-
-static int exec_images(struct call *c, struct err *err)
-{
-    int64_t top;
-    int rc = call_int(c, "--top", c->s->set.top, &top, err);
-    return rc ? rc : rank_images(c, call_opt(c, "--sort"), top, err);
-}
-
-static int exec_worst(struct call *c, struct err *err)
-{
-    int64_t n = c->n_args ? strtoll(c->args[0], NULL, 10) : 10;
-    if (n < 1) {
-        return err_set(err, E_USAGE, "worst wants a count of at least 1, found %lld", (long long)n);
-    }
-    return rank_images(c, call_opt(c, "--metric"), n, err);
-}
-
-/* One image: its score, and with --layers every layer on it, which takes one more run of it. */
-static int exec_image(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    size_t n, *list;
-    int rc = image_lists(s, c->n_args, c->args, &n, &list, err);
-    if (rc) {
-        return rc;
-    }
-    size_t image = list[0];
-    free(list);
-    struct image_result r;
-    image_result_init(&r, s->match.n_layers);
-    rc = run_image(s, image, NULL, NULL, &r, err);
-    if (rc) {
-        image_result_fini(&r, s->match.n_layers);
-        return rc;
-    }
-    struct study *one = study_new(s->match.n_layers);
-    study_add(one, &r);
-    const struct image_score *x = &one->images[0];
-    json_t *profile = json_array();
-    if (!s->json) {
-        image_text(s, x, c->out);
-    }
-    for (size_t i = 0; i < s->match.n_layers && call_opt(c, "--layers"); i++) {
-        if (s->json) {
-            json_array_append_new(profile, layer_json(s, i, &one->layers[i]));
-        } else {
-            fprintf(c->out, "  %-40s", session_layer_label(s, i));
-            print_metric(c->out, &metrics[0],
-                         one->layers[i].images
-                             ? metrics[0].value(&one->layers[i].all, one->layers[i].scale)
-                             : NAN,
-                         9);
-            fputc('\n', c->out);
-        }
-    }
-    if (s->json) {
-        emit_json(c, json_pack("{s:o,s:O}", "image", image_json(s, x), "layers", profile));
-    }
-    json_decref(profile);
-    study_free(one);
-    image_result_fini(&r, s->match.n_layers);
     return OK;
 }
 
@@ -666,23 +479,6 @@ static const struct opt_spec hist_opts[] = {
 static const struct opt_spec channels_opts[] = {
     {"--image", ARG_IMAGE, "IMAGE", "on this image alone instead of the whole run", NULL},
     {"--sort", ARG_METRIC, "METRIC[:asc|:desc]", "worst first", NULL},
-    {0},
-};
-
-static const struct opt_spec images_opts[] = {
-    {"--sort", ARG_WORD, "drop|dlogit|kl|sqnr|cosine|margin[:asc|:desc]|none", "worst first", NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
-    {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
-    {0},
-};
-
-static const struct opt_spec worst_opts[] = {
-    {"--metric", ARG_WORD, "drop|dlogit|kl|sqnr|cosine|margin", "what worst means (drop)", NULL},
-    {0},
-};
-
-static const struct opt_spec image_opts[] = {
-    {"--layers", ARG_FLAG, NULL, "every layer's SQNR on this image", NULL},
     {0},
 };
 
@@ -731,33 +527,11 @@ const struct cmd cmd_rank[] = {
         .exec = exec_channels,
     },
     {
-        .name = "images",
-        .group = "images",
-        .help = "rank the images by what INT8 does to them",
-        .example = "images --top 5",
-        .needs = NEED_RUN,
-        .opts = images_opts,
-        .exec = exec_images,
-    },
-    {
-        .name = "worst",
-        .group = "images",
-        .help = "the N images that INT8 hurts most (10)",
-        .example = "worst 5",
-        .needs = NEED_RUN,
-        .args = {{"N", ARG_INT, NULL, true, false}},
-        .opts = worst_opts,
-        .exec = exec_worst,
-    },
-    {
-        .name = "image",
-        .group = "images",
-        .help = "one image: its score, and its profile over the layers",
-        .example = "image @1 --layers",
-        .needs = NEED_PAIR | NEED_DATA,
-        .args = {{"IMAGE", ARG_IMAGE, NULL, false, false}},
-        .opts = image_opts,
-        .exec = exec_image,
+        .name = "metrics",
+        .group = "layers",
+        .help = "list the metrics with their formulas and ideal values",
+        .example = "metrics",
+        .exec = exec_metrics,
     },
     {0},
 };

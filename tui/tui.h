@@ -32,9 +32,9 @@ struct pin_state {
 /* Both sides of one layer on one image, for drill-down. */
 struct capture {
     size_t layer, image;
-    struct tensor *fp32;  /* f32 */
-    struct tensor *int8;  /* f32, dequantized */
-    struct tensor *codes; /* NULL when the layer is not quantized */
+    struct tensor *fp32;      /* f32 */
+    struct tensor *int8;      /* f32, dequantized */
+    struct tensor *codes;     /* NULL when the layer is not quantized */
     struct layer_stats stats; /* of this image alone, with histograms */
 };
 
@@ -42,12 +42,12 @@ enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
 /* A run over images in the background (run.c). Guarded by session.lock. */
 struct job {
     enum job_state state;
-    int id;                /* 1, 2, ... */
-    size_t done, total;    /* images */
+    int id;             /* 1, 2, ... */
+    size_t done, total; /* images */
     struct timespec started, ended;
     struct cancel cancel;
     struct err err;
-    bool threaded;         /* pthread is to be joined */
+    bool threaded; /* pthread is to be joined */
     pthread_t thread;
     struct graph *old_graphs[8]; /* replaced by pins while this job still runs on them */
     struct plan *old_plans[8];
@@ -60,13 +60,13 @@ struct log_line {
 };
 
 struct setting_values {
-    int jobs;                /* worker threads */
-    size_t memory;           /* bytes for activations, 0 = 60 % of RAM */
+    int jobs;      /* worker threads */
+    size_t memory; /* bytes for activations, 0 = 60 % of RAM */
     enum numerics numerics;
     enum kernels kernels;
     bool on_error_stop;
     bool ascii, color;
-    int top;                 /* default rows of listings, 0 = all */
+    int top; /* default rows of listings, 0 = all */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c only. */
@@ -74,20 +74,20 @@ struct ui {
     enum view_id view, stack[16];
     int depth;
     size_t layer_row, image_row, pin_row, log_row; /* cursor per list view */
-    size_t layer;   /* current layer (index in match), for view layer and %layer */
-    size_t image;   /* current data set image, for %image */
+    size_t layer; /* current layer (index in match), for view layer and %layer */
+    size_t image; /* current data set image, for %image */
     int channel;
-    bool linear, diff;  /* histogram: linear counts, difference instead of both */
+    bool linear, diff; /* histogram: linear counts, difference instead of both */
     const struct metric *sort;
     enum sort_dir sort_dir;
     const struct image_key *image_sort;
     enum sort_dir image_dir;
     char find[128];
     bool flips_only;
-    bool help;      /* overlay */
-    int help_row;   /* first line of the overlay shown */
-    bool redraw;    /* the terminal is to be painted from scratch */
-    int rows;       /* height of the screen, for pages; 0 = 24 */
+    bool help;    /* overlay */
+    int help_row; /* first line of the overlay shown */
+    bool redraw;  /* the terminal is to be painted from scratch */
+    int rows;     /* height of the screen, for pages; 0 = 24 */
     bool quit;
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;
@@ -95,46 +95,46 @@ struct ui {
 };
 
 struct session {
-    pthread_mutex_t lock; /* held by the front while a command runs or a view draws; by workers
-                             only while they merge a result */
-    struct graph *fp32, *int8;  /* NULL = not loaded */
-    struct graph *mixed;        /* int8 with pins applied; NULL without pins */
+    pthread_mutex_t lock;      /* held by the front while a command runs or a view draws; by workers
+                                  only while they merge a result */
+    struct graph *fp32, *int8; /* NULL = not loaded */
+    struct graph *mixed;       /* int8 with pins applied; NULL without pins */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
-    int *int8_values;           /* per layer: its value in the graph that plan_int8 was made from */
-    struct match match;         /* valid when fp32 or int8 is loaded */
-    bool pair;                  /* both sides loaded */
+    int *int8_values;   /* per layer: its value in the graph that plan_int8 was made from */
+    struct match match; /* valid when fp32 or int8 is loaded */
+    bool pair;          /* both sides loaded */
     size_t n_hand, cap_hand;
-    struct match_pair *hand;    /* owned names */
-    bool *marked;               /* by layer */
+    struct match_pair *hand; /* owned names */
+    bool *marked;            /* by layer */
 
     struct dataset data;
     struct preprocess pp;
-    bool pp_set;                /* by the user; else follows the model */
-    bool classify;              /* outputs are class values */
-    char *task;                 /* "classify", "raw" or NULL = from the model */
+    bool pp_set;   /* by the user; else follows the model */
+    bool classify; /* outputs are class values */
+    char *task;    /* "classify", "raw" or NULL = from the model */
 
-    struct study *study;        /* of the last run; NULL before */
-    size_t *ran;                /* data set indices of the run, in order */
+    struct study *study; /* of the last run; NULL before */
+    size_t *ran;         /* data set indices of the run, in order */
     size_t n_ran;
     struct pin_state *run_pins; /* pins that were in force in that run; NULL = none */
     struct job job;
-    struct capture capture;     /* fp32/int8 NULL = empty */
+    struct capture capture; /* fp32/int8 NULL = empty */
 
-    struct pin_state *undo;     /* history; current is undo[n_undo-1], [0] is the empty one */
-    size_t n_undo, at_undo;     /* undo[at_undo] is in force */
+    struct pin_state *undo; /* history; current is undo[n_undo-1], [0] is the empty one */
+    size_t n_undo, at_undo; /* undo[at_undo] is in force */
 
-    size_t *listed;             /* layer indices of the last `layers` listing, for @3 */
+    size_t *listed; /* layer indices of the last `layers` listing, for @3 */
     size_t n_listed;
 
     struct setting_values set;
-    json_t *vars;               /* ${VAR} */
+    json_t *vars; /* ${VAR} */
     struct budget budget;
-    bool json;                  /* --json: one object a line on stdout */
-    bool batch;                 /* no abbreviations of commands */
-    bool screen;                /* the full screen is up: runs go to the background */
+    bool json;   /* --json: one object a line on stdout */
+    bool batch;  /* no abbreviations of commands */
+    bool screen; /* the full screen is up: runs go to the background */
     bool quit;
-    int exit_code;              /* of `quit N` */
-    int source_depth;           /* scripts being run inside one another */
+    int exit_code;    /* of `quit N` */
+    int source_depth; /* scripts being run inside one another */
 
     struct log_line *log;
     size_t n_log, cap_log;
@@ -192,8 +192,9 @@ void run_cancel(struct session *s);
 typedef int run_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
                      struct err *err);
 struct run_hooks {
-    run_keep *keep;      /* each matched activation */
-    run_keep *keep_other; /* `layer` is then a value index of the executed graph: every activation */
+    run_keep *keep; /* each matched activation */
+    run_keep
+        *keep_other; /* `layer` is then a value index of the executed graph: every activation */
     void *ctx;
 };
 int run_image(const struct session *s, size_t image, const struct run_hooks *hooks,
@@ -216,8 +217,8 @@ enum arg_kind {
     ARG_COMMAND,
     ARG_SETTING,
     ARG_VIEW,
-    ARG_LINE,   /* the rest of the line, unsplit */
-    ARG_FLAG,   /* options only: no value */
+    ARG_LINE, /* the rest of the line, unsplit */
+    ARG_FLAG, /* options only: no value */
 };
 struct arg_spec {
     const char *name; /* "FILE"; NULL ends the list */
@@ -240,10 +241,13 @@ struct call {
     size_t n_args;
     char **args; /* words after options were taken out */
     size_t n_opts;
-    struct { const struct opt_spec *spec; char *value; } opts[24];
+    struct {
+        const struct opt_spec *spec;
+        char *value;
+    } opts[24];
     bool background; /* the line ended in '&' */
-    FILE *out;  /* data */
-    FILE *note; /* notes for people; never data */
+    FILE *out;       /* data */
+    FILE *note;      /* notes for people; never data */
 };
 struct cmd {
     const char *name, *alias, *group;
@@ -256,8 +260,8 @@ struct cmd {
     int (*exec)(struct call *c, struct err *err);
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
-extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_pin[], cmd_file[],
-    cmd_shell[], cmd_ui[], cmd_choice[], cmd_screen[];
+extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_image[], cmd_pin[],
+    cmd_file[], cmd_shell[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -268,7 +272,8 @@ int cmd_check(struct session *s, const char *line, struct err *err);
 int cmd_find(const struct session *s, const char *word, const struct cmd **out, struct err *err);
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx);
 char *cmd_usage(const struct cmd *c); /* "pin LAYER... [--precision fp32]"; free() it */
-const char *call_opt(const struct call *c, const char *name); /* value, "" for a flag, NULL absent */
+const char *call_opt(const struct call *c,
+                     const char *name); /* value, "" for a flag, NULL absent */
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word; free() it. */
 char *cmd_quote(const char *word);
@@ -313,8 +318,21 @@ int exit_code(int err_code, bool from_script);
 
 /* ---- Grid (grid.c): cells in memory; all drawing goes here ---------------------------------- */
 enum style {
-    ST_NORMAL, ST_DIM, ST_BOLD, ST_TITLE, ST_TAB, ST_HEAD, ST_CURSOR, ST_PIN, ST_GOOD, ST_WARN,
-    ST_BAD, ST_KEY, ST_BAR, ST_FP32, ST_INT8,
+    ST_NORMAL,
+    ST_DIM,
+    ST_BOLD,
+    ST_TITLE,
+    ST_TAB,
+    ST_HEAD,
+    ST_CURSOR,
+    ST_PIN,
+    ST_GOOD,
+    ST_WARN,
+    ST_BAD,
+    ST_KEY,
+    ST_BAR,
+    ST_FP32,
+    ST_INT8,
     ST_HEAT0 = 64, /* ST_HEAT0 + 0..31: background of that heat level */
 };
 struct cell {

@@ -217,7 +217,7 @@ def check_commands(tally, tmp):
     tally.check(done.returncode == 0 and "reached" in done.stdout, "a leading - ignores the error")
 
     # After a refused load the old pair is still there.
-    done = qscope(PAIR, f"-load pair {word(FP32)} {word(tmp / 'no_such.onnx')}", "info fp32")
+    done = qscope(PAIR, f"-load pair {word(FP32)} {word(tmp / 'no_such.onnx')}", "info")
     tally.check(done.returncode == 0 and "fp32.onnx" in done.stdout,
                 f"session after a refused load: exit {done.returncode} {done.stdout[:200]!r}")
 

@@ -70,17 +70,19 @@ def check_layers(tally, title, fp32, int8, inputs):
                                   "run", "layers --sort none", f"dump '*' --out {word(tmp / 'd')}")
         if not tally.check(done.returncode == 0, f"{title}: {last_line(done)}"):
             return
-        index = {}
+        index, seen = {}, {}
         for e in entries_of(tmp / "d"):
-            index.setdefault((e["layer"], e["side"]), {})[e["image"]] = e
+            index.setdefault((e["layer"], e["side"]), {}).setdefault(e["image"], []).append(e)
         for layer in found["layers"]["layers"]:
-            x, y = index.get((layer["name"], "fp32")), index.get((layer["name"], "int8"))
+            # A node with several outputs makes as many layers of one name, dumped in order.
+            nth = seen[layer["name"]] = seen.get(layer["name"], -1) + 1
+            x, y, codes = ({i: e[nth] for i, e in index.get((layer["name"], side), {}).items()}
+                           for side in ("fp32", "int8", "int8_codes"))
             if not tally.check(x and y and x.keys() == y.keys() and len(x) == len(inputs),
                                f"{title}: '{layer['name']}' was not dumped for every image"):
                 continue
             pairs = [(load_dumped(tmp / "d", x[i]), load_dumped(tmp / "d", y[i])) for i in x]
-            codes = next(iter(index.get((layer["name"], "int8_codes"), {}).values()), None)
-            for key, value in expected(pairs, codes).items():
+            for key, value in expected(pairs, next(iter(codes.values()), None)).items():
                 tally.check(close(layer[key], value),
                             f"{title}: '{layer['name']}' {key} is {layer[key]}, expected {value}")
             tally.check(layer["images"] == len(inputs), f"{title}: '{layer['name']}' images")
@@ -133,8 +135,8 @@ def check_images(tally, title, fp32, int8, folder, meta):
         value = found["images"][f"{side}_accuracy"]
         tally.check(value is not None and abs(value - 100 * n / len(files)) < 1e-6,
                     f"{title}: {side}_accuracy {value}, expected {100 * n / len(files)}")
-    print(f"{title}: accuracy {found['images']['fp32_accuracy']:.2f} -> "
-          f"{found['images']['int8_accuracy']:.2f} %", flush=True)
+    print(f"{title}: accuracy {found['images']['fp32_accuracy']} -> "
+          f"{found['images']['int8_accuracy']} %", flush=True)
 
 
 def main():

@@ -1,6 +1,6 @@
 # Keys of the current view, from the table that dispatches them.
 load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
-dataset add samples/images --limit 24
+dataset add samples/images --limit 24 --seed 3
 run
 keys

@@ -1,7 +1,7 @@
 # A walk in keys only, each of which is a command line.
 load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
-dataset add samples/images --limit 24
+dataset add samples/images --limit 24 --seed 3
 run
 key j p j p
 key 3

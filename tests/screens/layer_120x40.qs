@@ -1,7 +1,7 @@
 # One layer with its feature map.
 load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
-dataset add samples/images --limit 24
+dataset add samples/images --limit 24 --seed 3
 run
 open /block4/dw/Conv
 capture

@@ -1,7 +1,7 @@
 # Layers ranked by several metrics, in network order, and by what is left out.
 load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
-dataset add samples/images --limit 24
+dataset add samples/images --limit 24 --seed 3
 run
 layers
 layers --sort cosine --top 3
