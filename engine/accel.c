@@ -33,8 +33,8 @@ static int status(dnnl_status_t s, const char *what, struct err *err)
 bool accel_gemm_run(const struct accel_gemm *g)
 {
     omp_set_num_threads(1);
-    return dnnl_sgemm(g->ta ? 'T' : 'N', g->tb ? 'T' : 'N', g->m, g->n, g->k, g->alpha, g->a, g->lda,
-                      g->b, g->ldb, g->beta, g->c, g->ldc) == dnnl_success;
+    return dnnl_sgemm(g->ta ? 'T' : 'N', g->tb ? 'T' : 'N', g->m, g->n, g->k, g->alpha, g->a,
+                      g->lda, g->b, g->ldb, g->beta, g->c, g->ldc) == dnnl_success;
 }
 
 /* ---- Convolution ---------------------------------------------------------------------------- */

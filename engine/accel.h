@@ -14,8 +14,8 @@
 /* oneDNN's name and version, or "none". Static storage. */
 const char *accel_name(void);
 
-/* C [m,n] = alpha A [m,k] B [k,n] + beta C, row-major float32 with leading dimensions; `ta`/`tb`: A is
- * stored [k,m], B is stored [n,k]. false: not available, C untouched. */
+/* C [m,n] = alpha A [m,k] B [k,n] + beta C, row-major float32 with leading dimensions; `ta`/`tb`: A
+ * is stored [k,m], B is stored [n,k]. false: not available, C untouched. */
 struct accel_gemm {
     bool ta, tb;
     int64_t m, n, k;

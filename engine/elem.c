@@ -346,3 +346,48 @@ void walk_copy(struct walk *w, void *dst, const void *src, size_t size)
         }
     } while (walk_next(w));
 }
+
+/* One row: the last dimension. from: offset of its first element in x, or -1: all outside. */
+static void copy_row(const struct tensor *x, struct tensor *y, const struct tensor *map,
+                     int64_t from, size_t to, const void *fill)
+{
+    const size_t size = dtype_size(x->dtype);
+    const int64_t n = y->dims[y->rank - 1];
+    uint8_t *d = (uint8_t *)y->data + to * size;
+    const uint8_t *s = (const uint8_t *)x->data + (size_t)MAX(from, 0) * size;
+    if (!map && from >= 0) {
+        memcpy(d, s, (size_t)n * size);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t k = from < 0 ? -1 : map ? ((const int64_t *)map->data)[i] : i;
+        const uint8_t *p = k < 0 ? fill : s + (size_t)k * size;
+        if (size == 4) { /* a constant size makes this one load and one store */
+            memcpy(d + i * 4, p, 4);
+        } else {
+            memcpy(d + (size_t)i * size, p, size);
+        }
+    }
+}
+
+void elem_copy_mapped(const struct tensor *x, struct tensor *y, struct tensor *const *map,
+                      const void *fill)
+{
+    int64_t stride[MAX_RANK];
+    walk_strides(x->rank, x->dims, stride);
+    if (x->rank == 0) {
+        memcpy(y->data, x->data, x->size);
+        return;
+    }
+    const int last = x->rank - 1;
+    const int64_t row = y->dims[last];
+    for (int64_t at = 0; at < (int64_t)y->n; at += row) {
+        int64_t from = 0, rest = at / row;
+        for (int d = last - 1; d >= 0; rest /= y->dims[d--]) {
+            const int64_t i = rest % y->dims[d];
+            const int64_t k = map[d] ? ((const int64_t *)map[d]->data)[i] : i;
+            from = k < 0 || from < 0 ? -1 : from + k * stride[d];
+        }
+        copy_row(x, y, map[last], from, (size_t)at, fill);
+    }
+}

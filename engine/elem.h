@@ -55,5 +55,10 @@ int walk_broadcast(struct walk *w, int n, const struct tensor *const *in, int *r
                    struct err *err);
 /* Runs the walk copying operand 1 (src) to operand 0 (dst); size: bytes per element, 1 2 4 8. */
 void walk_copy(struct walk *w, void *dst, const void *src, size_t size);
+/* y[i, j, ...] = x[map[0][i], map[1][j], ...] for tensors of equal rank and type, whole elements. A
+ * map is an s64 tensor with an entry per index of y, or NULL where y's index is x's; where an entry
+ * is negative the element is *fill. y must have elements. */
+void elem_copy_mapped(const struct tensor *x, struct tensor *y, struct tensor *const *map,
+                      const void *fill);
 
 #endif

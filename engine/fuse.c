@@ -86,6 +86,8 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
             fuse_level1(&f);
             fuse_level2(&f);
             finish_aliases(&f);
+        } else {
+            fuse_islands(&f, false);
         }
         drop_dead(&f);
         fuser_fini(&f);

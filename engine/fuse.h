@@ -12,6 +12,8 @@
  * attribute that keeps the opset of their operator. */
 static const char fuse_mlas_domain[] = "onnxruntime.mlas";
 static const char fuse_opset_attr[] = "opset";
+/* Marks those whose constant weights give them another layout, and with it another order. */
+static const char fuse_blocked_attr[] = "blocked";
 
 struct edge {
     int node, slot; /* input `slot` of node */
@@ -92,5 +94,8 @@ bool fuse_code_range(const struct fuser *f, int q, float *lo, float *hi);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
+/* Marks float nodes of a graph with codes; optimized: convolutions with constant weights run in the
+ * blocked layout. */
+void fuse_islands(struct fuser *f, bool optimized);
 
 #endif

@@ -111,11 +111,10 @@ static void drop_pairs(struct fuser *f)
 /* ---- Float islands ------------------------------------------------------------------------------
  */
 
-/* Convolutions whose weights stand behind DQ; others get another layout, and another order. */
 static bool sums_as_mlas(const struct fuser *f, const struct node *n)
 {
     if (strcmp(n->op, "Conv") == 0) {
-        return n->n_in > 1 && fuse_is_dq(f, fuser_producer(f, n->in[1]));
+        return n->n_in > 1 && n->in[1] >= 0;
     }
     if (strcmp(n->op, "Resize") == 0) {
         const char *mode = attr_string(n, "coordinate_transformation_mode", "half_pixel");
@@ -125,11 +124,12 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
                !attr_int(n, "antialias", 0) && !attr_int(n, "exclude_outside", 0) &&
                !attr_find(n, "axes");
     }
-    return strcmp(n->op, "GlobalAveragePool") == 0 || strcmp(n->op, "Sigmoid") == 0;
+    return strcmp(n->op, "GlobalAveragePool") == 0 || strcmp(n->op, "AveragePool") == 0 ||
+           strcmp(n->op, "Sigmoid") == 0;
 }
 
 /* In a graph with codes, float sums are made in the runtime's order: they become codes again. */
-static void mark_islands(struct fuser *f)
+void fuse_islands(struct fuser *f, bool optimized)
 {
     bool has_codes = false;
     for (size_t i = 0; i < f->g->n_nodes; i++) {
@@ -137,9 +137,13 @@ static void mark_islands(struct fuser *f)
     }
     for (size_t i = 0; has_codes && i < f->g->n_nodes; i++) {
         struct node *n = &f->g->nodes[i];
-        if (n->op && !n->domain[0] && n->n_in && n->in[0] >= 0 && sums_as_mlas(f, n)) {
-            n->domain = fuse_mlas_domain;
-            graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
+        if (!n->op || n->domain[0] || !n->n_in || n->in[0] < 0 || !sums_as_mlas(f, n)) {
+            continue;
+        }
+        n->domain = fuse_mlas_domain;
+        graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
+        if (optimized && n->n_in > 1 && n->in[1] >= 0 && f->g->values[n->in[1]].constant) {
+            graph_attr_int(f->g, n, fuse_blocked_attr, 1);
         }
     }
 }
@@ -150,5 +154,5 @@ void fuse_level2(struct fuser *f)
     mark_u8(f);
     fuse_groups(f);
     drop_pairs(f);
-    mark_islands(f);
+    fuse_islands(f, true);
 }

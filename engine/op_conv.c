@@ -5,13 +5,7 @@
  */
 #include "engine/accel.h"
 #include "engine/elem.h"
-
-/* A checked call. Channels: group g reads ic inputs and writes oc outputs. */
-struct conv {
-    struct window w;
-    int64_t groups, ic, oc;
-    const struct tensor *x, *wt, *bias; /* bias may be NULL */
-};
+#include "engine/kernel_conv.h"
 
 static int check_types(const struct op_call *c, struct conv *v, struct err *err)
 {
@@ -159,111 +153,6 @@ out:
     return rc;
 }
 
-/* ---- Row kernel: float32, any geometry ------------------------------------------------------ */
-
-/* y[o] += sum over kernel positions of a row of wt[k] * x[o*s + k*d - lo]; tap by tap, so that the
- * inner loop runs along the row whatever the padding. */
-static inline __attribute__((always_inline)) void conv_row(const struct window *w,
-                                                           const float *restrict x,
-                                                           const float *restrict wt,
-                                                           float *restrict y)
-{
-    for (int64_t k = 0; k < w->k[2]; k++) {
-        int64_t o0, o1;
-        window_row(w, k, &o0, &o1);
-        const float f = wt[k];
-        const float *restrict p = x + k * w->d[2] - w->lo[2];
-        if (w->s[2] == 1) {
-            for (int64_t o = o0; o < o1; o++) {
-                y[o] += f * p[o];
-            }
-        } else if (w->s[2] == 2) {
-            for (int64_t o = o0; o < o1; o++) {
-                y[o] += f * p[2 * o];
-            }
-        } else {
-            for (int64_t o = o0; o < o1; o++) {
-                y[o] += f * p[w->s[2] * o];
-            }
-        }
-    }
-}
-
-/* One output plane [od,oh,ow] of filter o for one image; float accumulation in the order
- * i, kd, kh, kw. Inlined into one copy per instruction set. */
-static inline __attribute__((always_inline)) void conv_plane(const struct conv *v, const float *x,
-                                                             const float *wt, float bias, float *y)
-{
-    const struct window *w = &v->w;
-    for (int64_t od = 0; od < w->out[0]; od++) {
-        int64_t d0, d1, h0, h1;
-        window_clip(w, 0, od, &d0, &d1);
-        for (int64_t oh = 0; oh < w->out[1]; oh++, y += w->out[2]) {
-            window_clip(w, 1, oh, &h0, &h1);
-            for (int64_t ow = 0; ow < w->out[2]; ow++) {
-                y[ow] = bias;
-            }
-            for (int64_t i = 0; i < v->ic; i++) {
-                for (int64_t kd = d0; kd < d1; kd++) {
-                    for (int64_t kh = h0; kh < h1; kh++) {
-                        const int64_t d = od * w->s[0] - w->lo[0] + kd * w->d[0];
-                        const int64_t h = oh * w->s[1] - w->lo[1] + kh * w->d[1];
-                        conv_row(w, x + i * w->in_n + (d * w->in[1] + h) * w->in[2],
-                                 wt + i * w->k_n + (kd * w->k[1] + kh) * w->k[2], y);
-                    }
-                }
-            }
-        }
-    }
-}
-
-typedef void plane_fn(const struct conv *v, const float *x, const float *wt, float bias, float *y);
-
-static void plane_base(const struct conv *v, const float *x, const float *wt, float bias, float *y)
-{
-    conv_plane(v, x, wt, bias, y);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void plane_avx2(const struct conv *v, const float *x,
-                                                       const float *wt, float bias, float *y)
-{
-    conv_plane(v, x, wt, bias, y);
-}
-
-__attribute__((target("avx512f"))) static void plane_avx512(const struct conv *v, const float *x,
-                                                            const float *wt, float bias, float *y)
-{
-    conv_plane(v, x, wt, bias, y);
-}
-#endif
-
-static plane_fn *choose_plane(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) {
-        return plane_avx512;
-    }
-    if (__builtin_cpu_supports("avx2")) {
-        return plane_avx2;
-    }
-#endif
-    return plane_base;
-}
-
-static void conv_rows(const struct conv *v, float *y)
-{
-    const struct window *w = &v->w;
-    plane_fn *plane = choose_plane();
-    for (int64_t n = 0; n < w->n; n++) {
-        for (int64_t o = 0; o < v->groups * v->oc; o++, y += w->out_n) {
-            const float *x = (const float *)v->x->data + (n * w->c + o / v->oc * v->ic) * w->in_n;
-            const float *wt = (const float *)v->wt->data + o * v->ic * w->k_n;
-            plane(v, x, wt, v->bias ? ((const float *)v->bias->data)[o] : 0.0F, y);
-        }
-    }
-}
-
 /* ---- Fast dispatch -------------------------------------------------------------------------- */
 
 /* 1x1, stride 1, unpadded: a matrix product as it stands in memory. */
@@ -327,19 +216,23 @@ static int conv_fast(struct op_call *c, struct err *err)
         return OK;
     }
     if (c->state && v.x->n > 0) {
-        struct err ignored; /* oneDNN has no kernel for some geometries; the row kernel has */
+        struct err ignored; /* oneDNN has no kernel for some geometries */
         rc = accel_conv_run((struct accel_conv *)c->state, &v.w, v.groups, v.x->data,
                             v.bias ? v.bias->data : NULL, y, c->budget, &ignored);
         if (rc != E_UNSUPPORTED) {
             return rc ? err_set(err, rc, "%s", ignored.text) : OK;
         }
     }
-    conv_rows(&v, y);
-    return OK;
+    if (kernel_conv_fits(&v.w)) {
+        return kernel_conv_run(&v, c->budget, y, err);
+    }
+    tensor_free(c->out[0]);
+    c->out[0] = NULL;
+    return conv_ref(c, err);
 }
 
-/* Depthwise filters stay with the row kernel: it reads the model's own layout, whereas oneDNN needs
- * reorders that cost more than the convolution. */
+/* Depthwise filters stay with the direct kernel: it reads the model's own layout, whereas oneDNN
+ * needs reorders that cost more than the convolution. */
 static int conv_prepare(const struct op_prep *p, void **state, struct err *err)
 {
     (void)err;

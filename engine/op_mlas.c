@@ -10,6 +10,7 @@
 #include "engine/conv_layout.h"
 #include "engine/fuse.h"
 #include "engine/op_quant.h"
+#include "engine/window.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,9 +33,65 @@ static int run_ordinary(struct op_call *c, struct err *err)
 /* ---- Conv -------------------------------------------------------------------------------------
  */
 
-/* Weights as the kernels read them: [g][og/8][k][8], k in the order channel, ky, kx. */
+/* The order in which one output's products are summed: channels in blocks, ky, kx, channels of the
+ * block; in runs of `step` fused multiply-adds that start at 0 and then join the total. */
+struct order {
+    size_t block; /* channels */
+    bool blocked; /* the layout for constant weights, see choose_order() */
+};
+
+/* Channels that onnxruntime's blocked layout keeps together on this CPU. */
+static size_t block_size(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512f") ? 16 : 8;
+#else
+    return 8;
+#endif
+}
+
+/* Two-dimensional convolutions with constant float weights (those that fuse.c marks) run in a
+ * blocked layout if their channel counts allow it: from one block on multiples of 4, and whole
+ * blocks in groups. */
+static struct order choose_order(const struct node *n, const struct tensor *w)
+{
+    size_t block = block_size(), g = (size_t)attr_int(n, "group", 1);
+    size_t cg = (size_t)w->dims[1], og = (size_t)w->dims[0] / g;
+    if (!attr_int(n, fuse_blocked_attr, 0) || w->rank != 4) {
+        return (struct order){.block = 1};
+    }
+    if (cg == 1 && og == 1 && g > 1) {
+        return (struct order){.block = 1, .blocked = g % 4 == 0};
+    }
+    if (g > 1) {
+        bool whole = cg % block == 0 && og % block == 0;
+        return (struct order){.block = whole ? block : 1, .blocked = whole};
+    }
+    if (cg < block) {
+        return (struct order){.block = 1, .blocked = true};
+    }
+    bool fits = cg % 4 == 0;
+    return (struct order){.block = fits ? block : 1, .blocked = fits};
+}
+
+/* from[k]: which product in the order channel, ky, kx comes k-th. */
+static void list_order(const struct order *o, size_t channels, size_t taps, size_t *from)
+{
+    for (size_t c0 = 0; c0 < channels; c0 += o->block) {
+        size_t n = MIN(o->block, channels - c0);
+        for (size_t t = 0; t < taps; t++) {
+            for (size_t c = 0; c < n; c++) {
+                *from++ = (c0 + c) * taps + t;
+            }
+        }
+    }
+}
+
+/* Weights as the kernels read them: [g][og/8][k][8], k in the order of `from`. */
 struct pack {
     size_t og, k, blocks; /* blocks of 8 rows per group */
+    struct order order;
+    size_t *from;
     float *w;
 };
 
@@ -42,32 +99,36 @@ static void pack_free(void *state)
 {
     struct pack *p = state;
     if (p) {
+        free(p->from);
         free(p->w);
         free(p);
     }
 }
 
-static int pack_new(const struct tensor *w, int64_t groups, struct pack **out, struct err *err)
+static int pack_new(const struct node *node, const struct tensor *w, int64_t groups,
+                    struct pack **out, struct err *err)
 {
     struct pack *p = mem_alloc(sizeof *p);
-    size_t g = (size_t)groups, o = (size_t)w->dims[0], n = 0;
-    *p = (struct pack){.og = o / g, .k = o ? w->n / o : 0};
+    size_t g = (size_t)groups, o = (size_t)w->dims[0], n = 0, channels = (size_t)w->dims[1];
+    *p = (struct pack){.og = o / g, .k = o ? w->n / o : 0, .order = choose_order(node, w)};
     p->blocks = (p->og + TILE_ROWS - 1) / TILE_ROWS;
     int rc = OK;
     if (!mul_ok(g * p->blocks * TILE_ROWS, p->k, &n)) {
         rc = err_set(err, E_LIMIT, "weights too large to pack");
     }
     rc = rc ? rc : scratch_new(n, sizeof *p->w, (void **)&p->w, err);
+    rc = rc ? rc : scratch_new(p->k, sizeof *p->from, (void **)&p->from, err);
     if (rc) {
         pack_free(p);
         return rc;
     }
+    list_order(&p->order, channels, channels ? p->k / channels : 0, p->from);
     memset(p->w, 0, n * sizeof *p->w);
     for (size_t i = 0; i < o; i++) {
         size_t block = i / p->og * p->blocks + i % p->og / TILE_ROWS;
         for (size_t k = 0; k < p->k; k++) {
             p->w[(block * p->k + k) * TILE_ROWS + i % p->og % TILE_ROWS] =
-                ((const float *)w->data)[i * p->k + k];
+                ((const float *)w->data)[i * p->k + p->from[k]];
         }
     }
     *out = p;
@@ -84,6 +145,7 @@ struct job {
     struct tensor *y;
     size_t k, plane; /* products per output; outputs per channel */
     size_t k_step;   /* products that are summed before they join the total */
+    size_t *off;     /* bytes from a pixel to each factor, in the order of the pack */
 };
 
 /* Length of the runs in which MLAS multiplies matrices, for n columns and k products. */
@@ -130,7 +192,7 @@ static void run_chain(const struct job *j, size_t n, size_t gi)
         for (size_t b = 0; b < p->blocks; b++) {
             const float *w = p->w + (gi * p->blocks + b) * p->k * TILE_ROWS;
             for (size_t k = 0; k < p->k; k += j->k_step) {
-                j->kernels->chain(x, j->l.off + k, MIN(j->k_step, p->k - k), w + k * TILE_ROWS,
+                j->kernels->chain(x, j->off + k, MIN(j->k_step, p->k - k), w + k * TILE_ROWS,
                                   (int)((cols + 15) / 16 * 16), k == 0, acc);
             }
             for (size_t i = 0; i < TILE_ROWS && b * TILE_ROWS + i < p->og; i++) {
@@ -226,6 +288,29 @@ static int conv_open(struct op_call *c, struct job *j, struct err *err)
     return rc;
 }
 
+enum { POINTWISE_RUN = 128 }; /* channels that a blocked pointwise convolution sums at a time */
+
+/* Length of the runs of multiply-adds. */
+static size_t run_length(const struct job *j, const struct order *o, bool single)
+{
+    size_t taps = (size_t)(j->s.kh * j->s.kw);
+    bool padded = j->s.pt || j->s.pl || j->s.pb || j->s.pr;
+    if (!o->blocked) {
+        return single && conv_is_pointwise(&j->s) ? j->k : chain_length(j->plane, j->k);
+    }
+    return o->block > 1 && taps == 1 && !padded ? POINTWISE_RUN : o->block * taps;
+}
+
+/* Offsets of the layout in the order of the pack. */
+static int order_offsets(struct job *j, struct err *err)
+{
+    int rc = scratch_new(j->k, sizeof *j->off, (void **)&j->off, err);
+    for (size_t k = 0; !rc && k < j->k; k++) {
+        j->off[k] = j->l.off[j->p->from[k]];
+    }
+    return rc;
+}
+
 static int conv_run(struct op_call *c, const struct int8_kernels *kernels, struct err *err)
 {
     struct job j = {.kernels = kernels, .p = c->state};
@@ -238,25 +323,28 @@ static int conv_run(struct op_call *c, const struct int8_kernels *kernels, struc
     if (rc || j.y->n == 0) {
         return rc;
     }
-    bool single = j.s.o == j.s.g, pixel = !single && j.plane == 1;
-    j.k_step = chain_length(j.plane, j.k);
-    if (single && conv_is_pointwise(&j.s)) {
-        j.k_step = MAX(j.k, (size_t)1);
+    struct order order = choose_order(c->node, w);
+    bool single = !order.blocked && j.s.o == j.s.g;
+    bool pixel = !order.blocked && !single && j.plane == 1;
+    j.k_step = MAX(run_length(&j, &order, single), (size_t)1);
+    rc = conv_layout_init(&j.l, &j.s, sizeof(float), 1, j.k, err);
+    if (!rc && !single && !pixel) {
+        if (!j.p) {
+            rc = pack_new(c->node, w, j.s.g, &own, err);
+            j.p = own;
+        }
+        rc = rc ? rc : order_offsets(&j, err);
     }
-    if (!single && !pixel && !j.p) {
-        rc = pack_new(w, j.s.g, &own, err);
-        j.p = own;
-    }
-    rc = rc ? rc : conv_layout_init(&j.l, &j.s, sizeof(float), 1, j.k, err);
+    void (*run)(const struct job *, size_t, size_t) = single  ? run_single
+                                                      : pixel ? run_pixel
+                                                              : run_chain;
     size_t groups = (size_t)j.s.g, each = (size_t)(j.s.cg * j.s.h * j.s.w);
     for (size_t i = 0; !rc && i < (size_t)j.s.n * groups; i++) {
         conv_layout_fill(&j.l, (const float *)x->data + i * each);
-        void (*run)(const struct job *, size_t, size_t) = single  ? run_single
-                                                          : pixel ? run_pixel
-                                                                  : run_chain;
         run(&j, i / groups, i % groups);
     }
     conv_layout_fini(&j.l);
+    free(j.off);
     pack_free(own);
     return rc;
 }
@@ -276,16 +364,16 @@ static int op_conv_prepare(const struct op_prep *p, void **state, struct err *er
     const struct tensor *w = p->n_in > 1 ? p->constants[1] : NULL;
     int64_t groups = attr_int(p->node, "group", 1);
     if (!w || w->dtype != DT_F32 || w->rank < 3 || w->rank > 4 || w->n == 0 || groups < 1 ||
-        w->dims[0] % groups || w->dims[0] == groups) {
+        w->dims[0] % groups || (w->dims[0] == groups && !choose_order(p->node, w).blocked)) {
         return OK;
     }
     struct pack *pack = NULL;
-    int rc = pack_new(w, groups, &pack, err);
+    int rc = pack_new(p->node, w, groups, &pack, err);
     *state = pack;
     return rc;
 }
 
-/* ---- GlobalAveragePool ------------------------------------------------------------------------
+/* ---- Means of whole planes ----------------------------------------------------------------------
  */
 
 /* Four interleaved sums, folded, then what is left one by one. */
@@ -319,6 +407,93 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
     size_t each = rc ? 0 : x->n / c->out[0]->n;
     for (size_t i = 0; !rc && i < c->out[0]->n; i++) {
         ((float *)c->out[0]->data)[i] = plane_mean((const float *)x->data + i * each, each);
+    }
+    return rc;
+}
+
+/* ---- AveragePool ------------------------------------------------------------------------------
+ */
+
+enum pool_order { POOL_ROWS, POOL_COLUMNS, POOL_WHOLE };
+
+/* Since opset 19 windows are summed row by row. Before, MLAS has a kernel for the whole image, and
+ * one for steps of up to 2 along rows, which sums columns first. */
+static enum pool_order pool_order(const struct window *w, int opset)
+{
+    bool steps = w->s[0] == 1 && w->s[1] == 1 && w->s[2] == 1;
+    if (opset >= 19) {
+        return POOL_ROWS;
+    }
+    return steps && window_is_whole(w)    ? POOL_WHOLE
+           : w->rank == 2 && w->s[2] <= 2 ? POOL_COLUMNS
+                                          : POOL_ROWS;
+}
+
+/* Sum over rows [y0, y1) and columns [x0, x1) of a plane that is `width` wide. */
+static float sum_window(const float *x, int64_t width, const int64_t y[2], const int64_t at[2],
+                        enum pool_order order)
+{
+    float sum = 0;
+    if (order == POOL_ROWS) {
+        for (int64_t i = y[0]; i < y[1]; i++) {
+            for (int64_t k = at[0]; k < at[1]; k++) {
+                sum += x[i * width + k];
+            }
+        }
+        return sum;
+    }
+    for (int64_t k = at[0]; k < at[1]; k++) {
+        float column = 0;
+        for (int64_t i = y[0]; i < y[1]; i++) {
+            column += x[i * width + k];
+        }
+        sum += column;
+    }
+    return sum;
+}
+
+/* One plane in two dimensions without dilation. */
+static void pool_plane(const struct window *w, const float *x, enum pool_order order, bool with_pad,
+                       float *out)
+{
+    for (int64_t oy = 0; oy < w->out[1]; oy++) {
+        int64_t y[2], y0 = oy * w->s[1] - w->lo[1];
+        y[0] = MAX(y0, 0);
+        y[1] = MIN(y0 + w->k[1], w->in[1]);
+        for (int64_t ox = 0; ox < w->out[2]; ox++) {
+            int64_t at[2], x0 = ox * w->s[2] - w->lo[2];
+            at[0] = MAX(x0, 0);
+            at[1] = MIN(x0 + w->k[2], w->in[2]);
+            int64_t n = with_pad ? w->k_n : (y[1] - y[0]) * (at[1] - at[0]);
+            *out++ = sum_window(x, w->in[2], y, at, order) / (float)n;
+        }
+    }
+}
+
+static int op_average_pool(struct op_call *c, struct err *err)
+{
+    struct window w;
+    const struct tensor *x = c->in[0];
+    int64_t dims[MAX_RANK];
+    if (!x || x->dtype != DT_F32 || x->rank != 4 || attr_int(c->node, "ceil_mode", 0)) {
+        return run_ordinary(c, err);
+    }
+    int rc = window_read(c, x, NULL, &w, err);
+    if (rc) {
+        return rc;
+    }
+    enum pool_order order = pool_order(&w, (int)attr_int(c->node, fuse_opset_attr, 1));
+    if (w.d[1] != 1 || w.d[2] != 1) {
+        return run_ordinary(c, err);
+    }
+    if (order == POOL_WHOLE) {
+        return op_global_average_pool(c, err);
+    }
+    rc = op_out(c, 0, DT_F32, window_dims(&w, w.c, dims), dims, err);
+    for (int64_t i = 0; !rc && c->out[0]->n && i < w.n * w.c; i++) {
+        pool_plane(&w, (const float *)x->data + i * w.in_n, order,
+                   attr_int(c->node, "count_include_pad", 0) != 0,
+                   (float *)c->out[0]->data + i * w.out_n);
     }
     return rc;
 }
@@ -454,6 +629,7 @@ static int op_resize_linear(struct op_call *c, struct err *err)
 const struct op op_mlas[] = {
     {"Conv", fuse_mlas_domain, 1, 2, 3, op_conv_ref, op_conv_fast, op_conv_prepare, pack_free, "ORT Conv, order of sums"},
     {"GlobalAveragePool", fuse_mlas_domain, 1, 1, 1, op_global_average_pool, NULL, NULL, NULL, "ORT GlobalAveragePool, order of sums"},
+    {"AveragePool", fuse_mlas_domain, 1, 1, 1, op_average_pool, NULL, NULL, NULL, "ORT AveragePool, order of sums"},
     {"Sigmoid", fuse_mlas_domain, 1, 1, 1, op_sigmoid, NULL, NULL, NULL, "ORT Sigmoid, rational approximation"},
     {"Resize", fuse_mlas_domain, 1, 1, 4, op_resize_linear, NULL, NULL, NULL, "ORT Resize, order of sums"},
     {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},

@@ -6,7 +6,7 @@
 #include "engine/elem.h"
 #include "engine/op.h"
 
-/* maps[d] holds, for every index of y along d, that of x, or -1: outside, takes `fill`. */
+/* Source indices of all dimensions, as elem_copy_mapped() wants them. */
 struct maps {
     struct tensor *of[MAX_RANK];
 };
@@ -15,34 +15,6 @@ static void maps_fini(struct maps *m)
 {
     for (int d = 0; d < MAX_RANK; d++) {
         tensor_free(m->of[d]);
-    }
-}
-
-static void copy_mapped(const struct tensor *x, struct tensor *y, const struct maps *m,
-                        const void *fill)
-{
-    const size_t size = dtype_size(x->dtype);
-    int64_t stride[MAX_RANK];
-    walk_strides(x->rank, x->dims, stride);
-    if (x->rank == 0) {
-        memcpy(y->data, x->data, size);
-        return;
-    }
-    const int last = x->rank - 1;
-    const int64_t row = y->dims[last], *inner = m->of[last]->data;
-    for (int64_t at = 0; at < (int64_t)y->n; at += row) {
-        int64_t from = 0, rest = at / row;
-        for (int d = last - 1; d >= 0; rest /= y->dims[d--]) {
-            const int64_t k = ((int64_t *)m->of[d]->data)[rest % y->dims[d]];
-            from = k < 0 || from < 0 ? -1 : from + k * stride[d];
-        }
-        uint8_t *to = (uint8_t *)y->data + (size_t)at * size;
-        for (int64_t i = 0; i < row; i++) {
-            const bool outside = from < 0 || inner[i] < 0;
-            memcpy(to + (size_t)i * size,
-                   outside ? fill : (const uint8_t *)x->data + (size_t)(from + inner[i]) * size,
-                   size);
-        }
     }
 }
 
@@ -165,7 +137,7 @@ static int pad(struct op_call *c, struct err *err)
     }
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, dims, err);
     if (!rc && c->out[0]->n > 0) {
-        copy_mapped(x, c->out[0], &maps, value ? value->data : &room);
+        elem_copy_mapped(x, c->out[0], maps.of, value ? value->data : &room);
     }
     maps_fini(&maps);
     return rc;
@@ -193,7 +165,7 @@ static int tile(struct op_call *c, struct err *err)
     }
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, dims, err);
     if (!rc && c->out[0]->n > 0) {
-        copy_mapped(x, c->out[0], &maps, NULL);
+        elem_copy_mapped(x, c->out[0], maps.of, NULL);
     }
     maps_fini(&maps);
     return rc;

@@ -207,17 +207,6 @@ static float window_sum(const struct window *w, const struct tensor *x, size_t p
     return sum;
 }
 
-/* Whether one window covers the whole image: onnxruntime then takes the integer mean. */
-static bool covers_all(const struct window *w)
-{
-    for (int a = 0; a < WINDOW_RANK; a++) {
-        if (w->k[a] != w->in[a] || w->lo[a] || w->hi[a]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* real[i] = sx * (code - zx) for each stored byte i. */
 static void real_table(const struct q1 *q, float *real)
 {
@@ -244,7 +233,7 @@ static int op_qlinear_average_pool(struct op_call *c, struct err *err)
     if (rc) {
         return rc;
     }
-    if (covers_all(&w)) {
+    if (window_is_whole(&w)) { /* onnxruntime then takes the integer mean */
         global_mean(c->in[0], (size_t)w.in_n, &qx, &qy, c->out[0]);
         return OK;
     }

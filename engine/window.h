@@ -34,6 +34,16 @@ int window_read_transposed(const struct op_call *c, const struct tensor *x, cons
                            struct window *w, struct err *err);
 /* Output dims [n, channels, out...] for op_out(); returns the rank. */
 int window_dims(const struct window *w, int64_t channels, int64_t *dims);
+/* Whether one unpadded window covers the whole image. */
+static inline bool window_is_whole(const struct window *w)
+{
+    for (int a = 0; a < WINDOW_RANK; a++) {
+        if (w->k[a] != w->in[a] || w->lo[a] || w->hi[a]) {
+            return false;
+        }
+    }
+    return true;
+}
 /* First and one past the last kernel position along dimension `a` that lies inside the input for
  * output position o. */
 static inline void window_clip(const struct window *w, int a, int64_t o, int64_t *k0, int64_t *k1)

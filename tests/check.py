@@ -23,6 +23,7 @@ BUILD = ROOT / "build/check"
 SHARED = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared").resolve()
 PYTHON = sys.executable
 LIMIT = 900  # seconds for one check
+SHOWN = 40  # lines of a check that failed
 
 # Name, build it runs on, command. The slow ones first: two run at a time.
 CHECKS = [
@@ -55,6 +56,7 @@ def environment(build):
         QSCOPE_BIN=str(BUILD / build / "qscope"),
         QSCOPE_BUILD=str(BUILD / build),
         ASAN_OPTIONS="detect_leaks=1:exitcode=99",
+        LSAN_OPTIONS=f"suppressions={ROOT}/tests/lsan.supp:print_suppressions=0",
         UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:exitcode=99",
         LC_ALL="C.UTF-8",
         # Nobody's own settings or history may change a result.
@@ -129,7 +131,9 @@ def main():
         extra += f", {skipped} skipped" if skipped else ""
         print(f"{word:4} {name:28} {passed:5} passed{extra}  ({seconds:.1f} s)", flush=True)
         if failed or skipped:
-            for line in text.rstrip().splitlines()[-40:]:
+            lines = text.rstrip().splitlines()
+            marked = [line for line in lines if line.startswith(("FAIL", "failed", "[  FAILED"))]
+            for line in (marked or lines)[-SHOWN:]:
                 print(f"       {line}")
         for i, n in enumerate(counts):
             total[i] += n

@@ -76,8 +76,8 @@ only dnnl.h engine/accel.c
 only utf8proc.h engine/text.c
 only png.h formats/png.c
 only turbojpeg.h formats/jpeg.c
-only ncurses.h tui/screen.c
-only curses.h tui/screen.c
+only ncurses.h tui/term.c
+only curses.h tui/term.c
 only readline/readline.h tui/prompt.c
 only readline/history.h tui/prompt.c
 

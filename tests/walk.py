@@ -9,6 +9,7 @@ A walk presses keys and waits for what must then be on the screen.
 
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -71,6 +72,13 @@ class Terminal:
             if not self.read(0.05) or time.monotonic() > end:
                 raise Lost(f"waited for {wanted}, without {absent}, on\n{self.text()}")
 
+    def wait_cursor(self, name, seconds=PATIENCE):
+        """Until the cursor of the table is on the row with this name."""
+        end = time.monotonic() + seconds
+        while not any(r.startswith(">") and name in r for r in self.text().splitlines()):
+            if not self.read(0.05) or time.monotonic() > end:
+                raise Lost(f"waited for the cursor on {name}, on\n{self.text()}")
+
     def press(self, *keys):
         for key in keys:
             self.child.send(KEYS.get(key, key))
@@ -93,16 +101,6 @@ class Terminal:
             else 128 + self.child.signalstatus
         if found != code:
             raise Lost(f"ended with {found}, expected {code}; shows\n{self.text()}")
-
-
-def cursor_row(t):
-    """The row of the table with the cursor."""
-    return next((r for r in t.text().splitlines() if r.startswith(">")), "")
-
-
-def modes(t):
-    """What `stty -g` printed last."""
-    return [r for r in t.text().splitlines() if r.count(":") > 20][-1:]
 
 
 # ---- Walks --------------------------------------------------------------------------------------
@@ -146,7 +144,9 @@ def walk_completion(_):
     t.wait("/block4/dw/Conv")
     t.press(":", "lay", "Tab")
     t.wait("layer")
+    # The terminal drops what is typed ahead of a ^C that it has not handed on yet.
     t.press("^C")
+    t.wait("R run")
     t.press(":", "pin /block4/d", "Tab")
     t.wait("pin /block4/dw/Conv")
     t.press("^C")
@@ -228,13 +228,12 @@ def walk_newcomer(_):
     t.end()
 
 
-def walk_live(_):
+def walk_live(tmp):
     """While a run goes on the table fills, and ^C keeps what there is; it never ends the program."""
-    t = Terminal(["--jobs", "1", *PAIR, *["samples/images"] * 1])
-    for _ in range(8):
-        t.command("dataset add samples/images")
-    t.press("R")
-    t.wait("run #2", "%", "ETA", "^C cancel")
+    for i in range(20):
+        shutil.copytree(ROOT / "samples/images", tmp / str(i))
+    t = Terminal(["--jobs", "1", "-e", "set kernels plain", *PAIR, tmp])
+    t.wait("run #1", "%", "ETA", "^C cancel", "/block4/dw/Conv")
     t.press("^C")
     t.wait("cancelled, kept")
     t.press("^C")
@@ -247,54 +246,45 @@ def walk_live(_):
 def walk_find(_):
     """The search goes along while it is typed; Esc takes the cursor back."""
     t = Terminal(OPEN)
-    t.wait("/block4/dw/Conv")
-    row = cursor_row(t)
+    t.wait_cursor("/block4/dw/Conv")
     t.press("/", "block1/dw")
-    t.wait(":find block1/dw")
-    found = cursor_row(t)
-    if "block1/dw" not in found:
-        raise Lost(f"the cursor is on {found}")
+    t.wait_cursor("/block1/dw")
     t.press("Esc")
-    t.wait("q back")
-    if cursor_row(t) != row:
-        raise Lost(f"Esc left the cursor on {cursor_row(t)}")
+    t.wait_cursor("/block4/dw/Conv")
     t.press("/", "block1/dw", "Enter")
-    t.wait("q back", absent=[":find"])
-    if "block1/dw" not in cursor_row(t):
-        raise Lost(f"the cursor is on {cursor_row(t)}")
+    t.wait_cursor("/block1/dw")
+    t.press("/", "block", "Enter", "n")
+    t.wait_cursor("/block1/pw")
     t.press("Q")
     t.end()
 
 
+def shell_modes(t, n):
+    """The modes of the terminal as a shell in it sees them."""
+    t.child.send(f"clear; stty -g; echo end$((1000 + {n}))\r")
+    text = t.wait(f"end{1000 + n}")
+    return [r for r in text.splitlines() if r.count(":") > 20]
+
+
 def walk_terminal_given_back(_):
     """Modes of the terminal, the cursor and the screen are as before, also after ^Z."""
-    t = Terminal([])
-    t.child.close()
+    t = Terminal(["--version"])
+    t.end()
     t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
                             env=dict(os.environ, TERM="screen-256color", LC_ALL="C.UTF-8",
                                      HOME=t.home.name, PS1="$ "))
-    t.child.send("stty -g\r")
-    t.wait("$ stty -g")
-    t.read(0.3)
-    before = modes(t)
+    before = shell_modes(t, 0)
     t.child.send(f"{QSCOPE} --no-config -x samples/scripts/open.qs\r")
     t.wait("/block4/dw/Conv", "q back")
     t.child.send("\x1a")
     t.wait("Stopped")
-    t.child.send("clear; stty -g\r")
-    t.wait("stty -g")
-    t.read(0.3)
-    if modes(t) != before:
-        raise Lost(f"modes {modes(t)} after ^Z, before {before}")
+    stopped = shell_modes(t, 1)
     t.child.send("fg\r")
     t.wait("[1 Layers]", "q back")
     t.press("j", "Q")
-    t.wait("$ ")
-    t.child.send("clear; stty -g\r")
-    t.wait("$ stty -g")
-    t.read(0.3)
-    if modes(t) != before or t.screen.cursor.hidden:
-        raise Lost(f"modes {modes(t)} at the end, before {before}")
+    end = shell_modes(t, 2)
+    if not before or stopped != before or end != before or t.screen.cursor.hidden:
+        raise Lost(f"modes before {before}, stopped {stopped}, at the end {end}")
     t.child.close(force=True)
 
 
@@ -302,7 +292,9 @@ def walk_prompt(_):
     """The prompt of terminals without a screen: ^C clears the line, Tab completes."""
     t = Terminal(["-x", "samples/scripts/open.qs"], term="dumb")
     t.wait("qscope>")
-    t.press("nonsense", "^C")
+    t.press("nonsense")
+    t.wait("> nonsense")
+    t.press("^C")
     t.wait("nonsense^C")
     t.press("metri", "Tab")
     t.wait("metrics")

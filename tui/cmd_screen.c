@@ -3,6 +3,7 @@
  * cmd_screen.c: commands that show: a view as text, the feature map of an image, keys and what they
  * do. They make the screen testable without a terminal.
  */
+#include <signal.h>
 #include <stdlib.h>
 
 #include "tui/cmd_ui.h"
@@ -144,6 +145,14 @@ static int exec_keys(struct call *c, struct err *err)
     return OK;
 }
 
+static int exec_suspend(struct call *c, struct err *err)
+{
+    (void)c;
+    (void)err;
+    raise(SIGTSTP); /* the screen gives the terminal back first */
+    return OK;
+}
+
 static int exec_redraw(struct call *c, struct err *err)
 {
     (void)err;
@@ -201,6 +210,15 @@ const struct cmd cmd_screen[] = {
         .detail = "For terminals that another program has written on.",
         .example = "redraw",
         .exec = exec_redraw,
+    },
+    {
+        .name = "suspend",
+        .group = "screen",
+        .help = "goes back to the shell for now; its `fg` returns",
+        .detail = "A run that is under way stops with it.",
+        .example = "suspend",
+        .needs = NEED_SCREEN,
+        .exec = exec_suspend,
     },
     {0},
 };

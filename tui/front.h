@@ -55,6 +55,8 @@ void term_size(struct terminal *t, int *rows, int *cols);
 /* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */
 void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again);
 void term_suspend(struct terminal *t);
+/* Whether ^C and ^Z are signals (while a command runs) or keys. */
+void term_signals(const struct terminal *t, bool on);
 
 /* ---- Keys (term_key.c) ----------------------------------------------------------------------- */
 enum { KEY_NAME_MAX = 16 };

@@ -4,7 +4,6 @@
  * text and shown by any terminal. It knows characters and their widths, not what they mean.
  */
 #include <stdlib.h>
-#include <utf8proc.h>
 
 #include "tui/tui.h"
 
@@ -74,30 +73,44 @@ static void cell_combine(struct grid *g, int row, int col, const char *mark, siz
     }
 }
 
-/* One character of s: its bytes and width, in a form the grid can show. Text from outside was made
- * safe before; what still is no printable character becomes '?', so that a cell cannot hold a
- * control code whatever the caller forgot. */
-static size_t glyph_next(const struct grid *g, const char *s, const char **ch, size_t *size,
-                         int *width)
+/* Bytes of the UTF-8 sequence at s (not at the end); 1 for a byte that starts none. */
+static size_t sequence_size(const char *s)
 {
-    utf8proc_int32_t cp = -1;
-    const utf8proc_ssize_t got = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &cp);
-    const size_t step = got > 0 ? (size_t)got : 1;
-    *ch = s;
-    *size = step;
-    *width = got > 0 ? utf8proc_charwidth(cp) : 1;
-    const utf8proc_category_t cat = got > 0 ? utf8proc_category(cp) : UTF8PROC_CATEGORY_CC;
-    const bool control = cat == UTF8PROC_CATEGORY_CC || cat == UTF8PROC_CATEGORY_CF ||
-                         cat == UTF8PROC_CATEGORY_CS || cat == UTF8PROC_CATEGORY_ZL ||
-                         cat == UTF8PROC_CATEGORY_ZP;
-    if (control || (g->ascii && cp >= 0x80 && *width > 0)) {
-        *ch = "?";
-        *size = 1;
-        *width = 1;
-    } else if (g->ascii && cp >= 0x80) {
-        *size = 0; /* a mark without its letter */
+    const unsigned char c = (unsigned char)s[0];
+    const size_t want = c < 0xc2 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 1;
+    for (size_t i = 1; i < want; i++)
+        if (((unsigned char)s[i] & 0xc0) != 0x80)
+            return 1;
+    return want;
+}
+
+/* One character as a cell can hold it. */
+struct glyph {
+    char text[8];
+    int width; /* columns; 0 for a combining mark */
+};
+
+/* Reads the character at s; returns its bytes. Text from outside was made safe before; what still
+ * is no printable character becomes '?', so that a cell cannot hold a control code whatever the
+ * caller forgot. */
+static size_t glyph_read(const struct grid *g, const char *s, struct glyph *out)
+{
+    const size_t n = sequence_size(s);
+    char safe[32], on_letter[8] = "e";
+    memcpy(out->text, s, n);
+    out->text[n] = '\0';
+    out->width = n == 1 ? 1 : text_width(out->text);
+    bool shown = n == 1 && s[0] >= 0x20 && s[0] < 0x7f;
+    if (n > 1) {
+        memcpy(on_letter + 1, out->text, n + 1);
+        const char *whole = out->width == 0 ? on_letter : out->text;
+        shown = strcmp(text_safe(safe, sizeof(safe), whole), whole) == 0;
     }
-    return step;
+    if (shown && g->ascii && n > 1 && out->width == 0)
+        out->text[0] = '\0'; /* a mark without its letter */
+    else if (!shown || (g->ascii && n > 1))
+        *out = (struct glyph){"?", 1};
+    return n;
 }
 
 int grid_text(struct grid *g, int row, int col, int width, enum style st, const char *text)
@@ -107,19 +120,19 @@ int grid_text(struct grid *g, int row, int col, int width, enum style st, const 
     const int end = width < 0 ? g->cols : MIN(g->cols, col + MIN(width, g->cols));
     int at = col;
     while (*text) {
-        const char *ch;
-        size_t size;
-        int w;
-        text += glyph_next(g, text, &ch, &size, &w);
+        struct glyph glyph;
+        text += glyph_read(g, text, &glyph);
+        const size_t size = strlen(glyph.text);
+        const int w = glyph.width;
         if (w == 0) {
             if (size > 0 && at > col)
-                cell_combine(g, row, at, ch, size);
+                cell_combine(g, row, at, glyph.text, size);
             continue;
         }
         if (at + w > end)
             break;
         cells_split(g, row, at, at + w);
-        cell_set(cell_at(g, row, at), ch, size, st);
+        cell_set(cell_at(g, row, at), glyph.text, size, st);
         for (int i = 1; i < w; i++)
             cell_set(cell_at(g, row, at + i), "", 0, st);
         at += w;

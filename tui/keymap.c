@@ -112,6 +112,7 @@ const struct key keymap[] = {
     {"*",      "Backspace", "back",                  NULL, 0, NULL},
     {"*",      "Q",     "quit",                  "leave", 0, NULL},
     {"*",      "^L",    "redraw",                "paint the screen again", 0, NULL},
+    {"*",      "^Z",    "suspend",               "back to the shell for now; fg returns", 0, NULL},
     {NULL, NULL, NULL, NULL, 0, NULL},
 };
 /* clang-format on */

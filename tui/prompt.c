@@ -367,8 +367,11 @@ static void repl_line(struct session *s, const char *line)
     const int rc = cmd_line(s, line, stdout, stderr, &err);
     signals_busy(false);
     fflush(stdout);
-    if (rc != OK)
-        fprintf(stderr, "error: %s [%s]\n", err.text, err_name(rc));
+    if (rc != OK) {
+        char text[4 * sizeof(err.text)];
+        text_safe(text, sizeof(text), err.text);
+        fprintf(stderr, "error: %s [%s]\n", text, err_name(rc));
+    }
 }
 
 int repl_run(struct session *s, const char *first)

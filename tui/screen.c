@@ -15,10 +15,11 @@
 
 enum {
     TOAST_SECONDS = 5,
-    TICK_JOB = 200,    /* ms between paints while a job runs */
-    TICK_TOAST = 500,  /* ms, so that it goes in time */
-    TICK_ESCAPE = 50,  /* ms that the rest of an escape sequence may take */
-    TICK_CAPTURE = 150 /* ms without a key before the feature map is made */
+    TICK_JOB = 200,        /* ms between paints while a job runs */
+    TICK_TOAST = 500,      /* ms, so that it goes in time */
+    TICK_ESCAPE = 50,      /* ms that the rest of an escape sequence may take */
+    TICK_CAPTURE = 150,    /* ms without a key before the feature map is made */
+    TICK_CAPTURE_JOB = 600 /* the same while a run needs the processors */
 };
 
 struct screen {
@@ -104,8 +105,11 @@ static void run_line(struct screen *sc, const char *line, bool typed)
     }
     s->ui.toast[0] = '\0';
     signals_busy(true);
+    term_signals(sc->term, true);
     const int rc = cmd_line(s, line, fo, fn, &err);
+    term_signals(sc->term, false);
     signals_busy(false);
+    signals_take(SIGINT); /* it was for this command */
     fclose(fo);
     fclose(fn);
     if (logged || rc == OK)
@@ -227,7 +231,7 @@ static int draw_edit(struct grid *g)
 {
     const int row = g->rows - 1;
     char prompt[256];
-    const size_t room = 4 * strlen(edit_line()) + 64; /* ^X and <U+XXXX> are longer */
+    const size_t room = 4 * strlen(edit_line()) + 64; /* what stands for a control is longer */
     char *safe = mem_alloc(room), *head = mem_alloc(room);
     char *before = mem_printf("%.*s", (int)edit_point(), edit_line());
     text_safe(prompt, sizeof(prompt), edit_prompt());
@@ -288,7 +292,9 @@ static void take_keys(struct screen *sc, bool last)
         size_t used = term_key(sc->in + at, sc->n_in - at, last, name);
         if (used == 0)
             break;
-        if (sc->editing) {
+        if (sc->editing && strcmp(name, "^Z") == 0) {
+            raise(SIGTSTP);
+        } else if (sc->editing) {
             if (used == 1 && sc->in[at] == 0x1b && at + 1 < sc->n_in)
                 used = 2; /* Alt and a key, for readline */
             edit_bytes(sc, sc->in + at, used);
@@ -405,9 +411,10 @@ static int wait_time(const struct screen *sc)
 {
     if (sc->n_in > 0)
         return TICK_ESCAPE;
+    const bool running = sc->s->job.state == JOB_RUNNING;
     if (wants_capture(sc))
-        return TICK_CAPTURE;
-    if (sc->s->job.state == JOB_RUNNING)
+        return running ? TICK_CAPTURE_JOB : TICK_CAPTURE;
+    if (running)
         return TICK_JOB;
     return sc->s->ui.toast[0] ? TICK_TOAST : -1;
 }

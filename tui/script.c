@@ -32,16 +32,19 @@ static void script_fini(struct script *sc)
     free(sc->lines);
 }
 
-/* On the screen stderr would scribble over the cells: the log takes its place. */
+/* The front door of errors: names in them may come from a file, so they are made safe here. On the
+ * screen stderr would scribble over the cells: the log takes its place. */
 static void complain(struct session *s, const char *where, const struct err *e, const char *tail)
 {
-    if (!s->screen) {
-        fprintf(stderr, "%s: error: %s [%s]%s\n", where, e->text, err_name(e->code), tail);
-        return;
-    }
-    char *text = mem_printf("%s: error: %s [%s]%s", where, e->text, err_name(e->code), tail);
-    session_log(s, 'e', text);
-    free(text);
+    char place[512], text[4 * sizeof(e->text)];
+    text_safe(place, sizeof(place), where);
+    text_safe(text, sizeof(text), e->text);
+    char *line = mem_printf("%s: error: %s [%s]%s", place, text, err_name(e->code), tail);
+    if (s->screen)
+        session_log(s, 'e', line);
+    else
+        fprintf(stderr, "%s\n", line);
+    free(line);
 }
 
 /* Reads all there is. Waits with poll, so that a signal ends the wait. */

@@ -82,10 +82,17 @@ static void start_colors(struct terminal *t, bool wanted)
         t->heat_color[i] = heat_color(i);
 }
 
+/* Asked before curses starts, which would accept a terminal that cannot place the cursor and exits
+ * or leaks on one that it does not know. */
 static bool can_place(void)
 {
-    const char *cup = tigetstr("cup"), *clear_screen_cap = tigetstr("clear");
-    return cup && cup != (char *)-1 && clear_screen_cap && clear_screen_cap != (char *)-1;
+    int found = 0;
+    if (setupterm(NULL, STDOUT_FILENO, &found) == ERR)
+        return false;
+    const char *place = tigetstr("cup"), *wipe = tigetstr("clear");
+    const bool can = place && place != (char *)-1 && wipe && wipe != (char *)-1;
+    del_curterm(cur_term);
+    return can;
 }
 
 /* Bytes that leave the full screen, for the handler of a crash. */
@@ -101,13 +108,12 @@ static void leave_bytes(char *dst, size_t size)
     }
 }
 
-/* Every key as it is typed; ^C and ^Z stay signals, so that they work while a command runs. */
+/* Every key as it is typed, ^C among them: as a signal it would overtake the keys before it. */
 static void raw_keys(const struct terminal *t)
 {
     struct termios raw = t->before;
     raw.c_iflag &= ~(tcflag_t)(IXON | ICRNL | INLCR | ISTRIP);
-    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | IEXTEN);
-    raw.c_lflag |= ISIG;
+    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | IEXTEN | ISIG);
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
     tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
@@ -123,12 +129,8 @@ int term_open(bool color, struct terminal **out, struct err *err)
         free(t);
         return err_set(err, E_UNSUPPORTED, "standard input and output are no terminal");
     }
-    t->screen = newterm(NULL, stdout, stdin);
-    if (!t->screen || !can_place()) {
-        if (t->screen) {
-            endwin();
-            delscreen(t->screen);
-        }
+    t->screen = can_place() ? newterm(NULL, stdout, stdin) : NULL;
+    if (!t->screen) {
         free(t);
         return err_set(err, E_UNSUPPORTED, "terminal '%s' is unknown or cannot place the cursor",
                        name ? name : "");
@@ -157,6 +159,16 @@ void term_close(struct terminal *t)
     tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
     delscreen(t->screen);
     free(t);
+}
+
+void term_signals(const struct terminal *t, bool on)
+{
+    struct termios now;
+    (void)t;
+    if (tcgetattr(STDIN_FILENO, &now) != 0)
+        return;
+    now.c_lflag = on ? now.c_lflag | ISIG : now.c_lflag & ~(tcflag_t)ISIG;
+    tcsetattr(STDIN_FILENO, TCSANOW, &now);
 }
 
 bool term_heat(const struct terminal *t)

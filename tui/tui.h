@@ -69,7 +69,7 @@ struct setting_values {
     int top; /* default rows of listings, 0 = all */
 };
 
-/* What the screen shows; changed by commands of cmd_ui.c only. */
+/* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */
 struct ui {
     enum view_id view, stack[16];
     int depth;

@@ -44,6 +44,16 @@ char *text_seconds(char *dst, size_t size, double seconds);
 /* A class index with its name when known, text_safe. */
 char *text_class(char *dst, size_t size, const struct dataset *d, int label);
 
+/* ---- Layer names in a column (view_name.c) -----------------------------------------------------
+ */
+struct name_cut {
+    size_t skip; /* bytes that all names begin with and that are left out */
+    enum text_cut mode;
+};
+/* The cut to `width` columns that leaves most of the layers' names different. */
+struct name_cut name_cut_for(const struct session *s, int width);
+void name_fit(char *dst, size_t size, const char *label, struct name_cut cut, int width);
+
 /* ---- Pieces (view_pane.c) -------------------------------------------------------------------- */
 struct rect {
     int row, col, rows, cols;

@@ -19,8 +19,8 @@ static struct layout layout_for(int cols)
     /* name, label, FP32, INT8, score, SQNR, worst layer, flip */
     struct layout l;
     const int room = MAX(cols - 3 - 2 * FIGURE - FLIP, 24);
-    l.name = MAX(room * 28 / 100, 8);
-    l.label = MAX(room * 16 / 100, 5);
+    l.name = MAX(room * 32 / 100, 8);
+    l.label = MAX(room * 14 / 100, 5);
     l.layer = MAX(room - l.name - 3 * l.label, 4);
     return l;
 }
@@ -47,13 +47,6 @@ static void score_text(const struct session *s, const struct image_score *sc, ch
         snprintf(dst, size, fabs(sc->dlogit) < 1000 ? "%+.3f" : "%+.1e", sc->dlogit);
     else
         snprintf(dst, size, "n/a");
-}
-
-/* "conv.0" of "/features.1/conv/conv.0": the column is narrow, Enter tells the rest. */
-static const char *short_name(const char *label)
-{
-    const char *slash = strrchr(label, '/');
-    return slash && slash[1] ? slash + 1 : label;
 }
 
 static int draw_word(struct grid *g, int row, int col, int width, enum style st, const char *text,
@@ -116,8 +109,8 @@ static void draw_score(const struct session *s, struct grid *g, int row, int at,
     grid_printf(g, row, at, grade_style(sc->sqnr), "%*s", FIGURE - 2, text);
     at += FIGURE;
     if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers)
-        draw_word(g, row, at, l->layer, ST_NORMAL,
-                  short_name(session_layer_label(s, (size_t)sc->worst_layer)), TEXT_TAIL);
+        draw_word(g, row, at, l->layer, ST_NORMAL, session_layer_label(s, (size_t)sc->worst_layer),
+                  TEXT_TAIL);
     at += l->layer;
     if (sc->flip != FLIP_NONE)
         grid_text(g, row, at, -1, sc->flip == FLIP_LOST ? ST_BAD : ST_GOOD,

@@ -23,6 +23,7 @@ static const char *const preferred[] = {"sqnr", "cosine", "rmse_scale", "saturat
 
 struct layout {
     int number, name, op, bar; /* widths; bar 0: none */
+    struct name_cut cut;
     size_t n;
     const struct metric *metric[MAX_COLUMNS];
     int width[MAX_COLUMNS];
@@ -75,6 +76,7 @@ static struct layout layout_for(const struct session *s, const struct rows *r, i
     for (size_t i = 0; i < l.n; i++)
         l.width[i] = column_width(l.metric[i]);
     l.name = NAME_MIN + MAX(room, 0);
+    l.cut = name_cut_for(s, l.name - 1);
     return l;
 }
 
@@ -143,7 +145,7 @@ static void draw_layer_row(const struct session *s, struct grid *g, int row, con
     int at = 2 + l->number + 1;
     grid_text(g, row, at, 1, state[0] == '.' ? ST_NORMAL : ST_PIN, state);
     at += 2;
-    text_fit(text, sizeof(text), session_layer_label(s, layer), l->name - 1, TEXT_TAIL);
+    name_fit(text, sizeof(text), session_layer_label(s, layer), l->cut, l->name - 1);
     grid_text(g, row, at, l->name - 1, ST_NORMAL, text);
     at += l->name;
     text_safe(text, sizeof(text), s->match.layers[layer].op);
@@ -213,7 +215,7 @@ static void draw_notes(const struct session *s, struct grid *g, int row, const s
     grid_text(g, row, 0, cols - 1, ST_DIM, fit);
     const char *name = r->cursor < r->n_items ? session_layer_label(s, r->item[r->cursor]) : "";
     enum text_cut cut = TEXT_HEAD;
-    if (text_width(name) >= l->name) {
+    if (text_width(name) >= l->name || l->cut.skip) {
         snprintf(text, sizeof(text), " %s", name);
         cut = TEXT_TAIL;
     } else if (s->ui.sort) {
