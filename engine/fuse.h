@@ -12,8 +12,11 @@
  * attribute that keeps the opset of their operator. */
 static const char fuse_mlas_domain[] = "onnxruntime.mlas";
 static const char fuse_opset_attr[] = "opset";
-/* Marks those whose constant weights give them another layout, and with it another order. */
+/* Marks those that run in another layout, and with it in another order: float convolutions whose
+ * weights are constant, and pools behind them. */
 static const char fuse_blocked_attr[] = "blocked";
+/* Whether a convolution with constant weights w has the channel counts for that (op_mlas.c). */
+bool mlas_is_blocked(const struct node *n, const struct tensor *w);
 
 struct edge {
     int node, slot; /* input `slot` of node */
@@ -23,8 +26,9 @@ struct edge {
 struct fuse_value {
     struct edge *edges; /* its consumers */
     int n, cap;
-    int alias;  /* value that holds the same numbers and should carry the name, or -1 */
-    bool as_u8; /* codes that the runtime keeps as u8 although the model says s8 */
+    int alias;    /* value that holds the same numbers and should carry the name, or -1 */
+    bool blocked; /* floats that stay in the blocked layout */
+    bool as_u8;   /* codes that the runtime keeps as u8 although the model says s8 */
 };
 
 struct fuser {
@@ -94,8 +98,7 @@ bool fuse_code_range(const struct fuser *f, int q, float *lo, float *hi);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
-/* Marks float nodes of a graph with codes; optimized: convolutions with constant weights run in the
- * blocked layout. */
+/* Marks float nodes of a graph with codes; optimized: with the blocked layout. */
 void fuse_islands(struct fuser *f, bool optimized);
 
 #endif

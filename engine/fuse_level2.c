@@ -128,22 +128,53 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
            strcmp(n->op, "Sigmoid") == 0;
 }
 
+/* Whether the node runs in the blocked layout: convolutions begin it, these operators keep it. */
+static bool runs_blocked(const struct fuser *f, const struct node *n)
+{
+    static const char *const keep[] = {"Relu",    "Clip",        "LeakyRelu",
+                                       "Sigmoid", "Tanh",        "HardSigmoid",
+                                       "MaxPool", "AveragePool", "GlobalAveragePool"};
+    if (strcmp(n->op, "Conv") == 0) {
+        const struct tensor *w =
+            n->n_in > 1 && n->in[1] >= 0 ? f->g->values[n->in[1]].constant : NULL;
+        return w && mlas_is_blocked(n, w);
+    }
+    for (size_t i = 0; i < COUNT(keep); i++) {
+        if (strcmp(n->op, keep[i]) == 0) {
+            return f->v[n->in[0]].blocked;
+        }
+    }
+    return false;
+}
+
+static bool has_codes(const struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        if (fuse_is_q(f, (int)i) || fuse_is_dq(f, (int)i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* In a graph with codes, float sums are made in the runtime's order: they become codes again. */
 void fuse_islands(struct fuser *f, bool optimized)
 {
-    bool has_codes = false;
-    for (size_t i = 0; i < f->g->n_nodes; i++) {
-        has_codes = has_codes || fuse_is_q(f, (int)i) || fuse_is_dq(f, (int)i);
-    }
-    for (size_t i = 0; has_codes && i < f->g->n_nodes; i++) {
+    size_t n_nodes = has_codes(f) ? f->g->n_nodes : 0;
+    for (size_t i = 0; i < n_nodes; i++) {
         struct node *n = &f->g->nodes[i];
-        if (!n->op || n->domain[0] || !n->n_in || n->in[0] < 0 || !sums_as_mlas(f, n)) {
+        if (!n->op || n->domain[0] || n->n_in < 1 || n->in[0] < 0 || n->n_out < 1 ||
+            n->out[0] < 0) {
             continue;
         }
-        n->domain = fuse_mlas_domain;
-        graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
-        if (optimized && n->n_in > 1 && n->in[1] >= 0 && f->g->values[n->in[1]].constant) {
-            graph_attr_int(f->g, n, fuse_blocked_attr, 1);
+        bool blocked = optimized && runs_blocked(f, n);
+        f->v[n->out[0]].blocked = blocked;
+        if (sums_as_mlas(f, n)) {
+            n->domain = fuse_mlas_domain;
+            graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
+            if (blocked) {
+                graph_attr_int(f->g, n, fuse_blocked_attr, 1);
+            }
         }
     }
 }

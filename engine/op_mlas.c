@@ -50,28 +50,26 @@ static size_t block_size(void)
 #endif
 }
 
-/* Two-dimensional convolutions with constant float weights (those that fuse.c marks) run in a
- * blocked layout if their channel counts allow it: from one block on multiples of 4, and whole
- * blocks in groups. */
+/* Groups of whole blocks, depthwise in fours, else anything of less than a block or of fours. */
+bool mlas_is_blocked(const struct node *n, const struct tensor *w)
+{
+    int64_t block = (int64_t)block_size(), g = attr_int(n, "group", 1);
+    if (w->dtype != DT_F32 || w->rank != 4 || w->n == 0 || g < 1 || w->dims[0] % g) {
+        return false;
+    }
+    int64_t cg = w->dims[1], og = w->dims[0] / g;
+    if (g > 1) {
+        return cg == 1 && og == 1 ? g % 4 == 0 : cg % block == 0 && og % block == 0;
+    }
+    return cg < block || cg % 4 == 0;
+}
+
 static struct order choose_order(const struct node *n, const struct tensor *w)
 {
-    size_t block = block_size(), g = (size_t)attr_int(n, "group", 1);
-    size_t cg = (size_t)w->dims[1], og = (size_t)w->dims[0] / g;
-    if (!attr_int(n, fuse_blocked_attr, 0) || w->rank != 4) {
-        return (struct order){.block = 1};
-    }
-    if (cg == 1 && og == 1 && g > 1) {
-        return (struct order){.block = 1, .blocked = g % 4 == 0};
-    }
-    if (g > 1) {
-        bool whole = cg % block == 0 && og % block == 0;
-        return (struct order){.block = whole ? block : 1, .blocked = whole};
-    }
-    if (cg < block) {
-        return (struct order){.block = 1, .blocked = true};
-    }
-    bool fits = cg % 4 == 0;
-    return (struct order){.block = fits ? block : 1, .blocked = fits};
+    size_t block = block_size();
+    bool blocked = attr_int(n, fuse_blocked_attr, 0) != 0;
+    return (struct order){.blocked = blocked,
+                          .block = blocked && (size_t)w->dims[1] >= block ? block : 1};
 }
 
 /* from[k]: which product in the order channel, ky, kx comes k-th. */
@@ -376,12 +374,13 @@ static int op_conv_prepare(const struct op_prep *p, void **state, struct err *er
 /* ---- Means of whole planes ----------------------------------------------------------------------
  */
 
-/* Four interleaved sums, folded, then what is left one by one. */
-static float plane_mean(const float *x, size_t n)
+/* Four interleaved sums, folded, then what is left one by one; all of it one by one if `blocked`.
+ */
+static float plane_mean(const float *x, size_t n, bool blocked)
 {
     float v[4] = {0}, mean;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
+    for (; i + 4 <= n && !blocked; i += 4) {
         for (size_t k = 0; k < 4; k++) {
             v[k] += x[i + k];
         }
@@ -405,8 +404,10 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
     }
     int rc = op_out(c, 0, DT_F32, x->rank, dims, err);
     size_t each = rc ? 0 : x->n / c->out[0]->n;
+    bool blocked = attr_int(c->node, fuse_blocked_attr, 0) != 0;
     for (size_t i = 0; !rc && i < c->out[0]->n; i++) {
-        ((float *)c->out[0]->data)[i] = plane_mean((const float *)x->data + i * each, each);
+        ((float *)c->out[0]->data)[i] =
+            plane_mean((const float *)x->data + i * each, each, blocked);
     }
     return rc;
 }
@@ -416,12 +417,12 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
 
 enum pool_order { POOL_ROWS, POOL_COLUMNS, POOL_WHOLE };
 
-/* Since opset 19 windows are summed row by row. Before, MLAS has a kernel for the whole image, and
- * one for steps of up to 2 along rows, which sums columns first. */
-static enum pool_order pool_order(const struct window *w, int opset)
+/* In the blocked layout and since opset 19 windows are summed row by row. Before, MLAS has a kernel
+ * for the whole image, and one for steps of up to 2 along rows, which sums columns first. */
+static enum pool_order pool_order(const struct window *w, const struct node *n)
 {
     bool steps = w->s[0] == 1 && w->s[1] == 1 && w->s[2] == 1;
-    if (opset >= 19) {
+    if (attr_int(n, fuse_opset_attr, 1) >= 19 || attr_int(n, fuse_blocked_attr, 0)) {
         return POOL_ROWS;
     }
     return steps && window_is_whole(w)    ? POOL_WHOLE
@@ -482,7 +483,7 @@ static int op_average_pool(struct op_call *c, struct err *err)
     if (rc) {
         return rc;
     }
-    enum pool_order order = pool_order(&w, (int)attr_int(c->node, fuse_opset_attr, 1));
+    enum pool_order order = pool_order(&w, c->node);
     if (w.d[1] != 1 || w.d[2] != 1) {
         return run_ordinary(c, err);
     }

@@ -93,7 +93,7 @@ static int list_commands(struct call *c, const char *word, struct err *err)
     if (c->s->json) {
         emit_json(c, json_pack("{s:o}", "commands", l.list));
     }
-    return l.found ? OK : err_set(err, E_USAGE, "nothing is about '%s'", word);
+    return l.found ? OK : err_set(err, E_USAGE, "nothing is about '%s'", word ? word : "");
 }
 
 static void help_prefix(void *ctx, const struct cmd *c)
