@@ -12,10 +12,14 @@
  * attribute that keeps the opset of their operator. */
 static const char fuse_mlas_domain[] = "onnxruntime.mlas";
 static const char fuse_opset_attr[] = "opset";
-/* Marks those that run in another layout, and with it in another order: float convolutions whose
- * weights are constant, and pools behind them. */
+/* Tells which of them run in another layout, and with it in another order: float convolutions whose
+ * weights are constant, and pools around them. A pool goes by itself if its channels are whole
+ * blocks, which shows when it runs. */
 static const char fuse_blocked_attr[] = "blocked";
-/* Whether a convolution with constant weights w has the channel counts for that (op_mlas.c). */
+enum { BLOCKED_NEVER, BLOCKED_ALWAYS, BLOCKED_IF_WHOLE };
+/* Channels that this layout keeps together on this CPU (op_mlas.c). */
+size_t mlas_block_size(void);
+/* Whether a convolution with constant weights w has the channel counts for it (op_mlas.c). */
 bool mlas_is_blocked(const struct node *n, const struct tensor *w);
 
 struct edge {

@@ -128,6 +128,14 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
            strcmp(n->op, "Sigmoid") == 0;
 }
 
+/* MaxPool and AveragePool of whole blocks of channels, as far as the model declares those. */
+static bool starts_blocked(const struct fuser *f, const struct node *n)
+{
+    const struct value *x = &f->g->values[n->in[0]];
+    return (strcmp(n->op, "MaxPool") == 0 || strcmp(n->op, "AveragePool") == 0) && x->rank == 4 &&
+           x->dims[1] > 0 && x->dims[1] % (int64_t)mlas_block_size() == 0;
+}
+
 /* Whether the node runs in the blocked layout: convolutions begin it, these operators keep it. */
 static bool runs_blocked(const struct fuser *f, const struct node *n)
 {
@@ -141,7 +149,7 @@ static bool runs_blocked(const struct fuser *f, const struct node *n)
     }
     for (size_t i = 0; i < COUNT(keep); i++) {
         if (strcmp(n->op, keep[i]) == 0) {
-            return f->v[n->in[0]].blocked;
+            return f->v[n->in[0]].blocked || starts_blocked(f, n);
         }
     }
     return false;
@@ -172,9 +180,11 @@ void fuse_islands(struct fuser *f, bool optimized)
         if (sums_as_mlas(f, n)) {
             n->domain = fuse_mlas_domain;
             graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
-            if (blocked) {
-                graph_attr_int(f->g, n, fuse_blocked_attr, 1);
-            }
+            bool pool = optimized && strcmp(n->op, "AveragePool") == 0;
+            graph_attr_int(f->g, n, fuse_blocked_attr,
+                           blocked ? BLOCKED_ALWAYS
+                           : pool  ? BLOCKED_IF_WHOLE
+                                   : BLOCKED_NEVER);
         }
     }
 }

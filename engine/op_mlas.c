@@ -40,8 +40,7 @@ struct order {
     bool blocked; /* the layout for constant weights, see choose_order() */
 };
 
-/* Channels that onnxruntime's blocked layout keeps together on this CPU. */
-static size_t block_size(void)
+size_t mlas_block_size(void)
 {
 #if defined(__x86_64__)
     return __builtin_cpu_supports("avx512f") ? 16 : 8;
@@ -53,7 +52,7 @@ static size_t block_size(void)
 /* Groups of whole blocks, depthwise in fours, else anything of less than a block or of fours. */
 bool mlas_is_blocked(const struct node *n, const struct tensor *w)
 {
-    int64_t block = (int64_t)block_size(), g = attr_int(n, "group", 1);
+    int64_t block = (int64_t)mlas_block_size(), g = attr_int(n, "group", 1);
     if (w->dtype != DT_F32 || w->rank != 4 || w->n == 0 || g < 1 || w->dims[0] % g) {
         return false;
     }
@@ -66,8 +65,8 @@ bool mlas_is_blocked(const struct node *n, const struct tensor *w)
 
 static struct order choose_order(const struct node *n, const struct tensor *w)
 {
-    size_t block = block_size();
-    bool blocked = attr_int(n, fuse_blocked_attr, 0) != 0;
+    size_t block = mlas_block_size();
+    bool blocked = attr_int(n, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_ALWAYS;
     return (struct order){.blocked = blocked,
                           .block = blocked && (size_t)w->dims[1] >= block ? block : 1};
 }
@@ -404,7 +403,7 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
     }
     int rc = op_out(c, 0, DT_F32, x->rank, dims, err);
     size_t each = rc ? 0 : x->n / c->out[0]->n;
-    bool blocked = attr_int(c->node, fuse_blocked_attr, 0) != 0;
+    bool blocked = attr_int(c->node, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_ALWAYS;
     for (size_t i = 0; !rc && i < c->out[0]->n; i++) {
         ((float *)c->out[0]->data)[i] =
             plane_mean((const float *)x->data + i * each, each, blocked);
@@ -421,8 +420,11 @@ enum pool_order { POOL_ROWS, POOL_COLUMNS, POOL_WHOLE };
  * for the whole image, and one for steps of up to 2 along rows, which sums columns first. */
 static enum pool_order pool_order(const struct window *w, const struct node *n)
 {
+    int64_t mark = attr_int(n, fuse_blocked_attr, BLOCKED_NEVER);
+    bool blocked = mark == BLOCKED_ALWAYS ||
+                   (mark == BLOCKED_IF_WHOLE && w->c % (int64_t)mlas_block_size() == 0);
     bool steps = w->s[0] == 1 && w->s[1] == 1 && w->s[2] == 1;
-    if (attr_int(n, fuse_opset_attr, 1) >= 19 || attr_int(n, fuse_blocked_attr, 0)) {
+    if (attr_int(n, fuse_opset_attr, 1) >= 19 || blocked) {
         return POOL_ROWS;
     }
     return steps && window_is_whole(w)    ? POOL_WHOLE

@@ -150,6 +150,7 @@ def walk_completion(_):
     t.press(":", "pin /block4/d", "Tab")
     t.wait("pin /block4/dw/Conv")
     t.press("^C")
+    t.wait("R run")
     t.command("frobnicate")
     t.wait("frobnicate")
     t.press("Q")

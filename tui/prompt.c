@@ -239,6 +239,7 @@ void edit_open(struct session *s, const char *text)
 
 static enum edit_state edit_cancel(void)
 {
+    rl_callback_sigcleanup(); /* a search in the history may be under way */
     rl_replace_line("", 1);
     rl_callback_handler_remove();
     free(edit.line);

@@ -26,7 +26,6 @@ evaluate
 
 # 5. The repaired model, and the same list for the tool that made the INT8 file.
 export build/shapes_mixed.onnx --force
-pins
 export-pins build/shapes_pins.json --as ort
 
 # 6. The gate of a CI job: ends with exit code 4 when it does not hold.
