@@ -17,18 +17,18 @@ enum { CHANNEL_NONE = -1, CHANNEL_LAST = -2 };
 /* One comparable activation. Indices are into fp32->values / int8->values; names are borrowed
  * from the graphs. */
 struct layer {
-    const char *name;    /* FP32 node that makes the tensor (the operator in front of an absorbed
-                            Relu or Clip); the name users pin */
-    const char *op;      /* operator of the INT8 side without QLinear prefix, e.g. "Conv" */
-    int fp32;            /* value in the FP32 graph */
-    int int8;            /* value in the INT8 graph: codes when quantized, else the float tensor */
-    int int8_float;      /* the float value in the INT8 graph that stands for it (DQ output, or
-                            int8 itself when float); -1 when nothing dequantizes the codes */
-    bool quantized;      /* int8 holds codes with parameters `q` */
-    struct quant q;      /* n 0 when not quantized */
+    const char *name; /* FP32 node that makes the tensor (the operator in front of an absorbed
+                         Relu or Clip); the name users pin */
+    const char *op;   /* operator of the INT8 side without QLinear prefix, e.g. "Conv" */
+    int fp32;         /* value in the FP32 graph */
+    int int8;         /* value in the INT8 graph: codes when quantized, else the float tensor */
+    int int8_float;   /* the float value in the INT8 graph that stands for it (DQ output, or
+                         int8 itself when float); -1 when nothing dequantizes the codes */
+    bool quantized;   /* int8 holds codes with parameters `q` */
+    struct quant q;   /* n 0 when not quantized */
     enum match_by by;
-    int channel_axis;    /* CHANNEL_NONE, CHANNEL_LAST or an axis number */
-    bool pinnable;       /* an operator stands behind it (not a graph input) */
+    int channel_axis; /* CHANNEL_NONE, CHANNEL_LAST or an axis number */
+    bool pinnable;    /* an operator stands behind it (not a graph input) */
 };
 
 enum side { SIDE_FP32, SIDE_INT8 };
@@ -68,14 +68,14 @@ size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation, order fixed. */
 struct sums {
-    uint64_t n;          /* finite pairs counted below */
-    uint64_t nonfinite;  /* pairs with NaN or infinity on either side, not counted below */
-    double xx, yy, xy; /* sum x^2, y^2, x*y */
-    double ee, ae;     /* sum (x-y)^2, |x-y| */
-    double max_abs;      /* max |x-y| */
+    uint64_t n;         /* finite pairs counted below */
+    uint64_t nonfinite; /* pairs with NaN or infinity on either side, not counted below */
+    double xx, yy, xy;  /* sum x^2, y^2, x*y */
+    double ee, ae;      /* sum (x-y)^2, |x-y| */
+    double max_abs;     /* max |x-y| */
     double xmin, xmax, ymin, ymax;
     uint64_t sat_low, sat_high; /* x beyond the low / high end of the integer range */
-    uint64_t zeros;      /* y == 0 */
+    uint64_t zeros;             /* y == 0 */
 };
 void sums_init(struct sums *s);
 void sums_merge(struct sums *into, const struct sums *from);
@@ -92,7 +92,8 @@ struct hist {
 void hist_init(struct hist *h);
 void hist_add(struct hist *h, size_t n, const float *x);
 void hist_merge(struct hist *into, const struct hist *from);
-/* Value below which fraction p (0..1) of the counts lie, interpolated inside the bin; NAN if empty. */
+/* Value below which fraction p (0..1) of the counts lie, interpolated inside the bin; NAN if empty.
+ */
 double hist_quantile(const struct hist *h, double p);
 
 /* Everything kept about one layer. */
@@ -101,7 +102,7 @@ struct layer_stats {
     size_t n_channels;    /* 0 when there is no channel axis */
     struct sums *channel; /* n_channels */
     struct hist fp32, int8;
-    double scale;         /* mean scale used for rmse_scale; NAN when not quantized */
+    double scale; /* mean scale used for rmse_scale; NAN when not quantized */
     uint64_t images;
 };
 void layer_stats_init(struct layer_stats *s);
@@ -120,7 +121,7 @@ struct metric {
     int digits;        /* decimals in tables */
     bool higher_is_better;
     double (*value)(const struct sums *s, double scale); /* NAN = undefined, INFINITY = exact */
-    const char *help;  /* one line: meaning and ideal value */
+    const char *help;                                    /* one line: meaning and ideal value */
     const char *formula;
 };
 extern const struct metric metrics[]; /* ends with name NULL */
@@ -132,22 +133,22 @@ double sqnr_db(double signal, double noise);
 /* ---- Study (study.c): layers x pooled statistics, images x scores --------------------------- */
 enum flip { FLIP_NONE, FLIP_LOST, FLIP_GAINED };
 struct image_score {
-    size_t image;     /* index in the data set */
-    bool ok;          /* false: could not be read or run; `error` says why */
+    size_t image; /* index in the data set */
+    bool ok;      /* false: could not be read or run; `error` says why */
     char *error;
-    int error_code;   /* enum err_code of it */
-    int label;        /* -1 unlabelled */
+    int error_code;           /* enum err_code of it */
+    int label;                /* -1 unlabelled */
     int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
     double fp32_p, int8_p;    /* the top-1 output values */
     double sqnr, cosine, mse; /* over all outputs concatenated */
-    double margin;    /* change INT8 - FP32 of (value of reference class - best other); reference =
-                         label, else FP32's top-1; NAN when not classifying */
-    double dlogit;    /* change of the reference class's output value */
-    double kl;        /* KL divergence FP32 || INT8 of the class distribution, nats; NAN otherwise */
-    enum flip flip;   /* with a label: right -> wrong lost, wrong -> right gained; without: a change
-                         of top-1 counts as lost */
-    int worst_layer;  /* layer index with the lowest SQNR for this image, -1 */
-    double worst_sqnr;/* dB */
+    double margin;   /* change INT8 - FP32 of (value of reference class - best other); reference =
+                        label, else FP32's top-1; NAN when not classifying */
+    double dlogit;   /* change of the reference class's output value */
+    double kl;       /* KL divergence FP32 || INT8 of the class distribution, nats; NAN otherwise */
+    enum flip flip;  /* with a label: right -> wrong lost, wrong -> right gained; without: a change
+                        of top-1 counts as lost */
+    int worst_layer; /* layer index with the lowest SQNR for this image, -1 */
+    double worst_sqnr; /* dB */
 };
 
 struct study {
@@ -180,7 +181,8 @@ bool score_classifies(int rank, const int64_t *dims);
 double study_accuracy(const struct study *s, enum side side); /* percent, NAN without labels */
 /* Ranks: order[i] = index of the i-th worst. dir: 0 worst first, 1 ascending, 2 descending. */
 enum sort_dir { SORT_WORST, SORT_ASC, SORT_DESC };
-void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d, size_t *order);
+void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,
+                       size_t *order);
 /* Image sort keys: THE table of image columns that can be ranked. */
 struct image_key {
     const char *name, *unit, *help;

@@ -32,9 +32,11 @@ void qmodel_fini(struct qmodel *q);
 bool node_is(const struct node *n, const char *op); /* any domain */
 bool node_is_quantize(const struct node *n);
 bool node_is_dequantize(const struct node *n);
-/* Carries values from input 0 to the output unchanged, whatever their type (MaxPool, Reshape ...). */
+/* Carries values from input 0 to the output unchanged, whatever their type (MaxPool, Reshape ...).
+ */
 bool node_moves(const struct node *n);
-/* Operator without its integer spelling: QLinearConv -> Conv, QGemm -> Gemm, ConvInteger -> Conv. */
+/* Operator without its integer spelling: QLinearConv -> Conv, QGemm -> Gemm, ConvInteger -> Conv.
+ */
 const char *node_plain_op(const struct node *n);
 /* Values that a node computes with: skips scale, zero point and bias inputs of integer operators;
  * writes input positions, returns how many (at most room). */

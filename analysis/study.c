@@ -128,8 +128,8 @@ bool score_classifies(int rank, const int64_t *dims)
 {
     int wide = 0;
     for (int d = 0; d < rank; d++) {
-        wide += dims[d] != 1;
-        if (dims[d] < 0) {
+        wide += dims[d] != 1 && !(d == 0 && dims[d] < 0); /* a free batch axis */
+        if (d > 0 && dims[d] < 0) {
             return false;
         }
     }

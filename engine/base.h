@@ -61,9 +61,9 @@ static inline bool add_ok(size_t a, size_t b, size_t *out)
 }
 
 /* ---- Small allocations: abort when memory is gone; never for sizes that come from a file. --- */
-void *mem_alloc(size_t size);             /* zeroed; free() it */
-void *mem_grow(void *p, size_t size);     /* realloc */
-char *mem_dup(const char *s);             /* strdup; NULL stays NULL */
+void *mem_alloc(size_t size);         /* zeroed; free() it */
+void *mem_grow(void *p, size_t size); /* realloc */
+char *mem_dup(const char *s);         /* strdup; NULL stays NULL */
 char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Makes room for one more element in a growing array of `n` elements of `size` bytes. */
 void *mem_push(void *array, size_t n, size_t *cap, size_t size);

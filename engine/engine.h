@@ -124,8 +124,16 @@ struct span {
     size_t n; /* bytes */
 };
 
-enum attr_kind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_TENSOR, ATTR_INTS, ATTR_FLOATS,
-                 ATTR_STRINGS, ATTR_OTHER };
+enum attr_kind {
+    ATTR_INT,
+    ATTR_FLOAT,
+    ATTR_STRING,
+    ATTR_TENSOR,
+    ATTR_INTS,
+    ATTR_FLOATS,
+    ATTR_STRINGS,
+    ATTR_OTHER
+};
 struct attr {
     const char *name;
     enum attr_kind kind;
@@ -134,7 +142,7 @@ struct attr {
     const char *s; /* terminated copy; s_size counts bytes without the terminator */
     size_t s_size;
     const struct tensor *t; /* the graph holds one reference */
-    size_t n; /* elements of ints, floats or strings */
+    size_t n;               /* elements of ints, floats or strings */
     const int64_t *ints;
     const float *floats;
     const char *const *strings;
@@ -158,8 +166,8 @@ struct value {
     struct span raw;         /* TensorProto as it stood in the file, or NULL */
     int producer;            /* node index, -1 for inputs and constants */
     bool is_input, is_output;
-    enum dtype dtype;  /* declared, DT_NONE if unknown */
-    int rank;          /* declared, -1 if unknown */
+    enum dtype dtype;       /* declared, DT_NONE if unknown */
+    int rank;               /* declared, -1 if unknown */
     int64_t dims[MAX_RANK]; /* declared; -1 = unknown or symbolic */
 };
 
@@ -168,15 +176,15 @@ struct graph {
     struct arena arena;
     const char *path; /* where it came from; for messages */
     const char *name;
-    int opset;        /* of ai.onnx */
-    int opset_ms;     /* of com.microsoft; 0 = not imported */
+    int opset;    /* of ai.onnx */
+    int opset_ms; /* of com.microsoft; 0 = not imported */
     size_t n_nodes, cap_nodes;
     struct node *nodes;
     size_t n_values, cap_values;
     struct value *values;
     size_t n_inputs, n_outputs; /* without initializers */
     int *inputs, *outputs;
-    struct strmap by_name;   /* value name -> index */
+    struct strmap by_name;       /* value name -> index */
     struct graph_source *source; /* the mapped file, shared by clones; see formats.h */
 };
 
@@ -191,9 +199,9 @@ struct graph *graph_new(void);
 void graph_free(struct graph *g);
 /* A copy that can be edited; constants and source are shared by reference. */
 struct graph *graph_clone(const struct graph *g);
-int graph_find(const struct graph *g, const char *name);        /* value index or -1 */
-int graph_find_node(const struct graph *g, const char *name);   /* node index or -1 */
-int graph_value(struct graph *g, const char *name);             /* finds or adds */
+int graph_find(const struct graph *g, const char *name);      /* value index or -1 */
+int graph_find_node(const struct graph *g, const char *name); /* node index or -1 */
+int graph_value(struct graph *g, const char *name);           /* finds or adds */
 /* A name not yet used in g, made from `stem`; lives in g's arena. */
 const char *graph_fresh(struct graph *g, const char *stem);
 /* Appends a node; in/out are copied. Call graph_finish() when done editing. */
@@ -230,10 +238,16 @@ const float *attr_floats(const struct node *n, const char *name, size_t *count);
 enum numerics {
     NUM_ORT,         /* ONNX Runtime x86, default optimisation: integers where it fuses */
     NUM_ORT_UNFUSED, /* ONNX Runtime, optimisation off: float operators between Q and DQ */
+    NUM_ONNX,          /* the operator specification taken literally, integers rounded exactly */
+    NUM_TENSORRT,      /* explicit symmetric INT8 as TensorRT documents it */
+    NUM_U8S8_SATURATE, /* NUM_ORT on x86 without VNNI: pairs of products saturate at 16 bits */
 };
+/* The table in fuse.c, row by row: NULL behind the last one. */
 const char *numerics_name(enum numerics n);
 /* "onnxruntime x86, default optimisation": for title bars and reports. */
 const char *numerics_help(enum numerics n);
+/* Whether its integers were compared with those of the runtime itself. */
+bool numerics_verified(enum numerics n);
 int numerics_find(const char *name); /* enum value, or -1 */
 
 /* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
@@ -246,6 +260,8 @@ struct plan_options {
     enum numerics numerics;
     enum kernels kernels;
     struct budget *budget; /* activations of all runs of this plan; may be NULL */
+    bool reference;        /* the FP32 side: functions as they are defined, not as the runtime
+                              approximates them */
 };
 /* A plan keeps the fused graph, folded constants and packed weights. Immutable after plan_new, so
  * many threads may run it at once. */
@@ -273,7 +289,8 @@ int plan_run(const struct plan *p, const struct tensor *const *inputs, struct te
 /* Calls fn for each row of the op table in order: for listings and tests. */
 struct op;
 void op_each(void (*fn)(void *ctx, const char *domain, const char *name, int since,
-                        const char *spec, bool fast), void *ctx);
+                        const char *spec, bool fast),
+             void *ctx);
 /* One line on the CPU features the kernels use. Static storage. */
 const char *engine_cpu(void);
 

@@ -26,6 +26,8 @@ struct op_call {
     const void *state; /* what prepare returned, or NULL */
     struct budget *budget;
     enum kernels kernels;
+    bool sums; /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
+    bool reference; /* see plan_options */
 };
 
 /* What is known before the first run: constant inputs are non-NULL. */
@@ -53,7 +55,8 @@ struct op {
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
     op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
-    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[];
+    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[],
+    op_exact[], op_tensorrt[], op_pairs[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 

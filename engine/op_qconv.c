@@ -67,7 +67,7 @@ static int conv_open(struct op_call *c, bool integer, struct conv *v, struct err
         v->bias = c->n_in > 8 ? in[8] : NULL;
         rc = q1_read_for(c, 0, 1, 2, &v->qx, err);
         rc = rc ? rc : q1_read(c, 6, 7, v->x->dtype, &v->qy, err);
-        v->dtype = v->qy.dtype;
+        v->dtype = c->sums ? DT_S32 : v->qy.dtype;
         if (!rc && (!v->sw || v->sw->dtype != DT_F32)) {
             rc = err_set(err, E_SHAPE, "input 4 should be float32 weight scales");
         }

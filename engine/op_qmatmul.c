@@ -121,7 +121,7 @@ static int product_open(struct op_call *c, struct product *p, const struct tenso
     rc = rc ? rc : per_channel_check(p->zb, p->n, "zero point", err);
     rc = rc ? rc : per_channel_check(p->sb, p->n, "scale", err);
     rc = rc ? rc : product_bias(p, bias, err);
-    enum dtype d = p->requantize ? p->qy.dtype : p->sb ? DT_F32 : DT_S32;
+    enum dtype d = c->sums || !p->sb ? DT_S32 : p->requantize ? p->qy.dtype : DT_F32;
     rc = rc ? rc : op_out(c, 0, d, p->rank, p->out, err);
     p->y = c->out[0];
     return rc;

@@ -58,6 +58,7 @@ static int node_run(const struct plan *p, size_t i, const struct tensor **in, st
         .state = p->steps[i].state,
         .budget = p->o.budget,
         .kernels = p->o.kernels,
+        .reference = p->o.reference,
     };
     bool fast = op->fast && p->o.kernels == KERNELS_FAST;
     int rc = fast ? op->fast(&c, err) : op->ref(&c, err);

@@ -295,9 +295,9 @@ static int check_target(int dir, const char *base, const char *path, struct err 
 
 /* Writes, syncs and closes fd; the close is checked, since a network file system may report a full
  * disk only there. */
-static bool fill_temp(int fd, const void *data, size_t size)
+static bool fill_temp(int fd, const void *data, size_t size, enum file_sync sync)
 {
-    bool ok = write_fully(fd, data, size) && fsync(fd) == 0;
+    bool ok = write_fully(fd, data, size) && (sync == FILE_SCRATCH || fsync(fd) == 0);
     int saved = errno;
     if (close(fd) != 0) {
         return false;
@@ -306,7 +306,8 @@ static bool fill_temp(int fd, const void *data, size_t size)
     return ok;
 }
 
-int file_write(const char *path, const void *data, size_t size, struct err *err)
+int file_write(const char *path, const void *data, size_t size, enum file_sync sync,
+               struct err *err)
 {
     const char *base;
     char temp[40];
@@ -323,14 +324,14 @@ int file_write(const char *path, const void *data, size_t size, struct err *err)
         rc = io_error(err, path, "create");
         goto out;
     }
-    if (!fill_temp(fd, data, size)) {
+    if (!fill_temp(fd, data, size, sync)) {
         rc = err_set(err, E_IO, "%s: cannot write %zu bytes: %s", path, size, strerror(errno));
     } else if (renameat(dir, temp, dir, base)) {
         rc = io_error(err, path, "replace");
     }
     if (rc) {
         unlinkat(dir, temp, 0);
-    } else if (fsync(dir) && errno != EINVAL && errno != ENOTSUP) {
+    } else if (sync == FILE_DURABLE && fsync(dir) && errno != EINVAL && errno != ENOTSUP) {
         /* Some file systems cannot sync a directory; that is no failure to write. */
         rc = io_error(err, path, "sync the directory");
     }

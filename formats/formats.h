@@ -26,9 +26,12 @@ int file_read_below(const char *model_path, const char *name, uint64_t offset, s
                     void *dst, struct err *err);
 /* Size of such a file. */
 int file_size_below(const char *model_path, const char *name, uint64_t *size, struct err *err);
-/* Atomic write: a temporary file beside the target, fsync, rename, fsync of the directory. The
- * target is either the old or the whole new file. */
-int file_write(const char *path, const void *data, size_t size, struct err *err);
+/* Atomic write: a temporary file beside the target, rename. The target is either the old or the
+ * whole new file. FILE_DURABLE syncs file and directory, so that this holds for a power failure
+ * too; FILE_SCRATCH does not wait for the disk: for many files that can be made again. */
+enum file_sync { FILE_DURABLE, FILE_SCRATCH };
+int file_write(const char *path, const void *data, size_t size, enum file_sync sync,
+               struct err *err);
 /* mkdir -p. */
 int file_mkdir(const char *path, struct err *err);
 bool file_exists(const char *path);

@@ -422,7 +422,7 @@ int npy_save(const struct tensor *t, const char *path, struct err *err)
         if (t->size) {
             memcpy(data + n, t->data, t->size);
         }
-        rc = file_write(path, data, n + t->size, err);
+        rc = file_write(path, data, n + t->size, FILE_SCRATCH, err);
     }
     free(data);
     tensor_free(wide);

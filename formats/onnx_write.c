@@ -391,7 +391,7 @@ int onnx_save(const struct graph *g, const char *path, struct err *err)
 {
     struct wire_buf b = {0};
     int rc = onnx_write(g, &b, err);
-    rc = rc ? err_in(err, "%s", path) : file_write(path, b.p, b.n, err);
+    rc = rc ? err_in(err, "%s", path) : file_write(path, b.p, b.n, FILE_DURABLE, err);
     wire_buf_fini(&b);
     return rc;
 }

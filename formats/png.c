@@ -153,7 +153,7 @@ int png_save(const struct image *im, const char *path, struct err *err)
     } else if (!png_image_write_to_memory(&head, data, &size, 0, im->px, 0, NULL)) {
         rc = err_set(err, E_IO, "png: %s", head.message);
     } else {
-        rc = file_write(path, data, size, err);
+        rc = file_write(path, data, size, FILE_DURABLE, err);
     }
     free(data);
     return rc;

@@ -222,8 +222,8 @@ static bool type_fits(enum wire_kind kind, enum wire_type type)
 static int check_name(const struct walk *k, const struct wire_item *it, struct err *err)
 {
     if (it->s.n > WIRE_NAME_MAX) {
-        return wire_bad(&k->w, it->s.p, E_FORMAT, err, "name of %zu bytes, the limit is %d", it->s.n,
-                        WIRE_NAME_MAX);
+        return wire_bad(&k->w, it->s.p, E_FORMAT, err, "name of %zu bytes, the limit is %d",
+                        it->s.n, WIRE_NAME_MAX);
     }
     const uint8_t *zero = it->s.n ? memchr(it->s.p, 0, it->s.n) : NULL;
     if (zero) {

@@ -11,7 +11,7 @@
 static void put_file(const char *name, const char *text)
 {
     struct err err = {0};
-    if (file_write(scratch(name), text, strlen(text), &err)) {
+    if (file_write(scratch(name), text, strlen(text), FILE_DURABLE, &err)) {
         fail_msg("%s", err.text);
     }
 }
@@ -102,10 +102,10 @@ static void test_write(void **state)
 
     /* Failures leave nothing behind. */
     size_t before = count_files();
-    assert_int_equal(file_write(scratch("no/such/place"), "x", 1, &err), E_IO);
-    assert_int_equal(file_write(scratch_dir, "x", 1, &err), E_IO);
-    assert_int_equal(file_write(scratch(""), "x", 1, &err), E_IO);
-    assert_int_equal(file_write("/dev/full", "x", 1, &err), E_IO);
+    assert_int_equal(file_write(scratch("no/such/place"), "x", 1, FILE_DURABLE, &err), E_IO);
+    assert_int_equal(file_write(scratch_dir, "x", 1, FILE_DURABLE, &err), E_IO);
+    assert_int_equal(file_write(scratch(""), "x", 1, FILE_DURABLE, &err), E_IO);
+    assert_int_equal(file_write("/dev/full", "x", 1, FILE_DURABLE, &err), E_IO);
     assert_true(file_exists("/dev/full"));
     assert_int_equal(count_files(), before);
 }

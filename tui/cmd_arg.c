@@ -139,14 +139,15 @@ static int no_layer(const struct session *s, const char *word, struct err *err)
 
 static int pick_at(struct session *s, const char *word, struct picks *p, struct err *err)
 {
-    size_t before = p->n;
+    bool found = false;
     if (strcmp(word, "@marked") == 0 || strcmp(word, "@pinned") == 0) {
         for (size_t i = 0; i < s->match.n_layers; i++) {
             if (word[1] == 'm' ? s->marked[i] : session_pinned(s, i)) {
                 pick(p, i);
+                found = true;
             }
         }
-        return p->n > before ? OK : err_set(err, E_STATE, "no layer is %s", word + 1);
+        return found ? OK : err_set(err, E_STATE, "no layer is %s", word + 1);
     }
     char *end;
     unsigned long rank = strtoul(word + 1, &end, 10);
@@ -166,13 +167,14 @@ static int pick_at(struct session *s, const char *word, struct picks *p, struct 
 
 static int pick_layers(struct session *s, const char *word, struct picks *p, struct err *err)
 {
-    size_t before = p->n;
+    bool found = false;
     for (size_t i = 0; i < s->match.n_layers; i++) {
         if (layer_is(s, i, word, false)) { /* a literal name wins over a pattern */
             pick(p, i);
+            found = true;
         }
     }
-    if (p->n > before) {
+    if (found) {
         return OK;
     }
     if (word[0] == '@') {
@@ -194,9 +196,10 @@ static int pick_layers(struct session *s, const char *word, struct picks *p, str
     for (size_t i = 0; strpbrk(word, "*?[") && i < s->match.n_layers; i++) {
         if (layer_is(s, i, word, true)) {
             pick(p, i);
+            found = true;
         }
     }
-    return p->n > before ? OK : no_layer(s, word, err);
+    return found ? OK : no_layer(s, word, err);
 }
 
 int layer_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
@@ -237,36 +240,31 @@ static bool image_is(const struct sample *x, const char *word, bool glob)
 
 static int pick_images(const struct session *s, const char *word, struct picks *p, struct err *err)
 {
-    size_t before = p->n;
+    bool found = false, marked = strcmp(word, "@marked") == 0;
     char *end;
-    for (int glob = 0; glob < 2 && p->n == before; glob++) {
+    for (int glob = 0; glob < 2 && !found; glob++) {
         for (size_t i = 0; i < s->data.n; i++) {
-            if (image_is(&s->data.samples[i], word, glob)) {
+            const struct sample *x = &s->data.samples[i];
+            if (image_is(x, word, glob) || (marked && x->marked)) {
                 pick(p, i);
+                found = true;
             }
         }
     }
-    for (size_t i = 0; strcmp(word, "@marked") == 0 && i < s->data.n; i++) {
-        if (s->data.samples[i].marked) {
-            pick(p, i);
-        }
-    }
-    if (p->n > before) {
-        return OK;
-    }
     unsigned long k = word[0] == '@' ? strtoul(word + 1, &end, 10) : 0;
-    if (k >= 1 && !*end && s->study && k <= s->study->n_images) {
+    if (!found && k >= 1 && !*end && s->study && k <= s->study->n_images) {
         /* A rank among the images, worst first. */
         size_t *order = mem_alloc(s->study->n_images * sizeof *order);
         session_image_order(s, s->ui.image_sort, s->ui.image_dir, order);
         pick(p, s->study->images[order[k - 1]].image);
         free(order);
-        return OK;
+        found = true;
     }
-    return err_set(err, E_USAGE,
-                   "no image '%s' among %zu ('dataset list' lists them; @N is a rank, "
-                   "@marked the marked ones)",
-                   word, s->data.n);
+    return found ? OK
+                 : err_set(err, E_USAGE,
+                           "no image '%s' among %zu ('dataset list' lists them; @N is "
+                           "a rank, @marked the marked ones)",
+                           word, s->data.n);
 }
 
 int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,

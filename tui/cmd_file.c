@@ -158,7 +158,7 @@ static int dump_images(struct dump *d, size_t n, const size_t *images, struct er
 static int write_json(const char *path, json_t *o, struct err *err)
 {
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    int rc = file_write(path, text, strlen(text), err);
+    int rc = file_write(path, text, strlen(text), FILE_DURABLE, err);
     free(text);
     return rc;
 }

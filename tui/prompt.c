@@ -239,7 +239,10 @@ void edit_open(struct session *s, const char *text)
 
 static enum edit_state edit_cancel(void)
 {
-    rl_callback_sigcleanup(); /* a search in the history may be under way */
+    /* A count (Esc 3) or a search in the history may be under way. */
+    if (RL_ISSTATE(RL_STATE_NUMERICARG))
+        rl_restore_prompt();
+    rl_callback_sigcleanup();
     rl_replace_line("", 1);
     rl_callback_handler_remove();
     free(edit.line);

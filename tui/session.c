@@ -155,14 +155,15 @@ static struct plan_options plan_options(struct session *s)
 }
 
 /* Reads, plans and probes one model. */
-static int load_side(struct session *s, const char *path, struct graph **g, struct plan **p,
-                     struct err *err)
+static int load_side(struct session *s, const char *path, bool reference, struct graph **g,
+                     struct plan **p, struct err *err)
 {
     int rc = model_load(path, g, err);
     if (rc) {
         return rc;
     }
     struct plan_options o = plan_options(s);
+    o.reference = reference;
     rc = plan_new(*g, &o, p, err);
     if (rc) {
         graph_free(*g);
@@ -224,8 +225,8 @@ int session_load(struct session *s, const char *fp32, const char *int8, struct e
     struct graph *a = NULL, *b = NULL;
     struct plan *pa = NULL, *pb = NULL;
     struct match probe = {0};
-    int rc = fp32 ? load_side(s, fp32, &a, &pa, err) : OK;
-    rc = rc || !int8 ? rc : load_side(s, int8, &b, &pb, err);
+    int rc = fp32 ? load_side(s, fp32, true, &a, &pa, err) : OK;
+    rc = rc || !int8 ? rc : load_side(s, int8, false, &b, &pb, err);
     /* Whether they belong together is known before anything of the session is given up. */
     rc = rc || !a || !b ? rc : match_graphs(a, b, 0, NULL, &probe, err);
     if (rc) {
@@ -252,7 +253,9 @@ int session_replan(struct session *s, struct err *err)
     struct plan_options o = plan_options(s);
     run_cancel(s);
     run_wait(s, NULL);
+    o.reference = true;
     int rc = s->fp32 ? plan_new(s->fp32, &o, &pa, err) : OK;
+    o.reference = false;
     rc = rc || !s->int8 ? rc : plan_new(session_int8(s), &o, &pb, err);
     if (rc) {
         plan_free(pa);

@@ -98,6 +98,38 @@ def load_dumped(folder, entry):
     return np.load(Path(folder) / entry["file"])
 
 
+class ValueTool:
+    """Runs models in one process of value_tool (tests/value_tool.c) and reads all their tensors."""
+
+    def __init__(self):
+        tool = Path(os.environ.get("QSCOPE_BUILD") or ROOT / "build") / "tests/value_tool"
+        self.process = subprocess.Popen([str(tool)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, model, inputs, everything=False):
+        """({tensor: value}, error text or None) of a model file on .npy files."""
+        words = ["all" if everything else "codes", str(model), *map(str, inputs)]
+        self.process.stdin.write("\t".join(words).encode() + b"\n")
+        self.process.stdin.flush()
+        found = {}
+        while True:
+            line = self.process.stdout.readline().decode().rstrip("\n")
+            kind, _, rest = line.partition(" ")
+            if kind == "tensor":
+                dtype, name_size, size, *dims = rest.split()
+                name = self.process.stdout.read(int(name_size)).decode(errors="replace")
+                data = self.process.stdout.read(int(size))
+                if dtype != "?":
+                    found[name] = np.frombuffer(data, dtype).reshape([int(d) for d in dims])
+            elif kind == "done":
+                return found, None
+            else:
+                return found, rest or f"value_tool ended with {self.process.wait()}"
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 # ---- Models and inputs ------------------------------------------------------------------------
 
 def metas():

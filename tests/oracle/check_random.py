@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random quantized graphs: qscope's integers and results against onnxruntime's, value by value.
+
+onnxruntime runs each graph as it ships: one thread, default optimization. The integers inside are
+those of its own optimized graph with every tensor exposed and optimization off, which counts only
+when that leaves the results unchanged. Every difference must have one of the causes in CAUSES;
+for each, the script finds the first tensors that differ though all that they are made from is equal.
+
+    check_random.py [--count N] [--seed S] [--only I] [--keep DIR] [--json FILE]
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from common import Tally, ValueTool, session
+from random_steps import build
+
+COUNT = 400
+CODES = (np.uint8, np.int8)
+RELATIVE = 1e-5  # of a float tensor's maximum
+SHARE = 0.005    # of the codes behind float sums may be one code off
+
+CAUSES = {
+    "float": "a float operator rounds or sums in another order: its values agree to 1e-5 of the "
+             "tensor's maximum, codes made from them are at most one apart, in at most 0.5 % of "
+             "the values",
+    "refused": "onnxruntime refuses the graph (a combination it has no kernel for)",
+}
+
+
+# ---- onnxruntime --------------------------------------------------------------------------------
+
+class Reference:
+    """What onnxruntime makes of a model: results, and where possible every tensor."""
+
+    def __init__(self, path, feeds, tmp):
+        self.results = run_all(session(path), feeds)
+        self.graph, self.tensors = None, {}
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(tmp / "optimized.onnx")
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = onnx.load(tmp / "optimized.onnx")
+        expose(model)
+        tensors = run_all(session(model, optimize=False), feeds)
+        if all(same(tensors[name], value) for name, value in self.results.items()):
+            self.graph, self.tensors = model.graph, tensors
+
+
+def run_all(run, feeds):
+    return dict(zip([o.name for o in run.get_outputs()], run.run(None, feeds)))
+
+
+def expose(model):
+    have = {o.name for o in model.graph.output}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and name not in have:
+                have.add(name)
+                model.graph.output.append(onnx.ValueInfoProto(name=name))
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# ---- Comparing ----------------------------------------------------------------------------------
+
+def as_stored(found, want):
+    """onnxruntime keeps some int8 tensors as uint8, 128 higher; they are the same numbers."""
+    if found.dtype == np.int8 and want.dtype == np.uint8:
+        return (found.view(np.uint8) ^ 0x80)
+    return found
+
+
+class Difference:
+    """One tensor against onnxruntime's."""
+
+    def __init__(self, found, want):
+        found = as_stored(found, want)
+        self.alike = found.dtype == want.dtype and found.shape == want.shape
+        self.codes = want.dtype.kind in "iub"
+        self.n, self.count, self.worst = want.size, want.size, np.inf
+        if not self.alike:
+            return
+        self.count = 0 if same(found, want) else int((found != want).sum() - (
+            np.isnan(found) & np.isnan(want)).sum() if found.dtype.kind == "f"
+            else (found != want).sum())
+        if self.count:
+            with np.errstate(all="ignore"):
+                off = np.abs(found.astype(np.float64) - want.astype(np.float64))
+                top = 1.0 if self.codes else np.abs(want[np.isfinite(want)]).max(initial=0)
+            self.worst = float(np.nan_to_num(off, nan=np.inf).max() / (top or 1e-30))
+        else:
+            self.worst = 0.0
+
+
+def is_code_tensor(t):
+    return t.dtype.type in CODES or t.dtype == np.int32
+
+
+class Judge:
+    """Finds the roots of differences in one graph, and their causes."""
+
+    def __init__(self, reference, found):
+        self.ref, self.found = reference, found
+        self.off, self.origin = {}, {}  # tensor -> Difference; -> set of roots
+        self.unexplained, self.behind = [], []  # texts; Differences of codes behind floats
+        self.float_roots = Counter()
+        self.compared = Counter()
+
+    def compare(self):
+        if self.ref.graph is None:
+            for name, want in self.ref.results.items():
+                self.judge(name, want, "graph", {"layout"})
+            return
+        for node in self.ref.graph.node:
+            before = set().union(*(self.origin.get(i, set()) for i in node.input))
+            for name in node.output:
+                if name in self.ref.tensors:
+                    self.judge(name, self.ref.tensors[name], node.op_type, before)
+
+    def judge(self, name, want, op, before):
+        """before: what differed on the way to this tensor."""
+        self.origin[name] = set(before)
+        if name not in self.found:
+            if is_code_tensor(want) and name in self.ref.results:
+                self.unexplained.append(f"'{name}' ({op}) is missing")
+            return
+        d = Difference(self.found[name], want)
+        self.compared["codes" if d.codes else "floats"] += d.n
+        if d.count == 0:
+            self.origin[name] = set()  # whatever differed was rounded away
+            return
+        self.compared["differing codes" if d.codes else "differing floats"] += d.count
+        if not d.alike:
+            self.unexplained.append(f"'{name}' ({op}) is {self.found[name].dtype}"
+                                    f"{self.found[name].shape}, not {want.dtype}{want.shape}")
+        elif "code" in before:
+            pass  # made from a code that is off already, and was judged there
+        elif d.codes:
+            self.origin[name].add("code")
+            if before and d.worst <= 1:
+                self.behind.append(d)
+            else:
+                self.unexplained.append(f"'{name}' ({op}): {d.count} of {d.n} codes differ, by up "
+                                        f"to {d.worst:g}")
+        else:
+            self.origin[name].add("float")
+            if not before:
+                self.float_roots[op] += 1
+            if d.worst > RELATIVE:
+                self.unexplained.append(f"'{name}' ({op}): {d.count} of {d.n} floats differ, by up "
+                                        f"to {d.worst:.2g} of the maximum")
+
+
+# ---- Runs ---------------------------------------------------------------------------------------
+
+class Totals:
+    def __init__(self):
+        self.counts, self.styles, self.roots = Counter(), Counter(), Counter()
+        self.operators = Counter()
+
+    def add(self, builder, judge):
+        self.counts += judge.compared
+        self.counts["graphs"] += 1
+        self.counts["graphs whose integers could be seen"] += judge.ref.graph is not None
+        self.counts["codes behind floats"] += sum(d.n for d in judge.behind)
+        self.counts["codes behind floats, one off"] += sum(d.count for d in judge.behind)
+        self.counts["graphs with float differences"] += bool(judge.float_roots)
+        self.roots += judge.float_roots
+        self.styles[f"{builder.style} {np.dtype(builder.codes).name} opset {builder.opset}"] += 1
+        if judge.ref.graph is not None:
+            self.operators += Counter(n.op_type for n in judge.ref.graph.node)
+
+
+def check_graph(tally, totals, tool, title, builder, tmp):
+    path = tmp / "m.onnx"
+    onnx.save(builder.model(), path)
+    for name, value in builder.feeds.items():
+        np.save(tmp / f"{name}.npy", value)
+    try:
+        reference = Reference(path, builder.feeds, tmp)
+    except Exception as e:
+        totals.counts["refused by onnxruntime"] += 1
+        totals.roots["refused: " + str(e).splitlines()[0][:100]] += 1
+        return True
+    found, error = tool.run(path, [tmp / f"{n}.npy" for n in builder.feeds], everything=True)
+    if not tally.check(error is None, f"{title}: {error}"):
+        return False
+    judge = Judge(reference, found)
+    judge.compare()
+    totals.add(builder, judge)
+    return tally.check(not judge.unexplained, f"{title}: {'; '.join(judge.unexplained[:3])}")
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--only", type=int, help="this graph of the series")
+    parser.add_argument("--keep", help="folder for the graphs that fail")
+    parser.add_argument("--json", help="file for the figures")
+    return parser.parse_args()
+
+
+def report(totals, path):
+    for name, n in sorted(totals.counts.items()):
+        print(f"{name}: {n}")
+    for name, n in totals.roots.most_common():
+        print(f"    {name}: {n}")
+    if path:
+        with open(path, "w") as f:
+            json.dump({"counts": totals.counts, "styles": totals.styles, "roots": totals.roots,
+                       "operators": totals.operators}, f, indent=1)
+
+
+def main():
+    args, tally, totals, tool = arguments(), Tally(), Totals(), ValueTool()
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(args.count) if args.only is None else [args.only]:
+            builder = build(f"{args.seed} {i}")
+            title = f"graph {i} ({builder.style}, {np.dtype(builder.codes).name}, opset " \
+                    f"{builder.opset})"
+            if not builder.outputs:
+                continue
+            if not check_graph(tally, totals, tool, title, builder, Path(folder)) and args.keep:
+                onnx.save(builder.model(), Path(args.keep) / f"{i}.onnx")
+                np.save(Path(args.keep) / f"{i}.npy", builder.feeds["x"])
+    tool.close()
+    share = totals.counts["codes behind floats, one off"] / max(1, totals.counts["codes"])
+    tally.check(share <= SHARE, f"{100 * share:.3f} % of the codes are off behind floats")
+    report(totals, args.json)
+    tally.close()
+
+
+if __name__ == "__main__":
+    main()
