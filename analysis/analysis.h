@@ -179,6 +179,8 @@ void score_outputs(size_t n, const struct tensor *const *fp32, const struct tens
 /* Whether an output of this shape looks like class values: one axis > 1, the others 1. */
 bool score_classifies(int rank, const int64_t *dims);
 double study_accuracy(const struct study *s, enum side side); /* percent, NAN without labels */
+/* Images on which INT8's top-1 is FP32's, percent; NAN when the model does not classify. */
+double study_agreement(const struct study *s);
 /* Ranks: order[i] = index of the i-th worst. dir: 0 worst first, 1 ascending, 2 descending. */
 enum sort_dir { SORT_WORST, SORT_ASC, SORT_DESC };
 void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,

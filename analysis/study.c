@@ -122,6 +122,17 @@ double study_accuracy(const struct study *s, enum side side)
     return s->labelled ? 100.0 * (double)right / (double)s->labelled : NAN;
 }
 
+double study_agreement(const struct study *s)
+{
+    size_t same = 0, n = 0;
+    for (size_t i = 0; i < s->n_images; i++) {
+        const struct image_score *x = &s->images[i];
+        n += x->ok && x->fp32_top1 >= 0;
+        same += x->ok && x->fp32_top1 >= 0 && x->fp32_top1 == x->int8_top1;
+    }
+    return n ? 100.0 * (double)same / (double)n : NAN;
+}
+
 /* ---- Scores --------------------------------------------------------------------------------- */
 
 bool score_classifies(int rank, const int64_t *dims)

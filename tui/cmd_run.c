@@ -46,12 +46,13 @@ static json_t *run_json(const struct session *s)
                                             "error", json_text(t->images[i].error)));
         }
     }
-    return json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:s}", "images",
+    json_t *o = json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:I}", "images",
                      (json_int_t)(t->n_images - t->failed), "labelled", (json_int_t)t->labelled,
                      "failed", failed, "fp32_accuracy", json_num(study_accuracy(t, SIDE_FP32)),
                      "int8_accuracy", json_num(study_accuracy(t, SIDE_INT8)), "lost",
-                     (json_int_t)t->lost, "gained", (json_int_t)t->gained, "numerics",
-                     numerics_name(s->set.numerics));
+                     (json_int_t)t->lost, "gained", (json_int_t)t->gained);
+    json_numerics(o, s);
+    return o;
 }
 
 static void run_text(const struct session *s, FILE *out, FILE *note)
@@ -76,7 +77,7 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
     } else if (s->pair && s->classify) {
         fprintf(out, "; top-1 differs on %zu", t->lost);
     }
-    fprintf(out, "; numerics %s\n", numerics_name(s->set.numerics));
+    fprintf(out, "; numerics %s\n", session_numerics(s));
 }
 
 static void report_run(struct call *c)
@@ -157,18 +158,6 @@ static int exec_jobs(struct call *c, struct err *err)
 
 /* ---- evaluate ------------------------------------------------------------------------------- */
 
-/* Agreement with FP32's top-1 in percent. */
-static double agreement(const struct study *t)
-{
-    size_t same = 0, n = 0;
-    for (size_t i = 0; i < t->n_images; i++) {
-        const struct image_score *x = &t->images[i];
-        n += x->ok && x->fp32_top1 >= 0;
-        same += x->ok && x->fp32_top1 >= 0 && x->fp32_top1 == x->int8_top1;
-    }
-    return n ? 100.0 * (double)same / (double)n : NAN;
-}
-
 static double mean_output(const struct study *t, double (*value)(const struct image_score *))
 {
     double sum = 0;
@@ -225,7 +214,7 @@ static int exec_evaluate(struct call *c, struct err *err)
         int8 = study_accuracy(t, SIDE_INT8);
     } else if (strcmp(metric, "agreement") == 0) {
         fp32 = 100;
-        int8 = agreement(t);
+        int8 = study_agreement(t);
     } else {
         int8 = mean_output(t, strcmp(metric, "sqnr") == 0     ? output_sqnr
                               : strcmp(metric, "cosine") == 0 ? output_cosine

@@ -12,7 +12,9 @@
 /* ---- Settings: one row each ----------------------------------------------------------------- */
 
 struct setting {
-    const char *name, *values, *help;
+    const char *name;
+    const char *values; /* NULL: the names of the numerics */
+    const char *help;
     int (*set)(struct session *s, const char *value, struct err *err);
     void (*show)(const struct session *s, char *dst, size_t size);
 };
@@ -66,11 +68,23 @@ static void show_memory(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%zuM", s->set.memory >> 20);
 }
 
+/* "ort|ort-unfused|...", or with commas for messages. */
+static const char *numerics_list(const char *between)
+{
+    static char list[512];
+    size_t at = 0;
+    for (int n = 0; numerics_name((enum numerics)n) && at < sizeof list; n++) {
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", n ? between : "",
+                               numerics_name((enum numerics)n));
+    }
+    return list;
+}
+
 static int set_numerics(struct session *s, const char *v, struct err *err)
 {
     int n = numerics_find(v);
     if (n < 0) {
-        return err_set(err, E_USAGE, "numerics is ort or ort-unfused, found '%s'", v);
+        return err_set(err, E_USAGE, "numerics is one of %s, found '%s'", numerics_list(", "), v);
     }
     enum numerics before = s->set.numerics;
     s->set.numerics = (enum numerics)n;
@@ -144,7 +158,7 @@ static void show_output(const struct session *s, char *dst, size_t size)
 static const struct setting settings[] = {
     {"jobs", "N", "worker threads of runs", set_jobs, show_jobs},
     {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory},
-    {"numerics", "ort|ort-unfused", "whose INT8 arithmetic is computed", set_numerics,
+    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics,
      show_numerics},
     {"kernels", "fast|plain", "vector kernels, or the plain loops they are checked against",
      set_kernels, show_kernels},
@@ -162,6 +176,18 @@ static const struct setting *setting_find(const char *name)
         }
     }
     return NULL;
+}
+
+const char *setting_name(size_t i)
+{
+    return i < COUNT(settings) ? settings[i].name : NULL;
+}
+
+const char *setting_choices(const char *name)
+{
+    const struct setting *k = setting_find(name);
+    const char *values = !k ? NULL : k->values ? k->values : numerics_list("|");
+    return values && strchr(values, '|') ? values : NULL;
 }
 
 static int exec_set(struct call *c, struct err *err)
@@ -216,12 +242,6 @@ static double study_number(const struct session *s, const char *name, bool *know
 {
     const struct study *t = s->study;
     double a = study_accuracy(t, SIDE_FP32), b = study_accuracy(t, SIDE_INT8);
-    size_t same = 0, n = 0;
-    for (size_t i = 0; i < t->n_images; i++) {
-        n += t->images[i].ok && t->images[i].fp32_top1 >= 0;
-        same += t->images[i].ok && t->images[i].fp32_top1 >= 0 &&
-                t->images[i].fp32_top1 == t->images[i].int8_top1;
-    }
     const struct {
         const char *name;
         double value;
@@ -229,7 +249,7 @@ static double study_number(const struct session *s, const char *name, bool *know
         {"fp32_accuracy", a},
         {"int8_accuracy", b},
         {"top1_drop", a - b},
-        {"agreement", n ? 100.0 * (double)same / (double)n : NAN},
+        {"agreement", study_agreement(t)},
         {"lost", (double)t->lost},
         {"gained", (double)t->gained},
         {"images", (double)(t->n_images - t->failed)},
@@ -397,7 +417,7 @@ const struct cmd cmd_shell[] = {
         .help = "change a setting, or set a variable for ${NAME}",
         .example = "set jobs 2",
         .args = {{"NAME", ARG_SETTING, NULL, false, false},
-                 {"VALUE", ARG_WORD, NULL, false, false}},
+                 {"VALUE", ARG_VALUE, NULL, false, false}},
         .exec = exec_set,
     },
     {
