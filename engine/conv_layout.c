@@ -9,8 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- Shape --------------------------------------------------------------------------------------
- */
+/* ---- Shape ---------------------------------------------------------------------------------- */
 
 int conv_shape_read(const struct op_call *c, const struct tensor *x, const struct tensor *w,
                     struct conv_shape *s, struct err *err)
@@ -51,8 +50,7 @@ bool conv_is_pointwise(const struct conv_shape *s)
            !s->pr;
 }
 
-/* ---- Life ---------------------------------------------------------------------------------------
- */
+/* ---- Life ----------------------------------------------------------------------------------- */
 
 enum { READ_BEHIND = 256 }; /* the widest tile reads this much past the last virtual pixel */
 
@@ -113,8 +111,7 @@ void conv_layout_fini(struct conv_layout *l)
     free(l->off);
 }
 
-/* ---- Filling ------------------------------------------------------------------------------------
- */
+/* ---- Filling -------------------------------------------------------------------------------- */
 
 /* dst[i] = src[x0 + i * step] ^ flip for i in [lo, hi); the two common steps by themselves, since
  * compilers vectorize those. */
@@ -215,8 +212,7 @@ void conv_layout_fill(const struct conv_layout *l, const void *x)
     }
 }
 
-/* ---- Results ------------------------------------------------------------------------------------
- */
+/* ---- Results -------------------------------------------------------------------------------- */
 
 size_t conv_pieces(const struct conv_layout *l, size_t p0, size_t cols, struct conv_piece *out)
 {

@@ -262,15 +262,30 @@ struct plan_options {
     struct budget *budget; /* activations of all runs of this plan; may be NULL */
     bool reference;        /* the FP32 side: functions as they are defined, not as the runtime
                               approximates them */
+    bool partial; /* leave out nodes that cannot run, and what is behind them, see plan_gaps() */
 };
 /* A plan keeps the fused graph, folded constants and packed weights. Immutable after plan_new, so
  * many threads may run it at once. */
 struct plan;
-/* E_UNSUPPORTED names the first operator that has no kernel and how many nodes need it. */
+/* E_UNSUPPORTED names the first operator that has no kernel and how many nodes need it; with
+ * o->partial only if nothing that depends on an input could run. */
 int plan_new(const struct graph *g, const struct plan_options *o, struct plan **out,
              struct err *err);
 void plan_free(struct plan *p);
 const struct graph *plan_graph(const struct plan *p); /* what is executed */
+
+/* An operator that has no kernel, in a partial plan. Names belong to the plan. */
+struct plan_gap {
+    const char *op, *domain;
+    int opset;
+    const char *node; /* the first that needs it */
+    size_t nodes;     /* that need it */
+    size_t blocked;   /* executed nodes that cannot run for it, those included */
+    bool output;      /* an output of the graph is among what they make */
+};
+size_t plan_gaps(const struct plan *p, const struct plan_gap **out);
+/* Index of the gap for which a value is not computed, or -1. */
+int plan_blocked(const struct plan *p, int value);
 
 /* Called as soon as a value exists, in execution order; t lives until the call returns unless the
  * callee takes a reference. Returning non-zero stops the run with that code. */
@@ -281,7 +296,8 @@ struct run_options {
     const struct cancel *cancel; /* may be NULL; polled between nodes -> E_STOP */
 };
 /* Runs one sample. inputs: n_inputs tensors in graph order. outputs: n_outputs references for the
- * caller to free (array may be NULL: not wanted). A dtype or shape that does not fit -> E_SHAPE. */
+ * caller to free (array may be NULL: not wanted); NULL where a partial plan has a gap. A dtype or
+ * shape that does not fit -> E_SHAPE. */
 int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
              const struct run_options *o, struct err *err);
 

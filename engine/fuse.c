@@ -8,8 +8,7 @@
  */
 #include "engine/fuse.h"
 
-/* ---- Tidying up ---------------------------------------------------------------------------------
- */
+/* ---- Tidying up ----------------------------------------------------------------------------- */
 
 static bool is_made(const struct fuser *f, int value)
 {
@@ -75,49 +74,62 @@ static void drop_dead(struct fuser *f)
     }
 }
 
-int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err)
+/* ---- Numerics: THE table -------------------------------------------------------------------- */
+
+static int fuse_ort(struct fuser *f, struct err *err)
 {
-    struct fuser f = {0};
-    struct graph *copy = graph_clone(g);
-    int rc = graph_finish(copy, err);
-    if (!rc) {
-        fuser_init(&f, copy);
-        if (n == NUM_ORT) {
-            fuse_level1(&f);
-            fuse_level2(&f);
-            finish_aliases(&f);
-        } else {
-            fuse_islands(&f, false);
-        }
-        drop_dead(&f);
-        fuser_fini(&f);
-        rc = graph_finish(copy, err);
-    }
-    if (rc) {
-        graph_free(copy);
-        return rc;
-    }
-    *out = copy;
+    (void)err;
+    fuse_level1(f);
+    fuse_level2(f);
+    finish_aliases(f);
     return OK;
 }
 
-/* ---- Names ---------------------------------------------------------------------------------- */
+static int fuse_ort_unfused(struct fuser *f, struct err *err)
+{
+    (void)err;
+    fuse_islands(f, false);
+    return OK;
+}
 
+static int fuse_u8s8(struct fuser *f, struct err *err)
+{
+    int rc = fuse_ort(f, err);
+    fuse_pairs(f);
+    return rc;
+}
+
+/* How a graph becomes the executed one. Kernels that compute differently under some numerics are
+ * chosen by the domain that the function puts nodes into. */
 static const struct {
     const char *name, *help;
+    bool verified;
+    int (*fuse)(struct fuser *f, struct err *err);
 } numerics[] = {
-    [NUM_ORT] = {"ort", "onnxruntime x86, default optimisation"},
-    [NUM_ORT_UNFUSED] = {"ort-unfused", "onnxruntime x86, optimisation off"},
+    [NUM_ORT] = {"ort", "onnxruntime x86, default optimisation", true, fuse_ort},
+    [NUM_ORT_UNFUSED] = {"ort-unfused", "onnxruntime x86, optimisation off", true,
+                         fuse_ort_unfused},
+    [NUM_ONNX] = {"onnx", "ONNX specification taken literally", true, fuse_literal},
+    [NUM_TENSORRT] = {"tensorrt", "TensorRT explicit symmetric INT8 (unverified)", false,
+                      fuse_tensorrt},
+    [NUM_U8S8_SATURATE] = {"u8s8-saturate",
+                           "onnxruntime x86 without VNNI, 16-bit pairs saturate (unverified)",
+                           false, fuse_u8s8},
 };
 
 const char *numerics_name(enum numerics n)
 {
-    return numerics[n].name;
+    return (size_t)n < COUNT(numerics) ? numerics[n].name : NULL;
 }
 
 const char *numerics_help(enum numerics n)
 {
     return numerics[n].help;
+}
+
+bool numerics_verified(enum numerics n)
+{
+    return numerics[n].verified;
 }
 
 int numerics_find(const char *name)
@@ -128,4 +140,26 @@ int numerics_find(const char *name)
         }
     }
     return -1;
+}
+
+int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err)
+{
+    struct fuser f = {0};
+    struct graph *copy = graph_clone(g);
+    int rc = graph_finish(copy, err);
+    if (!rc) {
+        fuser_init(&f, copy);
+        rc = numerics[n].fuse(&f, err);
+        if (!rc) {
+            drop_dead(&f);
+        }
+        fuser_fini(&f);
+        rc = rc ? rc : graph_finish(copy, err);
+    }
+    if (rc) {
+        graph_free(copy);
+        return rc;
+    }
+    *out = copy;
+    return OK;
 }

@@ -22,6 +22,11 @@ size_t mlas_block_size(void);
 /* Whether a convolution with constant weights w has the channel counts for it (op_mlas.c). */
 bool mlas_is_blocked(const struct node *n, const struct tensor *w);
 
+/* Domains of op_exact.c, op_pairs.c and op_tensorrt.c. */
+static const char fuse_exact_domain[] = "onnx.exact";
+static const char fuse_pairs_domain[] = "x86.pairs";
+static const char fuse_tensorrt_domain[] = "tensorrt";
+
 struct edge {
     int node, slot; /* input `slot` of node */
 };
@@ -41,8 +46,7 @@ struct fuser {
     size_t cap;
 };
 
-/* ---- Editing (fuse_edit.c) --------------------------------------------------------------------
- */
+/* ---- Editing (fuse_edit.c) ------------------------------------------------------------------ */
 void fuser_init(struct fuser *f, struct graph *g);
 void fuser_fini(struct fuser *f);
 /* A new value with a name made from that of `like`. */
@@ -78,8 +82,7 @@ static inline bool fuser_is_output(const struct fuser *f, int value)
 /* Consumer of a value that has exactly one and is no graph output; node -1 otherwise. */
 struct edge fuser_sole_use(const struct fuser *f, int value);
 
-/* ---- Q and DQ nodes ---------------------------------------------------------------------------
- */
+/* ---- Q and DQ nodes ------------------------------------------------------------------------- */
 bool fuse_is(const struct fuser *f, int node, const char *op); /* false for node -1 */
 bool fuse_is_q(const struct fuser *f, int node);
 bool fuse_is_dq(const struct fuser *f, int node);
@@ -89,6 +92,8 @@ const struct tensor *fuse_scale(const struct fuser *f, int node);
 const struct tensor *fuse_zero(const struct fuser *f, int node);
 /* Constant scale and (if given) zero point of one element. */
 bool fuse_is_scalar(const struct fuser *f, int node);
+/* Whether the runtime stores the s8 codes of a Q or DQ node as u8. */
+bool fuse_is_kept_as_u8(const struct fuser *f, int node);
 /* Type of the codes of a Q or DQ node as the runtime stores them. */
 enum dtype fuse_code_type(const struct fuser *f, int node);
 /* Both have constant scalars that are equal, types included. with_zero: both must spell it. */
@@ -97,11 +102,21 @@ bool fuse_same_params(const struct fuser *f, int a, int b, bool with_zero);
  */
 bool fuse_code_range(const struct fuser *f, int q, float *lo, float *hi);
 
-/* ---- Passes, in the order of the runtime (fuse_level1.c, fuse_level2.c, fuse_groups.c) ---------
- */
+/* ---- Passes, in the order of the runtime (fuse_level1.c, fuse_level2.c, fuse_groups.c) ------ */
+/* fuse_join.c; whether anything changed. */
+bool fuse_join_pairs(struct fuser *f);
+/* fuse_weights.c; likewise. */
+bool fuse_quantize_weights(struct fuser *f);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
+/* fuse_literal.c: exact domains of their own for products of integers; the operators of
+ * com.microsoft become DequantizeLinear, the operator, QuantizeLinear. */
+int fuse_literal(struct fuser *f, struct err *err);
+/* Products of u8 and s8 get the kernels of op_pairs.c. */
+void fuse_pairs(struct fuser *f);
+/* fuse_tensorrt.c: weighted operators between DQ and Q; E_UNSUPPORTED for what TensorRT refuses. */
+int fuse_tensorrt(struct fuser *f, struct err *err);
 /* Marks float nodes of a graph with codes; optimized: with the blocked layout. */
 void fuse_islands(struct fuser *f, bool optimized);
 

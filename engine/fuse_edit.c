@@ -7,8 +7,7 @@
 
 #include <stdlib.h>
 
-/* ---- Edges ------------------------------------------------------------------------------------
- */
+/* ---- Edges ---------------------------------------------------------------------------------- */
 
 static void ensure_room(struct fuser *f)
 {
@@ -92,8 +91,7 @@ void fuser_fini(struct fuser *f)
     free(f->v);
 }
 
-/* ---- Edits ------------------------------------------------------------------------------------
- */
+/* ---- Edits ---------------------------------------------------------------------------------- */
 
 int fuser_value(struct fuser *f, int like, const char *suffix)
 {
@@ -193,8 +191,7 @@ struct edge fuser_sole_use(const struct fuser *f, int value)
     return f->v[value].edges[0];
 }
 
-/* ---- Q and DQ nodes ---------------------------------------------------------------------------
- */
+/* ---- Q and DQ nodes ------------------------------------------------------------------------- */
 
 bool fuse_is(const struct fuser *f, int node, const char *op)
 {
@@ -249,12 +246,19 @@ bool fuse_is_scalar(const struct fuser *f, int node)
     return s && s->n == 1 && s->rank <= 1 && (!has_zero(f, node) || (z && z->n == 1));
 }
 
+bool fuse_is_kept_as_u8(const struct fuser *f, int node)
+{
+    const struct node *n = &f->g->nodes[node];
+    int codes = fuse_is_q(f, node) ? n->out[0] : n->in[0];
+    return codes >= 0 && f->v[codes].as_u8;
+}
+
 enum dtype fuse_code_type(const struct fuser *f, int node)
 {
     const struct node *n = &f->g->nodes[node];
     bool is_q = fuse_is_q(f, node);
     int codes = is_q ? n->out[0] : n->in[0];
-    if (codes >= 0 && f->v[codes].as_u8) {
+    if (fuse_is_kept_as_u8(f, node)) {
         return DT_U8;
     }
     if (has_zero(f, node)) {
@@ -275,18 +279,24 @@ enum dtype fuse_code_type(const struct fuser *f, int node)
     return c->constant ? c->constant->dtype : c->dtype;
 }
 
+/* Zero point of a Q or DQ node as the runtime has it. */
+static int64_t zero_kept(const struct fuser *f, int node)
+{
+    const struct tensor *z = fuse_zero(f, node);
+    return (z ? tensor_s64(z, 0) : 0) + (fuse_is_kept_as_u8(f, node) ? 128 : 0);
+}
+
 bool fuse_same_params(const struct fuser *f, int a, int b, bool with_zero)
 {
     if (!fuse_is_scalar(f, a) || !fuse_is_scalar(f, b) ||
         fuse_code_type(f, a) != fuse_code_type(f, b)) {
         return false;
     }
-    const struct tensor *za = fuse_zero(f, a), *zb = fuse_zero(f, b);
-    if (with_zero && (!za || !zb)) {
+    if (with_zero && (!fuse_zero(f, a) || !fuse_zero(f, b))) {
         return false;
     }
     return tensor_f64(fuse_scale(f, a), 0) == tensor_f64(fuse_scale(f, b), 0) &&
-           (za ? tensor_s64(za, 0) : 0) == (zb ? tensor_s64(zb, 0) : 0);
+           zero_kept(f, a) == zero_kept(f, b);
 }
 
 bool fuse_code_range(const struct fuser *f, int q, float *lo, float *hi)

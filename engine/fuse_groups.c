@@ -6,6 +6,7 @@
  */
 #include "engine/fuse.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -31,8 +32,7 @@ struct rule {
 
 static const char ms[] = "com.microsoft";
 
-/* ---- Conditions ---------------------------------------------------------------------------------
- */
+/* ---- Conditions ----------------------------------------------------------------------------- */
 
 static bool is_byte(enum dtype d)
 {
@@ -187,8 +187,7 @@ static bool fits_arg_max(const struct fuser *f, const struct group *gr)
            fuse_zero(f, gr->dq[0]) && is_byte(gr->in);
 }
 
-/* ---- Replacements -------------------------------------------------------------------------------
- */
+/* ---- Replacements --------------------------------------------------------------------------- */
 
 /* Inputs of the node under construction. */
 struct inputs {
@@ -408,8 +407,7 @@ static const struct rule rules[] = {
 };
 // clang-format on
 
-/* ---- Finding groups -----------------------------------------------------------------------------
- */
+/* ---- Finding groups ------------------------------------------------------------------------- */
 
 /* Relu, or Clip with constant bounds, that changes no code which q can give. */
 static bool is_redundant(const struct fuser *f, int clip, int q)
@@ -492,6 +490,85 @@ static bool find_group(const struct fuser *f, int node, struct group *gr)
     return true;
 }
 
+/* ---- Groups of both types
+ * -------------------------------------------------------------------------
+ */
+
+/* A tensor that the model has as s8 and the runtime keeps as u8 may meet one that is u8 in the
+ * model. Kernels want one type, so such a tensor is turned into u8 in front of the group, and what
+ * the group makes back into s8. `n_data`: leading inputs that share the type of the output. */
+static bool mixes_types(const struct fuser *f, const struct group *gr, int n_data)
+{
+    const struct node *n = &f->g->nodes[gr->node];
+    bool kept = gr->q >= 0 && fuse_is_kept_as_u8(f, gr->q);
+    bool plain = gr->q >= 0 && !kept;
+    for (int k = 0; k < n->n_in && k < n_data; k++) {
+        int dq = fuser_producer(f, n->in[k]);
+        if (fuse_is_dq(f, dq)) {
+            bool is_kept = fuse_is_kept_as_u8(f, dq);
+            kept = kept || is_kept;
+            plain = plain || !is_kept;
+        }
+    }
+    return kept && plain;
+}
+
+/* Gives a Q or DQ node the zero point of its codes as u8; false when there is no memory. */
+static bool raise_zero(struct fuser *f, int node)
+{
+    const struct tensor *z = fuse_zero(f, node);
+    struct tensor *raised = NULL;
+    if (f->g->nodes[node].n_in < 3 || tensor_new(DT_U8, 0, NULL, NULL, &raised, NULL)) {
+        return false;
+    }
+    *(uint8_t *)raised->data = (uint8_t)((z ? tensor_s64(z, 0) : 0) + 128);
+    fuser_set_in(f, node, 2, fuser_constant(f, "zero_point", raised));
+    return true;
+}
+
+static void flip(struct fuser *f, int from, int to)
+{
+    int node = fuser_add(f, "FlipSign", 1, &from, to);
+    f->g->nodes[node].domain = fuse_mlas_domain;
+}
+
+static void raise_input(struct fuser *f, int dq)
+{
+    int codes = f->g->nodes[dq].in[0];
+    if (f->v[codes].as_u8 && raise_zero(f, dq)) {
+        int raised = fuser_value(f, codes, "_uint8");
+        flip(f, codes, raised);
+        fuser_set_in(f, dq, 0, raised);
+    }
+}
+
+static void raise_output(struct fuser *f, int q)
+{
+    int codes = f->g->nodes[q].out[0];
+    if (f->v[codes].as_u8 && raise_zero(f, q)) {
+        int raised = fuser_value(f, codes, "_uint8");
+        fuser_set_out(f, q, 0, raised);
+        flip(f, raised, codes);
+    }
+}
+
+static void raise_types(struct fuser *f, const struct group *gr, int n_data)
+{
+    for (int k = 0; k < f->g->nodes[gr->node].n_in && k < n_data; k++) {
+        int dq = fuser_producer(f, f->g->nodes[gr->node].in[k]);
+        if (fuse_is_dq(f, dq)) {
+            raise_input(f, dq);
+        }
+    }
+    for (int k = 0; k < f->g->nodes[gr->node].n_out; k++) {
+        int out = f->g->nodes[gr->node].out[k];
+        int q = out >= 0 ? fuser_sole_use(f, out).node : -1;
+        if (fuse_is_q(f, q)) {
+            raise_output(f, q);
+        }
+    }
+}
+
 static void fuse_group(struct fuser *f, const struct group *gr)
 {
     const struct node *n = &f->g->nodes[gr->node];
@@ -502,6 +579,13 @@ static void fuse_group(struct fuser *f, const struct group *gr)
         if (gr->clip >= 0) {
             fuser_kill(f, gr->clip);
             fuser_set_in(f, gr->q, 0, n->out[0]);
+        }
+        int n_data = rules[r].fuse == fuse_conv || rules[r].fuse == fuse_gemm ||
+                             rules[r].fuse == fuse_matmul_float
+                         ? 1
+                         : INT_MAX;
+        if (mixes_types(f, gr, n_data)) {
+            raise_types(f, gr, n_data);
         }
         rules[r].fuse(f, gr, rules[r].to);
         return;

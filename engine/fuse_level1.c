@@ -6,8 +6,7 @@
  */
 #include "engine/fuse.h"
 
-/* ---- Constants and no-ops -----------------------------------------------------------------------
- */
+/* ---- Constants and no-ops ------------------------------------------------------------------- */
 
 /* Constant nodes become constants, as the runtime has them from the start. */
 static void absorb_constants(struct fuser *f)
@@ -62,8 +61,7 @@ static void detach_shapes(struct fuser *f)
     }
 }
 
-/* ---- One DQ per consumer ------------------------------------------------------------------------
- */
+/* ---- One DQ per consumer -------------------------------------------------------------------- */
 
 static void split_dequantizers(struct fuser *f)
 {
@@ -103,8 +101,7 @@ static void merge_quantizers(struct fuser *f, int value)
     }
 }
 
-/* ---- Propagation --------------------------------------------------------------------------------
- */
+/* ---- Propagation ---------------------------------------------------------------------------- */
 
 /* Nodes that Q and DQ may be moved through. */
 static bool moves_data(const struct fuser *f, int node)
@@ -127,7 +124,7 @@ static int add_quantizer(struct fuser *f, int value, int like)
     const struct node *n = &f->g->nodes[like];
     const int in[3] = {value, n->in[1], n->n_in > 2 ? n->in[2] : -1};
     int out = fuser_value(f, value, "_quantized");
-    fuser_add(f, "QuantizeLinear", n->n_in, in, out);
+    fuser_add(f, "QuantizeLinear", MIN(n->n_in, 3), in, out);
     return out;
 }
 
@@ -135,7 +132,7 @@ static void add_dequantizer(struct fuser *f, int codes, int like, int out)
 {
     const struct node *n = &f->g->nodes[like];
     const int in[3] = {codes, n->in[1], n->n_in > 2 ? n->in[2] : -1};
-    fuser_add(f, "DequantizeLinear", n->n_in, in, out);
+    fuser_add(f, "DequantizeLinear", MIN(n->n_in, 3), in, out);
 }
 
 /* Repeats Q in front of the data movers that lead to it, so that it meets what computes. */
@@ -227,13 +224,14 @@ void fuse_level1(struct fuser *f)
     drop_identities(f);
     detach_shapes(f);
     split_dequantizers(f);
-    for (int round = 0; round < MAX_ROUNDS; round++) {
+    bool changed = true;
+    for (int round = 0; changed && round < MAX_ROUNDS; round++) {
+        changed = fuse_join_pairs(f);
         for (size_t v = 0; v < f->g->n_values; v++) {
             merge_quantizers(f, (int)v);
         }
-        if (!propagate(f)) {
-            break;
-        }
+        changed = propagate(f) || changed;
+        changed = fuse_quantize_weights(f) || changed;
         split_dequantizers(f);
     }
 }

@@ -7,8 +7,7 @@
 
 #include <float.h>
 
-/* ---- Clip and Relu in front of Q ----------------------------------------------------------------
- */
+/* ---- Clip and Relu in front of Q ------------------------------------------------------------ */
 
 /* Bound `slot` of a Clip, from its constant input or its attribute; false if it is computed. */
 static bool clip_bound(const struct fuser *f, const struct node *n, int slot, const char *attr,
@@ -59,8 +58,7 @@ static void drop_clips(struct fuser *f)
     }
 }
 
-/* ---- s8 kept as u8 ------------------------------------------------------------------------------
- */
+/* ---- s8 kept as u8 -------------------------------------------------------------------------- */
 
 /* A Q whose only consumer is a DQ of equal zero point gives u8 instead of s8, all codes 128 higher.
  * A tensor with more consumers stays s8, which keeps its neighbours from being grouped. */
@@ -82,8 +80,7 @@ static void mark_u8(struct fuser *f)
     }
 }
 
-/* ---- DQ followed by Q ---------------------------------------------------------------------------
- */
+/* ---- DQ followed by Q ----------------------------------------------------------------------- */
 
 /* DQ-Q with equal parameters gives the codes back: both go. */
 static void drop_pairs(struct fuser *f)
@@ -95,7 +92,8 @@ static void drop_pairs(struct fuser *f)
         const struct node *n = &f->g->nodes[i];
         struct edge use = fuser_sole_use(f, n->out[0]);
         if (!fuse_is_q(f, use.node) || use.slot != 0 ||
-            !fuse_same_params(f, (int)i, use.node, true)) {
+            !fuse_same_params(f, (int)i, use.node, true) ||
+            fuse_is_kept_as_u8(f, (int)i) != fuse_is_kept_as_u8(f, use.node)) {
             continue;
         }
         int codes = n->in[0], out = f->g->nodes[use.node].out[0];
@@ -108,8 +106,7 @@ static void drop_pairs(struct fuser *f)
     }
 }
 
-/* ---- Float islands ------------------------------------------------------------------------------
- */
+/* ---- Float islands -------------------------------------------------------------------------- */
 
 static bool sums_as_mlas(const struct fuser *f, const struct node *n)
 {

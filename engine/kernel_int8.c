@@ -74,6 +74,16 @@ static void chain_plain(const float *x, const size_t *off, size_t taps, const fl
     }
 }
 
+static int32_t pairs_plain(const uint8_t *x, const int8_t *w, size_t n)
+{
+    uint32_t sum = 0;
+    for (size_t k = 0; k < n; k += 2) {
+        int32_t second = k + 1 < n ? x[k + 1] * w[k + 1] : 0;
+        sum += (uint32_t)pair_saturate(x[k] * w[k] + second);
+    }
+    return (int32_t)sum;
+}
+
 const struct int8_kernels kernel_int8_plain = {
     .name = "plain",
     .tile = tile_plain,
@@ -81,6 +91,7 @@ const struct int8_kernels kernel_int8_plain = {
     .finish = finish_plain,
     .add = add_plain,
     .chain = chain_plain,
+    .pairs = pairs_plain,
 };
 
 void finish_row(const struct int8_kernels *k, enum dtype d, const int32_t *acc, size_t n,

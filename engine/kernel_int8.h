@@ -61,11 +61,15 @@ struct int8_kernels {
      * s off counts bytes. */
     void (*chain)(const float *x, const size_t *off, size_t taps, const float *w, int cols,
                   bool first, float *acc);
+    /* Sum over k of sat16(x[k] w[k] + x[k+1] w[k+1]), k even: what vpmaddubsw makes of a product
+     * of u8 and s8, the hazard of x86 without VNNI. An odd last element stands alone. */
+    int32_t (*pairs)(const uint8_t *x, const int8_t *w, size_t n);
 };
 
 extern const struct int8_kernels kernel_int8_plain;
 #if defined(__x86_64__)
 extern const struct int8_kernels kernel_int8_avx2, kernel_int8_vnni;
+int32_t kernel_pairs_avx2(const uint8_t *x, const int8_t *w, size_t n); /* of both */
 #endif
 
 /* The kernels for this CPU, or those that the environment variable QSCOPE_ISA (plain, avx2, vnni)
@@ -93,6 +97,12 @@ static inline float clamp_x86(float v, float lo, float hi)
  * the sums v themselves, F32 (float)v * m. */
 void finish_row(const struct int8_kernels *k, enum dtype d, const int32_t *acc, size_t n,
                 const struct finish *f, void *y);
+
+/* One pair of products: what its 16-bit sum keeps. */
+static inline int32_t pair_saturate(int32_t sum)
+{
+    return MIN(MAX(sum, INT16_MIN), INT16_MAX);
+}
 
 /* Rounding and saturation as x86 does them with cvtps and packs: NaN and what does not fit 32 bits
  * become the lowest code, whatever their sign. */

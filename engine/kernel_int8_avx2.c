@@ -209,6 +209,26 @@ AVX2 static void chain_avx2(const float *x, const size_t *off, size_t taps, cons
     }
 }
 
+AVX2 int32_t kernel_pairs_avx2(const uint8_t *x, const int8_t *w, size_t n)
+{
+    enum { STEP = 32 };
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    size_t k = 0;
+    for (; k + STEP <= n; k += STEP) {
+        __m256i a = _mm256_loadu_si256((const void *)(x + k));
+        __m256i b = _mm256_loadu_si256((const void *)(w + k));
+        __m256i pairs = _mm256_maddubs_epi16(a, b);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+    }
+    uint32_t lane[8], total = (uint32_t)kernel_int8_plain.pairs(x + k, w + k, n - k);
+    _mm256_storeu_si256((void *)lane, sum);
+    for (size_t i = 0; i < COUNT(lane); i++) {
+        total += lane[i];
+    }
+    return (int32_t)total;
+}
+
 const struct int8_kernels kernel_int8_avx2 = {
     .name = "avx2",
     .tile = tile_avx2,
@@ -216,6 +236,7 @@ const struct int8_kernels kernel_int8_avx2 = {
     .finish = finish_avx2,
     .add = add_avx2,
     .chain = chain_avx2,
+    .pairs = kernel_pairs_avx2,
 };
 #else
 /* ISO C forbids an empty file. */

@@ -212,6 +212,7 @@ const struct int8_kernels kernel_int8_vnni = {
     .finish = finish_vnni,
     .add = add_vnni,
     .chain = chain_vnni,
+    .pairs = kernel_pairs_avx2,
 };
 #else
 /* ISO C forbids an empty file. */

@@ -30,8 +30,7 @@ static int run_ordinary(struct op_call *c, struct err *err)
     return op->ref(&same, err);
 }
 
-/* ---- Conv -------------------------------------------------------------------------------------
- */
+/* ---- Conv ----------------------------------------------------------------------------------- */
 
 /* The order in which one output's products are summed: channels in blocks, ky, kx, channels of the
  * block; in runs of `step` fused multiply-adds that start at 0 and then join the total. */
@@ -370,8 +369,7 @@ static int op_conv_prepare(const struct op_prep *p, void **state, struct err *er
     return rc;
 }
 
-/* ---- Means of whole planes ----------------------------------------------------------------------
- */
+/* ---- Means of whole planes ------------------------------------------------------------------ */
 
 /* Four interleaved sums, folded, then what is left one by one; all of it one by one if `blocked`.
  */
@@ -411,8 +409,7 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
     return rc;
 }
 
-/* ---- AveragePool ------------------------------------------------------------------------------
- */
+/* ---- AveragePool ---------------------------------------------------------------------------- */
 
 enum pool_order { POOL_ROWS, POOL_COLUMNS, POOL_WHOLE };
 
@@ -501,8 +498,7 @@ static int op_average_pool(struct op_call *c, struct err *err)
     return rc;
 }
 
-/* ---- Sigmoid ----------------------------------------------------------------------------------
- */
+/* ---- Sigmoid -------------------------------------------------------------------------------- */
 
 static int op_sigmoid(struct op_call *c, struct err *err)
 {
@@ -517,8 +513,7 @@ static int op_sigmoid(struct op_call *c, struct err *err)
     return rc;
 }
 
-/* ---- Resize, linear in two dimensions -----------------------------------------------------------
- */
+/* ---- Resize, linear in two dimensions ------------------------------------------------------- */
 
 /* Neighbours and weights of every output index along one dimension. */
 struct axis {

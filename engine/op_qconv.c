@@ -9,8 +9,7 @@
 
 #include <stdlib.h>
 
-/* ---- One call: tensors, parameters, what differs between the two operators --------------------
- */
+/* ---- One call: tensors, parameters, what differs between the two operators ------------------ */
 
 struct conv {
     struct conv_shape g;

@@ -256,8 +256,7 @@ static int op_qlinear_average_pool(struct op_call *c, struct err *err)
     return OK;
 }
 
-/* ---- Tables: operators that map each code on its own ------------------------------------------
- */
+/* ---- Tables: operators that map each code on its own ---------------------------------------- */
 
 /* table[i] = quantized f(real value of stored byte i). */
 static void code_table(const struct q1 *qx, const struct q1 *qy, float (*f)(float v, float param),
@@ -446,19 +445,19 @@ static int op_qlinear_where(struct op_call *c, struct err *err)
  * float. */
 static void softmax_table(float sx, size_t n, float *table)
 {
-    double room = log((double)(FLT_MAX / (float)n)) - 5;
+    double room = (double)logf(FLT_MAX / (float)n) - 5;
     double shift = (room > 0 ? room : 0) / (double)sx;
     for (int i = 0; i < 256; i++) {
         table[i] = (float)exp((i - 255 + shift) * (double)sx);
     }
 }
 
-/* One row of n codes, `step` apart: y = rne(t * floor(1 / sy) / sum t) + zy. What exceeds 255 is
- * cut to 255; an s8 result beyond 127 wraps, as the runtime's does. */
+/* One row of n codes, `step` apart: y = rne(t * floor(1 / sy) / sum t) + zy, cut to the highest
+ * code. */
 static void softmax_row(const struct tensor *x, size_t at, size_t n, size_t step,
                         const float *table, const struct q1 *qy, uint8_t *y)
 {
-    const float c = floorf(1.0F / qy->s);
+    const double c = (double)floorf(1.0F / qy->s);
     int32_t max = INT32_MIN;
     float sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -468,9 +467,9 @@ static void softmax_row(const struct tensor *x, size_t at, size_t n, size_t step
         sum += table[255 + code_at(x, at + i * step) - max];
     }
     for (size_t i = 0; i < n; i++) {
-        float v = table[255 + code_at(x, at + i * step) - max] * c / sum;
-        int32_t q = (int32_t)clamp_x86(rintf(v), -512.0F, 512.0F) + qy->z;
-        y[at + i * step] = (uint8_t)((q > UINT8_MAX ? UINT8_MAX : q) - qy->shift);
+        double t = (double)table[255 + code_at(x, at + i * step) - max];
+        double v = fmin(rint(t * c / (double)sum), 512.0); /* a NaN of 0 / 0 becomes 512, too */
+        y[at + i * step] = (uint8_t)(MIN((int32_t)v + qy->z, qy->qmax) - qy->shift);
     }
 }
 

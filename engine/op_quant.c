@@ -5,6 +5,8 @@
  */
 #include "engine/op_quant.h"
 
+#include "engine/fuse.h"
+
 #include <stdlib.h>
 
 /* ---- Shared with the other quantized operators ---------------------------------------------- */
@@ -191,6 +193,20 @@ static int op_dynamic_quantize(struct op_call *c, struct err *err)
     return rc;
 }
 
+/* The same numbers with the other sign: s8 as u8, all codes 128 higher, or back. */
+static int op_flip_sign(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    if (!is_code(x)) {
+        return err_set(err, E_SHAPE, "codes should be uint8 or int8");
+    }
+    int rc = op_out(c, 0, x->dtype == DT_S8 ? DT_U8 : DT_S8, x->rank, x->dims, err);
+    for (size_t i = 0; !rc && i < x->n; i++) {
+        ((uint8_t *)c->out[0]->data)[i] = ((const uint8_t *)x->data)[i] ^ 0x80;
+    }
+    return rc;
+}
+
 static const char ms[] = "com.microsoft";
 
 // clang-format off
@@ -200,6 +216,7 @@ const struct op op_quant[] = {
     {"DequantizeLinear", NULL, 10, 2, 3, op_dequantize, NULL, NULL, NULL, "ONNX DequantizeLinear-10"},
     {"DequantizeLinear", ms, 1, 2, 3, op_dequantize, NULL, NULL, NULL, "ORT DequantizeLinear-1"},
     {"DynamicQuantizeLinear", NULL, 11, 1, 1, op_dynamic_quantize, NULL, NULL, NULL, "ONNX DynamicQuantizeLinear-11"},
+    {"FlipSign", fuse_mlas_domain, 1, 1, 1, op_flip_sign, NULL, NULL, NULL, "ORT QDQS8ToU8"},
     {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };
 // clang-format on

@@ -12,7 +12,8 @@
 struct step {
     const struct op *op;
     void *state;
-    bool folded; /* outputs are constants of the plan */
+    bool folded;  /* outputs are constants of the plan */
+    bool blocked; /* by a gap: not run */
 };
 
 struct plan {
@@ -21,6 +22,9 @@ struct plan {
     struct step *steps;     /* one per node of g */
     int *uses;              /* consumers per value; graph outputs count one more */
     struct tensor **folded; /* per value: constant made by a folded node, or NULL */
+    int *gap;               /* per value: index of what keeps it from being computed, plus 1 */
+    struct plan_gap *gaps;
+    size_t n_gaps, cap_gaps;
 };
 
 /* One execution: tensors by value index and how many consumers still want each. */
@@ -116,45 +120,120 @@ static void slots_fini(struct slots *s)
 
 /* ---- Making a plan -------------------------------------------------------------------------- */
 
+/* The row of an operator without kernel; index plus 1. */
+static int gap_of(struct plan *p, const struct node *n)
+{
+    int opset = node_opset(p->g, n);
+    for (size_t i = 0; i < p->n_gaps; i++) {
+        if (strcmp(p->gaps[i].op, n->op) == 0 && strcmp(p->gaps[i].domain, n->domain) == 0) {
+            return (int)i + 1;
+        }
+    }
+    p->gaps = mem_push(p->gaps, p->n_gaps, &p->cap_gaps, sizeof *p->gaps);
+    p->gaps[p->n_gaps++] =
+        (struct plan_gap){.op = n->op, .domain = n->domain, .opset = opset, .node = n->name};
+    return (int)p->n_gaps;
+}
+
+/* Leaves a node out, and with it all that needs what it makes. */
+static void block(struct plan *p, size_t i, int gap)
+{
+    const struct node *n = &p->g->nodes[i];
+    struct plan_gap *g = &p->gaps[gap - 1];
+    p->steps[i].blocked = true;
+    g->blocked++;
+    for (int k = 0; k < n->n_out; k++) {
+        if (n->out[k] >= 0) {
+            p->gap[n->out[k]] = gap;
+            g->output = g->output || p->g->values[n->out[k]].is_output;
+        }
+    }
+}
+
+/* What keeps an input of the node from being computed. */
+static int gap_before(const struct plan *p, const struct node *n)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->in[k] >= 0 && p->gap[n->in[k]]) {
+            return p->gap[n->in[k]];
+        }
+    }
+    return 0;
+}
+
+static int check_arity(const struct node *n, const struct op *op, struct err *err)
+{
+    if (n->n_in < op->min_in || (op->max_in >= 0 && n->n_in > op->max_in)) {
+        return err_set(err, E_FORMAT, "node '%s' (%s) has %d inputs, expected %d to %d", n->name,
+                       n->op, n->n_in, op->min_in, op->max_in);
+    }
+    if (n->n_out < 1) {
+        return err_set(err, E_FORMAT, "node '%s' (%s) has no outputs", n->name, n->op);
+    }
+    /* com.microsoft has optional zero points in the middle; its kernels look themselves. */
+    for (int k = 0; k < op->min_in && !op->domain; k++) {
+        if (n->in[k] < 0) {
+            return err_set(err, E_FORMAT, "node '%s' (%s) lacks input %d, which is required",
+                           n->name, n->op, k);
+        }
+    }
+    return OK;
+}
+
+/* Nodes are in topological order, so that what is behind a gap comes after it. */
 static int bind_operators(struct plan *p, struct err *err)
 {
-    const struct node *missing = NULL;
-    size_t count = 0;
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
         const struct op *op = op_find(n->domain, n->op, node_opset(p->g, n));
+        int gap = op ? gap_before(p, n) : gap_of(p, n);
         if (!op) {
-            count++;
-            missing = missing ? missing : n;
+            p->gaps[gap - 1].nodes++;
+        }
+        if (gap) {
+            block(p, i, gap);
             continue;
         }
-        if (n->n_in < op->min_in || (op->max_in >= 0 && n->n_in > op->max_in)) {
-            return err_set(err, E_FORMAT, "node '%s' (%s) has %d inputs, expected %d to %d",
-                           n->name, n->op, n->n_in, op->min_in, op->max_in);
-        }
-        if (n->n_out < 1) {
-            return err_set(err, E_FORMAT, "node '%s' (%s) has no outputs", n->name, n->op);
-        }
-        /* com.microsoft has optional zero points in the middle; its kernels look themselves. */
-        for (int k = 0; k < op->min_in && !op->domain; k++) {
-            if (n->in[k] < 0) {
-                return err_set(err, E_FORMAT, "node '%s' (%s) lacks input %d, which is required",
-                               n->name, n->op, k);
-            }
+        int rc = check_arity(n, op, err);
+        if (rc) {
+            return rc;
         }
         p->steps[i].op = op;
     }
-    if (missing) {
-        char more[32] = "";
-        if (count > 1) {
-            snprintf(more, sizeof more, " and %zu more", count - 1);
-        }
-        return err_set(err, E_UNSUPPORTED,
-                       "node '%s'%s: operator %s%s%s of opset %d is not supported", missing->name,
-                       more, missing->domain, missing->domain[0] ? "." : "", missing->op,
-                       node_opset(p->g, missing));
-    }
     return OK;
+}
+
+/* Refuses the plan for its gaps, unless they are allowed and something is left to run. */
+static int check_gaps(const struct plan *p, struct err *err)
+{
+    const struct plan_gap *g = p->gaps;
+    size_t missing = 0, left = 0;
+    for (size_t i = 0; i < p->n_gaps; i++) {
+        missing += p->gaps[i].nodes;
+    }
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        left += !p->steps[i].blocked && !p->steps[i].folded;
+    }
+    if (!missing || (p->o.partial && left)) {
+        return OK;
+    }
+    char more[32] = "";
+    if (missing > 1) {
+        snprintf(more, sizeof more, " and %zu more", missing - 1);
+    }
+    return err_set(err, E_UNSUPPORTED, "node '%s'%s: operator %s%s%s of opset %d is not supported",
+                   g->node, more, g->domain, g->domain[0] ? "." : "", g->op, g->opset);
+}
+
+size_t plan_gaps(const struct plan *p, const struct plan_gap **out)
+{
+    *out = p->gaps;
+    return p->n_gaps;
+}
+
+int plan_blocked(const struct plan *p, int value)
+{
+    return p->gap[value] - 1;
 }
 
 /* True when every given input is a constant. Nodes without inputs (Constant) fold too. */
@@ -172,7 +251,7 @@ static int fold_constants(struct plan *p, struct err *err)
 {
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
-        if (!foldable(p, n)) {
+        if (p->steps[i].blocked || !foldable(p, n)) {
             continue;
         }
         struct slots s;
@@ -202,7 +281,7 @@ static int prepare_steps(struct plan *p, struct err *err)
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
         const struct op *op = p->steps[i].op;
-        if (!op->prepare || p->steps[i].folded) {
+        if (!op || !op->prepare || p->steps[i].folded) {
             continue;
         }
         struct slots s;
@@ -242,7 +321,7 @@ static void count_uses(struct plan *p)
 {
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
-        for (int k = 0; k < n->n_in && !p->steps[i].folded; k++) {
+        for (int k = 0; k < n->n_in && !p->steps[i].folded && !p->steps[i].blocked; k++) {
             if (n->in[k] >= 0) {
                 p->uses[n->in[k]]++;
             }
@@ -265,9 +344,12 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     p->steps = mem_alloc(p->g->n_nodes * sizeof *p->steps);
     p->uses = mem_alloc(p->g->n_values * sizeof *p->uses);
     p->folded = mem_alloc(p->g->n_values * sizeof *p->folded);
+    p->gap = mem_alloc(p->g->n_values * sizeof *p->gap);
     rc = bind_operators(p, err);
+    rc = rc || p->o.partial ? rc : check_gaps(p, err);
     rc = rc ? rc : align_constants(p, err);
     rc = rc ? rc : fold_constants(p, err);
+    rc = rc ? rc : check_gaps(p, err);
     rc = rc ? rc : prepare_steps(p, err);
     if (!rc) {
         count_uses(p);
@@ -296,6 +378,8 @@ void plan_free(struct plan *p)
         tensor_free(p->folded[v]);
     }
     free(p->folded);
+    free(p->gap);
+    free(p->gaps);
     free(p->uses);
     free(p->steps);
     graph_free(p->g);
@@ -414,14 +498,14 @@ int plan_run(const struct plan *p, const struct tensor *const *inputs, struct te
     for (size_t i = 0; i < g->n_nodes && !rc; i++) {
         if (o && cancelled(o->cancel)) {
             rc = err_set(err, E_STOP, "cancelled");
-        } else if (!p->steps[i].folded) {
+        } else if (!p->steps[i].folded && !p->steps[i].blocked) {
             rc = run_step(&r, i, o, err);
         }
     }
     for (size_t i = 0; i < g->n_outputs && !rc && outputs; i++) {
         int v = g->outputs[i];
         const struct tensor *t = r.values[v] ? r.values[v] : plan_constant(p, v);
-        outputs[i] = tensor_ref(t);
+        outputs[i] = t ? tensor_ref(t) : NULL;
     }
     for (size_t v = 0; v < g->n_values; v++) {
         tensor_free(r.values[v]);

@@ -11,13 +11,13 @@
 /* cmocka wants the above first */
 #include <cmocka.h>
 
+#include "engine/fuse.h"
 #include "engine/op_quant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- Random numbers: the same on every machine ------------------------------------------------
- */
+/* ---- Random numbers: the same on every machine ---------------------------------------------- */
 
 static uint64_t state = 1;
 
@@ -33,15 +33,17 @@ static int64_t pick(int64_t lo, int64_t hi)
     return lo + (int64_t)(next() % (uint32_t)(hi - lo + 1));
 }
 
-/* Half of the scales are powers of two, so that products fall exactly between two codes. */
+/* Powers of two, so that products fall exactly between two codes; small multiples of them, so that
+ * they nearly do; and anything. */
 static float pick_scale(void)
 {
+    static const float times[] = {1.0F, 1.0F, 3.0F, 5.0F, 0.7F};
     float s = 1.0F / (float)(1u << pick(2, 8));
-    return pick(0, 1) ? s : s * (1.0F + (float)next() / 4294967296.0F);
+    return pick(0, 2) ? s * times[pick(0, COUNT(times) - 1)]
+                      : s * (1.0F + (float)next() / 4294967296.0F);
 }
 
-/* ---- Tensors and nodes ------------------------------------------------------------------------
- */
+/* ---- Tensors and nodes ---------------------------------------------------------------------- */
 
 static struct tensor *tensor_of(enum dtype d, int rank, const int64_t *dims)
 {
@@ -185,8 +187,7 @@ static void compare(const struct fixture *f, const char *what)
     tensor_free(want);
 }
 
-/* ---- Convolutions -----------------------------------------------------------------------------
- */
+/* ---- Convolutions --------------------------------------------------------------------------- */
 
 struct shape {
     int64_t n, c, h, w, o, g, kh, kw;
@@ -307,8 +308,41 @@ static void test_conv_empty(void **unused)
     fixture_fini(&f);
 }
 
-/* ---- Matrix products --------------------------------------------------------------------------
+/* ---- Float convolutions between integer layers -------------------------------------------------
  */
+
+static struct tensor *random_floats(int rank, const int64_t *dims)
+{
+    struct tensor *t = tensor_of(DT_F32, rank, dims);
+    for (size_t i = 0; i < t->n; i++) {
+        ((float *)t->data)[i] = (float)(int32_t)next() * 0x1p-31F;
+    }
+    return t;
+}
+
+/* The order of the sums is part of the result: equal bits on every instruction set. */
+static void test_float_conv(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        struct shape s;
+        struct fixture f;
+        random_shape(&s);
+        s.c *= pick(0, 1) ? 8 / s.g + 1 : 1; /* now and then more than one block of channels */
+        s.c -= s.c % s.g;
+        fixture_init(&f, op_mlas, "Conv", 3);
+        conv_attrs(&f, &s, false);
+        graph_attr_int(f.g, f.node, fuse_blocked_attr, pick(BLOCKED_NEVER, BLOCKED_ALWAYS));
+        graph_attr_int(f.g, f.node, fuse_opset_attr, 13);
+        f.in[0] = random_floats(4, (int64_t[]){s.n, s.c, s.h, s.w});
+        f.in[1] = random_floats(4, (int64_t[]){s.o, s.c / s.g, s.kh, s.kw});
+        f.in[2] = pick(0, 1) ? random_floats(1, &s.o) : NULL;
+        compare(&f, "Conv in the runtime's order");
+        fixture_fini(&f);
+    }
+}
+
+/* ---- Matrix products ------------------------------------------------------------------------ */
 
 static struct tensor *matrices(enum dtype d, int64_t batch, int64_t rows, int64_t cols)
 {
@@ -369,8 +403,7 @@ static void test_qgemm(void **unused)
     }
 }
 
-/* ---- Elementwise ------------------------------------------------------------------------------
- */
+/* ---- Elementwise ---------------------------------------------------------------------------- */
 
 static void test_qlinear_add(void **unused)
 {
@@ -378,7 +411,7 @@ static void test_qlinear_add(void **unused)
     for (int i = 0; i < 400; i++) {
         struct fixture f;
         enum dtype d = pick(0, 1) ? DT_U8 : DT_S8;
-        const int64_t dims[] = {pick(1, 3), pick(1, 4), pick(1, 40)};
+        const int64_t dims[] = {pick(1, 3), pick(1, 8), pick(1, 90)};
         int64_t a[3], b[3];
         for (int k = 0; k < 3; k++) {
             a[k] = pick(0, 5) ? dims[k] : 1;
@@ -399,8 +432,7 @@ static void test_qlinear_add(void **unused)
     }
 }
 
-/* ---- Codes ------------------------------------------------------------------------------------
- */
+/* ---- Codes ---------------------------------------------------------------------------------- */
 
 /* Ties go to the even code, the zero point is added after rounding, the ends saturate, and what is
  * not a number becomes the lowest code. */
@@ -477,11 +509,12 @@ static void test_quant_refuses(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qlinear_conv),     cmocka_unit_test(test_conv_integer),
-        cmocka_unit_test(test_conv_extremes),    cmocka_unit_test(test_conv_empty),
-        cmocka_unit_test(test_qlinear_matmul),   cmocka_unit_test(test_qgemm),
-        cmocka_unit_test(test_qlinear_add),      cmocka_unit_test(test_quantize_ties),
-        cmocka_unit_test(test_quant_round_trip), cmocka_unit_test(test_quant_refuses),
+        cmocka_unit_test(test_qlinear_conv),  cmocka_unit_test(test_conv_integer),
+        cmocka_unit_test(test_conv_extremes), cmocka_unit_test(test_conv_empty),
+        cmocka_unit_test(test_float_conv),    cmocka_unit_test(test_qlinear_matmul),
+        cmocka_unit_test(test_qgemm),         cmocka_unit_test(test_qlinear_add),
+        cmocka_unit_test(test_quantize_ties), cmocka_unit_test(test_quant_round_trip),
+        cmocka_unit_test(test_quant_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

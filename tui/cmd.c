@@ -504,6 +504,12 @@ json_t *json_text(const char *text)
     return j;
 }
 
+void json_numerics(json_t *o, const struct session *s)
+{
+    json_object_set_new(o, "numerics", json_string(numerics_name(s->set.numerics)));
+    json_object_set_new(o, "verified", json_boolean(numerics_verified(s->set.numerics)));
+}
+
 void emit_json(struct call *c, json_t *object)
 {
     json_t *o = json_object();

@@ -207,6 +207,10 @@ static void add_kind(struct found *f, enum arg_kind kind, const char *choices, c
     case ARG_COMMAND:
         add_commands(f, NULL);
         break;
+    case ARG_SETTING:
+        for (size_t i = 0; setting_name(i); i++)
+            add(f, setting_name(i));
+        break;
     case ARG_VIEW:
         for (int i = 0; i < N_VIEWS; i++)
             add(f, views[i]->name);
@@ -281,7 +285,8 @@ static void add_arguments(struct found *f, const struct cmd *c, const struct typ
     if (f->prefix[0] != '-') {
         const struct arg_spec *a = argument_of(c, t, first);
         if (a)
-            add_kind(f, a->kind, a->choices, NULL);
+            add_kind(f, a->kind, a->choices,
+                     a->kind == ARG_VALUE ? setting_choices(t->words[t->n - 1]) : NULL);
         if (a || f->prefix[0])
             return;
     }

@@ -210,8 +210,8 @@ static int exec_dump(struct call *c, struct err *err)
     rc = rc ? rc : file_mkdir(d.dir, err);
     rc = rc ? rc : dump_images(&d, n, images, err);
     if (!rc) {
-        json_t *o = json_pack("{s:i,s:s,s:O}", "schema", 1, "numerics",
-                              numerics_name(s->set.numerics), "tensors", d.index);
+        json_t *o = json_pack("{s:i,s:O}", "schema", 1, "tensors", d.index);
+        json_numerics(o, s);
         path = mem_printf("%s/index.json", d.dir);
         rc = write_json(path, o, err);
         json_decref(o);

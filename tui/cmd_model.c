@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "tui/gaps.h"
 #include "tui/tui.h"
 
 /* ---- load ----------------------------------------------------------------------------------- */
@@ -45,7 +46,8 @@ static json_t *session_json(const struct session *s)
     json_t *o = json_object();
     json_object_set_new(o, "fp32", s->fp32 ? graph_json(s->fp32) : json_null());
     json_object_set_new(o, "int8", s->int8 ? graph_json(s->int8) : json_null());
-    json_object_set_new(o, "numerics", json_string(numerics_name(s->set.numerics)));
+    json_numerics(o, s);
+    json_object_set_new(o, "unsupported", gaps_json(s));
     json_object_set_new(o, "layers", json_integer((json_int_t)s->match.n_layers));
     json_object_set_new(o, "unmatched", json_integer((json_int_t)s->match.n_unmatched));
     return o;
@@ -69,6 +71,7 @@ static int report_load(struct call *c)
         fprintf(c->out, "loaded %zu nodes, %zu activations\n",
                 (s->fp32 ? s->fp32 : s->int8)->n_nodes, s->match.n_layers);
     }
+    gaps_text(s, c->out);
     return OK;
 }
 
@@ -222,6 +225,7 @@ static int exec_info(struct call *c, struct err *err)
     fprintf(c->out, "numerics %s: %s\n", numerics_name(s->set.numerics),
             numerics_help(s->set.numerics));
     fprintf(c->out, "%zu layers, %zu unmatched\n", s->match.n_layers, s->match.n_unmatched);
+    gaps_text(s, c->out);
     return OK;
 }
 

@@ -196,8 +196,9 @@ static int exec_layers(struct call *c, struct err *err)
             json_array_append_new(
                 list, rank_layer_json(s, rows[i], s->study ? &s->study->layers[rows[i]] : NULL));
         }
-        emit_json(c, json_pack("{s:o,s:o,s:s}", "layers", list, "unmatched", unmatched_json(s),
-                               "numerics", numerics_name(s->set.numerics)));
+        json_t *o = json_pack("{s:o,s:o}", "layers", list, "unmatched", unmatched_json(s));
+        json_numerics(o, s);
+        emit_json(c, o);
     } else {
         layers_text(c, rows, n, &cols);
     }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tui/gaps.h"
 #include "tui/tui.h"
 
 /* Which images: named ones, marked ones if there are any and --all is not said, else all. */
@@ -46,11 +47,12 @@ static json_t *run_json(const struct session *s)
                                             "error", json_text(t->images[i].error)));
         }
     }
-    json_t *o = json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:I}", "images",
-                     (json_int_t)(t->n_images - t->failed), "labelled", (json_int_t)t->labelled,
-                     "failed", failed, "fp32_accuracy", json_num(study_accuracy(t, SIDE_FP32)),
-                     "int8_accuracy", json_num(study_accuracy(t, SIDE_INT8)), "lost",
-                     (json_int_t)t->lost, "gained", (json_int_t)t->gained);
+    json_t *o =
+        json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:I}", "images", (json_int_t)(t->n_images - t->failed),
+                  "labelled", (json_int_t)t->labelled, "failed", failed, "fp32_accuracy",
+                  json_num(study_accuracy(t, SIDE_FP32)), "int8_accuracy",
+                  json_num(study_accuracy(t, SIDE_INT8)), "lost", (json_int_t)t->lost, "gained",
+                  (json_int_t)t->gained);
     json_numerics(o, s);
     return o;
 }
@@ -100,6 +102,7 @@ static int exec_run(struct call *c, struct err *err)
     if (!rc && (jobs < 1 || jobs > 256)) {
         rc = err_set(err, E_USAGE, "--jobs is 1 to 256, found %lld", (long long)jobs);
     }
+    rc = rc ? rc : gaps_check(s, err);
     rc = rc ? rc : choose_images(c, &n, &list, err);
     if (rc) {
         return rc;

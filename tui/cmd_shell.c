@@ -158,8 +158,7 @@ static void show_output(const struct session *s, char *dst, size_t size)
 static const struct setting settings[] = {
     {"jobs", "N", "worker threads of runs", set_jobs, show_jobs},
     {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory},
-    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics,
-     show_numerics},
+    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics},
     {"kernels", "fast|plain", "vector kernels, or the plain loops they are checked against",
      set_kernels, show_kernels},
     {"output", "table|json", "form of listings", set_output, show_output},

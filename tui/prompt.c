@@ -239,8 +239,8 @@ void edit_open(struct session *s, const char *text)
 
 static enum edit_state edit_cancel(void)
 {
-    /* A count (Esc 3) or a search in the history may be under way. */
-    if (RL_ISSTATE(RL_STATE_NUMERICARG))
+    /* A count (Esc 3) or a search in the history may be under way: both put the prompt aside. */
+    if (RL_ISSTATE(RL_STATE_NUMERICARG | RL_STATE_NSEARCH))
         rl_restore_prompt();
     rl_callback_sigcleanup();
     rl_replace_line("", 1);

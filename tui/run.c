@@ -28,7 +28,6 @@ struct setup {
 static int *map_layers(const struct session *s, enum side side)
 {
     const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
-    const struct graph *g = side == SIDE_FP32 ? s->fp32 : session_int8(s);
     if (!p) {
         return NULL;
     }
@@ -36,13 +35,7 @@ static int *map_layers(const struct session *s, enum side side)
     int *map = mem_alloc((x->n_values + 1) * sizeof *map);
     memset(map, 0xff, x->n_values * sizeof *map);
     for (size_t k = 0; k < s->match.n_layers; k++) {
-        const struct layer *l = &s->match.layers[k];
-        int v = side == SIDE_FP32 ? l->fp32 : s->int8_values[k];
-        int at = v >= 0 ? graph_find(x, g->values[v].name) : -1;
-        if (at < 0 && side == SIDE_INT8 && v == l->int8 && l->int8_float >= 0) {
-            /* The codes are gone from what the runtime executes: their float reading stands in. */
-            at = graph_find(x, g->values[l->int8_float].name);
-        }
+        int at = session_executed(s, k, side);
         if (at >= 0) {
             map[at] = (int)k;
         }
@@ -122,6 +115,16 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
     return rc;
 }
 
+/* An output that an unsupported operator blocks: there is nothing to score. */
+static void score_nothing(struct image_score *s)
+{
+    s->ok = true;
+    s->fp32_top1 = s->int8_top1 = -1;
+    s->fp32_p = s->int8_p = NAN;
+    s->sqnr = s->cosine = s->mse = s->margin = s->dlogit = s->kl = NAN;
+    s->flip = FLIP_NONE;
+}
+
 /* Scores of one model alone: its top-1, nothing to compare. */
 static void score_single(size_t n, struct tensor **out, bool classify, enum side side, int label,
                          struct image_score *s)
@@ -150,7 +153,13 @@ static int run_sides(const struct setup *u, struct tensor *const *in, const stru
                           err);
         }
     }
-    if (!rc && u->plan[0] && u->plan[1]) {
+    bool complete = true;
+    for (size_t i = 0; i < 2 * n_out; i++) {
+        complete = complete && (out[i] || !u->plan[i / n_out]);
+    }
+    if (!rc && !complete) {
+        score_nothing(&r->score);
+    } else if (!rc && u->plan[0] && u->plan[1]) {
         score_outputs(n_out, (const struct tensor *const *)out,
                       (const struct tensor *const *)out + n_out, u->classify, label, &r->score);
     } else if (!rc) {

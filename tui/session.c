@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tui/gaps.h"
 #include "tui/tui.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
@@ -111,6 +112,9 @@ void session_unload(struct session *s)
     s->n_hand = 0;
     free(s->marked);
     free(s->int8_values);
+    free(s->gap_layers[0]);
+    free(s->gap_layers[1]);
+    s->gap_layers[0] = s->gap_layers[1] = NULL;
     free(s->listed);
     s->marked = NULL;
     s->int8_values = NULL;
@@ -150,8 +154,10 @@ const struct graph *session_int8(const struct session *s)
 
 static struct plan_options plan_options(struct session *s)
 {
-    return (struct plan_options){
-        .numerics = s->set.numerics, .kernels = s->set.kernels, .budget = &s->budget};
+    return (struct plan_options){.numerics = s->set.numerics,
+                                 .kernels = s->set.kernels,
+                                 .budget = &s->budget,
+                                 .partial = true};
 }
 
 /* Reads, plans and probes one model. */
@@ -183,6 +189,7 @@ static void reset_layers(struct session *s)
     for (size_t i = 0; i < s->match.n_layers; i++) {
         s->int8_values[i] = s->match.layers[i].int8;
     }
+    session_block(s);
     free(s->listed);
     s->listed = NULL;
     s->n_listed = 0;
@@ -251,6 +258,7 @@ int session_replan(struct session *s, struct err *err)
 {
     struct plan *pa = NULL, *pb = NULL;
     struct plan_options o = plan_options(s);
+    bool gaps = session_has_gaps(s);
     run_cancel(s);
     run_wait(s, NULL);
     o.reference = true;
@@ -267,7 +275,7 @@ int session_replan(struct session *s, struct err *err)
     s->plan_fp32 = pa;
     s->plan_int8 = pb;
     session_forget(s);
-    return OK;
+    return gaps || session_has_gaps(s) ? session_match(s, err) : OK;
 }
 
 size_t session_inputs(const struct session *s, struct model_input *in, size_t room)
@@ -423,6 +431,17 @@ int session_layer_short(const struct session *s, size_t layer, char *dst, size_t
         return text_fit(dst, size, first, columns, TEXT_TAIL);
     }
     return text_fit(dst, size, safe, columns, TEXT_TAIL);
+}
+
+const char *session_numerics(const struct session *s)
+{
+    static char unverified[64];
+    const char *name = numerics_name(s->set.numerics);
+    if (numerics_verified(s->set.numerics)) {
+        return name;
+    }
+    snprintf(unverified, sizeof unverified, "%s (unverified)", name);
+    return unverified;
 }
 
 static const char *base_name(const char *path)

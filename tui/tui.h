@@ -101,6 +101,8 @@ struct session {
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;   /* per layer: its value in the graph that plan_int8 was made from */
+    size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
+    size_t n_blockable;    /* layers before those were taken out */
     struct match match; /* valid when fp32 or int8 is loaded */
     bool pair;          /* both sides loaded */
     size_t n_hand, cap_hand;
@@ -151,6 +153,8 @@ int session_layer_short(const struct session *s, size_t layer, char *dst, size_t
 bool session_pinned(const struct session *s, size_t layer);
 /* True when the pins now in force differ from those of the last run for this layer. */
 bool session_pin_pending(const struct session *s, size_t layer);
+/* The numerics in force as reports name it: "ort", "tensorrt (unverified)". Static texts. */
+const char *session_numerics(const struct session *s);
 /* "fp32.onnx <> int8.onnx", match counts, numerics, accuracy: the title bar's parts. */
 void session_title(const struct session *s, char *dst, size_t size);
 /* Order in which the layers view and `layers` show: order[n_layers]; returns rows to show. */
@@ -160,6 +164,8 @@ size_t session_image_order(const struct session *s, const struct image_key *k, e
                            size_t *order); /* indices into study->images */
 /* The INT8 graph that runs: mixed when there are pins. NULL without one. */
 const struct graph *session_int8(const struct session *s);
+/* The value of the executed graph that shows a layer on that side, or -1. */
+int session_executed(const struct session *s, size_t layer, enum side side);
 /* The models changed: drops results, capture, marks, listing, pins. Stops a running job first. */
 int session_load(struct session *s, const char *fp32, const char *int8, struct err *err);
 void session_unload(struct session *s);
@@ -216,6 +222,7 @@ enum arg_kind {
     ARG_SCORE,  /* the same of an image score */
     ARG_COMMAND,
     ARG_SETTING,
+    ARG_VALUE, /* of the setting named by the word before */
     ARG_VIEW,
     ARG_LINE, /* the rest of the line, unsplit */
     ARG_FLAG, /* options only: no value */
@@ -293,10 +300,15 @@ int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, st
 int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err);
 /* Prints one JSON object on one line and takes the reference: {"command":NAME,"schema":1,...}. */
 void emit_json(struct call *c, json_t *object);
+/* Puts "numerics" and "verified" into an object. */
+void json_numerics(json_t *o, const struct session *s);
 /* Finite numbers as they are, anything else null. Exactly representable doubles round-trip. */
 json_t *json_num(double v);
 /* A text from a file: as it is when it is UTF-8, else sanitized; NULL -> null. */
 json_t *json_text(const char *text);
+/* Settings (cmd_shell.c): name of row i, NULL behind the last; "a|b|c" when its values are words. */
+const char *setting_name(size_t i);
+const char *setting_choices(const char *name);
 /* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);

@@ -21,7 +21,7 @@ static void draw_title(const struct session *s, struct grid *g)
     if (s->pair)
         snprintf(title, sizeof(title), "%s   %zu matched, %zu unmatched%s   %s", models,
                  s->match.n_layers, s->match.n_unmatched, s->match.n_unmatched ? "!" : "",
-                 g->cols >= 110 ? numerics_help(s->set.numerics) : numerics_name(s->set.numerics));
+                 g->cols >= 110 ? numerics_help(s->set.numerics) : session_numerics(s));
     else
         snprintf(title, sizeof(title), "%s", models);
     grid_style(g, 0, 0, -1, ST_TITLE);

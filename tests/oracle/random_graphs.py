@@ -134,8 +134,8 @@ class Builder:
     def apply(self, op, ts, shape, amp, positive=False, extra=(), **attrs):
         """op of the tensors ts, then constant inputs."""
         coded = all(t.codes for t in ts)
-        if self.style == "qop" and coded and op in QLINEAR and len({t.dtype for t in ts}) == 1 \
-                and not self.maybe(0.1):
+        alike = len({t.dtype for t in ts}) == 1 and not extra
+        if self.style == "qop" and coded and op in QLINEAR and alike and not self.maybe(0.1):
             return self.apply_qlinear(op, ts, shape, amp, positive, attrs)
         if self.style == "qop" and coded and op in MOVERS - {"MaxPool"} and self.maybe(0.8):
             out = T(None, shape, ts[0].amp, ts[0].positive)
@@ -167,7 +167,7 @@ class Builder:
             (top / 127 * self.np.uniform(0.7, 1.3, count)).astype(np.float32)
         zero = kind(0 if kind == np.int8 else 128)
         if count is None and self.maybe(0.15):
-            zero = kind(zero + self.rng.randint(-20, 20))
+            zero = kind(int(zero) + self.rng.randint(-20, 20))
         zero = zero if count is None else np.full(count, zero, kind)
         lay = [1] * len(shape)
         lay[axis] = -1

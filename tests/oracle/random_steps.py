@@ -230,7 +230,7 @@ def resize(b):
     coordinates = b.rng.choice(["asymmetric", "half_pixel"])
     attrs = dict(nearest_mode="floor") if mode == "nearest" else {}
     return b.apply("Resize", [x], [*x.shape[:2], x.shape[2] * 2, x.shape[3] * 2], x.amp,
-                   x.positive, extra=["", b.constant(scales)], mode=mode,
+                   x.positive, extra=[b.constant(np.zeros(0, np.float32)), b.constant(scales)], mode=mode,
                    coordinate_transformation_mode=coordinates, **attrs)
 
 
