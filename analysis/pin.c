@@ -24,6 +24,7 @@ struct pinner {
     int *graft;    /* FP32 value -> value in g, -1 */
     int *layer_of; /* FP32 value -> layer, -1 */
     int *stand_in; /* layer -> float value in g that stands for its codes, -1 */
+    bool tokens;   /* the INT8 model has names that ONNX Runtime's optimizer made: see split_gemm */
 };
 
 /* ---- Editing g ------------------------------------------------------------------------------ */
@@ -110,6 +111,16 @@ static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *
     return OK;
 }
 
+/* Puts a copy in front of input k. */
+static void guard(struct pinner *p, int *in, int k)
+{
+    char *name = mem_printf("%s_float", p->g->values[in[k]].name);
+    int x = fresh_value(p->g, name);
+    free(name);
+    add_barrier(p->g, in[k], x);
+    in[k] = x;
+}
+
 /* Where a copy in front is needed as well: ONNX Runtime fuses two multiplied activations even
  * without a quantizer behind them, and carries a DequantizeLinear past operators that only move
  * data. */
@@ -120,12 +131,31 @@ static void guard_input(struct pinner *p, const struct node *n, int *in)
     int k = 0;
     const struct node *made = in[0] >= 0 ? producer_in(p->g, in[0], &k) : NULL;
     if ((product || node_moves(n)) && made && node_is_dequantize(made)) {
-        char *name = mem_printf("%s_float", p->g->values[in[0]].name);
-        int x = fresh_value(p->g, name);
-        free(name);
-        add_barrier(p->g, in[0], x);
-        in[0] = x;
+        guard(p, in, 0);
     }
+}
+
+/* ONNX Runtime makes a Gemm of MatMul and Add, with names gemm_..._token_N for what it adds. Where
+ * the INT8 model has such names already, from having been optimized before, the new ones collide
+ * and the file does not load (seen with 1.32): a copy between the two keeps them apart. */
+static void split_gemm(struct pinner *p, const struct node *n, int *in)
+{
+    for (int k = 0; p->tokens && node_is(n, "Add") && k < n->n_in; k++) {
+        int made = n->in[k] >= 0 ? p->f->values[n->in[k]].producer : -1;
+        if (made >= 0 && node_is(&p->f->nodes[made], "MatMul")) {
+            guard(p, in, k);
+        }
+    }
+}
+
+static bool has_tokens(const struct graph *g)
+{
+    for (size_t v = 0; v < g->n_values; v++) {
+        if (strstr(g->values[v].name, "_token_")) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int graft_node(struct pinner *p, int node, struct err *err)
@@ -140,6 +170,7 @@ static int graft_node(struct pinner *p, int node, struct err *err)
     if (!rc) {
         if (n->n_in) {
             guard_input(p, n, in);
+            split_gemm(p, n, in);
         }
         for (int k = 0; k < n->n_out; k++) {
             out[k] = n->out[k] >= 0 ? fresh_value(p->g, p->f->values[n->out[k]].name) : -1;
@@ -337,6 +368,16 @@ static void drop_dead(struct pinner *p)
     free(after);
 }
 
+/* ONNX Runtime names the shape of a fused Reshape after its node. A file that it already fused once
+ * has such a name, and a second node of that name would make it fail to load. */
+static bool name_is_spent(struct graph *g, const struct strmap *names, const char *name)
+{
+    char *shape = mem_printf("%s_new_shape", name);
+    bool spent = strmap_get(names, name, -1) >= 0 || graph_find(g, shape) >= 0;
+    free(shape);
+    return spent;
+}
+
 /* Node names must be unique; a graft may have the name of an INT8 node that stays. */
 static void rename_twins(struct graph *g, size_t first_new)
 {
@@ -346,7 +387,7 @@ static void rename_twins(struct graph *g, size_t first_new)
         if (!n->op) {
             continue;
         }
-        while (i >= first_new && strmap_get(&names, n->name, -1) >= 0) {
+        while (i >= first_new && name_is_spent(g, &names, n->name)) {
             n->name = arena_printf(&g->arena, "%s_fp32", n->name);
         }
         strmap_put(&names, n->name, (int)i);
@@ -381,6 +422,7 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
               const struct pin_set *pins, struct graph **mixed, int *values, struct err *err)
 {
     struct pinner p = {.f = fp32, .i = int8, .g = graph_clone(int8), .m = m, .pins = pins};
+    p.tokens = has_tokens(int8);
     p.graft = mem_alloc(fp32->n_values * sizeof *p.graft);
     p.layer_of = mem_alloc(fp32->n_values * sizeof *p.layer_of);
     p.stand_in = mem_alloc(m->n_layers * sizeof *p.stand_in);

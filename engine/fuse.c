@@ -142,6 +142,18 @@ int numerics_find(const char *name)
     return -1;
 }
 
+/* Models that onnxruntime optimised have quantized operators in two layouts under one name. */
+static void name_layouts(struct graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        struct node *n = &g->nodes[i];
+        if (strcmp(n->domain, "com.microsoft") == 0 && strncmp(n->op, "QLinear", 7) == 0 &&
+            attr_int(n, "channels_last", 0)) {
+            n->domain = fuse_nhwc_domain;
+        }
+    }
+}
+
 int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err)
 {
     struct fuser f = {0};
@@ -149,6 +161,7 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
     int rc = graph_finish(copy, err);
     if (!rc) {
         fuser_init(&f, copy);
+        name_layouts(copy);
         rc = numerics[n].fuse(&f, err);
         if (!rc) {
             drop_dead(&f);

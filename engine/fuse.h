@@ -26,6 +26,8 @@ bool mlas_is_blocked(const struct node *n, const struct tensor *w);
 static const char fuse_exact_domain[] = "onnx.exact";
 static const char fuse_pairs_domain[] = "x86.pairs";
 static const char fuse_tensorrt_domain[] = "tensorrt";
+/* Of quantized operators with the attribute channels_last, as optimised models have them. */
+static const char fuse_nhwc_domain[] = "onnxruntime.nhwc";
 
 struct edge {
     int node, slot; /* input `slot` of node */

@@ -155,7 +155,8 @@ static bool runs_blocked(const struct fuser *f, const struct node *n)
 static bool has_codes(const struct fuser *f)
 {
     for (size_t i = 0; i < f->g->n_nodes; i++) {
-        if (fuse_is_q(f, (int)i) || fuse_is_dq(f, (int)i)) {
+        if (fuse_is_q(f, (int)i) || fuse_is_dq(f, (int)i) ||
+            fuse_is(f, (int)i, "DynamicQuantizeLinear")) {
             return true;
         }
     }

@@ -84,11 +84,10 @@ int fuse_literal(struct fuser *f, struct err *err)
     size_t n_nodes = f->g->n_nodes;
     for (size_t i = 0; i < n_nodes; i++) {
         struct node *n = &f->g->nodes[i];
-        bool last = attr_int(n, "channels_last", 0) != 0;
         if (is_product(n)) {
             n->domain = fuse_exact_domain;
         }
-        for (size_t k = 0; k < COUNT(unfolds) && !last && n->n_out == 1; k++) {
+        for (size_t k = 0; k < COUNT(unfolds) && n->n_out == 1; k++) {
             if (strcmp(n->domain, "com.microsoft") == 0 && strcmp(n->op, unfolds[k].op) == 0) {
                 unfold_node(f, (int)i, &unfolds[k]);
                 break;
@@ -118,8 +117,8 @@ void fuse_pairs(struct fuser *f)
             const struct tensor *t = w >= 0 ? f->g->values[w].constant : NULL;
             /* Depthwise kernels widen to 16 bits before they multiply. */
             bool depthwise = t && t->rank > 2 && t->dims[1] == 1 && attr_int(n, "group", 1) > 1;
-            if (strcmp(n->op, paired[k].op) == 0 && t && t->dtype == DT_S8 && !depthwise &&
-                !attr_int(n, "channels_last", 0)) {
+            if (strcmp(n->op, paired[k].op) == 0 && strcmp(n->domain, fuse_nhwc_domain) && t &&
+                t->dtype == DT_S8 && !depthwise) {
                 n->domain = fuse_pairs_domain;
             }
         }

@@ -26,7 +26,7 @@ struct op_call {
     const void *state; /* what prepare returned, or NULL */
     struct budget *budget;
     enum kernels kernels;
-    bool sums; /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
+    bool sums;      /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
     bool reference; /* see plan_options */
 };
 
@@ -56,7 +56,7 @@ struct op {
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
     op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
     op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[],
-    op_exact[], op_tensorrt[], op_pairs[];
+    op_exact[], op_tensorrt[], op_pairs[], op_ort[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 

@@ -83,6 +83,8 @@ UNARY(sigmoid_f64, double, sigmoid(x))
 UNARY(hard_sigmoid_f64, double, clamp(p->a *x + p->b, 0, 1))
 UNARY_F32(hard_sigmoid_f32, fminf(fmaxf(a *x + b, 0.0F), 1.0F))
 UNARY(hard_swish_f64, double, x *clamp(x / 6 + 0.5, 0, 1))
+/* As the composition by which the specification defines it, HardSigmoid and a product. */
+UNARY_F32(hard_swish_f32, x *fminf(fmaxf((1.0F / 6.0F) * x + 0.5F, 0.0F), 1.0F))
 UNARY(swish_f64, double, x *sigmoid(p->a *x))
 UNARY(mish_f64, double, x *tanh(softplus(x)))
 UNARY(elu_f64, double, x < 0 ? p->a * expm1(x) : x)
@@ -247,7 +249,7 @@ static const struct unary unaries[] = {
      .attr_b = "beta",
      .a = 0.2,
      .b = 0.5},
-    {.name = "HardSwish", .f64 = hard_swish_f64},
+    {.name = "HardSwish", .f64 = hard_swish_f64, .f32 = hard_swish_f32},
     {.name = "Swish", .f64 = swish_f64, .attr_a = "alpha", .a = 1},
     {.name = "Mish", .f64 = mish_f64},
     {.name = "Elu", .f64 = elu_f64, .attr_a = "alpha", .a = 1},
