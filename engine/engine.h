@@ -215,6 +215,7 @@ void graph_attr_int(struct graph *g, struct node *n, const char *name, int64_t v
 void graph_attr_ints(struct graph *g, struct node *n, const char *name, size_t count,
                      const int64_t *v);
 void graph_attr_float(struct graph *g, struct node *n, const char *name, float v);
+void graph_attr_string(struct graph *g, struct node *n, const char *name, const char *v);
 /* Drops nodes marked by op == NULL, sorts topologically (stable: file order where possible), sets
  * producers. E_FORMAT for cycles, a value made twice, or an input nobody makes; names the nodes. */
 int graph_finish(struct graph *g, struct err *err);
@@ -253,6 +254,15 @@ int numerics_find(const char *name); /* enum value, or -1 */
 /* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
  * the source graph that survives is found under its own name. */
 int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err);
+enum { FUSED_NODES = 64 };
+/* Nodes of the source graph that a node of the executed one stands for: those between the tensors
+ * it makes and the nearest ones that are still there. Returns how many, at most FUSED_NODES; none
+ * for what the runtime itself put in. */
+size_t fused_nodes(const struct graph *source, const struct graph *executed, int node,
+                   int list[FUSED_NODES]);
+/* Why a node of the executed graph between quantizers is computed in float; NULL when it is not, or
+ * when the runtime leaves every such node in float. */
+const char *fused_reason(const struct graph *executed, int node);
 
 /* ---- Plans: a graph made ready to run ------------------------------------------------------- */
 enum kernels { KERNELS_FAST, KERNELS_PLAIN };

@@ -176,3 +176,44 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
     *out = copy;
     return OK;
 }
+
+/* ---- Looking back -------------------------------------------------------------------------------
+ */
+
+static bool is_alive(const struct graph *g, const char *name)
+{
+    int v = graph_find(g, name);
+    return v >= 0 && (g->values[v].producer >= 0 || g->values[v].is_input);
+}
+
+size_t fused_nodes(const struct graph *source, const struct graph *executed, int node,
+                   int list[FUSED_NODES])
+{
+    size_t n = 0;
+    const struct node *x = &executed->nodes[node];
+    for (int k = 0; k < x->n_out; k++) {
+        int v = x->out[k] >= 0 ? graph_find(source, executed->values[x->out[k]].name) : -1;
+        if (v >= 0 && source->values[v].producer >= 0 && n < FUSED_NODES) {
+            list[n++] = source->values[v].producer;
+        }
+    }
+    for (size_t at = 0; at < n; at++) { /* list grows: breadth first, each node once */
+        const struct node *s = &source->nodes[list[at]];
+        for (int k = 0; k < s->n_in; k++) {
+            int v = s->in[k], maker = v >= 0 ? source->values[v].producer : -1;
+            bool known = maker < 0 || is_alive(executed, source->values[v].name);
+            for (size_t i = 0; i < n; i++) {
+                known = known || list[i] == maker;
+            }
+            if (!known && n < FUSED_NODES) {
+                list[n++] = maker;
+            }
+        }
+    }
+    return n;
+}
+
+const char *fused_reason(const struct graph *executed, int node)
+{
+    return attr_string(&executed->nodes[node], fuse_why_attr, NULL);
+}

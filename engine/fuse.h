@@ -29,6 +29,9 @@ static const char fuse_tensorrt_domain[] = "tensorrt";
 /* Of quantized operators with the attribute channels_last, as optimised models have them. */
 static const char fuse_nhwc_domain[] = "onnxruntime.nhwc";
 
+/* Why a node between quantizers is computed in float: "x feeds ...". */
+static const char fuse_why_attr[] = "runs_in_float_because";
+
 struct edge {
     int node, slot; /* input `slot` of node */
 };
@@ -119,6 +122,9 @@ int fuse_literal(struct fuser *f, struct err *err);
 void fuse_pairs(struct fuser *f);
 /* fuse_tensorrt.c: weighted operators between DQ and Q; E_UNSUPPORTED for what TensorRT refuses. */
 int fuse_tensorrt(struct fuser *f, struct err *err);
+/* fuse_why.c: notes the reason at a node next to quantizers that was not grouped. known: the
+ * runtime has rules for its operator. */
+void fuse_explain(struct fuser *f, int node, bool known);
 /* Marks float nodes of a graph with codes; optimized: with the blocked layout. */
 void fuse_islands(struct fuser *f, bool optimized);
 

@@ -592,13 +592,28 @@ static void fuse_group(struct fuser *f, const struct group *gr)
     }
 }
 
+static bool has_rule(const char *op)
+{
+    for (size_t r = 0; r < COUNT(rules); r++) {
+        if (strcmp(rules[r].op, op) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void fuse_groups(struct fuser *f)
 {
     for (size_t i = 0; i < f->g->n_nodes; i++) {
         struct group gr;
         const struct node *n = &f->g->nodes[i];
-        if (n->op && !n->domain[0] && find_group(f, (int)i, &gr)) {
+        if (!n->op || n->domain[0]) {
+            continue;
+        }
+        bool known = has_rule(n->op);
+        if (find_group(f, (int)i, &gr)) {
             fuse_group(f, &gr);
         }
+        fuse_explain(f, (int)i, known);
     }
 }

@@ -240,6 +240,13 @@ void graph_attr_float(struct graph *g, struct node *n, const char *name, float v
     attr_add(g, n, name, ATTR_FLOAT)->f = v;
 }
 
+void graph_attr_string(struct graph *g, struct node *n, const char *name, const char *v)
+{
+    struct attr *a = attr_add(g, n, name, ATTR_STRING);
+    a->s = arena_dup(&g->arena, v);
+    a->s_size = strlen(v);
+}
+
 void graph_attr_ints(struct graph *g, struct node *n, const char *name, size_t count,
                      const int64_t *v)
 {

@@ -419,10 +419,9 @@ static const struct tensor *input(const struct op_call *c, int i)
 
 static int want_scales(const struct tensor *t, struct err *err)
 {
-    return t && t->dtype == DT_F32 ? OK
-                                   : err_set(err, E_SHAPE,
-                                             "scales of the right matrix should be "
-                                             "float32");
+    return t && is_scale(t)
+               ? OK
+               : err_set(err, E_SHAPE, "scales of the right matrix should have 16 or 32 bits");
 }
 
 /* (a, sa, za, b, sb, zb, sy, zy) */

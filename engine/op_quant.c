@@ -16,8 +16,8 @@ int q1_read(const struct op_call *c, int scale, int zero, enum dtype dflt, struc
 {
     const struct tensor *s = scale < c->n_in ? c->in[scale] : NULL;
     const struct tensor *z = zero < c->n_in ? c->in[zero] : NULL;
-    if (!s || s->dtype != DT_F32 || s->n != 1) {
-        return err_set(err, E_SHAPE, "input %d should be one float32 scale", scale);
+    if (!s || !is_scale(s) || s->n != 1) {
+        return err_set(err, E_SHAPE, "input %d should be one scale of 16 or 32 bits", scale);
     }
     enum dtype d = z ? z->dtype : dflt;
     if (d != DT_U8 && d != DT_S8) {

@@ -37,6 +37,11 @@ static inline bool is_code(const struct tensor *t)
 {
     return t && (t->dtype == DT_U8 || t->dtype == DT_S8);
 }
+/* Whether t may hold scales; what is computed with them is float32. */
+static inline bool is_scale(const struct tensor *t)
+{
+    return t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16;
+}
 /* Element i of a u8 or s8 tensor. */
 static inline int32_t code_at(const struct tensor *t, size_t i)
 {

@@ -262,30 +262,6 @@ static int check_exportable(const struct call *c, const char *path, struct err *
     return OK;
 }
 
-/* Inputs for the check of the written file: an image of the data set, else zeros. */
-static int check_inputs(const struct session *s, size_t image, struct tensor **in, struct err *err)
-{
-    size_t n = session_inputs(s, NULL, 0);
-    struct model_input *inputs = mem_alloc((n + 1) * sizeof *inputs);
-    session_inputs(s, inputs, n);
-    int rc = OK;
-    if (image < s->data.n && n) {
-        rc = sample_load(&s->data.samples[image], &s->pp, (int)n, inputs, in, err);
-    }
-    for (size_t i = 0; i < n && image >= s->data.n && !rc; i++) {
-        int64_t dims[MAX_RANK];
-        for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
-            dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
-        }
-        rc = tensor_new(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
-        if (!rc) {
-            memset(in[i]->data, 0, in[i]->size);
-        }
-    }
-    free(inputs);
-    return rc;
-}
-
 /* Runs the session's own INT8 plan and the written file's on one sample; equal to the bit? */
 static int same_outputs(const struct session *s, const struct plan *written, size_t image,
                         bool *equal, struct err *err)
@@ -293,7 +269,7 @@ static int same_outputs(const struct session *s, const struct plan *written, siz
     size_t n_in = s->int8->n_inputs, n_out = s->int8->n_outputs;
     struct tensor **t = mem_alloc((n_in + 2 * n_out + 1) * sizeof *t);
     struct tensor **a = t + n_in, **b = a + n_out;
-    int rc = check_inputs(s, image, t, err);
+    int rc = session_sample(s, image, t, err);
     rc = rc ? rc : plan_run(s->plan_int8, (const struct tensor *const *)t, a, NULL, err);
     rc = rc ? rc : plan_run(written, (const struct tensor *const *)t, b, NULL, err);
     for (size_t i = 0; i < n_out && !rc; i++) {

@@ -80,7 +80,11 @@ static void image_text(const struct session *s, const struct image_score *x, FIL
         fprintf(out, " failed: %s\n", text_safe(safe, sizeof safe, x->error));
         return;
     }
-    fprintf(out, " %+9.4f %+9.4f", x->margin, x->dlogit);
+    if (isnan(x->margin)) {
+        fprintf(out, " %9s %9s", "n/a", "n/a");
+    } else {
+        fprintf(out, " %+9.4f %+9.4f", x->margin, x->dlogit);
+    }
     rank_print_metric(out, metric_find("sqnr"), x->sqnr, 8);
     fprintf(out, "  %-6s %s\n",
             x->flip == FLIP_LOST     ? "LOST"

@@ -292,6 +292,29 @@ size_t session_inputs(const struct session *s, struct model_input *in, size_t ro
     return g ? g->n_inputs : 0;
 }
 
+int session_sample(const struct session *s, size_t image, struct tensor **in, struct err *err)
+{
+    size_t n = session_inputs(s, NULL, 0);
+    struct model_input *inputs = mem_alloc((n + 1) * sizeof *inputs);
+    session_inputs(s, inputs, n);
+    int rc = OK;
+    if (image < s->data.n && n) {
+        rc = sample_load(&s->data.samples[image], &s->pp, (int)n, inputs, in, err);
+    }
+    for (size_t i = 0; i < n && image >= s->data.n && !rc; i++) {
+        int64_t dims[MAX_RANK];
+        for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
+            dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
+        }
+        rc = tensor_new(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
+        if (!rc) {
+            memset(in[i]->data, 0, in[i]->size);
+        }
+    }
+    free(inputs);
+    return rc;
+}
+
 /* ---- Pins ----------------------------------------------------------------------------------- */
 
 static bool state_has(const struct pin_state *p, const char *name)

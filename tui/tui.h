@@ -177,6 +177,10 @@ int session_pin(struct session *s, const bool *pinned, const char *label, struct
 int session_undo(struct session *s, int steps, struct err *err);
 /* Inputs that the loaded models want: the FP32 model's, or the INT8 model's. Returns how many. */
 size_t session_inputs(const struct session *s, struct model_input *in, size_t room);
+/* An image of the data set as those inputs, or zeros behind its end; the caller frees them. */
+int session_sample(const struct session *s, size_t image, struct tensor **in, struct err *err);
+/* How the INT8 side computes a layer: "runs as QLinearConv", "runs in float: reason". Static. */
+const char *session_runs_as(const struct session *s, size_t layer);
 /* Forgets the results of the last run (preprocessing or data set changed). */
 void session_forget(struct session *s);
 /* Plans again after a change of numerics or kernels. */
