@@ -62,8 +62,8 @@ static const char *codes_text(struct fuser *f, int quantizer)
 /* Types that do not go together; NULL when they do. Weights and biases are of other types. */
 static const char *types_text(struct fuser *f, const struct node *n, int q)
 {
-    bool product = strcmp(n->op, "Conv") == 0 || strcmp(n->op, "MatMul") == 0 ||
-                   strcmp(n->op, "Gemm") == 0;
+    bool product =
+        strcmp(n->op, "Conv") == 0 || strcmp(n->op, "MatMul") == 0 || strcmp(n->op, "Gemm") == 0;
     for (int k = 0; k < (product ? 1 : n->n_in); k++) {
         int dq = n->in[k] >= 0 ? fuser_producer(f, n->in[k]) : -1;
         if (!fuse_is_dq(f, dq)) {

@@ -305,7 +305,11 @@ static int verify_export(struct call *c, const char *path, size_t images, struct
                                (json_int_t)(s->data.n ? done : 0), "equal", equal));
     } else if (!rc) {
         fprintf(c->out, "wrote %s: reopened and run on %zu %s, outputs %s the session's\n", path,
-                done, s->data.n ? "images" : "sample of zeros", equal ? "equal" : "DIFFER from");
+                done,
+                !s->data.n  ? "sample of zeros"
+                : done == 1 ? "image"
+                            : "images",
+                equal ? "equal" : "DIFFER from");
         pins_report_text(s, r, n, c->out);
     }
     if (!rc && !equal) {

@@ -223,14 +223,15 @@ static int exec_image(struct call *c, struct err *err)
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 static const struct opt_spec images_opts[] = {
-    {"--sort", ARG_WORD, "drop|dlogit|kl|sqnr|cosine|margin[:asc|:desc]|none", "worst first", NULL},
+    {"--sort", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin[:asc|:desc]|none", "worst first",
+     NULL},
     {"--top", ARG_INT, "N", "only the first N rows", NULL},
     {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
     {0},
 };
 
 static const struct opt_spec worst_opts[] = {
-    {"--metric", ARG_WORD, "drop|dlogit|kl|sqnr|cosine|margin", "what worst means (drop)", NULL},
+    {"--metric", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin", "what worst means (drop)", NULL},
     {0},
 };
 

@@ -208,10 +208,96 @@ static void graph_text(const struct graph *g, const char *title, FILE *out)
     }
 }
 
+/* What stands behind a layer on both sides: tensors, parameters, FP32 nodes. */
+static json_t *layer_info(const struct session *s, size_t layer)
+{
+    const struct layer *l = &s->match.layers[layer];
+    json_t *nodes = json_array();
+    int list[LAYER_NODES];
+    for (size_t k = s->fp32 ? layer_nodes(s->fp32, &s->match, layer, list) : 0; k > 0; k--) {
+        const struct node *n = &s->fp32->nodes[list[k - 1]];
+        json_array_append_new(nodes,
+                              json_pack("{s:o,s:s}", "name", json_text(n->name), "op", n->op));
+    }
+    const char *x = s->fp32 ? s->fp32->values[l->fp32].name : NULL;
+    const char *y = s->int8 ? s->int8->values[l->int8].name : NULL;
+    return json_pack("{s:o,s:s,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:b}", "name", json_text(l->name), "op",
+                     l->op, "fp32_tensor", json_text(x), "int8_tensor", json_text(y), "matched_by",
+                     match_by_name(l->by), "quantized", l->quantized, "scale",
+                     l->quantized ? json_num((double)l->q.scale[0]) : json_null(), "zero_point",
+                     l->quantized ? json_integer(l->q.zero[0]) : json_null(), "fp32_nodes", nodes,
+                     "pinned", session_pinned(s, layer));
+}
+
+static void layer_info_text(json_t *o, FILE *out)
+{
+    static const char *const keys[] = {"name", "op", "fp32_tensor", "int8_tensor", "matched_by"};
+    char safe[512];
+    for (size_t k = 0; k < COUNT(keys); k++) {
+        const char *v = json_string_value(json_object_get(o, keys[k]));
+        fprintf(out, "%s%-12s %s\n", k ? "  " : "", keys[k],
+                text_safe(safe, sizeof safe, v ? v : "-"));
+    }
+    if (json_is_true(json_object_get(o, "quantized"))) {
+        fprintf(out, "  %-12s %.9g, zero point %lld\n", "scale",
+                json_real_value(json_object_get(o, "scale")),
+                (long long)json_integer_value(json_object_get(o, "zero_point")));
+    }
+    size_t i;
+    json_t *n;
+    json_array_foreach(json_object_get(o, "fp32_nodes"), i, n)
+    {
+        fprintf(out, "  %-12s %s (%s)\n", "FP32 node",
+                text_safe(safe, sizeof safe, json_string_value(json_object_get(n, "name"))),
+                json_string_value(json_object_get(n, "op")));
+    }
+}
+
+static int info_layers(struct call *c, struct err *err)
+{
+    size_t n, *list;
+    int rc = layer_list(c->s, c->args[0], &n, &list, err);
+    if (rc) {
+        return rc;
+    }
+    json_t *all = json_array(), *o;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        json_array_append_new(all, layer_info(c->s, list[i]));
+    }
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:O}", "layers", all));
+    } else {
+        json_array_foreach(all, i, o)
+        {
+            layer_info_text(o, c->out);
+        }
+    }
+    json_decref(all);
+    free(list);
+    return OK;
+}
+
 static int exec_info(struct call *c, struct err *err)
 {
-    (void)err;
     const struct session *s = c->s;
+    bool fp32 = c->n_args && strcmp(c->args[0], "fp32") == 0;
+    bool int8 = c->n_args && strcmp(c->args[0], "int8") == 0;
+    const struct graph *one = fp32 ? s->fp32 : int8 ? s->int8 : NULL;
+    if (c->n_args && !fp32 && !int8) {
+        return info_layers(c, err);
+    }
+    if (c->n_args && !one) {
+        return err_set(err, E_STATE, "no %s model is loaded", c->args[0]);
+    }
+    if (one && s->json) {
+        emit_json(c, graph_json(one));
+        return OK;
+    }
+    if (one) {
+        graph_text(one, fp32 ? "FP32" : "INT8", c->out);
+        return OK;
+    }
     if (s->json) {
         emit_json(c, session_json(s));
         return OK;
@@ -335,8 +421,12 @@ const struct cmd cmd_model[] = {
         .name = "info",
         .group = "load",
         .help = "files, operator sets, inputs, outputs, numerics",
-        .example = "info",
+        .detail =
+            "Without a word: everything. fp32 or int8: that model. LAYER: its tensors on both "
+            "sides, how they were matched, its parameters and FP32 nodes.",
+        .example = "info fp32",
         .needs = NEED_MODEL,
+        .args = {{"fp32|int8|LAYER", ARG_LAYER, NULL, true, false}},
         .exec = exec_info,
     },
     {

@@ -264,6 +264,7 @@ static int exec_layer(struct call *c, struct err *err)
             json_array_append_new(shape, json_integer(v->dims[d]));
         }
         json_object_set_new(o, "shape", shape);
+        json_object_set_new(o, "runs_as", json_text(session_runs_as(s, i)));
         json_object_set_new(o, "fp32_min", json_num(st->all.xmin));
         json_object_set_new(o, "fp32_max", json_num(st->all.xmax));
         json_object_set_new(o, "int8_min", json_num(st->all.ymin));
@@ -284,6 +285,9 @@ static int exec_layer(struct call *c, struct err *err)
     if (l->quantized && l->q.n == 1) {
         fprintf(c->out, "  scale %.9g  zero point %d  %s\n", (double)l->q.scale[0], l->q.zero[0],
                 dtype_name(l->q.dtype));
+    }
+    if (session_runs_as(s, i)[0]) {
+        fprintf(c->out, "  %s\n", session_runs_as(s, i));
     }
     for (const struct metric *m = metrics; m->name; m++) {
         fprintf(c->out, "  %-16s", m->name);

@@ -100,11 +100,11 @@ struct session {
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
-    int *int8_values;   /* per layer: its value in the graph that plan_int8 was made from */
+    int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
     size_t n_blockable;    /* layers before those were taken out */
-    struct match match; /* valid when fp32 or int8 is loaded */
-    bool pair;          /* both sides loaded */
+    struct match match;    /* valid when fp32 or int8 is loaded */
+    bool pair;             /* both sides loaded */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
     bool *marked;            /* by layer */
@@ -271,8 +271,8 @@ struct cmd {
     int (*exec)(struct call *c, struct err *err);
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
-extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_image[], cmd_pin[],
-    cmd_file[], cmd_shell[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
+extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_image[],
+    cmd_pin[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -310,7 +310,8 @@ void json_numerics(json_t *o, const struct session *s);
 json_t *json_num(double v);
 /* A text from a file: as it is when it is UTF-8, else sanitized; NULL -> null. */
 json_t *json_text(const char *text);
-/* Settings (cmd_shell.c): name of row i, NULL behind the last; "a|b|c" when its values are words. */
+/* Settings (cmd_shell.c): name of row i, NULL behind the last; "a|b|c" when its values are words.
+ */
 const char *setting_name(size_t i);
 const char *setting_choices(const char *name);
 /* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd

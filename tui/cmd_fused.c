@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_fused.c: what is executed and what is seen: fused, observer.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/tui.h"
+
+/* ---- What runs --------------------------------------------------------------------------------
+ */
+
+static bool computes_integers(const struct graph *x, const struct node *n)
+{
+    static const char *const domains[] = {"tensorrt", "onnx.exact", "x86.pairs"};
+    (void)x;
+    for (size_t i = 0; i < COUNT(domains); i++) {
+        if (strcmp(n->domain, domains[i]) == 0) {
+            return true;
+        }
+    }
+    return strncmp(n->op, "QLinear", 7) == 0 || strcmp(n->op, "QGemm") == 0 ||
+           strstr(n->op, "Integer") != NULL;
+}
+
+/* The node that computes a layer: behind Q, and behind the Relu or Clip in front of that. -1 when
+ * the layer is no result of any. */
+static int computing_node(const struct session *s, size_t layer)
+{
+    int v = session_executed(s, layer, SIDE_INT8);
+    if (v < 0) {
+        return -1;
+    }
+    const struct graph *x = plan_graph(s->plan_int8);
+    int node = x->values[v].producer;
+    static const char *const steps[] = {"DequantizeLinear", "QuantizeLinear"};
+    for (size_t i = 0; i < COUNT(steps) && node >= 0; i++) {
+        const struct node *n = &x->nodes[node];
+        if (strcmp(n->op, steps[i]) == 0 && n->n_in > 0 && n->in[0] >= 0) {
+            node = x->values[n->in[0]].producer;
+        }
+    }
+    if (node >= 0 &&
+        (strcmp(x->nodes[node].op, "Relu") == 0 || strcmp(x->nodes[node].op, "Clip") == 0)) {
+        int in = x->nodes[node].in[0];
+        int before = in >= 0 ? x->values[in].producer : -1;
+        node = before >= 0 && fused_reason(x, before) ? before : node;
+    }
+    return node;
+}
+
+const char *session_runs_as(const struct session *s, size_t layer)
+{
+    static char text[400];
+    char safe[300];
+    int node = s->int8 ? computing_node(s, layer) : -1;
+    text[0] = 0;
+    if (node < 0) {
+        return text;
+    }
+    const struct graph *x = plan_graph(s->plan_int8);
+    const struct node *n = &x->nodes[node];
+    const char *why = fused_reason(x, node);
+    if (why) {
+        snprintf(text, sizeof text, "runs in float: %s", text_safe(safe, sizeof safe, why));
+    } else {
+        snprintf(text, sizeof text, "runs as %s", text_safe(safe, sizeof safe, n->op));
+    }
+    return text;
+}
+
+/* ---- fused ------------------------------------------------------------------------------------
+ */
+
+static json_t *node_json(const struct session *s, int node)
+{
+    const struct graph *x = plan_graph(s->plan_int8), *g = session_int8(s);
+    const struct node *n = &x->nodes[node];
+    int list[FUSED_NODES];
+    size_t count = fused_nodes(g, x, node, list);
+    json_t *sources = json_array(), *outputs = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(sources,
+                              json_pack("{s:o,s:o}", "name", json_text(g->nodes[list[i]].name),
+                                        "op", json_text(g->nodes[list[i]].op)));
+    }
+    for (int k = 0; k < n->n_out; k++) {
+        if (n->out[k] >= 0) {
+            json_array_append_new(outputs, json_text(x->values[n->out[k]].name));
+        }
+    }
+    return json_pack("{s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "name", json_text(n->name), "op",
+                     json_text(n->op), "domain", json_text(n->domain), "outputs", outputs,
+                     "integer", computes_integers(x, n), "sources", sources, "float_because",
+                     json_text(fused_reason(x, node)));
+}
+
+/* "QLinearConv  'conv1' <- DequantizeLinear x3, Conv 'conv1', QuantizeLinear" */
+static void node_text(const struct session *s, int node, FILE *out)
+{
+    const struct graph *x = plan_graph(s->plan_int8), *g = session_int8(s);
+    const struct node *n = &x->nodes[node];
+    char op[64], name[256];
+    int list[FUSED_NODES], quantizers[2] = {0};
+    size_t count = fused_nodes(g, x, node, list), shown = 0;
+    fprintf(out, "%-24s %s", text_safe(op, sizeof op, n->op),
+            text_safe(name, sizeof name, n->name));
+    for (size_t i = 0; i < count; i++) {
+        const struct node *from = &g->nodes[list[i]];
+        quantizers[0] += strcmp(from->op, "DequantizeLinear") == 0;
+        quantizers[1] += strcmp(from->op, "QuantizeLinear") == 0;
+    }
+    for (size_t i = count; i-- > 0 && count > 1;) {
+        const struct node *from = &g->nodes[list[i]];
+        if (strcmp(from->op, "DequantizeLinear") && strcmp(from->op, "QuantizeLinear")) {
+            fprintf(out, "%s %s '%s'", shown++ ? "," : " <-", text_safe(op, sizeof op, from->op),
+                    text_safe(name, sizeof name, from->name));
+        }
+    }
+    if (count > 1 && quantizers[0] + quantizers[1]) {
+        fprintf(out, "%s %d DequantizeLinear, %d QuantizeLinear", shown ? " with" : " <-",
+                quantizers[0], quantizers[1]);
+    }
+    fputc('\n', out);
+    if (fused_reason(x, node)) {
+        fprintf(out, "    float: %s\n", text_safe(name, sizeof name, fused_reason(x, node)));
+    }
+}
+
+/* Whether `fused` without a layer shows a node: groups, and what stayed float for a reason. */
+static bool is_told(const struct session *s, int node)
+{
+    int list[FUSED_NODES];
+    const struct graph *x = plan_graph(s->plan_int8);
+    return fused_reason(x, node) || fused_nodes(session_int8(s), x, node, list) > 1;
+}
+
+/* The executed nodes to show: of the layers named, else all (JSON) or those worth telling. */
+static int choose_nodes(struct call *c, bool *chosen, struct err *err)
+{
+    struct session *s = c->s;
+    const struct graph *x = plan_graph(s->plan_int8);
+    size_t n = 0, *list = NULL;
+    if (!c->n_args) {
+        for (size_t i = 0; i < x->n_nodes; i++) {
+            chosen[i] = s->json || is_told(s, (int)i);
+        }
+        return OK;
+    }
+    int rc = layer_lists(s, c->n_args, c->args, &n, &list, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        int node = computing_node(s, list[i]);
+        if (node >= 0) {
+            chosen[node] = true;
+        }
+    }
+    free(list);
+    return rc;
+}
+
+static int exec_fused(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    if (!s->int8) {
+        return err_set(err, E_STATE, "'fused' needs an INT8 model: load pair or load int8");
+    }
+    const struct graph *x = plan_graph(s->plan_int8);
+    bool *chosen = mem_alloc(x->n_nodes + 1);
+    int rc = choose_nodes(c, chosen, err);
+    json_t *list = json_array();
+    size_t integers = 0, floats = 0;
+    for (size_t i = 0; i < x->n_nodes && !rc; i++) {
+        integers += computes_integers(x, &x->nodes[i]);
+        floats += fused_reason(x, (int)i) != NULL;
+        if (chosen[i] && s->json) {
+            json_array_append_new(list, node_json(s, (int)i));
+        } else if (chosen[i]) {
+            node_text(s, (int)i, c->out);
+        }
+    }
+    if (!rc && s->json) {
+        json_t *o =
+            json_pack("{s:O,s:I,s:I,s:I,s:I}", "nodes", list, "executed", (json_int_t)x->n_nodes,
+                      "source", (json_int_t)session_int8(s)->n_nodes, "integer",
+                      (json_int_t)integers, "float", (json_int_t)floats);
+        json_numerics(o, s);
+        emit_json(c, o);
+    } else if (!rc) {
+        fprintf(c->out,
+                "%zu nodes run for %zu of the model: %zu compute with integers, %zu between "
+                "quantizers stay float; numerics %s\n",
+                x->n_nodes, session_int8(s)->n_nodes, integers, floats, session_numerics(s));
+    }
+    json_decref(list);
+    free(chosen);
+    return rc;
+}
+
+/* ---- observer ---------------------------------------------------------------------------------
+ */
+
+/* Two runs of one image: the deployed session, and one with the tensor as a graph output. */
+struct observed {
+    struct plan *plan; /* the exposed one */
+    const char *tensor;
+    struct tensor *seen[2]; /* the tensor, deployed and exposed */
+    struct tensor **out;    /* outputs of both */
+    size_t n_out;
+};
+
+struct watch {
+    int value;
+    struct tensor **to;
+};
+
+static int watch_tap(void *ctx, int value, const struct tensor *t, struct err *err)
+{
+    (void)err;
+    struct watch *w = ctx;
+    if (value == w->value && !*w->to) {
+        *w->to = tensor_ref(t);
+    }
+    return OK;
+}
+
+static int run_watched(const struct plan *p, const char *tensor, struct tensor *const *in,
+                       struct tensor **seen, struct tensor **out, struct err *err)
+{
+    struct watch w = {.value = graph_find(plan_graph(p), tensor), .to = seen};
+    struct run_options o = {.tap = watch_tap, .tap_ctx = &w};
+    return plan_run(p, (const struct tensor *const *)in, out, &o, err);
+}
+
+/* The INT8 model with one more output, planned like the session's own. */
+static int plan_exposed(struct session *s, int value, struct plan **out, struct err *err)
+{
+    struct graph *g = graph_clone(session_int8(s));
+    if (!g->values[value].is_output) {
+        int *outputs = arena_alloc(&g->arena, (g->n_outputs + 1) * sizeof *outputs);
+        memcpy(outputs, g->outputs, g->n_outputs * sizeof *outputs);
+        outputs[g->n_outputs++] = value;
+        g->outputs = outputs;
+        g->values[value].is_output = true;
+    }
+    struct plan_options o = {.numerics = s->set.numerics,
+                             .kernels = s->set.kernels,
+                             .budget = &s->budget,
+                             .partial = true};
+    int rc = plan_new(g, &o, out, err);
+    graph_free(g);
+    return rc;
+}
+
+static int observe(struct session *s, size_t layer, size_t image, struct observed *o,
+                   struct err *err)
+{
+    const struct graph *g = session_int8(s);
+    int value = s->int8_values[layer];
+    size_t n_in = session_inputs(s, NULL, 0);
+    struct tensor **in = mem_alloc((n_in + 1) * sizeof *in);
+    o->tensor = g->values[value].name;
+    o->n_out = g->n_outputs;
+    o->out = mem_alloc((2 * o->n_out + 2) * sizeof *o->out);
+    int rc = plan_exposed(s, value, &o->plan, err);
+    rc = rc ? rc : session_sample(s, image, in, err);
+    rc = rc ? rc : run_watched(s->plan_int8, o->tensor, in, &o->seen[0], o->out, err);
+    rc = rc ? rc : run_watched(o->plan, o->tensor, in, &o->seen[1], o->out + o->n_out, err);
+    for (size_t i = 0; i < n_in; i++) {
+        tensor_free(in[i]);
+    }
+    free(in);
+    return rc;
+}
+
+static void observed_fini(struct observed *o)
+{
+    plan_free(o->plan);
+    tensor_free(o->seen[0]);
+    tensor_free(o->seen[1]);
+    for (size_t i = 0; i < 2 * o->n_out + 1 && o->out; i++) {
+        tensor_free(o->out[i]);
+    }
+    free(o->out);
+}
+
+struct difference {
+    bool known;
+    size_t n, count;
+    double max;
+};
+
+static struct difference differ(const struct tensor *a, const struct tensor *b)
+{
+    struct difference d = {.known = a && b && a->n == b->n};
+    d.n = d.known ? a->n : 0;
+    for (size_t i = 0; i < d.n; i++) {
+        double v = fabs(tensor_f64(a, i) - tensor_f64(b, i));
+        d.count += v != 0;
+        d.max = fmax(d.max, v);
+    }
+    return d;
+}
+
+static json_t *difference_json(const char *tensor, const struct difference *d)
+{
+    return json_pack("{s:o,s:o,s:o,s:o}", "tensor", json_text(tensor), "values",
+                     d->known ? json_integer((json_int_t)d->n) : json_null(), "differing",
+                     d->known ? json_integer((json_int_t)d->count) : json_null(), "max",
+                     d->known ? json_num(d->max) : json_null());
+}
+
+static void difference_text(const char *what, const char *tensor, const struct difference *d,
+                            FILE *out)
+{
+    char safe[256];
+    text_safe(safe, sizeof safe, tensor);
+    if (!d->known) {
+        fprintf(out, "%-7s %s: the deployed session does not compute it\n", what, safe);
+    } else {
+        fprintf(out, "%-7s %s: %zu of %zu values differ, by at most %.6g\n", what, safe, d->count,
+                d->n, d->max);
+    }
+}
+
+/* Nodes of the deployed graph that compute with integers and do not any more once it is exposed. */
+static json_t *come_apart(const struct session *s, const struct plan *exposed)
+{
+    const struct graph *a = plan_graph(s->plan_int8), *b = plan_graph(exposed);
+    json_t *list = json_array();
+    for (size_t i = 0; i < a->n_nodes; i++) {
+        const struct node *n = &a->nodes[i];
+        int other = computes_integers(a, n) ? graph_find_node(b, n->name) : -1;
+        if (other >= 0 && !computes_integers(b, &b->nodes[other])) {
+            json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "name", json_text(n->name), "op",
+                                                  json_text(n->op), "float_because",
+                                                  json_text(fused_reason(b, other))));
+        }
+    }
+    return list;
+}
+
+static void observer_report(struct call *c, const struct observed *o)
+{
+    const struct session *s = c->s;
+    const struct graph *g = session_int8(s);
+    struct difference seen = differ(o->seen[0], o->seen[1]);
+    json_t *outputs = json_array(), *apart = come_apart(s, o->plan), *row;
+    size_t at;
+    if (!s->json) {
+        char safe[400];
+        json_array_foreach(apart, at, row)
+        {
+            const char *why = json_string_value(json_object_get(row, "float_because"));
+            fprintf(c->out, "apart   %s '%s': %s\n", json_string_value(json_object_get(row, "op")),
+                    json_string_value(json_object_get(row, "name")),
+                    why ? text_safe(safe, sizeof safe, why) : "runs in float");
+        }
+        difference_text("tensor", o->tensor, &seen, c->out);
+    }
+    for (size_t i = 0; i < o->n_out; i++) {
+        const char *name = g->values[g->outputs[i]].name;
+        struct difference d = differ(o->out[i], o->out[o->n_out + i]);
+        json_array_append_new(outputs, difference_json(name, &d));
+        if (!s->json) {
+            difference_text("output", name, &d, c->out);
+        }
+    }
+    if (s->json) {
+        json_t *j = json_pack("{s:o,s:O,s:O}", "observed", difference_json(o->tensor, &seen),
+                              "outputs", outputs, "apart", apart);
+        json_numerics(j, s);
+        emit_json(c, j);
+    }
+    json_decref(outputs);
+    json_decref(apart);
+}
+
+static int exec_observer(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n = 0, *list = NULL, image = 0;
+    const char *word = call_opt(c, "--image");
+    if (!s->int8) {
+        return err_set(err, E_STATE, "'observer' needs an INT8 model: load pair or load int8");
+    }
+    int rc = layer_list(s, c->args[0], &n, &list, err);
+    if (!rc && n != 1) {
+        rc = err_set(err, E_USAGE, "'%s' stands for %zu layers, 'observer' wants one", c->args[0],
+                     n);
+    }
+    size_t layer = rc ? 0 : list[0];
+    free(list);
+    if (!rc && word) {
+        rc = image_lists(s, 1, (char *[]){(char *)word}, &n, &list, err);
+        image = rc ? 0 : list[0];
+        if (!rc) {
+            free(list);
+        }
+    }
+    struct observed o = {0};
+    rc = rc ? rc : observe(s, layer, image, &o, err);
+    if (!rc) {
+        observer_report(c, &o);
+    }
+    observed_fini(&o);
+    return rc;
+}
+
+/* ---- Table ------------------------------------------------------------------------------------
+ */
+
+static const struct opt_spec image_opts[] = {
+    {"--image", ARG_IMAGE, "IMAGE", "image to run; default: the first, or zeros", NULL},
+    {0},
+};
+
+const struct cmd cmd_fused[] = {
+    {
+        .name = "fused",
+        .group = "layers",
+        .help = "what the runtime fuses, and what stays float and why",
+        .detail = "Lists the nodes that run in place of several of the model, each with those it "
+                  "stands for, and the nodes between quantizers that stay float, each with the "
+                  "reason. With LAYER only what computes that layer. JSON lists every node that "
+                  "runs.",
+        .example = "fused /stem/Conv",
+        .needs = NEED_MODEL,
+        .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
+        .exec = exec_fused,
+    },
+    {
+        .name = "observer",
+        .group = "layers",
+        .help = "what a tool that exposes this tensor as an output would see",
+        .detail = "Making a tensor a graph output changes what the runtime may fuse, and with it "
+                  "the numbers. Runs the INT8 model as deployed and with the tensor exposed on one "
+                  "image, and counts the values that differ, in the tensor and in the outputs.",
+        .example = "observer /block1/pw/Conv --image @1",
+        .needs = NEED_MODEL,
+        .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
+        .opts = image_opts,
+        .exec = exec_observer,
+    },
+    {0},
+};
