@@ -157,10 +157,18 @@ struct value {
     struct tensor *constant; /* initializer, or NULL; the graph holds one reference */
     struct span raw;         /* TensorProto as it stood in the file, or NULL */
     int producer;            /* node index, -1 for inputs and constants */
+    const struct quant *quant; /* parameters of codes that the file keeps with the tensor (TFLite);
+                                  NULL elsewhere: there they are tensors of their own */
     bool is_input, is_output;
     enum dtype dtype;  /* declared, DT_NONE if unknown */
     int rank;          /* declared, -1 if unknown */
     int64_t dims[MAX_RANK]; /* declared; -1 = unknown or symbolic */
+};
+
+/* Whose operators and numerics a graph is made of. */
+enum dialect {
+    DIALECT_ONNX,   /* ai.onnx and com.microsoft */
+    DIALECT_TFLITE, /* domain "tflite": builtin operators of TensorFlow Lite */
 };
 
 /* A model. Nodes are in topological order. Built by a reader (formats/), pin, fuse or calibrate. */
@@ -168,6 +176,7 @@ struct graph {
     struct arena arena;
     const char *path; /* where it came from; for messages */
     const char *name;
+    enum dialect dialect;
     int opset;        /* of ai.onnx */
     int opset_ms;     /* of com.microsoft; 0 = not imported */
     size_t n_nodes, cap_nodes;
@@ -230,11 +239,18 @@ const float *attr_floats(const struct node *n, const char *name, size_t *count);
 enum numerics {
     NUM_ORT,         /* ONNX Runtime x86, default optimisation: integers where it fuses */
     NUM_ORT_UNFUSED, /* ONNX Runtime, optimisation off: float operators between Q and DQ */
+    NUM_TFLITE_XNNPACK, /* TensorFlow Lite as it is deployed: XNNPACK where it takes the operator */
+    NUM_TFLITE_BUILTIN, /* TensorFlow Lite, optimised kernels, no delegate */
+    NUM_TFLITE_REF,     /* TensorFlow Lite, reference kernels */
 };
 const char *numerics_name(enum numerics n);
 /* "onnxruntime x86, default optimisation": for title bars and reports. */
 const char *numerics_help(enum numerics n);
 int numerics_find(const char *name); /* enum value, or -1 */
+/* Whether it says how graphs of that dialect compute. */
+bool numerics_fits(enum numerics n, enum dialect d);
+/* n when it fits; else what models of that dialect are deployed with. */
+enum numerics numerics_for(enum numerics n, enum dialect d);
 
 /* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
  * the source graph that survives is found under its own name. */

@@ -82,7 +82,7 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
     int rc = graph_finish(copy, err);
     if (!rc) {
         fuser_init(&f, copy);
-        if (n == NUM_ORT) {
+        if (n == NUM_ORT && g->dialect == DIALECT_ONNX) {
             fuse_level1(&f);
             fuse_level2(&f);
             finish_aliases(&f);
@@ -106,7 +106,20 @@ static const struct {
 } numerics[] = {
     [NUM_ORT] = {"ort", "onnxruntime x86, default optimisation"},
     [NUM_ORT_UNFUSED] = {"ort-unfused", "onnxruntime x86, optimisation off"},
+    [NUM_TFLITE_XNNPACK] = {"tflite-xnnpack", "TensorFlow Lite x86, XNNPACK delegate"},
+    [NUM_TFLITE_BUILTIN] = {"tflite-builtin", "TensorFlow Lite x86, optimised kernels"},
+    [NUM_TFLITE_REF] = {"tflite-ref", "TensorFlow Lite, reference kernels"},
 };
+
+bool numerics_fits(enum numerics n, enum dialect d)
+{
+    return (n >= NUM_TFLITE_XNNPACK) == (d == DIALECT_TFLITE);
+}
+
+enum numerics numerics_for(enum numerics n, enum dialect d)
+{
+    return numerics_fits(n, d) ? n : d == DIALECT_TFLITE ? NUM_TFLITE_XNNPACK : NUM_ORT;
+}
 
 const char *numerics_name(enum numerics n)
 {

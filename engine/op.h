@@ -23,9 +23,11 @@ struct op_call {
     int n_in, n_out;
     const struct tensor **in;
     struct tensor **out;
+    const struct quant *const *in_q, *const *out_q; /* parameters of values, NULL entries: none */
     const void *state; /* what prepare returned, or NULL */
     struct budget *budget;
     enum kernels kernels;
+    enum numerics numerics;
 };
 
 /* What is known before the first run: constant inputs are non-NULL. */
@@ -34,6 +36,8 @@ struct op_prep {
     int opset;
     int n_in;
     const struct tensor **constants;
+    const struct quant *const *in_q, *const *out_q;
+    enum numerics numerics;
 };
 
 struct op {
