@@ -24,7 +24,7 @@ struct op_call {
     const struct tensor **in;
     struct tensor **out;
     const struct quant *const *in_q, *const *out_q; /* parameters of values, NULL entries: none */
-    const void *state; /* what prepare returned, or NULL */
+    const void *state;                              /* what prepare returned, or NULL */
     struct budget *budget;
     enum kernels kernels;
     enum numerics numerics;
@@ -57,7 +57,8 @@ struct op {
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
     op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
-    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[];
+    op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[],
+    op_tfl_conv[], op_tfl_binary[], op_tfl_unary[], op_tfl_reduce[], op_tfl_move[], op_tfl_quant[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 

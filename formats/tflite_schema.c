@@ -364,6 +364,8 @@ static const struct tfl_option strided_slice[] = {
     {"offset", 5, TFL_I8, 0},
     {0},
 };
+static const struct tfl_option cast[] = {
+    {"in_data_type", 0, TFL_I8, 0}, {"out_data_type", 1, TFL_I8, 0}, {0}};
 static const struct tfl_option num_splits[] = {{"num_splits", 0, TFL_I32, 0}, {0}};
 static const struct tfl_option block_size[] = {{"block_size", 0, TFL_I32, 0}, {0}};
 static const struct tfl_option arg_max[] = {{"output_type", 0, TFL_I8, 0}, {0}};
@@ -401,6 +403,7 @@ static const struct tfl_options option_tables[] = {
     {30, "SqueezeOptions", squeeze},
     {32, "StridedSliceOptions", strided_slice},
     {35, "SplitOptions", num_splits},
+    {37, "CastOptions", cast},
     {40, "ArgMaxOptions", arg_max},
     {49, "TransposeConvOptions", transpose_conv},
     {55, "ShapeOptions", shape},
