@@ -8,6 +8,24 @@
 
 #include "engine/engine.h"
 
+/* ---- Layouts and inputs (feed.c) ------------------------------------------------------------ */
+
+/* How the second of two shapes follows from the first; unknown dimensions fit anything. */
+enum channels {
+    CHANNELS_SAME,
+    CHANNELS_TO_LAST,  /* channels moved last: [n,c,h,w] -> [n,h,w,c] */
+    CHANNELS_TO_SECOND, /* channels moved first: [n,h,w,c] -> [n,c,h,w] */
+    CHANNELS_OTHER, /* none of these */
+};
+enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b);
+/* t in another layout (any type); one reference, t itself for CHANNELS_SAME. */
+int channels_move(const struct tensor *t, enum channels l, struct budget *b, struct tensor **out,
+                 struct err *err);
+/* Input i of g from a preprocessed sample: laid out as g wants it, and where g takes codes,
+ * quantized with their parameters, halves to even. One reference. */
+int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+               struct tensor **out, struct err *err);
+
 /* ---- Matching (match.c) --------------------------------------------------------------------- */
 enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };
 const char *match_by_name(enum match_by by); /* "name", "qdq", "topology", "hand" */

@@ -388,18 +388,9 @@ static int make_layer(struct matcher *m, int v, struct err *err)
         .channel_axis = channel_axis(m, v),
         .pinnable = true,
     };
-    const struct tensor *s = q->scale >= 0 ? m->i->values[q->scale].constant : NULL;
-    if (q->codes && s) {
-        const struct tensor *z = q->zero >= 0 ? m->i->values[q->zero].constant : NULL;
-        enum dtype d = m->i->values[unit].dtype;
-        int rc = quant_read(s, z, q->axis, d == DT_NONE ? DT_U8 : d, &m->out->arena, &l->q, err);
-        if (rc) {
-            return err_in(err, "parameters of tensor '%s'", m->i->values[unit].name);
-        }
-        l->quantized = true;
-    }
-    m->out->n_layers++;
-    return OK;
+    int rc = qmodel_read(&m->qi, unit, &m->out->arena, &l->q, &l->quantized, err);
+    m->out->n_layers += !rc;
+    return rc;
 }
 
 static int list_layers(struct matcher *m, struct err *err)
@@ -589,10 +580,9 @@ void match_single(const struct graph *g, enum side side, struct match *out)
                                 .int8 = side == SIDE_INT8 ? v : -1,
                                 .int8_float = q.v[v].codes ? q.v[v].read_as : v,
                                 .channel_axis = CHANNEL_NONE};
-            const struct tensor *s = q.v[v].scale >= 0 ? g->values[q.v[v].scale].constant : NULL;
-            const struct tensor *z = q.v[v].zero >= 0 ? g->values[q.v[v].zero].constant : NULL;
-            l->quantized = q.v[v].codes && s &&
-                           quant_read(s, z, q.v[v].axis, DT_U8, &out->arena, &l->q, NULL) == OK;
+            if (qmodel_read(&q, v, &out->arena, &l->q, &l->quantized, NULL)) {
+                l->quantized = false;
+            }
             out->n_layers++;
         }
     }

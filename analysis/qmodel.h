@@ -12,6 +12,7 @@
 struct qvalue {
     bool constant; /* an initializer, or computed from constants alone */
     bool codes;    /* integers with the parameters below */
+    const struct quant *quant; /* parameters kept with the value (TFLite), or NULL */
     int scale;     /* value index of the scale; -1 unknown */
     int zero;      /* value index of the zero point; -1 none */
     int axis;      /* -1 per tensor */
@@ -28,6 +29,10 @@ struct qmodel {
 };
 void qmodel_init(struct qmodel *q, const struct graph *g);
 void qmodel_fini(struct qmodel *q);
+/* Parameters of codes v, values in the arena; *known false and *out untouched when they are no
+ * codes, or computed. */
+int qmodel_read(const struct qmodel *q, int v, struct arena *a, struct quant *out, bool *known,
+                struct err *err);
 
 bool node_is(const struct node *n, const char *op); /* any domain */
 bool node_is_quantize(const struct node *n);

@@ -259,7 +259,7 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
 /* ---- Plans: a graph made ready to run ------------------------------------------------------- */
 enum kernels { KERNELS_FAST, KERNELS_PLAIN };
 struct plan_options {
-    enum numerics numerics;
+    enum numerics numerics; /* of another dialect than the graph's: numerics_for() chooses */
     enum kernels kernels;
     struct budget *budget; /* activations of all runs of this plan; may be NULL */
 };

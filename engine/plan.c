@@ -289,7 +289,9 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
 {
     struct plan *p = mem_alloc(sizeof *p);
     p->o = *o;
-    int rc = graph_fuse(g, o->numerics, &p->g, err);
+    /* A pair may be of two formats: each side computes as its own is deployed. */
+    p->o.numerics = numerics_for(o->numerics, g->dialect);
+    int rc = graph_fuse(g, p->o.numerics, &p->g, err);
     if (rc) {
         goto out;
     }

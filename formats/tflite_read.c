@@ -175,7 +175,8 @@ static int read_constant(struct span s, struct value *v, struct err *err)
 static int read_tensor(struct reader *r, size_t i, struct err *err)
 {
     struct flat_table t = flat_table_at(&r->tensors, i);
-    struct value *v = &r->g->values[add_value(r, &t, i)];
+    int made = add_value(r, &t, i); /* may move the values */
+    struct value *v = &r->g->values[made];
     size_t buffer = (size_t)flat_unsigned(&t, TFL_TENSOR_BUFFER, 4, 0);
     struct span data = {0};
     v->dtype = dtype_of(flat_signed(&t, TFL_TENSOR_TYPE, 1, 0));

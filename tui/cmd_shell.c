@@ -66,11 +66,17 @@ static void show_memory(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%zuM", s->set.memory >> 20);
 }
 
+#define NUMERICS_NAMES "ort|ort-unfused|tflite-xnnpack|tflite-builtin|tflite-ref"
+
 static int set_numerics(struct session *s, const char *v, struct err *err)
 {
     int n = numerics_find(v);
     if (n < 0) {
-        return err_set(err, E_USAGE, "numerics is ort or ort-unfused, found '%s'", v);
+        return err_set(err, E_USAGE, "numerics is %s, found '%s'", NUMERICS_NAMES, v);
+    }
+    const struct graph *g = s->int8 ? s->int8 : s->fp32;
+    if (g && !numerics_fits((enum numerics)n, g->dialect)) {
+        return err_set(err, E_USAGE, "numerics %s do not fit %s", v, g->path);
     }
     enum numerics before = s->set.numerics;
     s->set.numerics = (enum numerics)n;
@@ -144,8 +150,7 @@ static void show_output(const struct session *s, char *dst, size_t size)
 static const struct setting settings[] = {
     {"jobs", "N", "worker threads of runs", set_jobs, show_jobs},
     {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory},
-    {"numerics", "ort|ort-unfused", "whose INT8 arithmetic is computed", set_numerics,
-     show_numerics},
+    {"numerics", NUMERICS_NAMES, "whose INT8 arithmetic is computed", set_numerics, show_numerics},
     {"kernels", "fast|plain", "vector kernels, or the plain loops they are checked against",
      set_kernels, show_kernels},
     {"output", "table|json", "form of listings", set_output, show_output},

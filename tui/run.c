@@ -133,6 +133,23 @@ static void score_single(size_t n, struct tensor **out, bool classify, enum side
     s->flip = FLIP_NONE;
 }
 
+/* Runs one side on its own version of the sample. */
+static int run_side(const struct setup *u, enum side side, struct tensor *const *in,
+                    struct tensor **out, const struct run_options *o, struct err *err)
+{
+    struct tensor **own = mem_alloc((u->n_inputs + 1) * sizeof *own);
+    int rc = OK;
+    for (size_t i = 0; i < u->n_inputs && !rc; i++) {
+        rc = feed_input(plan_graph(u->plan[side]), i, in[i], NULL, &own[i], err);
+    }
+    rc = rc ? rc : plan_run(u->plan[side], (const struct tensor *const *)own, out, o, err);
+    for (size_t i = 0; i < u->n_inputs; i++) {
+        tensor_free(own[i]);
+    }
+    free(own);
+    return rc;
+}
+
 static int run_sides(const struct setup *u, struct tensor *const *in, const struct run_hooks *hooks,
                      const struct cancel *cancel, int label, struct image_result *r,
                      struct err *err)
@@ -146,8 +163,7 @@ static int run_sides(const struct setup *u, struct tensor *const *in, const stru
         if (u->plan[side]) {
             p.side = side;
             struct run_options o = {.tap = pass_tap, .tap_ctx = &p, .cancel = cancel};
-            rc = plan_run(u->plan[side], (const struct tensor *const *)in, out + n_out * side, &o,
-                          err);
+            rc = run_side(u, side, in, out + n_out * side, &o, err);
         }
     }
     if (!rc && u->plan[0] && u->plan[1]) {
