@@ -410,10 +410,7 @@ static int matmul_prepare(struct matmul *p, const struct op_call *c, struct err 
                      dtype_name(c->in[0]->dtype), dtype_name(c->in[1]->dtype));
     }
     if (!rc) {
-        tfl_scale_init(&p->s,
-                       wide                            ? TFL_WIDE
-                       : c->numerics == NUM_TFLITE_REF ? TFL_TWICE
-                                                       : TFL_UP,
+        tfl_scale_init(&p->s, wide ? TFL_WIDE : TFL_TWICE,
                        (double)p->a.s * (double)p->b.s / (double)p->y.s);
     }
     return rc;

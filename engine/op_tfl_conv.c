@@ -146,13 +146,18 @@ static float weight_scale(const struct layer_product *p, int64_t o)
     return p->scales->scale[p->scales->n > 1 ? o : 0];
 }
 
+/* What the two sets of built-in kernels use. */
+struct roundings {
+    enum tfl_rounding ref, builtin;
+};
+
 /* The rounding of the back end that computes this operator. */
-static enum tfl_rounding rounding_of(const struct op_call *c, enum tfl_rounding builtin)
+static enum tfl_rounding rounding_of(const struct op_call *c, const struct roundings *r)
 {
     if (c->in[0]->dtype == DT_S16) {
         return TFL_WIDE;
     }
-    return tfl_xnnpack(c) ? TFL_FLOAT : c->numerics == NUM_TFLITE_REF ? TFL_TWICE : builtin;
+    return tfl_xnnpack(c) ? TFL_FLOAT : c->numerics == NUM_TFLITE_REF ? r->ref : r->builtin;
 }
 
 /* XNNPACK multiplies and divides scales in float, the others in double. */
@@ -189,7 +194,7 @@ static int product_codes(struct layer_product *p, enum tfl_rounding how, struct 
 /* Checks what every layer relies on; w is input 1 seen as [filters, depth] or, for depthwise,
  * [depth, filters]. */
 static int product_init(struct layer_product *p, const struct op_call *c, int64_t filters,
-                        int64_t depth, enum tfl_rounding how, struct err *err)
+                        int64_t depth, const struct roundings *how, struct err *err)
 {
     const struct tensor *x = c->in[0], *w = c->in[1];
     const struct weights *packed = c->state;
@@ -429,7 +434,9 @@ static int run_conv(struct op_call *c, struct err *err)
                      ": grouped convolutions are not supported",
                      f->dims[3], w.c);
     }
-    rc = rc ? rc : product_init(&p, c, f->dims[0], w.kh * w.kw * w.c, TFL_UP, err);
+    rc = rc ? rc
+            : product_init(&p, c, f->dims[0], w.kh * w.kw * w.c,
+                           &(struct roundings){TFL_TWICE, TFL_UP}, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc ? rc : scratch_new(&p, &w, &s, err);
@@ -541,7 +548,9 @@ static int run_depthwise(struct op_call *c, struct err *err)
         rc = err_set(err, E_UNSUPPORTED, "filter of %" PRId64 "x%" PRId64 " is too large", w.kh,
                      w.kw);
     }
-    rc = rc ? rc : product_init(&p, c, f->dims[3], w.kh * w.kw, TFL_TWICE, err);
+    rc = rc ? rc
+            : product_init(&p, c, f->dims[3], w.kh * w.kw,
+                           &(struct roundings){TFL_TWICE, TFL_TWICE}, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[3]}, image = w.h * w.w * w.c;
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
@@ -605,7 +614,8 @@ static int run_connected(struct op_call *c, struct err *err)
                        shape_text(b, sizeof b, f->rank, f->dims));
     }
     int64_t rows = (int64_t)(x->n / (size_t)f->dims[1]);
-    int rc = product_init(&p, c, f->dims[0], f->dims[1], TFL_UP, err);
+    int rc =
+        product_init(&p, c, f->dims[0], f->dims[1], &(struct roundings){TFL_ONCE, TFL_UP}, err);
     int rank = connected_dims(c, rows, f->dims[0], f->dims[1], dims);
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, rank, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &f->dims[1], c->budget, &line, err);
