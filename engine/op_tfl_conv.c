@@ -274,14 +274,8 @@ static void product_run_float(const struct layer_product *p, const float *x, int
 
 /* ---- Hybrid: activations quantized on the way ------------------------------------------------ */
 
-/* Scale and zero point that a row of floats is quantized with. */
-struct dynamic {
-    float s;
-    int32_t z;
-};
-
 /* Symmetric codes: scale from the largest magnitude. */
-static struct dynamic quantize_symmetric(const float *x, size_t n, int16_t *q)
+static float quantize_symmetric(const float *x, size_t n, int16_t *q)
 {
     float top = 0.0F;
     for (size_t i = 0; i < n; i++) {
@@ -292,11 +286,11 @@ static struct dynamic quantize_symmetric(const float *x, size_t n, int16_t *q)
         int32_t v = tfl_round((double)(x[i] * inverse));
         q[i] = (int16_t)(v < -127 ? -127 : v > 127 ? 127 : v);
     }
-    return (struct dynamic){.s = top > 0.0F ? top / 127.0F : 1.0F};
+    return top > 0.0F ? top / 127.0F : 1.0F;
 }
 
 /* Asymmetric codes over [min(0, x), max(0, x)], the zero point taken off again. */
-static struct dynamic quantize_asymmetric(const float *x, size_t n, int16_t *q)
+static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
 {
     float least = 0.0F, most = 0.0F;
     for (size_t i = 0; i < n; i++) {
@@ -305,7 +299,7 @@ static struct dynamic quantize_asymmetric(const float *x, size_t n, int16_t *q)
     }
     if (least == most) {
         memset(q, 0, n * sizeof *q);
-        return (struct dynamic){.s = 1.0F};
+        return 1.0F;
     }
     double scale = ((double)most - (double)least) / 255.0;
     double from_min = -128.0 - (double)least / scale, from_max = 127.0 - (double)most / scale;
@@ -318,7 +312,7 @@ static struct dynamic quantize_asymmetric(const float *x, size_t n, int16_t *q)
         int32_t v = tfl_round((double)((float)z + x[i] * inverse));
         q[i] = (int16_t)((v < -128 ? -128 : v > 127 ? 127 : v) - z);
     }
-    return (struct dynamic){.s = (float)scale, .z = z};
+    return (float)scale;
 }
 
 static void product_run_hybrid(const struct layer_product *p, const int16_t *x, int64_t rows,
@@ -332,17 +326,50 @@ static void product_run_hybrid(const struct layer_product *p, const int16_t *x, 
     }
 }
 
-/* XNNPACK quantizes asymmetrically, as the per-channel kernels do; the others symmetrically. */
-static bool wants_asymmetric(const struct layer_product *p)
+/* XNNPACK's own, in float, halves to even. */
+static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
 {
-    return tfl_xnnpack(p->c) || p->scales->n > 1 ||
-           attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
+    float least = 0.0F, most = 0.0F;
+    for (size_t i = 0; i < n; i++) {
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
+    }
+    float scale = least == most ? 1.0F : 255.0F / (most - least);
+    float from_min = -128.0F - least * scale, from_max = 127.0F - most * scale;
+    float zero =
+        (128.0F + fabsf(least * scale)) < (127.0F + fabsf(most * scale)) ? from_min : from_max;
+    int32_t z = (int32_t)rintf(zero < -128.0F ? -128.0F : zero > 127.0F ? 127.0F : zero);
+    for (size_t i = 0; i < n; i++) {
+        float v = clamp_x86(x[i] * scale, (float)(-128 - z), (float)(127 - z));
+        q[i] = (int16_t)rintf(v);
+    }
+    return 1.0F / scale;
 }
 
-static struct dynamic quantize_row(const struct layer_product *p, const float *x, size_t n,
-                                   int16_t *q)
+/* Codes of n floats; returns their scale. */
+static float quantize_row(const struct layer_product *p, const float *x, size_t n, int16_t *q)
 {
-    return wants_asymmetric(p) ? quantize_asymmetric(x, n, q) : quantize_symmetric(x, n, q);
+    bool asymmetric = p->scales->n > 1 || attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
+    return tfl_xnnpack(p->c) ? quantize_xnnpack(x, n, q)
+           : asymmetric      ? quantize_asymmetric(x, n, q)
+                             : quantize_symmetric(x, n, q);
+}
+
+/* Rows that follow each other in the input, each with parameters of its own when hybrid. */
+static void connect_rows(const struct layer_product *p, int64_t rows, int16_t *line,
+                         struct tensor *y)
+{
+    const struct tensor *x = p->c->in[0];
+    for (int64_t r = 0; r < rows; r++) {
+        size_t from = (size_t)(r * p->depth), to = (size_t)(r * p->filters);
+        if (p->hybrid) {
+            float s = quantize_row(p, (const float *)x->data + from, (size_t)p->depth, line);
+            product_run_hybrid(p, line, 1, s, (float *)y->data + to);
+        } else {
+            widen(x, from, (size_t)p->depth, p->x.z, line);
+            product_run_codes(p, line, 1, y, to);
+        }
+    }
 }
 
 /* ---- CONV_2D -------------------------------------------------------------------------------- */
@@ -393,7 +420,7 @@ static void conv_image(const struct layer_product *p, const struct tfl_window *w
     float dynamic = 0.0F;
     if (p->hybrid) {
         const float *from = (const float *)x->data + (size_t)image * n;
-        dynamic = quantize_row(p, from, n, s->image->data).s;
+        dynamic = quantize_row(p, from, n, s->image->data);
     } else if (!p->wf) {
         widen(x, (size_t)image * n, n, p->x.z, s->image->data);
     }
@@ -415,7 +442,12 @@ static void conv_image(const struct layer_product *p, const struct tfl_window *w
     }
 }
 
-/* The built-in kernels multiply unpadded 1x1 filters, and all others, with ruy. */
+/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows. */
+static bool is_pointwise(const struct tfl_window *w)
+{
+    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1;
+}
+
 static int run_conv(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
@@ -440,6 +472,10 @@ static int run_conv(struct op_call *c, struct err *err)
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc ? rc : scratch_new(&p, &w, &s, err);
+    if (!rc && p.hybrid && tfl_xnnpack(c) && is_pointwise(&w)) {
+        connect_rows(&p, w.n * w.h * w.w, s.patches->data, c->out[0]);
+        w.n = 0;
+    }
     for (int64_t i = 0; i < w.n && !rc; i++) {
         conv_image(&p, &w, &s, i, c->out[0]);
     }
@@ -506,7 +542,7 @@ static void depthwise_image(const struct layer_product *p, const struct tfl_wind
                             : (const void *)s->image->data;
     float dynamic = 0.0F;
     if (p->hybrid) {
-        dynamic = quantize_row(p, (const float *)x->data + (size_t)image * n, n, s->image->data).s;
+        dynamic = quantize_row(p, (const float *)x->data + (size_t)image * n, n, s->image->data);
     } else if (!p->wf) {
         widen(x, (size_t)image * n, n, p->x.z, s->image->data);
     }
@@ -549,8 +585,8 @@ static int run_depthwise(struct op_call *c, struct err *err)
                      w.kw);
     }
     rc = rc ? rc
-            : product_init(&p, c, f->dims[3], w.kh * w.kw,
-                           &(struct roundings){TFL_TWICE, TFL_TWICE}, err);
+            : product_init(&p, c, f->dims[3], w.kh * w.kw, &(struct roundings){TFL_TWICE, TFL_UP},
+                           err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[3]}, image = w.h * w.w * w.c;
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
@@ -580,22 +616,6 @@ static int connected_dims(const struct op_call *c, int64_t rows, int64_t filters
     }
     dims[rank - 1] = filters;
     return rank;
-}
-
-static void connect_rows(const struct layer_product *p, int64_t rows, int16_t *line,
-                         struct tensor *y)
-{
-    const struct tensor *x = p->c->in[0];
-    for (int64_t r = 0; r < rows; r++) {
-        size_t from = (size_t)(r * p->depth), to = (size_t)(r * p->filters);
-        if (p->hybrid) {
-            float s = quantize_row(p, (const float *)x->data + from, (size_t)p->depth, line).s;
-            product_run_hybrid(p, line, 1, s, (float *)y->data + to);
-        } else {
-            widen(x, from, (size_t)p->depth, p->x.z, line);
-            product_run_codes(p, line, 1, y, to);
-        }
-    }
 }
 
 static int run_connected(struct op_call *c, struct err *err)
