@@ -85,6 +85,46 @@ const char *node_plain_op(const struct node *n)
     return q ? q->plain : n->op;
 }
 
+const char *node_family(const struct node *n)
+{
+    static const char *const names[][2] = {
+        {"CONV_2D", "Conv"},
+        {"DEPTHWISE_CONV_2D", "Conv"},
+        {"FULLY_CONNECTED", "MatMul"},
+        {"Gemm", "MatMul"},
+        {"ADD", "Add"},
+        {"SUB", "Sub"},
+        {"MUL", "Mul"},
+        {"DIV", "Div"},
+        {"MEAN", "ReduceMean"},
+        {"GlobalAveragePool", "ReduceMean"},
+        {"AVERAGE_POOL_2D", "ReduceMean"},
+        {"AveragePool", "ReduceMean"},
+        {"MAX_POOL_2D", "MaxPool"},
+        {"CONCATENATION", "Concat"},
+        {"SOFTMAX", "Softmax"},
+        {"LOGISTIC", "Sigmoid"},
+        {"RESHAPE", "Reshape"},
+        {"Squeeze", "Reshape"},
+        {"Flatten", "Reshape"},
+        {"TRANSPOSE", "Transpose"},
+        {"BATCH_MATMUL", "MatMul"},
+        {"GELU", "Gelu"},
+        {"TANH", "Tanh"},
+        {"HARD_SWISH", "HardSwish"},
+        {"LEAKY_RELU", "LeakyRelu"},
+        {"RESIZE_BILINEAR", "Resize"},
+        {"RESIZE_NEAREST_NEIGHBOR", "Resize"},
+    };
+    const char *op = node_plain_op(n);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (strcmp(names[i][0], op) == 0) {
+            return names[i][1];
+        }
+    }
+    return op;
+}
+
 int node_data_inputs(const struct node *n, int *pos, int room)
 {
     const struct qop *q = qop_find(n);

@@ -41,6 +41,9 @@ bool node_is_dequantize(const struct node *n);
 bool node_moves(const struct node *n);
 /* Operator without its integer spelling: QLinearConv -> Conv, QGemm -> Gemm, ConvInteger -> Conv. */
 const char *node_plain_op(const struct node *n);
+/* Operator under a name that ONNX and TFLite models share: CONV_2D -> Conv, FULLY_CONNECTED -> MatMul,
+ * also where ONNX has several for one (Gemm -> MatMul). */
+const char *node_family(const struct node *n);
 /* Values that a node computes with: skips scale, zero point and bias inputs of integer operators;
  * writes input positions, returns how many (at most room). */
 int node_data_inputs(const struct node *n, int *pos, int room);

@@ -101,6 +101,32 @@ static void compare(const struct pass *p, size_t layer, const struct tensor *y)
     p->fp32[layer] = NULL;
 }
 
+static int pass_layer(struct pass *p, size_t layer, const struct tensor *t, struct err *err)
+{
+    int rc = OK;
+    if (p->hooks && p->hooks->keep) {
+        rc = p->hooks->keep(p->hooks->ctx, layer, p->side, t, err);
+    }
+    if (p->side == SIDE_FP32 && p->u->plan[SIDE_INT8]) {
+        p->fp32[layer] = tensor_ref(t);
+    } else if (p->side == SIDE_INT8 && p->u->plan[SIDE_FP32]) {
+        compare(p, layer, t);
+    }
+    return rc;
+}
+
+/* The INT8 tensor as the FP32 side has it: models of two formats differ in their layout. */
+static int pass_moved(struct pass *p, size_t layer, const struct tensor *t, struct err *err)
+{
+    const struct tensor *x = p->fp32[layer];
+    struct tensor *moved = NULL;
+    int rc = channels_move(t, p->u->match->layers[layer].moved, x ? x->rank : t->rank,
+                           x ? x->dims : t->dims, NULL, &moved, err);
+    rc = rc ? rc : pass_layer(p, layer, moved, err);
+    tensor_free(moved);
+    return rc;
+}
+
 static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *err)
 {
     struct pass *p = ctx;
@@ -111,15 +137,8 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
     if (layer < 0 || rc) {
         return rc;
     }
-    if (p->hooks && p->hooks->keep) {
-        rc = p->hooks->keep(p->hooks->ctx, (size_t)layer, p->side, t, err);
-    }
-    if (p->side == SIDE_FP32 && p->u->plan[SIDE_INT8]) {
-        p->fp32[layer] = tensor_ref(t);
-    } else if (p->side == SIDE_INT8 && p->u->plan[SIDE_FP32]) {
-        compare(p, (size_t)layer, t);
-    }
-    return rc;
+    bool moved = p->side == SIDE_INT8 && p->u->match->layers[layer].moved != CHANNELS_SAME;
+    return moved ? pass_moved(p, (size_t)layer, t, err) : pass_layer(p, (size_t)layer, t, err);
 }
 
 /* Scores of one model alone: its top-1, nothing to compare. */
@@ -150,6 +169,19 @@ static int run_side(const struct setup *u, enum side side, struct tensor *const 
     return rc;
 }
 
+/* An output in the layout that the FP32 side has, so that values are scored pair by pair. */
+static int align_output(const struct tensor *x, struct tensor **y, struct err *err)
+{
+    struct tensor *moved = NULL;
+    int rc = channels_move(*y, channels_between((*y)->rank, (*y)->dims, x->rank, x->dims), x->rank,
+                           x->dims, NULL, &moved, err);
+    if (!rc) {
+        tensor_free(*y);
+        *y = moved;
+    }
+    return rc;
+}
+
 static int run_sides(const struct setup *u, struct tensor *const *in, const struct run_hooks *hooks,
                      const struct cancel *cancel, int label, struct image_result *r,
                      struct err *err)
@@ -165,6 +197,9 @@ static int run_sides(const struct setup *u, struct tensor *const *in, const stru
             struct run_options o = {.tap = pass_tap, .tap_ctx = &p, .cancel = cancel};
             rc = run_side(u, side, in, out + n_out * side, &o, err);
         }
+    }
+    for (size_t i = 0; i < n_out && !rc && u->plan[0] && u->plan[1]; i++) {
+        rc = align_output(out[i], &out[n_out + i], err);
     }
     if (!rc && u->plan[0] && u->plan[1]) {
         score_outputs(n_out, (const struct tensor *const *)out,
