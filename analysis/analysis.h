@@ -27,6 +27,9 @@ int channels_move(const struct tensor *t, enum channels to, int rank, const int6
  * quantized with their parameters, halves to even. One reference. */
 int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
                struct tensor **out, struct err *err);
+/* Output i of g as the floats that its codes stand for; others as they are. One reference. */
+int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+                struct tensor **out, struct err *err);
 
 /* ---- Matching (match.c) --------------------------------------------------------------------- */
 enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };

@@ -111,3 +111,15 @@ int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct b
     }
     return rc ? err_in(err, "input '%s'", v->name) : OK;
 }
+
+int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+                struct tensor **out, struct err *err)
+{
+    const struct value *v = &g->values[g->outputs[i]];
+    if (!v->quant || dtype_is_float(t->dtype)) {
+        *out = tensor_ref(t);
+        return OK;
+    }
+    int rc = quant_dequantize(t, v->quant, b, out, err);
+    return rc ? err_in(err, "output '%s'", v->name) : OK;
+}

@@ -73,8 +73,8 @@ static int read_shape(const struct flat_table *t, struct value *v, struct err *e
         if (v->dims[d] < 0) {
             return err_set(err, E_FORMAT, "dimension %zu is %" PRId64, d, v->dims[d]);
         }
-        if (open.n == shape.n && flat_signed_at(&open, d, 4) < 0) {
-            v->dims[d] = -1;
+        if (d && open.n == shape.n && flat_signed_at(&open, d, 4) < 0) {
+            v->dims[d] = -1; /* the batch stays what it is without being resized: 1 */
         }
     }
     return OK;

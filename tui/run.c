@@ -152,7 +152,7 @@ static void score_single(size_t n, struct tensor **out, bool classify, enum side
     s->flip = FLIP_NONE;
 }
 
-/* Runs one side on its own version of the sample. */
+/* Runs one side on its own version of the sample; outputs in real numbers. */
 static int run_side(const struct setup *u, enum side side, struct tensor *const *in,
                     struct tensor **out, const struct run_options *o, struct err *err)
 {
@@ -162,6 +162,14 @@ static int run_side(const struct setup *u, enum side side, struct tensor *const 
         rc = feed_input(plan_graph(u->plan[side]), i, in[i], NULL, &own[i], err);
     }
     rc = rc ? rc : plan_run(u->plan[side], (const struct tensor *const *)own, out, o, err);
+    for (size_t i = 0; i < u->match->n_outputs && !rc; i++) {
+        struct tensor *real = NULL;
+        rc = feed_output(plan_graph(u->plan[side]), i, out[i], NULL, &real, err);
+        if (!rc) {
+            tensor_free(out[i]);
+            out[i] = real;
+        }
+    }
     for (size_t i = 0; i < u->n_inputs; i++) {
         tensor_free(own[i]);
     }
