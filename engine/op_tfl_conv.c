@@ -92,7 +92,7 @@ static int weights_prepare(const struct op_prep *p, void **state, struct err *er
 {
     const struct tensor *t = p->n_in > 1 ? p->constants[1] : NULL;
     const struct quant *q = p->n_in > 1 ? p->in_q[1] : NULL;
-    if (!t || !is_codes(t->dtype) || t->rank < 1) {
+    if (!t || !is_codes(t->dtype) || t->dtype == DT_S16 || t->rank < 1) {
         return OK;
     }
     for (size_t i = 1; q && i < q->n; i++) {
@@ -232,8 +232,9 @@ static int product_init(struct layer_product *p, const struct op_call *c, int64_
 static int32_t finish_code(const struct layer_product *p, int64_t o, int64_t acc)
 {
     if (p->bias) {
-        acc += p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
-                                        : ((const int64_t *)p->bias->data)[o];
+        int64_t b = p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
+                                             : ((const int64_t *)p->bias->data)[o];
+        acc = (int64_t)((uint64_t)acc + (uint64_t)b);
     }
     if (p->requant[o].how != TFL_WIDE) {
         acc = (int32_t)(uint32_t)(uint64_t)acc; /* sums of 8-bit codes wrap */
@@ -338,7 +339,7 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
     float from_min = -128.0F - least * scale, from_max = 127.0F - most * scale;
     float zero =
         (128.0F + fabsf(least * scale)) < (127.0F + fabsf(most * scale)) ? from_min : from_max;
-    int32_t z = (int32_t)rintf(zero < -128.0F ? -128.0F : zero > 127.0F ? 127.0F : zero);
+    int32_t z = (int32_t)rintf(clamp_x86(zero, -128.0F, 127.0F));
     for (size_t i = 0; i < n; i++) {
         float v = clamp_x86(x[i] * scale, (float)(-128 - z), (float)(127 - z));
         q[i] = (int16_t)rintf(v);

@@ -218,9 +218,10 @@ static int run_slice(struct op_call *c, struct err *err)
     rc = rc ? rc : list_read_full(c, 2, &size, err);
     walk_strides(x->rank, x->dims, xs);
     for (int d = 0; d < x->rank && !rc; d++) {
-        int64_t room = x->dims[d] - begin.v[d];
+        bool inside = begin.v[d] >= 0 && begin.v[d] <= x->dims[d];
+        int64_t room = inside ? x->dims[d] - begin.v[d] : 0;
         size.v[d] = size.v[d] == -1 ? room : size.v[d];
-        if (begin.v[d] < 0 || size.v[d] < 0 || size.v[d] > room) {
+        if (!inside || size.v[d] < 0 || size.v[d] > room) {
             rc = err_set(err, E_SHAPE, "%" PRId64 " elements from %" PRId64 " of %" PRId64,
                          size.v[d], begin.v[d], x->dims[d]);
             break;

@@ -36,7 +36,7 @@ static float pool_float(const struct pool *p, const float *x, const int64_t k[4]
 static int32_t pool_code(const struct pool *p, const int32_t *x, const int64_t k[4], int64_t y0,
                          int64_t x0)
 {
-    int64_t v = p->average ? 0 : INT32_MIN, n = (k[1] - k[0]) * (k[3] - k[2]);
+    int64_t v = p->average ? 0 : INT32_MIN, n = MAX((k[1] - k[0]) * (k[3] - k[2]), 1);
     for (int64_t ky = k[0]; ky < k[1]; ky++) {
         for (int64_t kx = k[2]; kx < k[3]; kx++) {
             int32_t e = x[((y0 + ky) * p->w.w + x0 + kx) * p->w.c];
@@ -276,7 +276,7 @@ static void softmax_codes(const float *table, const int32_t *x, int64_t n,
     }
     float inverse = 1.0F / (sum * y->s);
     for (int64_t i = 0; i < n; i++) {
-        float p = table[255 - (top - x[i])] * inverse;
+        float p = clamp_x86(table[255 - (top - x[i])] * inverse, 0.0F, 65536.0F);
         int32_t q = round_up ? (int32_t)(p + 0.5F) : (int32_t)roundf(p);
         out[i] = tfl_clamp((int64_t)q + y->z, y);
     }

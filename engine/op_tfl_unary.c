@@ -150,7 +150,7 @@ static int32_t code_leaky_relu(const struct table *t, int32_t code)
     int32_t d = code - t->x.z;
     if (tfl_xnnpack(t->c)) {
         float ratio = t->x.s / t->y.s * (d < 0 ? alpha : 1.0F);
-        int64_t m = (int64_t)lrintf(ratio * 256.0F);
+        int64_t m = (int64_t)lrintf(clamp_x86(ratio * 256.0F, -0x1p20F, 0x1p20F));
         return tfl_clamp(((d * m + 128) >> 8) + t->y.z, &t->y);
     }
     struct tfl_scale s;

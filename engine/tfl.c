@@ -10,13 +10,18 @@
 
 void tfl_multiplier(double real, int32_t *multiplier, int *shift)
 {
+    *shift = 0;
+    *multiplier = 0;
+    if (!(real > 0) || !isfinite(real)) {
+        return;
+    }
     double part = frexp(real, shift);
-    double q = part < 0 ? ceil(part * 0x1p31 - 0.5) : floor(part * 0x1p31 + 0.5);
+    double q = floor(part * 0x1p31 + 0.5);
     if (q >= 0x1p31) {
         q /= 2;
         ++*shift;
     }
-    if (*shift < -31 || !(real > 0)) {
+    if (*shift < -31) {
         *shift = 0;
         q = 0;
     }
@@ -42,7 +47,8 @@ static int32_t apply_wide(int64_t x, const struct tfl_scale *s)
 {
     int32_t m = s->multiplier < 0x7FFF0000 ? (s->multiplier + (1 << 15)) >> 16 : 0x7FFF;
     int n = 15 - MIN(s->shift, 14);
-    return (int32_t)((x * m + (INT64_C(1) << (n - 1))) >> n);
+    uint64_t product = (uint64_t)x * (uint64_t)m + (UINT64_C(1) << (n - 1)); /* may wrap */
+    return (int32_t)((int64_t)product >> n);
 }
 
 int32_t tfl_apply(int64_t acc, const struct tfl_scale *s)

@@ -37,9 +37,12 @@ static inline int32_t tfl_high(int32_t a, int32_t b)
     int64_t nudge = p >= 0 ? INT64_C(1) << 30 : 1 - (INT64_C(1) << 30);
     return a == b && a == INT32_MIN ? INT32_MAX : (int32_t)((p + nudge) / (INT64_C(1) << 31));
 }
-/* x / 2^n rounded half away from zero; 0 <= n <= 31. */
+/* x / 2^n rounded half away from zero; n >= 0. */
 static inline int32_t tfl_divide(int32_t x, int n)
 {
+    if (n > 31) {
+        return 0;
+    }
     int32_t mask = (int32_t)((INT64_C(1) << n) - 1), rest = x & mask;
     return (x >> n) + (rest > (mask >> 1) + (x < 0));
 }
@@ -80,11 +83,11 @@ static inline int32_t tfl_clamp(int64_t v, const struct tfl_quant *q)
 {
     return (int32_t)(v < q->lo ? q->lo : v > q->hi ? q->hi : v);
 }
-/* Half away from zero, as their round(). */
+/* Half away from zero, as their round(); saturates, a NaN to the lowest. */
 static inline int32_t tfl_round(double v)
 {
     double r = v < 0 ? ceil(v - 0.5) : floor(v + 0.5);
-    return (int32_t)(r < INT32_MIN ? INT32_MIN : r > INT32_MAX ? INT32_MAX : r);
+    return r > INT32_MIN ? (r < INT32_MAX ? (int32_t)r : INT32_MAX) : INT32_MIN;
 }
 /* Codes of a tensor as int32, one reference. */
 int tfl_codes(const struct op_call *c, int i, struct tensor **out, struct err *err);

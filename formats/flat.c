@@ -95,10 +95,19 @@ static bool vector_open(struct span f, size_t at, size_t size, struct flat_vecto
 
 /* ---- Verifying ------------------------------------------------------------------------------ */
 
+/* Tables and strings may be pointed at many times: what they cost together is bounded. */
 struct verifier {
     struct span file;
-    size_t left; /* tables that may still be visited */
+    size_t left; /* bytes that may still be visited */
 };
+enum { TABLE_COST = 8 };
+
+static bool spend(struct verifier *v, size_t cost)
+{
+    bool enough = v->left >= cost;
+    v->left -= enough ? cost : 0;
+    return enough;
+}
 
 static int bad(size_t at, const char *table, const char *field, const char *what, struct err *err)
 {
@@ -109,15 +118,16 @@ static int bad(size_t at, const char *table, const char *field, const char *what
 static int verify_table(struct verifier *v, const struct flat_table *t, const struct flat_schema *s,
                         int depth, struct err *err);
 
-static int verify_string(const struct flat_table *t, const struct flat_schema *s,
-                         const struct flat_field *f, size_t at, struct err *err)
+static int verify_string(struct verifier *v, const struct flat_table *t,
+                         const struct flat_schema *s, const struct flat_field *f, size_t at,
+                         struct err *err)
 {
     struct flat_vector vec;
     if (!vector_open(t->file, at, 1, &vec) || !inside(t->file, vec.at, vec.n + 1)) {
         return bad(at, s->name, f->name, "is a string that does not lie in the file", err);
     }
-    if (vec.n > FLAT_NAME_MAX) {
-        return bad(at, s->name, f->name, "is longer than 65535 bytes", err);
+    if (vec.n > FLAT_NAME_MAX || !spend(v, vec.n)) {
+        return bad(at, s->name, f->name, "is too long, or stands too often", err);
     }
     if (memchr(t->file.p + vec.at, 0, vec.n) || t->file.p[vec.at + vec.n]) {
         return bad(at, s->name, f->name, "is a string that its zero byte does not end", err);
@@ -132,10 +142,9 @@ static int verify_sub(struct verifier *v, struct span file, size_t at, const str
     if (!table_open(file, at, &sub)) {
         return bad(at, s->name, f->name, "is a table that does not lie in the file", err);
     }
-    if (!v->left || depth == FLAT_DEPTH) {
+    if (depth == FLAT_DEPTH || !spend(v, TABLE_COST)) {
         return bad(at, s->name, f->name, "has more tables than the file has room for", err);
     }
-    v->left--;
     return f->table ? verify_table(v, &sub, f->table, depth + 1, err) : OK;
 }
 
@@ -175,7 +184,7 @@ static int verify_field(struct verifier *v, const struct flat_table *t, const st
     }
     switch (f->kind) {
     case FLAT_STRING:
-        return verify_string(t, s, f, at, err);
+        return verify_string(v, t, s, f, at, err);
     case FLAT_TABLE:
         return verify_sub(v, t->file, at, s, f, depth, err);
     case FLAT_TABLES:
@@ -200,8 +209,7 @@ static int verify_table(struct verifier *v, const struct flat_table *t, const st
 int flat_verify(struct span file, const struct flat_schema *root, struct flat_table *out,
                 struct err *err)
 {
-    /* A table takes at least 4 bytes, but may be pointed at many times. */
-    struct verifier v = {.file = file, .left = file.n / 4};
+    struct verifier v = {.file = file, .left = 8 * file.n};
     struct flat_table t;
     if (!inside(file, 0, 8) || !table_open(file, (size_t)load(file, 0, 4), &t)) {
         return bad(0, root->name, NULL, "is a table that does not lie in the file", err);

@@ -172,6 +172,20 @@ static int read_constant(struct span s, struct value *v, struct err *err)
     return tensor_borrow(v->dtype, v->rank, v->dims, s.p, &v->constant, err);
 }
 
+/* Memory for structure is bounded by the size of the file: tables may be pointed at many times. */
+static int check_memory(const struct reader *r, struct err *err)
+{
+    const struct graph *g = r->g;
+    size_t limit = 8 * r->file.n + ((size_t)64 << 20);
+    size_t used = g->arena.used + g->cap_nodes * sizeof *g->nodes +
+                  g->cap_values * (sizeof *g->values + sizeof(struct tensor));
+    return used <= limit ? OK
+                         : err_set(err, E_FORMAT,
+                                   "%zu operators and %zu tensors need more than "
+                                   "%zu MiB",
+                                   g->n_nodes, g->n_values, limit >> 20);
+}
+
 static int read_tensor(struct reader *r, size_t i, struct err *err)
 {
     struct flat_table t = flat_table_at(&r->tensors, i);
@@ -390,10 +404,12 @@ static int read_model(struct reader *r, struct err *err)
     r->g->dialect = DIALECT_TFLITE;
     for (size_t i = 0; i < r->tensors.n && !rc; i++) {
         rc = read_tensor(r, i, err);
+        rc = rc ? rc : check_memory(r, err);
     }
     rc = rc ? rc : read_ends(r, &sub, err);
     for (size_t i = 0; i < r->operators.n && !rc; i++) {
         rc = read_operator(r, i, err);
+        rc = rc ? rc : check_memory(r, err);
     }
     rc = rc ? rc : settle_loose(r, err);
     return rc ? rc : graph_finish(r->g, err);
