@@ -159,7 +159,7 @@ static void test_offsets(void **state)
     struct flat_bytes b, c;
     size_t loaded = 0;
     flat_model_put(&b);
-    for (size_t at = 0; at + 4 <= b.n; at += 2) {
+    for (size_t at = 0; at + 4 <= b.n; at += 4) {
         for (size_t i = 0; i < COUNT(bad); i++) {
             c = b;
             flat_put(&c, at, bad[i], 4);
