@@ -8,6 +8,29 @@
 
 #include "engine/engine.h"
 
+/* ---- Layouts and inputs (feed.c) ------------------------------------------------------------ */
+
+/* How the second of two shapes follows from the first; unknown dimensions fit anything. */
+enum channels {
+    CHANNELS_SAME,
+    CHANNELS_TO_LAST,   /* [n,c,h,w] -> [n,h,w,c] */
+    CHANNELS_TO_SECOND, /* [n,h,w,c] -> [n,c,h,w] */
+    CHANNELS_RESHAPED,  /* the same but for dimensions of 1 */
+    CHANNELS_OTHER,     /* none of these */
+};
+enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b);
+/* t with its channels moved (any type), or under the shape given when only reshaped; one reference,
+ * t itself where nothing moves. */
+int channels_move(const struct tensor *t, enum channels to, int rank, const int64_t *dims,
+                  struct budget *b, struct tensor **out, struct err *err);
+/* Input i of g from a preprocessed sample: laid out as g wants it, and where g takes codes,
+ * quantized with their parameters, halves to even. One reference. */
+int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+               struct tensor **out, struct err *err);
+/* Output i of g as the floats that its codes stand for; others as they are. One reference. */
+int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+                struct tensor **out, struct err *err);
+
 /* ---- Matching (match.c) --------------------------------------------------------------------- */
 enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };
 const char *match_by_name(enum match_by by); /* "name", "qdq", "topology", "hand" */
@@ -29,6 +52,7 @@ struct layer {
     enum match_by by;
     int channel_axis; /* CHANNEL_NONE, CHANNEL_LAST or an axis number */
     bool pinnable;    /* an operator stands behind it (not a graph input) */
+    enum channels moved; /* how the INT8 tensor becomes the shape of the FP32 one */
 };
 
 enum side { SIDE_FP32, SIDE_INT8 };

@@ -53,14 +53,26 @@ static bool is_integer_type(enum dtype d)
 
 static bool same_shape(const struct value *a, const struct value *b)
 {
+    return a->rank < 0 || b->rank < 0 ||
+           channels_between(a->rank, a->dims, b->rank, b->dims) == CHANNELS_SAME;
+}
+
+/* How INT8 value b becomes the shape of FP32 value a. Models of two formats have their channels in
+ * two places: where the shape alone does not tell, they are taken to. */
+static enum channels moved_between(const struct graph *f, const struct graph *i,
+                                   const struct value *a, const struct value *b)
+{
     if (a->rank < 0 || b->rank < 0) {
-        return true;
+        return CHANNELS_SAME;
     }
-    bool same = a->rank == b->rank;
-    for (int d = 0; same && d < a->rank; d++) {
-        same = a->dims[d] <= 0 || b->dims[d] <= 0 || a->dims[d] == b->dims[d];
+    enum channels c = channels_between(b->rank, b->dims, a->rank, a->dims);
+    if (f->dialect == i->dialect) {
+        return c == CHANNELS_SAME ? c : CHANNELS_OTHER;
     }
-    return same;
+    bool cube = a->rank == 4 && a->dims[1] == a->dims[2] && a->dims[2] == a->dims[3];
+    return c != CHANNELS_SAME || !cube || a->dims[1] <= 1 ? c
+           : i->dialect == DIALECT_TFLITE                 ? CHANNELS_TO_SECOND
+                                                          : CHANNELS_TO_LAST;
 }
 
 /* Pairs FP32 value v with an INT8 unit when both are free and fit. */
@@ -74,13 +86,33 @@ static bool pair(struct matcher *m, int v, int unit, enum match_by by)
         (is_integer_type(m->i->values[unit].dtype) && !m->qi.v[unit].codes)) {
         return false;
     }
-    if (by != MATCH_HAND && !same_shape(&m->f->values[v], &m->i->values[unit])) {
+    if (by != MATCH_HAND &&
+        moved_between(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
         return false;
     }
     m->to_int8[v] = unit;
     m->to_fp32[unit] = v;
     m->by[v] = by;
     return true;
+}
+
+/* ---- Operators of two formats --------------------------------------------------------------- */
+
+static bool same_op(const struct matcher *m, const struct node *a, const struct node *b)
+{
+    return m->f->dialect == m->i->dialect ? strcmp(a->op, node_plain_op(b)) == 0
+                                          : strcmp(node_family(a), node_family(b)) == 0;
+}
+
+/* Where an FP32 value comes from, past the transposes that only change the layout. */
+static int fp32_source(const struct matcher *m, int v)
+{
+    for (const struct node *n; m->f->dialect != m->i->dialect && v >= 0 &&
+                               (n = producer(m->f, v)) && node_is(n, "Transpose") &&
+                               m->to_int8[v] < 0;) {
+        v = n->in[0];
+    }
+    return v;
 }
 
 /* ---- By hand and by name -------------------------------------------------------------------- */
@@ -161,7 +193,7 @@ static void match_node_names(struct matcher *m)
         int at = strmap_get(&by_name, stem, -1);
         free(stem);
         const struct node *a = at >= 0 ? &m->f->nodes[at] : NULL;
-        if (!a || strcmp(a->op, node_plain_op(b)) != 0) {
+        if (!a || !same_op(m, a, b)) {
             continue;
         }
         for (int o = 0; o < MIN(a->n_out, b->n_out); o++) {
@@ -171,98 +203,6 @@ static void match_node_names(struct matcher *m)
         }
     }
     strmap_fini(&by_name);
-}
-
-/* ---- By topology ---------------------------------------------------------------------------- */
-
-/* FP32 value that stands for an INT8 value, inputs of the graph included. */
-static int fp32_of(const struct matcher *m, int v)
-{
-    int unit = v >= 0 ? m->qi.v[v].unit : -1;
-    if (unit < 0) {
-        return -1;
-    }
-    if (m->to_fp32[unit] >= 0) {
-        return m->to_fp32[unit];
-    }
-    int from = m->qi.v[unit].made_from >= 0 ? m->qi.v[unit].made_from : unit;
-    for (size_t k = 0; k < m->i->n_inputs && k < m->f->n_inputs; k++) {
-        if (m->i->inputs[k] == from) {
-            return m->f->inputs[k];
-        }
-    }
-    return -1;
-}
-
-/* The constant a data input comes from: through DequantizeLinear on the INT8 side. */
-static const struct tensor *weight_of(const struct graph *g, int v)
-{
-    const struct node *n = v >= 0 && !g->values[v].constant ? producer(g, v) : NULL;
-    if (n && node_is_dequantize(n)) {
-        v = n->in[0];
-    }
-    return v >= 0 ? g->values[v].constant : NULL;
-}
-
-/* Data inputs agree: activations matched with each other, weights of equal shape. */
-static bool inputs_agree(const struct matcher *m, const struct node *a, const struct node *b)
-{
-    int pos[8], n = node_data_inputs(b, pos, 8), matched = 0;
-    for (int k = 0; k < n; k++) {
-        int vb = b->in[pos[k]], va = k < a->n_in ? a->in[k] : -1;
-        if (vb < 0 || va < 0) {
-            continue;
-        }
-        const struct tensor *wb = weight_of(m->i, vb), *wa = weight_of(m->f, va);
-        if (m->qi.v[vb].constant && m->qf.v[va].constant) {
-            if (wa && wb && wa->n != wb->n) {
-                return false;
-            }
-            continue;
-        }
-        if (fp32_of(m, vb) != va) {
-            return false;
-        }
-        matched++;
-    }
-    return matched > 0;
-}
-
-/* First free FP32 node of the same operator behind the same inputs. */
-static const struct node *twin(const struct matcher *m, const struct node *b)
-{
-    int pos[8], n = node_data_inputs(b, pos, 8);
-    for (int k = 0; k < n; k++) {
-        int x = b->in[pos[k]] >= 0 ? fp32_of(m, b->in[pos[k]]) : -1;
-        for (int u = x < 0 ? 0 : m->qf.uses.start[x]; x >= 0 && u < m->qf.uses.start[x + 1]; u++) {
-            const struct node *a = &m->f->nodes[m->qf.uses.node[u]];
-            if (strcmp(a->op, node_plain_op(b)) == 0 && a->n_out && a->out[0] >= 0 &&
-                m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
-                return a;
-            }
-        }
-    }
-    return NULL;
-}
-
-static void match_topology(struct matcher *m)
-{
-    for (size_t k = 0; k < m->i->n_nodes; k++) {
-        const struct node *b = &m->i->nodes[k];
-        int unit = b->n_out && b->out[0] >= 0 ? m->qi.v[b->out[0]].unit : -1;
-        if (unit < 0 || m->to_fp32[unit] >= 0 || node_is_quantize(b) || node_is_dequantize(b)) {
-            continue;
-        }
-        const struct node *a = twin(m, b);
-        for (int o = 0; a && o < MIN(a->n_out, b->n_out); o++) {
-            if (a->out[o] >= 0 && b->out[o] >= 0) {
-                pair(m, a->out[o], m->qi.v[b->out[o]].unit, MATCH_TOPOLOGY);
-            }
-        }
-    }
-    for (size_t k = 0; k < MIN(m->f->n_outputs, m->i->n_outputs); k++) {
-        pair(m, m->f->outputs[k], m->qi.v[m->i->outputs[k]].unit, MATCH_TOPOLOGY);
-    }
 }
 
 /* ---- What quantization absorbed ------------------------------------------------------------- */
@@ -293,24 +233,163 @@ static bool unit_has_consumer(const struct matcher *m, int unit, const char *op)
     return false;
 }
 
+/* Adds a constant: the bias of a MatMul, which TFLite's operators add themselves. */
+static bool adds_bias(const struct matcher *m, const struct node *n, int x)
+{
+    return m->f->dialect != m->i->dialect && node_is(n, "Add") && n->n_in == 2 &&
+           m->qf.v[n->in[n->in[0] == x]].constant && producer(m->f, x) &&
+           strcmp(node_family(producer(m->f, x)), "MatMul") == 0;
+}
+
 /* An FP32 tensor whose only reader is an activation function that the INT8 model does not have any
  * more: the INT8 tensor is what comes after it. */
+static void move_past(struct matcher *m, int at)
+{
+    int unit = m->to_int8[at];
+    if (unit < 0 || !m->qi.v[unit].codes || m->by[at] == MATCH_HAND) {
+        return;
+    }
+    for (const struct node *n; (n = only_consumer(&m->qf, at)) &&
+                               ((absorbable(n) && n->in[0] == at) || adds_bias(m, n, at)) &&
+                               n->out[0] >= 0 && m->to_int8[n->out[0]] < 0 &&
+                               !unit_has_consumer(m, unit, n->op);) {
+        m->to_int8[at] = -1;
+        at = n->out[0];
+        m->to_int8[at] = unit;
+        m->to_fp32[unit] = at;
+        m->by[at] = MATCH_TOPOLOGY;
+    }
+}
+
 static void move_past_absorbed(struct matcher *m)
 {
     for (size_t v = 0; v < m->f->n_values; v++) {
-        int at = (int)v, unit = m->to_int8[v];
-        if (unit < 0 || !m->qi.v[unit].codes || m->by[v] == MATCH_HAND) {
+        move_past(m, (int)v);
+    }
+}
+
+/* ---- By topology ---------------------------------------------------------------------------- */
+
+/* FP32 value that stands for one INT8 unit, inputs of the graph included. */
+static int fp32_of_unit(const struct matcher *m, int unit)
+{
+    if (m->to_fp32[unit] >= 0) {
+        return m->to_fp32[unit];
+    }
+    int from = m->qi.v[unit].made_from >= 0 ? m->qi.v[unit].made_from : unit;
+    for (size_t k = 0; k < m->i->n_inputs && k < m->f->n_inputs; k++) {
+        if (m->i->inputs[k] == from) {
+            return m->f->inputs[k];
+        }
+    }
+    return -1;
+}
+
+enum { MAX_HOPS = 8 };
+
+/* FP32 value that stands for an INT8 value. Codes turned into other codes, or padded for the
+ * operator behind them, stand for what they were. */
+static int fp32_of(const struct matcher *m, int v)
+{
+    for (int hops = 0; hops < MAX_HOPS; hops++) {
+        int unit = v >= 0 ? m->qi.v[v].unit : -1;
+        int x = unit >= 0 ? fp32_of_unit(m, unit) : -1;
+        const struct node *n = unit >= 0 ? producer(m->i, unit) : NULL;
+        if (x >= 0 || !n || !(node_is(n, "QUANTIZE") || node_is(n, "PAD"))) {
+            return x;
+        }
+        v = n->in[0];
+    }
+    return -1;
+}
+
+/* The constant a data input comes from: through DequantizeLinear on the INT8 side. */
+static const struct tensor *weight_of(const struct graph *g, int v)
+{
+    const struct node *n = v >= 0 && !g->values[v].constant ? producer(g, v) : NULL;
+    if (n && node_is_dequantize(n)) {
+        v = n->in[0];
+    }
+    return v >= 0 ? g->values[v].constant : NULL;
+}
+
+/* Data inputs agree: activations matched with each other, weights of equal shape. */
+static bool inputs_agree(const struct matcher *m, const struct node *a, const struct node *b)
+{
+    int pos[8], n = node_data_inputs(b, pos, 8), matched = 0;
+    for (int k = 0; k < n; k++) {
+        int vb = b->in[pos[k]], va = k < a->n_in ? a->in[k] : -1;
+        if (vb < 0 || va < 0) {
             continue;
         }
-        for (const struct node *n; (n = only_consumer(&m->qf, at)) && absorbable(n) &&
-                                   n->in[0] == at && n->out[0] >= 0 && m->to_int8[n->out[0]] < 0 &&
-                                   !unit_has_consumer(m, unit, n->op);) {
-            m->to_int8[at] = -1;
-            at = n->out[0];
-            m->to_int8[at] = unit;
-            m->to_fp32[unit] = at;
-            m->by[at] = MATCH_TOPOLOGY;
+        const struct tensor *wb = weight_of(m->i, vb), *wa = weight_of(m->f, va);
+        if (m->qi.v[vb].constant && m->qf.v[va].constant) {
+            if (wa && wb && wa->n != wb->n) {
+                return false;
+            }
+            continue;
         }
+        if (fp32_of(m, vb) != fp32_source(m, va)) {
+            return false;
+        }
+        matched++;
+    }
+    return matched > 0;
+}
+
+/* First free FP32 node of the same operator that reads x, directly or transposed. */
+static const struct node *twin_behind(const struct matcher *m, const struct node *b, int x,
+                                      int hops)
+{
+    for (int u = m->qf.uses.start[x]; u < m->qf.uses.start[x + 1]; u++) {
+        const struct node *a = &m->f->nodes[m->qf.uses.node[u]];
+        if (!a->n_out || a->out[0] < 0) {
+            continue;
+        }
+        if (same_op(m, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
+            return a;
+        }
+        bool layout = hops && node_is(a, "Transpose") && m->f->dialect != m->i->dialect;
+        const struct node *behind = layout ? twin_behind(m, b, a->out[0], hops - 1) : NULL;
+        if (behind) {
+            return behind;
+        }
+    }
+    return NULL;
+}
+
+/* First free FP32 node of the same operator behind the same inputs. */
+static const struct node *twin(const struct matcher *m, const struct node *b)
+{
+    int pos[8], n = node_data_inputs(b, pos, 8);
+    const struct node *found = NULL;
+    for (int k = 0; k < n && !found; k++) {
+        int x = b->in[pos[k]] >= 0 ? fp32_of(m, b->in[pos[k]]) : -1;
+        found = x >= 0 ? twin_behind(m, b, x, MAX_HOPS) : NULL;
+    }
+    return found;
+}
+
+static void match_topology(struct matcher *m)
+{
+    for (size_t k = 0; k < m->i->n_nodes; k++) {
+        const struct node *b = &m->i->nodes[k];
+        int unit = b->n_out && b->out[0] >= 0 ? m->qi.v[b->out[0]].unit : -1;
+        if (unit < 0 || m->to_fp32[unit] >= 0 || node_is_quantize(b) || node_is_dequantize(b)) {
+            continue;
+        }
+        const struct node *a = twin(m, b);
+        for (int o = 0; a && o < MIN(a->n_out, b->n_out); o++) {
+            if (a->out[o] >= 0 && b->out[o] >= 0) {
+                pair(m, a->out[o], m->qi.v[b->out[o]].unit, MATCH_TOPOLOGY);
+            }
+        }
+        if (a && a->out[0] >= 0 && m->f->dialect != m->i->dialect) {
+            move_past(m, a->out[0]); /* what comes next reads the tensor behind it */
+        }
+    }
+    for (size_t k = 0; k < MIN(m->f->n_outputs, m->i->n_outputs); k++) {
+        pair(m, m->f->outputs[k], m->qi.v[m->i->outputs[k]].unit, MATCH_TOPOLOGY);
     }
 }
 
@@ -328,7 +407,16 @@ static int channel_axis(const struct matcher *m, int v)
                                          "PRelu",
                                          "InstanceNormalization",
                                          "GlobalMaxPool"};
-    static const char *const last[] = {"MatMul", "Gemm", "LayerNormalization"};
+    static const char *const last[] = {"MatMul",
+                                       "Gemm",
+                                       "LayerNormalization",
+                                       "CONV_2D",
+                                       "DEPTHWISE_CONV_2D",
+                                       "FULLY_CONNECTED",
+                                       "AVERAGE_POOL_2D",
+                                       "MAX_POOL_2D",
+                                       "RESIZE_BILINEAR",
+                                       "RESIZE_NEAREST_NEIGHBOR"};
     for (int hops = 0; v >= 0 && hops < 16; hops++) {
         const struct node *n = producer(m->f, v);
         if (!n) {
@@ -346,7 +434,7 @@ static int channel_axis(const struct matcher *m, int v)
         }
         if (!is_activation(&m->qf, n->n_in ? n->in[0] : -1) ||
             !same_shape(&m->f->values[v], &m->f->values[n->in[0]]) || node_is(n, "Softmax") ||
-            node_is(n, "Transpose")) {
+            node_is(n, "SOFTMAX") || node_is(n, "Transpose") || node_is(n, "TRANSPOSE")) {
             return CHANNEL_NONE;
         }
         v = n->in[0]; /* elementwise: the axis of what it works on */
@@ -356,20 +444,20 @@ static int channel_axis(const struct matcher *m, int v)
 
 /* The node people know the layer by: behind an absorbed Relu or Clip, the operator that the INT8
  * side has. */
-static const struct node *main_node(const struct matcher *m, int v, const char *op)
+static const struct node *main_node(const struct matcher *m, int v, const struct node *b)
 {
     const struct node *made = producer(m->f, v), *n = made;
-    while (n && strcmp(n->op, op) != 0 && absorbable(n) && n->n_in && n->in[0] >= 0 &&
+    while (n && !same_op(m, n, b) && absorbable(n) && n->n_in && n->in[0] >= 0 &&
            m->to_int8[n->in[0]] < 0) {
         n = producer(m->f, n->in[0]);
     }
-    return n && strcmp(n->op, op) == 0 ? n : made;
+    return n && same_op(m, n, b) ? n : made;
 }
 
 static const char *layer_name(const struct matcher *m, int v)
 {
     const struct node *b = unit_node(&m->qi, m->to_int8[v]);
-    return main_node(m, v, b ? node_plain_op(b) : producer(m->f, v)->op)->name;
+    return (b ? main_node(m, v, b) : producer(m->f, v))->name;
 }
 
 static int make_layer(struct matcher *m, int v, struct err *err)
@@ -387,19 +475,12 @@ static int make_layer(struct matcher *m, int v, struct err *err)
         .by = m->by[v],
         .channel_axis = channel_axis(m, v),
         .pinnable = true,
+        .moved = moved_between(m->f, m->i, &m->f->values[v], &m->i->values[unit]),
     };
-    const struct tensor *s = q->scale >= 0 ? m->i->values[q->scale].constant : NULL;
-    if (q->codes && s) {
-        const struct tensor *z = q->zero >= 0 ? m->i->values[q->zero].constant : NULL;
-        enum dtype d = m->i->values[unit].dtype;
-        int rc = quant_read(s, z, q->axis, d == DT_NONE ? DT_U8 : d, &m->out->arena, &l->q, err);
-        if (rc) {
-            return err_in(err, "parameters of tensor '%s'", m->i->values[unit].name);
-        }
-        l->quantized = true;
-    }
-    m->out->n_layers++;
-    return OK;
+    l->moved = l->moved == CHANNELS_OTHER ? CHANNELS_SAME : l->moved; /* by hand: as they are */
+    int rc = qmodel_read(&m->qi, unit, &m->out->arena, &l->q, &l->quantized, err);
+    m->out->n_layers += !rc;
+    return rc;
 }
 
 static int list_layers(struct matcher *m, struct err *err)
@@ -501,7 +582,7 @@ static int check_ends(const struct graph *f, const struct graph *i, struct err *
         size_t j = input ? k : k - f->n_inputs;
         const struct value *a = &f->values[input ? f->inputs[j] : f->outputs[j]];
         const struct value *b = &i->values[input ? i->inputs[j] : i->outputs[j]];
-        if (!same_shape(a, b)) {
+        if (moved_between(f, i, a, b) == CHANNELS_OTHER) {
             char sa[128], sb[128];
             return err_set(err, E_SHAPE,
                            "the models do not belong together: %s '%s' is %s in FP32 "
@@ -589,10 +670,9 @@ void match_single(const struct graph *g, enum side side, struct match *out)
                                 .int8 = side == SIDE_INT8 ? v : -1,
                                 .int8_float = q.v[v].codes ? q.v[v].read_as : v,
                                 .channel_axis = CHANNEL_NONE};
-            const struct tensor *s = q.v[v].scale >= 0 ? g->values[q.v[v].scale].constant : NULL;
-            const struct tensor *z = q.v[v].zero >= 0 ? g->values[q.v[v].zero].constant : NULL;
-            l->quantized = q.v[v].codes && s &&
-                           quant_read(s, z, q.v[v].axis, DT_U8, &out->arena, &l->q, NULL) == OK;
+            if (qmodel_read(&q, v, &out->arena, &l->q, &l->quantized, NULL)) {
+                l->quantized = false;
+            }
             out->n_layers++;
         }
     }

@@ -58,6 +58,30 @@ static void take_over(struct graph *g, int v)
     }
 }
 
+/* Models of TensorFlow Lite keep parameters with the tensors, and nothing fuses them. */
+static bool is_tflite(const struct pinner *p)
+{
+    return p->i->dialect == DIALECT_TFLITE;
+}
+
+/* A DEQUANTIZE (QUANTIZE) from one value to another, both known. */
+static void add_tflite(struct pinner *p, const char *op, int in, int out)
+{
+    char *name = mem_printf("%s_%s", p->g->values[in].name, op);
+    graph_add(p->g, op, "tflite", graph_fresh(p->g, name), 1, &in, 1, &out);
+    free(name);
+}
+
+/* The float value that stands for codes of a TFLite model. */
+static int dequantize_tflite(struct pinner *p, int codes)
+{
+    char *name = mem_printf("%s_dequantized", p->i->values[codes].name);
+    int y = fresh_value(p->g, name);
+    free(name);
+    add_tflite(p, "DEQUANTIZE", codes, y);
+    return y;
+}
+
 /* out = copy of in; see the head of the file for why. */
 static void add_barrier(struct graph *g, int in, int out)
 {
@@ -84,6 +108,7 @@ static int graft_constant(struct pinner *p, int v)
     int made = fresh_value(p->g, c->name);
     p->g->values[made].constant = tensor_ref(t);
     p->g->values[made].dtype = t->dtype;
+    p->g->values[made].quant = c->quant; /* borrowed from the FP32 model, as the weights are */
     return made;
 }
 
@@ -94,6 +119,9 @@ static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *
     const struct qvalue *q = &p->qi.v[l->int8];
     if (p->stand_in[layer] < 0) {
         p->stand_in[layer] = l->int8_float;
+    }
+    if (p->stand_in[layer] < 0 && q->quant) {
+        p->stand_in[layer] = dequantize_tflite(p, l->int8);
     }
     if (p->stand_in[layer] < 0) {
         if (q->scale < 0) {
@@ -168,7 +196,7 @@ static int graft_node(struct pinner *p, int node, struct err *err)
         rc = n->in[k] >= 0 ? graft_value(p, n->in[k], &in[k], err) : OK;
     }
     if (!rc) {
-        if (n->n_in) {
+        if (n->n_in && !is_tflite(p)) {
             guard_input(p, n, in);
             split_gemm(p, n, in);
         }
@@ -199,7 +227,8 @@ static int graft_value(struct pinner *p, int v, int *out, struct err *err)
     }
     for (size_t k = 0; k < p->f->n_inputs; k++) {
         if (p->f->inputs[k] == v) {
-            *out = p->graft[v] = p->i->inputs[k];
+            int x = p->i->inputs[k];
+            *out = p->graft[v] = p->qi.v[x].quant ? dequantize_tflite(p, x) : x;
             return OK;
         }
     }
@@ -299,6 +328,11 @@ static void wire_layer(struct pinner *p, const struct layer *l)
     }
     bypass_dequantizers(p, l);
     int t = p->graft[l->fp32];
+    if (is_tflite(p)) {
+        take_over(p->g, l->int8);
+        add_tflite(p, "QUANTIZE", t, l->int8);
+        return;
+    }
     if (q->quantizer >= 0) {
         take_over(p->g, q->made_from);
         add_barrier(p->g, t, q->made_from);
@@ -421,6 +455,10 @@ static int graft_layers(struct pinner *p, struct err *err)
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
               const struct pin_set *pins, struct graph **mixed, int *values, struct err *err)
 {
+    if (fp32->dialect != int8->dialect) {
+        return err_set(err, E_UNSUPPORTED,
+                       "layers can be pinned only when both models are of one format");
+    }
     struct pinner p = {.f = fp32, .i = int8, .g = graph_clone(int8), .m = m, .pins = pins};
     p.tokens = has_tokens(int8);
     p.graft = mem_alloc(fp32->n_values * sizeof *p.graft);

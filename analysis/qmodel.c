@@ -71,18 +71,58 @@ bool node_is(const struct node *n, const char *op)
 
 bool node_is_quantize(const struct node *n)
 {
-    return node_is(n, "QuantizeLinear");
+    return node_is(n, "QuantizeLinear") || node_is(n, "QUANTIZE");
 }
 
 bool node_is_dequantize(const struct node *n)
 {
-    return node_is(n, "DequantizeLinear");
+    return node_is(n, "DequantizeLinear") || node_is(n, "DEQUANTIZE");
 }
 
 const char *node_plain_op(const struct node *n)
 {
     const struct qop *q = qop_find(n);
     return q ? q->plain : n->op;
+}
+
+const char *node_family(const struct node *n)
+{
+    static const char *const names[][2] = {
+        {"CONV_2D", "Conv"},
+        {"DEPTHWISE_CONV_2D", "Conv"},
+        {"FULLY_CONNECTED", "MatMul"},
+        {"Gemm", "MatMul"},
+        {"ADD", "Add"},
+        {"SUB", "Sub"},
+        {"MUL", "Mul"},
+        {"DIV", "Div"},
+        {"MEAN", "ReduceMean"},
+        {"GlobalAveragePool", "ReduceMean"},
+        {"AVERAGE_POOL_2D", "ReduceMean"},
+        {"AveragePool", "ReduceMean"},
+        {"MAX_POOL_2D", "MaxPool"},
+        {"CONCATENATION", "Concat"},
+        {"SOFTMAX", "Softmax"},
+        {"LOGISTIC", "Sigmoid"},
+        {"RESHAPE", "Reshape"},
+        {"Squeeze", "Reshape"},
+        {"Flatten", "Reshape"},
+        {"TRANSPOSE", "Transpose"},
+        {"BATCH_MATMUL", "MatMul"},
+        {"GELU", "Gelu"},
+        {"TANH", "Tanh"},
+        {"HARD_SWISH", "HardSwish"},
+        {"LEAKY_RELU", "LeakyRelu"},
+        {"RESIZE_BILINEAR", "Resize"},
+        {"RESIZE_NEAREST_NEIGHBOR", "Resize"},
+    };
+    const char *op = node_plain_op(n);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (strcmp(names[i][0], op) == 0) {
+            return names[i][1];
+        }
+    }
+    return op;
 }
 
 int node_data_inputs(const struct node *n, int *pos, int room)
@@ -119,7 +159,13 @@ static void read_output(struct qmodel *q, int i, int k)
     const struct node *n = &q->g->nodes[i];
     struct qvalue *v = &q->v[n->out[k]];
     const struct qop *qop = qop_find(n);
-    if (node_is_quantize(n)) {
+    if (q->g->dialect == DIALECT_TFLITE) {
+        /* Codes that become others are an activation of their own. */
+        if (node_is_quantize(n) && n->in[0] >= 0 && !q->v[n->in[0]].codes) {
+            v->made_from = n->in[0];
+            v->quantizer = i;
+        }
+    } else if (node_is_quantize(n)) {
         v->codes = true;
         v->scale = input_or_none(n, 1);
         v->zero = input_or_none(n, 2);
@@ -176,6 +222,8 @@ void qmodel_init(struct qmodel *q, const struct graph *g)
     q->v = mem_alloc(g->n_values * sizeof *q->v);
     for (size_t i = 0; i < g->n_values; i++) {
         q->v[i] = (struct qvalue){.constant = g->values[i].constant != NULL,
+                                  .codes = g->values[i].quant && !g->values[i].constant,
+                                  .quant = g->values[i].quant,
                                   .scale = -1,
                                   .zero = -1,
                                   .axis = -1,
@@ -195,7 +243,7 @@ void qmodel_init(struct qmodel *q, const struct graph *g)
                 }
             }
         }
-        if (!constant && node_is_dequantize(n) && n->n_in > 1) {
+        if (!constant && node_is_dequantize(n) && (n->n_in > 1 || q->v[n->in[0]].quant)) {
             read_dequantize(q, n);
         }
     }
@@ -209,6 +257,31 @@ void qmodel_init(struct qmodel *q, const struct graph *g)
             x->unit = x->unit == v->made_from ? (int)i : x->unit;
         }
     }
+}
+
+int qmodel_read(const struct qmodel *q, int v, struct arena *a, struct quant *out, bool *known,
+                struct err *err)
+{
+    const struct qvalue *x = &q->v[v];
+    const struct tensor *s = x->scale >= 0 ? q->g->values[x->scale].constant : NULL;
+    const struct tensor *z = x->zero >= 0 ? q->g->values[x->zero].constant : NULL;
+    enum dtype d = q->g->values[v].dtype;
+    *known = x->codes && (x->quant || s);
+    if (!*known) {
+        return OK;
+    }
+    if (!x->quant) {
+        int rc = quant_read(s, z, x->axis, d == DT_NONE ? DT_U8 : d, a, out, err);
+        return rc ? err_in(err, "parameters of tensor '%s'", q->g->values[v].name) : OK;
+    }
+    float *scale = arena_alloc(a, x->quant->n * sizeof *scale);
+    int32_t *zero = arena_alloc(a, x->quant->n * sizeof *zero);
+    memcpy(scale, x->quant->scale, x->quant->n * sizeof *scale);
+    memcpy(zero, x->quant->zero, x->quant->n * sizeof *zero);
+    *out = *x->quant;
+    out->scale = scale;
+    out->zero = zero;
+    return OK;
 }
 
 void qmodel_fini(struct qmodel *q)

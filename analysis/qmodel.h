@@ -12,6 +12,7 @@
 struct qvalue {
     bool constant; /* an initializer, or computed from constants alone */
     bool codes;    /* integers with the parameters below */
+    const struct quant *quant; /* parameters kept with the value (TFLite), or NULL */
     int scale;     /* value index of the scale; -1 unknown */
     int zero;      /* value index of the zero point; -1 none */
     int axis;      /* -1 per tensor */
@@ -28,6 +29,10 @@ struct qmodel {
 };
 void qmodel_init(struct qmodel *q, const struct graph *g);
 void qmodel_fini(struct qmodel *q);
+/* Parameters of codes v, values in the arena; *known false and *out untouched when they are no
+ * codes, or computed. */
+int qmodel_read(const struct qmodel *q, int v, struct arena *a, struct quant *out, bool *known,
+                struct err *err);
 
 bool node_is(const struct node *n, const char *op); /* any domain */
 bool node_is_quantize(const struct node *n);
@@ -38,6 +43,9 @@ bool node_moves(const struct node *n);
 /* Operator without its integer spelling: QLinearConv -> Conv, QGemm -> Gemm, ConvInteger -> Conv.
  */
 const char *node_plain_op(const struct node *n);
+/* Operator under a name that ONNX and TFLite models share: CONV_2D -> Conv, FULLY_CONNECTED -> MatMul,
+ * also where ONNX has several for one (Gemm -> MatMul). */
+const char *node_family(const struct node *n);
 /* Values that a node computes with: skips scale, zero point and bias inputs of integer operators;
  * writes input positions, returns how many (at most room). */
 int node_data_inputs(const struct node *n, int *pos, int room);

@@ -157,7 +157,7 @@ static int softmax_axis(struct graph *g, size_t at, const struct value *x, struc
 int node_upgrade(struct graph *g, const struct graph *f, const struct node *n, const int *in,
                  const int *out, struct err *err)
 {
-    if (n->domain[0] && !g->opset_ms) {
+    if (n->domain[0] && !g->opset_ms && g->dialect == DIALECT_ONNX) {
         return err_set(err, E_UNSUPPORTED, "domain '%s' is not imported by the INT8 model",
                        n->domain);
     }

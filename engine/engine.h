@@ -165,10 +165,18 @@ struct value {
     struct tensor *constant; /* initializer, or NULL; the graph holds one reference */
     struct span raw;         /* TensorProto as it stood in the file, or NULL */
     int producer;            /* node index, -1 for inputs and constants */
+    const struct quant *quant; /* parameters of codes that the file keeps with the tensor (TFLite);
+                                  NULL elsewhere: there they are tensors of their own */
     bool is_input, is_output;
     enum dtype dtype;       /* declared, DT_NONE if unknown */
     int rank;               /* declared, -1 if unknown */
     int64_t dims[MAX_RANK]; /* declared; -1 = unknown or symbolic */
+};
+
+/* Whose operators and numerics a graph is made of. */
+enum dialect {
+    DIALECT_ONNX,   /* ai.onnx and com.microsoft */
+    DIALECT_TFLITE, /* domain "tflite": builtin operators of TensorFlow Lite */
 };
 
 /* A model. Nodes are in topological order. Built by a reader (formats/), pin, fuse or calibrate. */
@@ -176,8 +184,9 @@ struct graph {
     struct arena arena;
     const char *path; /* where it came from; for messages */
     const char *name;
-    int opset;    /* of ai.onnx */
-    int opset_ms; /* of com.microsoft; 0 = not imported */
+    enum dialect dialect;
+    int opset;        /* of ai.onnx */
+    int opset_ms;     /* of com.microsoft; 0 = not imported */
     size_t n_nodes, cap_nodes;
     struct node *nodes;
     size_t n_values, cap_values;
@@ -242,6 +251,9 @@ enum numerics {
     NUM_ONNX,          /* the operator specification taken literally, integers rounded exactly */
     NUM_TENSORRT,      /* explicit symmetric INT8 as TensorRT documents it */
     NUM_U8S8_SATURATE, /* NUM_ORT on x86 without VNNI: pairs of products saturate at 16 bits */
+    NUM_TFLITE_XNNPACK, /* TensorFlow Lite as it is deployed: XNNPACK where it takes the operator */
+    NUM_TFLITE_BUILTIN, /* TensorFlow Lite, optimised kernels, no delegate */
+    NUM_TFLITE_REF,     /* TensorFlow Lite, reference kernels */
 };
 /* The table in fuse.c, row by row: NULL behind the last one. */
 const char *numerics_name(enum numerics n);
@@ -250,6 +262,10 @@ const char *numerics_help(enum numerics n);
 /* Whether its integers were compared with those of the runtime itself. */
 bool numerics_verified(enum numerics n);
 int numerics_find(const char *name); /* enum value, or -1 */
+/* Whether it says how graphs of that dialect compute. */
+bool numerics_fits(enum numerics n, enum dialect d);
+/* n when it fits; else what models of that dialect are deployed with. */
+enum numerics numerics_for(enum numerics n, enum dialect d);
 
 /* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
  * the source graph that survives is found under its own name. */
@@ -267,7 +283,7 @@ const char *fused_reason(const struct graph *executed, int node);
 /* ---- Plans: a graph made ready to run ------------------------------------------------------- */
 enum kernels { KERNELS_FAST, KERNELS_PLAIN };
 struct plan_options {
-    enum numerics numerics;
+    enum numerics numerics; /* of another dialect than the graph's: numerics_for() chooses */
     enum kernels kernels;
     struct budget *budget; /* activations of all runs of this plan; may be NULL */
     bool reference;        /* the FP32 side: functions as they are defined, not as the runtime

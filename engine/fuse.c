@@ -115,7 +115,20 @@ static const struct {
     [NUM_U8S8_SATURATE] = {"u8s8-saturate",
                            "onnxruntime x86 without VNNI, 16-bit pairs saturate (unverified)",
                            false, fuse_u8s8},
+    [NUM_TFLITE_XNNPACK] = {"tflite-xnnpack", "TensorFlow Lite x86, XNNPACK delegate", true, NULL},
+    [NUM_TFLITE_BUILTIN] = {"tflite-builtin", "TensorFlow Lite x86, optimised kernels", true, NULL},
+    [NUM_TFLITE_REF] = {"tflite-ref", "TensorFlow Lite, reference kernels", true, NULL},
 };
+
+bool numerics_fits(enum numerics n, enum dialect d)
+{
+    return (n >= NUM_TFLITE_XNNPACK) == (d == DIALECT_TFLITE);
+}
+
+enum numerics numerics_for(enum numerics n, enum dialect d)
+{
+    return numerics_fits(n, d) ? n : d == DIALECT_TFLITE ? NUM_TFLITE_XNNPACK : NUM_ORT;
+}
 
 const char *numerics_name(enum numerics n)
 {
@@ -162,7 +175,7 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
     if (!rc) {
         fuser_init(&f, copy);
         name_layouts(copy);
-        rc = numerics[n].fuse(&f, err);
+        rc = numerics[n].fuse && g->dialect == DIALECT_ONNX ? numerics[n].fuse(&f, err) : OK;
         if (!rc) {
             drop_dead(&f);
         }

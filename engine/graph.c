@@ -118,11 +118,23 @@ static void node_clone(struct graph *g, struct node *d, const struct node *s)
     }
 }
 
+/* Parameters in the arena of another graph. */
+static const struct quant *quant_clone(struct arena *a, const struct quant *s)
+{
+    struct quant *q = s ? arena_copy(a, s, sizeof *s) : NULL;
+    if (q) {
+        q->scale = arena_copy(a, s->scale, s->n * sizeof *s->scale);
+        q->zero = arena_copy(a, s->zero, s->n * sizeof *s->zero);
+    }
+    return q;
+}
+
 struct graph *graph_clone(const struct graph *s)
 {
     struct graph *g = graph_new();
     g->path = s->path ? arena_dup(&g->arena, s->path) : NULL;
     g->name = s->name ? arena_dup(&g->arena, s->name) : NULL;
+    g->dialect = s->dialect;
     g->opset = s->opset;
     g->opset_ms = s->opset_ms;
     g->n_values = g->cap_values = s->n_values;
@@ -131,6 +143,7 @@ struct graph *graph_clone(const struct graph *s)
         struct value *v = &g->values[i];
         v->name = arena_dup(&g->arena, v->name);
         v->constant = v->constant ? tensor_ref(v->constant) : NULL;
+        v->quant = quant_clone(&g->arena, v->quant);
         strmap_put(&g->by_name, v->name, (int)i);
     }
     g->n_nodes = g->cap_nodes = s->n_nodes;

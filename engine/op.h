@@ -23,9 +23,11 @@ struct op_call {
     int n_in, n_out;
     const struct tensor **in;
     struct tensor **out;
-    const void *state; /* what prepare returned, or NULL */
+    const struct quant *const *in_q, *const *out_q; /* parameters of values, NULL entries: none */
+    const void *state;                              /* what prepare returned, or NULL */
     struct budget *budget;
     enum kernels kernels;
+    enum numerics numerics;
     bool sums;      /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
     bool reference; /* see plan_options */
 };
@@ -36,6 +38,8 @@ struct op_prep {
     int opset;
     int n_in;
     const struct tensor **constants;
+    const struct quant *const *in_q, *const *out_q;
+    enum numerics numerics;
 };
 
 struct op {
@@ -56,7 +60,8 @@ struct op {
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
     op_shape[], op_resize[], op_quant[], op_qlinear[], op_qconv[], op_qmatmul[], op_unary[],
     op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[], op_pad[], op_mlas[],
-    op_exact[], op_tensorrt[], op_pairs[], op_ort[];
+    op_exact[], op_tensorrt[], op_pairs[], op_ort[],
+    op_tfl_conv[], op_tfl_binary[], op_tfl_unary[], op_tfl_reduce[], op_tfl_move[], op_tfl_quant[];
 
 const struct op *op_find(const char *domain, const char *name, int opset);
 

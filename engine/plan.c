@@ -12,14 +12,16 @@
 struct step {
     const struct op *op;
     void *state;
-    bool folded;  /* outputs are constants of the plan */
-    bool blocked; /* by a gap: not run */
+    size_t quants; /* where the parameters of inputs, then outputs, start in plan.quants */
+    bool folded;   /* outputs are constants of the plan */
+    bool blocked;  /* by a gap: not run */
 };
 
 struct plan {
     struct graph *g; /* fused; owned */
     struct plan_options o;
-    struct step *steps;     /* one per node of g */
+    struct step *steps;          /* one per node of g */
+    const struct quant **quants; /* per input, then output of all nodes; see step.quants */
     int *uses;              /* consumers per value; graph outputs count one more */
     struct tensor **folded; /* per value: constant made by a folded node, or NULL */
     int *gap;               /* per value: index of what keeps it from being computed, plus 1 */
@@ -59,10 +61,13 @@ static int node_run(const struct plan *p, size_t i, const struct tensor **in, st
         .n_out = n->n_out,
         .in = in,
         .out = out,
+        .in_q = p->quants + p->steps[i].quants,
+        .out_q = p->quants + p->steps[i].quants + n->n_in,
         .state = p->steps[i].state,
         .budget = p->o.budget,
         .kernels = p->o.kernels,
         .reference = p->o.reference,
+        .numerics = p->o.numerics,
     };
     bool fast = op->fast && p->o.kernels == KERNELS_FAST;
     int rc = fast ? op->fast(&c, err) : op->ref(&c, err);
@@ -290,7 +295,14 @@ static int prepare_steps(struct plan *p, struct err *err)
             s.in[k] = n->in[k] >= 0 ? plan_constant(p, n->in[k]) : NULL;
         }
         struct op_prep prep = {
-            .node = n, .opset = node_opset(p->g, n), .n_in = n->n_in, .constants = s.in};
+            .node = n,
+            .opset = node_opset(p->g, n),
+            .n_in = n->n_in,
+            .constants = s.in,
+            .in_q = p->quants + p->steps[i].quants,
+            .out_q = p->quants + p->steps[i].quants + n->n_in,
+            .numerics = p->o.numerics,
+        };
         int rc = op->prepare(&prep, &p->steps[i].state, err);
         slots_fini(&s);
         if (rc) {
@@ -332,12 +344,33 @@ static void count_uses(struct plan *p)
     }
 }
 
+/* Lays out the parameters of every node's inputs and outputs, as kernels are given them. */
+static void list_quants(struct plan *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        p->steps[i].quants = n;
+        n += (size_t)(p->g->nodes[i].n_in + p->g->nodes[i].n_out);
+    }
+    p->quants = mem_alloc((n + 1) * sizeof *p->quants);
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct node *x = &p->g->nodes[i];
+        const struct quant **q = p->quants + p->steps[i].quants;
+        for (int k = 0; k < x->n_in + x->n_out; k++) {
+            int v = k < x->n_in ? x->in[k] : x->out[k - x->n_in];
+            q[k] = v >= 0 ? p->g->values[v].quant : NULL;
+        }
+    }
+}
+
 int plan_new(const struct graph *g, const struct plan_options *o, struct plan **out,
              struct err *err)
 {
     struct plan *p = mem_alloc(sizeof *p);
     p->o = *o;
-    int rc = graph_fuse(g, o->numerics, &p->g, err);
+    /* A pair may be of two formats: each side computes as its own is deployed. */
+    p->o.numerics = numerics_for(o->numerics, g->dialect);
+    int rc = graph_fuse(g, p->o.numerics, &p->g, err);
     if (rc) {
         goto out;
     }
@@ -345,6 +378,7 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     p->uses = mem_alloc(p->g->n_values * sizeof *p->uses);
     p->folded = mem_alloc(p->g->n_values * sizeof *p->folded);
     p->gap = mem_alloc(p->g->n_values * sizeof *p->gap);
+    list_quants(p);
     rc = bind_operators(p, err);
     rc = rc || p->o.partial ? rc : check_gaps(p, err);
     rc = rc ? rc : align_constants(p, err);
@@ -380,6 +414,7 @@ void plan_free(struct plan *p)
     free(p->folded);
     free(p->gap);
     free(p->gaps);
+    free(p->quants);
     free(p->uses);
     free(p->steps);
     graph_free(p->g);

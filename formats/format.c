@@ -7,10 +7,12 @@
 
 #include <strings.h>
 
-extern const struct format format_onnx, format_png, format_jpeg, format_pnm, format_npy, format_pb;
+extern const struct format format_onnx, format_png, format_jpeg, format_pnm, format_npy, format_pb,
+    format_tflite;
 
 const struct format *const formats[] = {
-    &format_onnx, &format_png, &format_jpeg, &format_pnm, &format_npy, &format_pb, NULL,
+    &format_onnx, &format_tflite, &format_png, &format_jpeg,
+    &format_pnm,  &format_npy,    &format_pb,  NULL,
 };
 
 /* True when the last extension of path is one of the words in `list`; case does not matter. */
@@ -60,7 +62,7 @@ int model_load(const char *path, struct graph **out, struct err *err)
         rc = err_set(err, E_UNSUPPORTED, "found a file of format %s, expected a model",
                      format->name);
     } else {
-        rc = err_set(err, E_UNSUPPORTED, "not a model in a known format, expected onnx");
+        rc = err_set(err, E_UNSUPPORTED, "not a model in a known format, expected onnx or tflite");
     }
     file_unmap(&f);
     return rc ? err_in(err, "%s", path) : OK;

@@ -29,6 +29,7 @@ SHOWN = 40  # lines of a check that failed
 CHECKS = [
     ("oracle-activations", "release", [PYTHON, "tests/oracle/check_activations.py"]),
     ("oracle-int8", "release", [PYTHON, "tests/oracle/check_int8.py"]),
+    ("oracle-tflite", "release", [PYTHON, "tests/oracle/check_tflite.py"]),
     ("oracle-mixed", "release", [PYTHON, "tests/oracle/check_mixed.py"]),
     ("oracle-metrics", "release", [PYTHON, "tests/oracle/check_metrics.py"]),
     ("oracle-preprocess", "release", [PYTHON, "tests/oracle/check_preprocess.py"]),

@@ -243,6 +243,10 @@ static bool same_file(const char *a, const char *b)
 static int check_exportable(const struct call *c, const char *path, struct err *err)
 {
     const struct session *s = c->s;
+    if (s->int8->dialect != DIALECT_ONNX || s->fp32->dialect != DIALECT_ONNX) {
+        return err_set(err, E_UNSUPPORTED, "%s: only ONNX pairs can be exported",
+                       (s->int8->dialect != DIALECT_ONNX ? s->int8 : s->fp32)->path);
+    }
     for (size_t i = 0; i < s->int8->n_nodes; i++) {
         if (strcmp(s->int8->nodes[i].op, "DynamicQuantizeLinear") == 0) {
             return err_set(err, E_UNSUPPORTED,

@@ -86,6 +86,10 @@ static int set_numerics(struct session *s, const char *v, struct err *err)
     if (n < 0) {
         return err_set(err, E_USAGE, "numerics is one of %s, found '%s'", numerics_list(", "), v);
     }
+    const struct graph *g = s->int8 ? s->int8 : s->fp32;
+    if (g && !numerics_fits((enum numerics)n, g->dialect)) {
+        return err_set(err, E_USAGE, "numerics %s do not fit %s", v, g->path);
+    }
     enum numerics before = s->set.numerics;
     s->set.numerics = (enum numerics)n;
     int rc = session_replan(s, err);

@@ -94,6 +94,32 @@ static void compare(const struct pass *p, size_t layer, const struct tensor *y)
     p->fp32[layer] = NULL;
 }
 
+static int pass_layer(struct pass *p, size_t layer, const struct tensor *t, struct err *err)
+{
+    int rc = OK;
+    if (p->hooks && p->hooks->keep) {
+        rc = p->hooks->keep(p->hooks->ctx, layer, p->side, t, err);
+    }
+    if (p->side == SIDE_FP32 && p->u->plan[SIDE_INT8]) {
+        p->fp32[layer] = tensor_ref(t);
+    } else if (p->side == SIDE_INT8 && p->u->plan[SIDE_FP32]) {
+        compare(p, layer, t);
+    }
+    return rc;
+}
+
+/* The INT8 tensor as the FP32 side has it: models of two formats differ in their layout. */
+static int pass_moved(struct pass *p, size_t layer, const struct tensor *t, struct err *err)
+{
+    const struct tensor *x = p->fp32[layer];
+    struct tensor *moved = NULL;
+    int rc = channels_move(t, p->u->match->layers[layer].moved, x ? x->rank : t->rank,
+                           x ? x->dims : t->dims, NULL, &moved, err);
+    rc = rc ? rc : pass_layer(p, layer, moved, err);
+    tensor_free(moved);
+    return rc;
+}
+
 static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *err)
 {
     struct pass *p = ctx;
@@ -104,15 +130,8 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
     if (layer < 0 || rc) {
         return rc;
     }
-    if (p->hooks && p->hooks->keep) {
-        rc = p->hooks->keep(p->hooks->ctx, (size_t)layer, p->side, t, err);
-    }
-    if (p->side == SIDE_FP32 && p->u->plan[SIDE_INT8]) {
-        p->fp32[layer] = tensor_ref(t);
-    } else if (p->side == SIDE_INT8 && p->u->plan[SIDE_FP32]) {
-        compare(p, (size_t)layer, t);
-    }
-    return rc;
+    bool moved = p->side == SIDE_INT8 && p->u->match->layers[layer].moved != CHANNELS_SAME;
+    return moved ? pass_moved(p, (size_t)layer, t, err) : pass_layer(p, (size_t)layer, t, err);
 }
 
 /* An output that an unsupported operator blocks: there is nothing to score. */
@@ -136,6 +155,44 @@ static void score_single(size_t n, struct tensor **out, bool classify, enum side
     s->flip = FLIP_NONE;
 }
 
+/* Runs one side on its own version of the sample; outputs in real numbers. */
+static int run_side(const struct setup *u, enum side side, struct tensor *const *in,
+                    struct tensor **out, const struct run_options *o, struct err *err)
+{
+    struct tensor **own = mem_alloc((u->n_inputs + 1) * sizeof *own);
+    int rc = OK;
+    for (size_t i = 0; i < u->n_inputs && !rc; i++) {
+        rc = feed_input(plan_graph(u->plan[side]), i, in[i], NULL, &own[i], err);
+    }
+    rc = rc ? rc : plan_run(u->plan[side], (const struct tensor *const *)own, out, o, err);
+    for (size_t i = 0; i < u->match->n_outputs && !rc; i++) {
+        struct tensor *real = NULL;
+        rc = feed_output(plan_graph(u->plan[side]), i, out[i], NULL, &real, err);
+        if (!rc) {
+            tensor_free(out[i]);
+            out[i] = real;
+        }
+    }
+    for (size_t i = 0; i < u->n_inputs; i++) {
+        tensor_free(own[i]);
+    }
+    free(own);
+    return rc;
+}
+
+/* An output in the layout that the FP32 side has, so that values are scored pair by pair. */
+static int align_output(const struct tensor *x, struct tensor **y, struct err *err)
+{
+    struct tensor *moved = NULL;
+    int rc = channels_move(*y, channels_between((*y)->rank, (*y)->dims, x->rank, x->dims), x->rank,
+                           x->dims, NULL, &moved, err);
+    if (!rc) {
+        tensor_free(*y);
+        *y = moved;
+    }
+    return rc;
+}
+
 static int run_sides(const struct setup *u, struct tensor *const *in, const struct run_hooks *hooks,
                      const struct cancel *cancel, int label, struct image_result *r,
                      struct err *err)
@@ -149,13 +206,15 @@ static int run_sides(const struct setup *u, struct tensor *const *in, const stru
         if (u->plan[side]) {
             p.side = side;
             struct run_options o = {.tap = pass_tap, .tap_ctx = &p, .cancel = cancel};
-            rc = plan_run(u->plan[side], (const struct tensor *const *)in, out + n_out * side, &o,
-                          err);
+            rc = run_side(u, side, in, out + n_out * side, &o, err);
         }
     }
     bool complete = true;
     for (size_t i = 0; i < 2 * n_out; i++) {
         complete = complete && (out[i] || !u->plan[i / n_out]);
+    }
+    for (size_t i = 0; i < n_out && !rc && complete && u->plan[0] && u->plan[1]; i++) {
+        rc = align_output(out[i], &out[n_out + i], err);
     }
     if (!rc && !complete) {
         score_nothing(&r->score);

@@ -250,6 +250,7 @@ int session_load(struct session *s, const char *fp32, const char *int8, struct e
     s->plan_fp32 = pa;
     s->plan_int8 = pb;
     s->pair = a && b;
+    s->set.numerics = numerics_for(s->set.numerics, (b ? b : a)->dialect);
     follow_model(s);
     return session_match(s, err);
 }
@@ -283,7 +284,9 @@ size_t session_inputs(const struct session *s, struct model_input *in, size_t ro
     const struct graph *g = s->fp32 ? s->fp32 : s->int8;
     for (size_t i = 0; g && i < MIN(g->n_inputs, room); i++) {
         const struct value *v = &g->values[g->inputs[i]];
-        in[i] = (struct model_input){.name = v->name, .dtype = v->dtype, .rank = v->rank};
+        /* Codes are made from the same floats that the other side gets. */
+        in[i] = (struct model_input){
+            .name = v->name, .dtype = v->quant ? DT_F32 : v->dtype, .rank = v->rank};
         memcpy(in[i].dims, v->dims, sizeof in[i].dims);
         for (int d = 0; d < v->rank; d++) {
             in[i].dims[d] = v->dims[d] == 0 ? -1 : v->dims[d]; /* 0: a free batch, in some files */

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * feed.c: gives both sides of a pair the same sample and the same layout: floats become the codes
+ * that an integer input wants, and [n,c,h,w] becomes [n,h,w,c] or back where the formats differ.
+ */
+#include "analysis/analysis.h"
+
+#include <math.h>
+
+/* Unknown dimensions fit anything. */
+static bool dim_fits(int64_t a, int64_t b)
+{
+    return a <= 0 || b <= 0 || a == b;
+}
+
+static bool fits(int rank_a, const int64_t *a, int rank_b, const int64_t *b, const int order[4])
+{
+    bool good = rank_a == rank_b && (!order || rank_a == 4);
+    for (int d = 0; d < rank_a && good; d++) {
+        good = dim_fits(a[order ? order[d] : d], b[d]);
+    }
+    return good;
+}
+
+/* Equal but for dimensions of 1. */
+static bool fits_without_ones(int rank_a, const int64_t *a, int rank_b, const int64_t *b)
+{
+    int i = 0, k = 0;
+    while (i < rank_a || k < rank_b) {
+        if (i < rank_a && (a[i] == 1 || (a[i] <= 0 && i == 0 && k < rank_b && b[k] == 1))) {
+            i++;
+        } else if (k < rank_b && b[k] == 1) {
+            k++;
+        } else if (i < rank_a && k < rank_b && a[i] > 0 && a[i++] == b[k++]) {
+            continue;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b)
+{
+    static const int to_last[] = {0, 2, 3, 1}, to_second[] = {0, 3, 1, 2};
+    return fits(rank_a, a, rank_b, b, NULL)          ? CHANNELS_SAME
+           : fits(rank_a, a, rank_b, b, to_last)     ? CHANNELS_TO_LAST
+           : fits(rank_a, a, rank_b, b, to_second)   ? CHANNELS_TO_SECOND
+           : fits_without_ones(rank_a, a, rank_b, b) ? CHANNELS_RESHAPED
+                                                     : CHANNELS_OTHER;
+}
+
+/* Picks the elements of one image in the other order; one of the two is [h * w][c]. */
+static void move_image(const uint8_t *x, size_t plane, size_t depth, bool last, size_t size,
+                       uint8_t *y)
+{
+    for (size_t k = 0; k < depth * plane; k++) {
+        size_t pixel = last ? k / depth : k % plane, channel = last ? k % depth : k / plane;
+        size_t from = last ? channel * plane + pixel : pixel * depth + channel;
+        memcpy(y + k * size, x + from * size, size);
+    }
+}
+
+int channels_move(const struct tensor *t, enum channels to, int rank, const int64_t *dims,
+                  struct budget *b, struct tensor **out, struct err *err)
+{
+    if (to == CHANNELS_RESHAPED) {
+        return tensor_view((struct tensor *)t, rank, dims, out, err);
+    }
+    if (to == CHANNELS_SAME || to == CHANNELS_OTHER || t->rank != 4) {
+        *out = tensor_ref(t);
+        return OK;
+    }
+    bool last = to == CHANNELS_TO_LAST;
+    const int64_t *x = t->dims;
+    int64_t c = last ? x[1] : x[3], h = last ? x[2] : x[1], w = last ? x[3] : x[2];
+    int64_t made[] = {x[0], last ? h : c, last ? w : h, last ? c : w};
+    int rc = tensor_new(t->dtype, 4, made, b, out, err);
+    size_t size = dtype_size(t->dtype), image = (size_t)(c * h * w) * size;
+    for (size_t n = 0; !rc && n < (size_t)x[0]; n++) {
+        move_image((const uint8_t *)t->data + n * image, (size_t)(h * w), (size_t)c, last, size,
+                   (uint8_t *)(*out)->data + n * image);
+    }
+    return rc;
+}
+
+/* Half to even, saturated: what the tools that feed such models do. */
+static int quantize(const struct tensor *t, const struct quant *q, struct budget *b,
+                    struct tensor **out, struct err *err)
+{
+    if (q->n != 1 || q->scale[0] <= 0) {
+        return err_set(err, E_UNSUPPORTED, "an input with %zu scales", q->n);
+    }
+    return quant_quantize(t, q, b, out, err);
+}
+
+int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+               struct tensor **out, struct err *err)
+{
+    const struct value *v = &g->values[g->inputs[i]];
+    enum channels to =
+        v->rank < 0 ? CHANNELS_SAME : channels_between(t->rank, t->dims, v->rank, v->dims);
+    struct tensor *laid = NULL;
+    to = to == CHANNELS_RESHAPED ? CHANNELS_SAME : to; /* the run says which shape it wants */
+    int rc = channels_move(t, to, t->rank, t->dims, b, &laid, err);
+    if (!rc && v->quant && dtype_is_float(t->dtype)) {
+        rc = quantize(laid, v->quant, b, out, err);
+        tensor_free(laid);
+    } else if (!rc) {
+        *out = laid;
+    }
+    return rc ? err_in(err, "input '%s'", v->name) : OK;
+}
+
+int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
+                struct tensor **out, struct err *err)
+{
+    const struct value *v = &g->values[g->outputs[i]];
+    if (!v->quant || dtype_is_float(t->dtype)) {
+        *out = tensor_ref(t);
+        return OK;
+    }
+    int rc = quant_dequantize(t, v->quant, b, out, err);
+    return rc ? err_in(err, "output '%s'", v->name) : OK;
+}
