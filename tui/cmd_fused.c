@@ -51,8 +51,8 @@ static int computing_node(const struct session *s, size_t layer)
 
 const char *session_runs_as(const struct session *s, size_t layer)
 {
-    static char text[400];
-    char safe[300];
+    static char text[1200];
+    char safe[1024];
     int node = s->int8 ? computing_node(s, layer) : -1;
     text[0] = 0;
     if (node < 0) {
@@ -100,7 +100,7 @@ static void node_text(const struct session *s, int node, FILE *out)
 {
     const struct graph *x = plan_graph(s->plan_int8), *g = session_int8(s);
     const struct node *n = &x->nodes[node];
-    char op[64], name[256];
+    char op[64], name[1024];
     int list[FUSED_NODES], quantizers[2] = {0};
     size_t count = fused_nodes(g, x, node, list), shown = 0;
     fprintf(out, "%-24s %s", text_safe(op, sizeof op, n->op),
@@ -236,10 +236,8 @@ static int plan_exposed(struct session *s, int value, struct plan **out, struct 
 {
     struct graph *g = graph_clone(session_int8(s));
     if (!g->values[value].is_output) {
-        int *outputs = arena_alloc(&g->arena, (g->n_outputs + 1) * sizeof *outputs);
-        memcpy(outputs, g->outputs, g->n_outputs * sizeof *outputs);
-        outputs[g->n_outputs++] = value;
-        g->outputs = outputs;
+        g->outputs = mem_grow(g->outputs, (g->n_outputs + 1) * sizeof *g->outputs);
+        g->outputs[g->n_outputs++] = value;
         g->values[value].is_output = true;
     }
     struct plan_options o = {.numerics = s->set.numerics,
