@@ -50,8 +50,8 @@ struct layer {
     bool quantized;   /* int8 holds codes with parameters `q` */
     struct quant q;   /* n 0 when not quantized */
     enum match_by by;
-    int channel_axis; /* CHANNEL_NONE, CHANNEL_LAST or an axis number */
-    bool pinnable;    /* an operator stands behind it (not a graph input) */
+    int channel_axis;    /* CHANNEL_NONE, CHANNEL_LAST or an axis number */
+    bool pinnable;       /* an operator stands behind it (not a graph input) */
     enum channels moved; /* how the INT8 tensor becomes the shape of the FP32 one */
 };
 

@@ -7,19 +7,9 @@
  * absorbed (Relu, Clip, BatchNormalization in front of a quantizer) is told apart afterwards, so
  * that a clipped INT8 tensor is never compared with the tensor before the clip.
  */
-#include "analysis/analysis.h"
-#include "analysis/qmodel.h"
+#include "analysis/matcher.h"
 
 #include <stdlib.h>
-
-struct matcher {
-    const struct graph *f, *i; /* FP32, INT8 */
-    struct qmodel qf, qi;
-    int *to_int8;      /* FP32 value -> INT8 unit, -1 */
-    int *to_fp32;      /* INT8 unit -> FP32 value, -1 */
-    enum match_by *by; /* per FP32 value */
-    struct match *out;
-};
 
 const char *match_by_name(enum match_by by)
 {
@@ -29,38 +19,35 @@ const char *match_by_name(enum match_by by)
 
 /* ---- Candidates ----------------------------------------------------------------------------- */
 
-static bool is_activation(const struct qmodel *q, int v)
+bool match_activation(const struct qmodel *q, int v)
 {
     return v >= 0 && !q->v[v].constant && q->g->values[v].producer >= 0;
 }
 
-static const struct node *producer(const struct graph *g, int v)
+const struct node *match_producer(const struct graph *g, int v)
 {
     return g->values[v].producer >= 0 ? &g->nodes[g->values[v].producer] : NULL;
 }
 
-/* Operator that makes an INT8 unit, behind its quantizer. */
-static const struct node *unit_node(const struct qmodel *q, int unit)
+const struct node *match_unit_node(const struct qmodel *q, int unit)
 {
     int v = q->v[unit].made_from >= 0 ? q->v[unit].made_from : unit;
-    return producer(q->g, v);
+    return match_producer(q->g, v);
 }
 
-static bool is_integer_type(enum dtype d)
+bool match_integer_type(enum dtype d)
 {
     return d != DT_NONE && !dtype_is_float(d);
 }
 
-static bool same_shape(const struct value *a, const struct value *b)
+bool match_same_shape(const struct value *a, const struct value *b)
 {
     return a->rank < 0 || b->rank < 0 ||
            channels_between(a->rank, a->dims, b->rank, b->dims) == CHANNELS_SAME;
 }
 
-/* How INT8 value b becomes the shape of FP32 value a. Models of two formats have their channels in
- * two places: where the shape alone does not tell, they are taken to. */
-static enum channels moved_between(const struct graph *f, const struct graph *i,
-                                   const struct value *a, const struct value *b)
+enum channels match_moved(const struct graph *f, const struct graph *i, const struct value *a,
+                          const struct value *b)
 {
     if (a->rank < 0 || b->rank < 0) {
         return CHANNELS_SAME;
@@ -79,15 +66,15 @@ static enum channels moved_between(const struct graph *f, const struct graph *i,
 static bool pair(struct matcher *m, int v, int unit, enum match_by by)
 {
     if (v < 0 || unit < 0 || m->to_int8[v] >= 0 || m->to_fp32[unit] >= 0 ||
-        !is_activation(&m->qf, v) || !is_activation(&m->qi, unit)) {
+        !match_activation(&m->qf, v) || !match_activation(&m->qi, unit)) {
         return false;
     }
-    if (is_integer_type(m->f->values[v].dtype) ||
-        (is_integer_type(m->i->values[unit].dtype) && !m->qi.v[unit].codes)) {
+    if (match_integer_type(m->f->values[v].dtype) ||
+        (match_integer_type(m->i->values[unit].dtype) && !m->qi.v[unit].codes)) {
         return false;
     }
     if (by != MATCH_HAND &&
-        moved_between(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
+        match_moved(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
         return false;
     }
     m->to_int8[v] = unit;
@@ -98,7 +85,7 @@ static bool pair(struct matcher *m, int v, int unit, enum match_by by)
 
 /* ---- Operators of two formats --------------------------------------------------------------- */
 
-static bool same_op(const struct matcher *m, const struct node *a, const struct node *b)
+bool match_same_op(const struct matcher *m, const struct node *a, const struct node *b)
 {
     return m->f->dialect == m->i->dialect ? strcmp(a->op, node_plain_op(b)) == 0
                                           : strcmp(node_family(a), node_family(b)) == 0;
@@ -108,7 +95,7 @@ static bool same_op(const struct matcher *m, const struct node *a, const struct 
 static int fp32_source(const struct matcher *m, int v)
 {
     for (const struct node *n; m->f->dialect != m->i->dialect && v >= 0 &&
-                               (n = producer(m->f, v)) && node_is(n, "Transpose") &&
+                               (n = match_producer(m->f, v)) && node_is(n, "Transpose") &&
                                m->to_int8[v] < 0;) {
         v = n->in[0];
     }
@@ -193,7 +180,7 @@ static void match_node_names(struct matcher *m)
         int at = strmap_get(&by_name, stem, -1);
         free(stem);
         const struct node *a = at >= 0 ? &m->f->nodes[at] : NULL;
-        if (!a || !same_op(m, a, b)) {
+        if (!a || !match_same_op(m, a, b)) {
             continue;
         }
         for (int o = 0; o < MIN(a->n_out, b->n_out); o++) {
@@ -207,7 +194,7 @@ static void match_node_names(struct matcher *m)
 
 /* ---- What quantization absorbed ------------------------------------------------------------- */
 
-static bool absorbable(const struct node *n)
+bool match_absorbable(const struct node *n)
 {
     return node_is(n, "Relu") || node_is(n, "Clip") || node_is(n, "BatchNormalization");
 }
@@ -237,8 +224,8 @@ static bool unit_has_consumer(const struct matcher *m, int unit, const char *op)
 static bool adds_bias(const struct matcher *m, const struct node *n, int x)
 {
     return m->f->dialect != m->i->dialect && node_is(n, "Add") && n->n_in == 2 &&
-           m->qf.v[n->in[n->in[0] == x]].constant && producer(m->f, x) &&
-           strcmp(node_family(producer(m->f, x)), "MatMul") == 0;
+           m->qf.v[n->in[n->in[0] == x]].constant && match_producer(m->f, x) &&
+           strcmp(node_family(match_producer(m->f, x)), "MatMul") == 0;
 }
 
 /* An FP32 tensor whose only reader is an activation function that the INT8 model does not have any
@@ -250,7 +237,7 @@ static void move_past(struct matcher *m, int at)
         return;
     }
     for (const struct node *n; (n = only_consumer(&m->qf, at)) &&
-                               ((absorbable(n) && n->in[0] == at) || adds_bias(m, n, at)) &&
+                               ((match_absorbable(n) && n->in[0] == at) || adds_bias(m, n, at)) &&
                                n->out[0] >= 0 && m->to_int8[n->out[0]] < 0 &&
                                !unit_has_consumer(m, unit, n->op);) {
         m->to_int8[at] = -1;
@@ -294,7 +281,7 @@ static int fp32_of(const struct matcher *m, int v)
     for (int hops = 0; hops < MAX_HOPS; hops++) {
         int unit = v >= 0 ? m->qi.v[v].unit : -1;
         int x = unit >= 0 ? fp32_of_unit(m, unit) : -1;
-        const struct node *n = unit >= 0 ? producer(m->i, unit) : NULL;
+        const struct node *n = unit >= 0 ? match_producer(m->i, unit) : NULL;
         if (x >= 0 || !n || !(node_is(n, "QUANTIZE") || node_is(n, "PAD"))) {
             return x;
         }
@@ -306,7 +293,7 @@ static int fp32_of(const struct matcher *m, int v)
 /* The constant a data input comes from: through DequantizeLinear on the INT8 side. */
 static const struct tensor *weight_of(const struct graph *g, int v)
 {
-    const struct node *n = v >= 0 && !g->values[v].constant ? producer(g, v) : NULL;
+    const struct node *n = v >= 0 && !g->values[v].constant ? match_producer(g, v) : NULL;
     if (n && node_is_dequantize(n)) {
         v = n->in[0];
     }
@@ -346,7 +333,7 @@ static const struct node *twin_behind(const struct matcher *m, const struct node
         if (!a->n_out || a->out[0] < 0) {
             continue;
         }
-        if (same_op(m, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
+        if (match_same_op(m, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
             return a;
         }
         bool layout = hops && node_is(a, "Transpose") && m->f->dialect != m->i->dialect;
@@ -393,180 +380,6 @@ static void match_topology(struct matcher *m)
     }
 }
 
-/* ---- The result ----------------------------------------------------------------------------- */
-
-static int channel_axis(const struct matcher *m, int v)
-{
-    static const char *const second[] = {"Conv",
-                                         "BatchNormalization",
-                                         "MaxPool",
-                                         "AveragePool",
-                                         "GlobalAveragePool",
-                                         "ConvTranspose",
-                                         "Resize",
-                                         "PRelu",
-                                         "InstanceNormalization",
-                                         "GlobalMaxPool"};
-    static const char *const last[] = {"MatMul",
-                                       "Gemm",
-                                       "LayerNormalization",
-                                       "CONV_2D",
-                                       "DEPTHWISE_CONV_2D",
-                                       "FULLY_CONNECTED",
-                                       "AVERAGE_POOL_2D",
-                                       "MAX_POOL_2D",
-                                       "RESIZE_BILINEAR",
-                                       "RESIZE_NEAREST_NEIGHBOR"};
-    for (int hops = 0; v >= 0 && hops < 16; hops++) {
-        const struct node *n = producer(m->f, v);
-        if (!n) {
-            return CHANNEL_NONE;
-        }
-        for (size_t k = 0; k < COUNT(second); k++) {
-            if (node_is(n, second[k])) {
-                return 1;
-            }
-        }
-        for (size_t k = 0; k < COUNT(last); k++) {
-            if (node_is(n, last[k])) {
-                return CHANNEL_LAST;
-            }
-        }
-        if (!is_activation(&m->qf, n->n_in ? n->in[0] : -1) ||
-            !same_shape(&m->f->values[v], &m->f->values[n->in[0]]) || node_is(n, "Softmax") ||
-            node_is(n, "SOFTMAX") || node_is(n, "Transpose") || node_is(n, "TRANSPOSE")) {
-            return CHANNEL_NONE;
-        }
-        v = n->in[0]; /* elementwise: the axis of what it works on */
-    }
-    return CHANNEL_NONE;
-}
-
-/* The node people know the layer by: behind an absorbed Relu or Clip, the operator that the INT8
- * side has. */
-static const struct node *main_node(const struct matcher *m, int v, const struct node *b)
-{
-    const struct node *made = producer(m->f, v), *n = made;
-    while (n && !same_op(m, n, b) && absorbable(n) && n->n_in && n->in[0] >= 0 &&
-           m->to_int8[n->in[0]] < 0) {
-        n = producer(m->f, n->in[0]);
-    }
-    return n && same_op(m, n, b) ? n : made;
-}
-
-static const char *layer_name(const struct matcher *m, int v)
-{
-    const struct node *b = unit_node(&m->qi, m->to_int8[v]);
-    return (b ? main_node(m, v, b) : producer(m->f, v))->name;
-}
-
-static int make_layer(struct matcher *m, int v, struct err *err)
-{
-    struct layer *l = &m->out->layers[m->out->n_layers];
-    int unit = m->to_int8[v];
-    const struct qvalue *q = &m->qi.v[unit];
-    const struct node *a = producer(m->f, v), *b = unit_node(&m->qi, unit);
-    *l = (struct layer){
-        .name = layer_name(m, v),
-        .op = b ? node_plain_op(b) : a->op,
-        .fp32 = v,
-        .int8 = unit,
-        .int8_float = q->codes ? q->read_as : unit,
-        .by = m->by[v],
-        .channel_axis = channel_axis(m, v),
-        .pinnable = true,
-        .moved = moved_between(m->f, m->i, &m->f->values[v], &m->i->values[unit]),
-    };
-    l->moved = l->moved == CHANNELS_OTHER ? CHANNELS_SAME : l->moved; /* by hand: as they are */
-    int rc = qmodel_read(&m->qi, unit, &m->out->arena, &l->q, &l->quantized, err);
-    m->out->n_layers += !rc;
-    return rc;
-}
-
-static int list_layers(struct matcher *m, struct err *err)
-{
-    size_t count = 0;
-    for (size_t v = 0; v < m->f->n_values; v++) {
-        count += m->to_int8[v] >= 0;
-    }
-    if (!count) {
-        return err_set(err, E_SHAPE,
-                       "the models do not belong together: no activation of '%s' has "
-                       "a counterpart in '%s'",
-                       m->f->path, m->i->path);
-    }
-    m->out->layers = arena_alloc(&m->out->arena, count * sizeof *m->out->layers);
-    for (size_t k = 0; k < m->f->n_nodes; k++) {
-        for (int o = 0; o < m->f->nodes[k].n_out; o++) {
-            int v = m->f->nodes[k].out[o];
-            if (v >= 0 && m->to_int8[v] >= 0) {
-                int rc = make_layer(m, v, err);
-                if (rc) {
-                    return rc;
-                }
-            }
-        }
-    }
-    return OK;
-}
-
-static void list_unmatched(struct matcher *m, enum side side, const char *tensor, const char *op,
-                           const char *reason)
-{
-    m->out->unmatched[m->out->n_unmatched++] =
-        (struct unmatched){.tensor = tensor, .op = op, .side = side, .reason = reason};
-}
-
-/* Where an unmatched FP32 activation went: the next matched one behind it. */
-static const char *fate(struct matcher *m, int v)
-{
-    if (is_integer_type(m->f->values[v].dtype)) {
-        return "integer tensor, nothing to measure";
-    }
-    for (int at = v, hops = 0; hops < 8; hops++) {
-        int first = m->qf.uses.start[at];
-        if (first == m->qf.uses.start[at + 1]) {
-            break;
-        }
-        at = m->f->nodes[m->qf.uses.node[first]].out[0];
-        if (at < 0) {
-            break;
-        }
-        if (m->to_int8[at] >= 0) {
-            return arena_printf(&m->out->arena, "fused into '%s' in INT8", layer_name(m, at));
-        }
-    }
-    return "no counterpart in INT8";
-}
-
-static void list_all_unmatched(struct matcher *m)
-{
-    m->out->unmatched =
-        arena_alloc(&m->out->arena, (m->f->n_values + m->i->n_values) * sizeof *m->out->unmatched);
-    for (size_t k = 0; k < m->f->n_nodes; k++) {
-        for (int o = 0; o < m->f->nodes[k].n_out; o++) {
-            int v = m->f->nodes[k].out[o];
-            if (is_activation(&m->qf, v) && m->to_int8[v] < 0) {
-                list_unmatched(m, SIDE_FP32, m->f->values[v].name, m->f->nodes[k].op, fate(m, v));
-            }
-        }
-    }
-    for (size_t v = 0; v < m->i->n_values; v++) {
-        const struct node *n = producer(m->i, (int)v);
-        if (!n || m->qi.v[v].unit != (int)v || m->to_fp32[v] >= 0 || m->qi.v[v].constant) {
-            continue;
-        }
-        int from = m->qi.v[v].made_from;
-        if (from >= 0 && m->i->values[from].is_input) {
-            continue; /* the quantized input: not a layer */
-        }
-        bool integer = !m->qi.v[v].codes && is_integer_type(m->i->values[v].dtype);
-        const struct node *made = unit_node(&m->qi, (int)v);
-        list_unmatched(m, SIDE_INT8, m->i->values[v].name, made ? made->op : n->op,
-                       integer ? "integer tensor, nothing to measure" : "no counterpart in FP32");
-    }
-}
-
 /* ---- Entry points --------------------------------------------------------------------------- */
 
 static int check_ends(const struct graph *f, const struct graph *i, struct err *err)
@@ -582,7 +395,7 @@ static int check_ends(const struct graph *f, const struct graph *i, struct err *
         size_t j = input ? k : k - f->n_inputs;
         const struct value *a = &f->values[input ? f->inputs[j] : f->outputs[j]];
         const struct value *b = &i->values[input ? i->inputs[j] : i->outputs[j]];
-        if (moved_between(f, i, a, b) == CHANNELS_OTHER) {
+        if (match_moved(f, i, a, b) == CHANNELS_OTHER) {
             char sa[128], sb[128];
             return err_set(err, E_SHAPE,
                            "the models do not belong together: %s '%s' is %s in FP32 "
@@ -633,10 +446,10 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
         match_node_names(&m);
         match_topology(&m);
         move_past_absorbed(&m);
-        rc = list_layers(&m, err);
+        rc = match_list_layers(&m, err);
     }
     if (!rc) {
-        list_all_unmatched(&m);
+        match_list_unmatched(&m);
         list_outputs(fp32, int8, out);
     } else {
         match_fini(out);
@@ -646,141 +459,5 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
     free(m.to_int8);
     free(m.to_fp32);
     free(m.by);
-    return rc;
-}
-
-void match_single(const struct graph *g, enum side side, struct match *out)
-{
-    *out = (struct match){0};
-    struct qmodel q;
-    qmodel_init(&q, g);
-    out->layers = arena_alloc(&out->arena, g->n_values * sizeof *out->layers);
-    for (size_t k = 0; k < g->n_nodes; k++) {
-        const struct node *n = &g->nodes[k];
-        for (int o = 0; o < n->n_out; o++) {
-            int v = n->out[o], unit = v >= 0 ? q.v[v].unit : -1;
-            if (unit != v || v < 0) {
-                continue; /* constants, and floats that stand for codes */
-            }
-            const struct node *made = unit_node(&q, unit);
-            struct layer *l = &out->layers[out->n_layers];
-            *l = (struct layer){.name = made ? made->name : n->name,
-                                .op = node_plain_op(made ? made : n),
-                                .fp32 = side == SIDE_FP32 ? v : -1,
-                                .int8 = side == SIDE_INT8 ? v : -1,
-                                .int8_float = q.v[v].codes ? q.v[v].read_as : v,
-                                .channel_axis = CHANNEL_NONE};
-            if (qmodel_read(&q, v, &out->arena, &l->q, &l->quantized, NULL)) {
-                l->quantized = false;
-            }
-            out->n_layers++;
-        }
-    }
-    out->n_inputs = g->n_inputs;
-    out->n_outputs = g->n_outputs;
-    out->outputs = arena_alloc(&out->arena, g->n_outputs * sizeof *out->outputs);
-    for (size_t k = 0; k < g->n_outputs; k++) {
-        out->outputs[k][side == SIDE_FP32 ? 0 : 1] = g->outputs[k];
-        out->outputs[k][side == SIDE_FP32 ? 1 : 0] = -1;
-    }
-    qmodel_fini(&q);
-}
-
-/* Depth-first from the layer's tensor; what is constant or matched itself is not part of it. */
-static void collect_nodes(const struct qmodel *q, const bool *matched, int v, int *nodes, size_t *n)
-{
-    int at = q->g->values[v].producer;
-    for (size_t k = 0; k < *n; k++) {
-        at = nodes[k] == at ? -1 : at;
-    }
-    if (at < 0 || q->v[v].constant || *n == LAYER_NODES) {
-        return;
-    }
-    nodes[(*n)++] = at;
-    for (int k = 0; k < q->g->nodes[at].n_in; k++) {
-        int x = q->g->nodes[at].in[k];
-        if (x >= 0 && !matched[x]) {
-            collect_nodes(q, matched, x, nodes, n);
-        }
-    }
-}
-
-size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer,
-                   int nodes[LAYER_NODES])
-{
-    struct qmodel q;
-    size_t n = 0;
-    qmodel_init(&q, fp32);
-    bool *matched = mem_alloc(fp32->n_values + 1);
-    for (size_t k = 0; k < m->n_layers; k++) {
-        matched[m->layers[k].fp32] = true;
-    }
-    collect_nodes(&q, matched, m->layers[layer].fp32, nodes, &n);
-    free(matched);
-    qmodel_fini(&q);
-    return n;
-}
-
-void match_fini(struct match *m)
-{
-    arena_fini(&m->arena);
-    *m = (struct match){0};
-}
-
-/* ---- Probe ---------------------------------------------------------------------------------- */
-
-struct probe {
-    struct graph *g;
-    const struct graph *executed;
-    bool exact; /* sizes seen are those of real samples, not made up */
-};
-
-static int probe_tap(void *ctx, int value, const struct tensor *t, struct err *err)
-{
-    (void)err;
-    struct probe *p = ctx;
-    int v = graph_find(p->g, p->executed->values[value].name);
-    if (v < 0) {
-        return OK;
-    }
-    struct value *d = &p->g->values[v];
-    if (d->dtype == DT_NONE) {
-        d->dtype = t->dtype;
-    }
-    if (d->rank < 0) {
-        d->rank = t->rank;
-        for (int k = 0; k < t->rank; k++) {
-            d->dims[k] = p->exact ? t->dims[k] : -1;
-        }
-    }
-    return OK;
-}
-
-int graph_probe(struct graph *g, const struct plan *p, struct err *err)
-{
-    struct tensor **in = mem_alloc(g->n_inputs * sizeof *in);
-    struct probe probe = {.g = g, .executed = plan_graph(p), .exact = true};
-    int rc = OK;
-    for (size_t i = 0; i < g->n_inputs && !rc; i++) {
-        const struct value *v = &g->values[g->inputs[i]];
-        int64_t dims[MAX_RANK];
-        for (int d = 0; d < MAX(v->rank, 0); d++) {
-            dims[d] = v->dims[d] > 0 ? v->dims[d] : 1;
-            probe.exact = probe.exact && (d == 0 || v->dims[d] > 0);
-        }
-        rc = tensor_new(v->dtype == DT_NONE ? DT_F32 : v->dtype, MAX(v->rank, 0), dims, NULL,
-                        &in[i], err);
-        if (!rc) {
-            memset(in[i]->data, 0, in[i]->size);
-        }
-    }
-    if (!rc) {
-        struct run_options o = {.tap = probe_tap, .tap_ctx = &probe};
-        rc = plan_run(p, (const struct tensor *const *)in, NULL, &o, err);
-    }
-    for (size_t i = 0; i < g->n_inputs; i++) {
-        tensor_free(in[i]);
-    }
-    free(in);
     return rc;
 }

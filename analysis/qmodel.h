@@ -10,12 +10,12 @@
 
 /* One value of the graph. */
 struct qvalue {
-    bool constant; /* an initializer, or computed from constants alone */
-    bool codes;    /* integers with the parameters below */
+    bool constant;             /* an initializer, or computed from constants alone */
+    bool codes;                /* integers with the parameters below */
     const struct quant *quant; /* parameters kept with the value (TFLite), or NULL */
-    int scale;     /* value index of the scale; -1 unknown */
-    int zero;      /* value index of the zero point; -1 none */
-    int axis;      /* -1 per tensor */
+    int scale;                 /* value index of the scale; -1 unknown */
+    int zero;                  /* value index of the zero point; -1 none */
+    int axis;                  /* -1 per tensor */
     int unit;      /* the value that represents this activation: the codes of a quantized one,
                       itself for a float one, -1 for constants */
     int made_from; /* codes made by QuantizeLinear: its float input; else -1 */
@@ -43,8 +43,8 @@ bool node_moves(const struct node *n);
 /* Operator without its integer spelling: QLinearConv -> Conv, QGemm -> Gemm, ConvInteger -> Conv.
  */
 const char *node_plain_op(const struct node *n);
-/* Operator under a name that ONNX and TFLite models share: CONV_2D -> Conv, FULLY_CONNECTED -> MatMul,
- * also where ONNX has several for one (Gemm -> MatMul). */
+/* Operator under a name that ONNX and TFLite models share: CONV_2D -> Conv, FULLY_CONNECTED ->
+ * MatMul, also where ONNX has several for one (Gemm -> MatMul). */
 const char *node_family(const struct node *n);
 /* Values that a node computes with: skips scale, zero point and bias inputs of integer operators;
  * writes input positions, returns how many (at most room). */

@@ -299,6 +299,8 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
              struct err *err);
 void plan_free(struct plan *p);
 const struct graph *plan_graph(const struct plan *p); /* what is executed */
+/* A constant of the executed graph, also one that was folded; NULL for other values. */
+const struct tensor *plan_constant(const struct plan *p, int value);
 
 /* An operator that has no kernel, in a partial plan. Names belong to the plan. */
 struct plan_gap {
@@ -326,6 +328,34 @@ struct run_options {
  * shape that does not fit -> E_SHAPE. */
 int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
              const struct run_options *o, struct err *err);
+
+/* ---- Sums of integer layers (accumulate.c) --------------------------------------------------- */
+/* Of one layer or channel. Sums are those of 64 bits, bias included. */
+struct acc_stats {
+    uint64_t n; /* outputs */
+    int64_t min, max;
+    uint64_t wraps;        /* sums beyond int32, which the runtime wraps */
+    uint64_t pairs;        /* neighbouring products of u8 and s8 whose sum does not fit 16 bits */
+    uint64_t pair_outputs; /* outputs with such a pair */
+    uint64_t clipped;      /* real results beyond the range of the codes */
+    uint64_t rounded;      /* the other requantized outputs, and their distance to the real */
+    double error_sum, error_max; /* result sum * sx * sw / sy + zy, in steps of the codes */
+};
+struct accumulators {
+    bool has_pairs;   /* multiplies u8 by s8 in pairs on x86 without VNNI */
+    bool requantizes; /* results are codes */
+    size_t k;         /* products per sum */
+    struct acc_stats all;
+    size_t n_channels;
+    struct acc_stats *channel;
+};
+/* Computes an integer convolution or matrix product of the executed graph again, from inputs taken
+ * in a run (NULL where they are constants). E_UNSUPPORTED for any other operator. */
+int plan_accumulators(const struct plan *p, int node, const struct tensor *const *in,
+                      struct accumulators *out, struct err *err);
+void accumulators_fini(struct accumulators *a);
+/* Two's complement bits that hold min and max. */
+int acc_bits(const struct acc_stats *s);
 
 /* ---- Operators ------------------------------------------------------------------------------ */
 /* Calls fn for each row of the op table in order: for listings and tests. */

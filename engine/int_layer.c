@@ -5,35 +5,44 @@
  */
 #include "engine/int_layer.h"
 
+#include "engine/fuse.h"
+
 /* Inputs of each operator; -1 = it has none such. */
 struct slots {
     const char *op;
+    const char *domain; /* NULL = any but channels last */
     bool is_conv;
     int x, sx, zx, w, sw, zw, sy, bias;
 };
 
 static const struct slots slots[] = {
-    {"QLinearConv", true, 0, 1, 2, 3, 4, 5, 6, 8},
-    {"ConvInteger", true, 0, -1, 2, 1, -1, 3, -1, -1},
-    {"QLinearMatMul", false, 0, 1, 2, 3, 4, 5, 6, -1},
-    {"QGemm", false, 0, 1, 2, 3, 4, 5, 7, 6},
-    {"MatMulInteger", false, 0, -1, 2, 1, -1, 3, -1, -1},
-    {"MatMulIntegerToFloat", false, 0, 2, 4, 1, 3, 5, -1, -1},
+    {"QLinearConv", NULL, true, 0, 1, 2, 3, 4, 5, 6, 8},
+    {"ConvInteger", NULL, true, 0, -1, 2, 1, -1, 3, -1, -1},
+    {"QLinearMatMul", NULL, false, 0, 1, 2, 3, 4, 5, 6, -1},
+    {"QGemm", NULL, false, 0, 1, 2, 3, 4, 5, 7, 6},
+    {"MatMulInteger", NULL, false, 0, -1, 2, 1, -1, 3, -1, -1},
+    {"MatMulIntegerToFloat", NULL, false, 0, 2, 4, 1, 3, 5, -1, -1},
+    {"Conv", fuse_tensorrt_domain, true, 0, 1, 2, 3, 4, 5, -1, -1},
+    {"MatMul", fuse_tensorrt_domain, false, 0, 1, 2, 3, 4, 5, -1, -1},
+    {"Gemm", fuse_tensorrt_domain, false, 0, 1, 2, 3, 4, 5, -1, -1},
 };
 
-static const struct slots *slots_find(const char *op)
+static const struct slots *slots_find(const struct node *n)
 {
     for (size_t i = 0; i < COUNT(slots); i++) {
-        if (strcmp(slots[i].op, op) == 0) {
-            return &slots[i];
+        const struct slots *s = &slots[i];
+        bool fits = s->domain ? strcmp(n->domain, s->domain) == 0
+                              : strcmp(n->domain, fuse_nhwc_domain) != 0;
+        if (fits && strcmp(s->op, n->op) == 0) {
+            return s;
         }
     }
     return NULL;
 }
 
-bool int_layer_is(const char *op)
+bool int_layer_is(const struct node *n)
 {
-    return slots_find(op) != NULL;
+    return slots_find(n) != NULL;
 }
 
 static const struct tensor *input(const struct op_call *c, int i)
@@ -80,7 +89,7 @@ static void open_product(const struct op_call *c, const struct tensor *y, struct
 int int_layer_open(const struct op_call *c, const struct tensor *y, struct int_layer *l,
                    struct err *err)
 {
-    const struct slots *s = slots_find(c->node->op);
+    const struct slots *s = slots_find(c->node);
     if (!s) {
         return err_set(err, E_UNSUPPORTED, "'%s' is no integer convolution or product",
                        c->node->op);

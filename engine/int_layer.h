@@ -31,7 +31,7 @@ struct int_layer {
 };
 
 /* Whether the operator is one of those. */
-bool int_layer_is(const char *op);
+bool int_layer_is(const struct node *n);
 /* c: the call that made the result y; a kernel has accepted it. */
 int int_layer_open(const struct op_call *c, const struct tensor *y, struct int_layer *l,
                    struct err *err);

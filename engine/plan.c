@@ -86,7 +86,7 @@ static int node_run(const struct plan *p, size_t i, const struct tensor **in, st
     return OK;
 }
 
-static const struct tensor *plan_constant(const struct plan *p, int value)
+const struct tensor *plan_constant(const struct plan *p, int value)
 {
     return p->folded[value] ? p->folded[value] : p->g->values[value].constant;
 }

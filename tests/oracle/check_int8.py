@@ -2,29 +2,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """INT8 numbers against onnxruntime's, integer for integer.
 
-For every static INT8 file: the final outputs against a session with default optimization, and for
-the QOperator form every integer tensor in between. Then single operators with random shapes,
-scales and zero points, half of the scales dyadic so that results fall between two codes.
+For every INT8 file, static and dynamic: all tensors of the graph that is executed (judge.py tells
+what they are compared with). Integers made from floats that onnxruntime sums in another order may
+be one off in 0.5 % of the values; all others must be equal. Then single operators with random
+shapes, scales and zero points, half of the scales dyadic so that results fall between two codes.
 
 All codes must be equal on a machine whose onnxruntime multiplies bytes exactly (VNNI). Elsewhere
-its 8-bit products saturate, and outputs need only be within one code on 99.9 % of the values.
+its 8-bit products saturate, and results need only be within one code on 99.9 % of the values.
 
-    check_int8.py [MODEL|operators ...]
+    check_int8.py [--images N] [--json FILE] [MODEL|operators|OPERATOR ...]
 """
 
+import argparse
 import random
-import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from common import (DATA, Tally, entries_of, every_tensor, index_of, input_names, inputs_of,
-                    int8_files, last_line, load_dumped, metas, qscope, session, word)
+from common import DATA, Tally, ValueTool, input_names, inputs_of, metas, session
+from judge import Judge, Reference, Row, Source, add_rows, save_rows
 
 IMAGES = 3
+SHARE = 0.005  # of the codes behind float sums
 CLOSE = 0.999  # share of values within one code that suffices without VNNI
 CODES = (np.uint8, np.int8)
 
@@ -44,32 +47,6 @@ def judge(differing, far, total):
     return differing == 0 if EXACT else far <= (1 - CLOSE) * total
 
 
-# ---- Models -----------------------------------------------------------------------------------
-
-def output_steps(path):
-    """Scale of each graph output that a DQ makes; outputs made otherwise have none."""
-    graph = onnx.load(path).graph
-    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    makers = {o: n for n in graph.node for o in n.output}
-    steps = {}
-    for output in graph.output:
-        maker = makers[output.name]
-        if maker.op_type == "DequantizeLinear":
-            steps[output.name] = float(constants[maker.input[1]].ravel()[0])
-    return steps
-
-
-def run_qscope(tally, title, path, samples, tmp):
-    """{(tensor, side, image): entry} of a dump of everything, or None."""
-    for i, x in enumerate(samples):
-        np.save(tmp / f"{i}.npy", x)
-    adds = [f"dataset add {word(tmp / f'{i}.npy')}" for i in range(len(samples))]
-    done = qscope(f"load int8 {word(path)}", *adds, f"dump '*' --out {word(tmp / 'out')}")
-    if not tally.check(done.returncode == 0, f"{title}: {last_line(done)}"):
-        return None
-    return index_of(tmp / "out")
-
-
 class Differences:
     """Values compared, unequal, and more than one step apart."""
 
@@ -87,50 +64,68 @@ class Differences:
         return f"{self.differing} of {self.total} codes differ ({share:.4f} %), {self.far} by more than one"
 
 
-def compare_outputs(path, samples, found, out):
-    d, steps, feed = Differences(), output_steps(path), input_names(path)[0]
-    run = session(path)
-    for i, x in enumerate(samples):
-        for output, want in zip(run.get_outputs(), run.run(None, {feed: x})):
-            step = steps.get(output.name)
-            got = load_dumped(out, found[output.name, "int8", f"{i}.npy"])
-            d.add(got, want, step or max(1e-30, 1e-4 * float(np.abs(want).max())))
-    return d
+# ---- Models -----------------------------------------------------------------------------------
+
+def output_steps(path):
+    """Scale of each graph output that a DQ makes; outputs made otherwise have none."""
+    graph = onnx.load(path).graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    makers = {o: n for n in graph.node for o in n.output}
+    steps = {}
+    for output in graph.output:
+        maker = makers[output.name]
+        if maker.op_type == "DequantizeLinear":
+            steps[output.name] = float(constants[maker.input[1]].ravel()[0])
+    return steps
 
 
-def compare_codes(tally, title, path, samples, found, out):
-    """Every integer tensor, with all of them exposed in onnxruntime."""
-    total, feed = Differences(), input_names(path)[0]
-    for i, x in enumerate(samples):
-        for name, want in every_tensor(path, {feed: x}).items():
-            entry = found.get((name, "int8_codes", f"{i}.npy"))
-            if want.dtype.type not in CODES or entry is None:
-                continue
-            got = load_dumped(out, entry)
-            if tally.check(got.dtype == want.dtype and got.shape == want.shape,
-                           f"{title}: '{name}' is {got.dtype}{got.shape}"):
-                d = Differences()
-                d.add(got, want)
-                total.add(got, want)
-                tally.check(judge(d.differing, d.far, d.total), f"{title}: '{name}': {d}")
-    return total
+class Totals:
+    def __init__(self):
+        self.counts, self.rows = Counter(), {}
 
 
-def check_file(tally, path, meta):
-    title = f"{path.parent.name}/{path.name}"
-    samples = inputs_of(meta, IMAGES)
-    with tempfile.TemporaryDirectory() as folder:
-        tmp = Path(folder)
-        found = run_qscope(tally, title, path, samples, tmp)
-        if found is None:
+def check_image(tally, title, reference, found, source, totals):
+    """Every tensor of one run."""
+    judge = Judge(reference, found, source)
+    judge.compare()
+    behind = sum(d.count for d in judge.behind), sum(d.n for d in judge.behind)
+    tally.check(not judge.unexplained, f"{title}: {'; '.join(judge.unexplained[:3])}")
+    tally.check(behind[0] <= SHARE * behind[1],
+                f"{title}: {behind[0]} of {behind[1]} codes behind float sums are off")
+    totals.counts += judge.compared
+    totals.counts["codes behind float sums"] += behind[1]
+    totals.counts["of those one off"] += behind[0]
+    if reference.graph is not None:
+        add_rows(totals.rows, judge.operators)
+    return judge.compared
+
+
+def check_outputs(tally, title, reference, found, steps):
+    """Results alone, where onnxruntime's products of bytes saturate."""
+    d = Differences()
+    for name, want in reference.results.items():
+        d.add(found[name], want, steps.get(name) or max(1e-30, 1e-4 * float(np.abs(want).max())))
+    tally.check(judge(d.differing, d.far, d.total), f"{title}: outputs: {d}")
+
+
+def check_file(tally, tool, path, meta, images, totals, tmp):
+    title, seen = f"{path.parent.name}/{path.name}", Counter()
+    reference, source = Reference(path, tmp), Source(onnx.load(path).graph.node)
+    feed, steps = input_names(path)[0], output_steps(path)
+    for i, x in enumerate(inputs_of(meta, images)):
+        np.save(tmp / "x.npy", x)
+        found, error = tool.run(path, [tmp / "x.npy"], everything=True)
+        if not tally.check(error is None, f"{title}: {error}"):
             return
-        d = compare_outputs(path, samples, found, tmp / "out")
-        tally.check(judge(d.differing, d.far, d.total), f"{title}: outputs: {d}")
-        print(f"{title}: outputs: {d}", flush=True)
-        if "qop" in path.name:
-            d = compare_codes(tally, title, path, samples, found, tmp / "out")
-            tally.check(d.total > 0, f"{title}: no integer tensor was dumped")
-            print(f"{title}: in between: {d}", flush=True)
+        reference.run({feed: x})
+        if EXACT:
+            seen += check_image(tally, f"{title}, image {i}", reference, found, source, totals)
+        else:
+            check_outputs(tally, f"{title}, image {i}", reference, found, steps)
+    if EXACT:
+        tally.check(seen["codes"] > 0, f"{title}: no integer tensor was compared")
+        print(f"{title}: {seen['differing codes']} of {seen['codes']} codes differ, "
+              f"{seen['differing floats']} of {seen['floats']} floats", flush=True)
 
 
 # ---- Single operators ---------------------------------------------------------------------------
@@ -322,8 +317,8 @@ OPERATORS = {
 ROUNDS = 24
 
 
-def check_operator(tally, name, make):
-    """Random cases, one process each: a crash is one failure and the others still count."""
+def check_operator(tally, tool, name, make, totals, tmp):
+    """Random cases of one operator."""
     d, refused = Differences(), 0
     for seed in range(ROUNDS):
         case = make(random.Random(f"{name} {seed}"))
@@ -332,34 +327,46 @@ def check_operator(tally, name, make):
         except Exception:  # a combination onnxruntime has no kernel for
             refused += 1
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            tmp = Path(folder)
-            onnx.save(case.model(), tmp / "m.onnx")
-            if run_qscope(tally, f"{name} {seed}", tmp / "m.onnx", [case.sample], tmp) is None:
-                continue
-            # Codes where there are codes, else the float result, which must be equal as well.
-            entry = min((e for e in entries_of(tmp / "out") if e["tensor"] == "y"),
-                        key=lambda e: e["side"] != "int8_codes")
-            got, one = load_dumped(tmp / "out", entry), Differences()
-            for each in (one, d):
-                each.add(got, want, 1.0 if want.dtype.type in CODES else 1e-30)
-            tally.check(judge(one.differing, one.far, one.total),
-                        f"{name} {seed}: {one} {case.attrs}")
+        onnx.save(case.model(), tmp / "m.onnx")
+        np.save(tmp / "x.npy", case.sample)
+        found, error = tool.run(tmp / "m.onnx", [tmp / "x.npy"])
+        if not tally.check(error is None, f"{name} {seed}: {error}"):
+            continue
+        one, step = Differences(), 1.0 if want.dtype.type in CODES else 1e-30
+        for each in (one, d):
+            each.add(found["y"], want, step)
+        tally.check(judge(one.differing, one.far, one.total),
+                    f"{name} {seed}: {one} {case.attrs}")
     tally.check(refused < ROUNDS, f"{name}: onnxruntime runs none of the cases")
+    totals.rows[name, "operator"] = Row(ROUNDS - refused, d.total, d.differing)
     print(f"{name}: {ROUNDS - refused} cases: {d}", flush=True)
 
 
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("wanted", nargs="*", help="models; operators or their names")
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--json", help="file for the figures")
+    return parser.parse_args()
+
+
 def main():
-    tally = Tally()
-    wanted = set(sys.argv[1:])
-    for name, make in OPERATORS.items():
-        if not wanted or "operators" in wanted or name in wanted:
-            check_operator(tally, name, make)
-    if (DATA / "models").is_dir():
-        for folder, meta in metas():
-            for path in int8_files(folder):
+    args, tally, totals, tool = arguments(), Tally(), Totals(), ValueTool()
+    wanted = set(args.wanted)
+    with tempfile.TemporaryDirectory() as folder:
+        tmp = Path(folder)
+        for name, make in OPERATORS.items():
+            if not wanted or wanted & {"operators", name}:
+                check_operator(tally, tool, name, make, totals, tmp)
+        for folder, meta in metas() if (DATA / "models").is_dir() else ():
+            for path in sorted(folder.glob("int8*.onnx")):
                 if not wanted or folder.name in wanted:
-                    check_file(tally, path, meta)
+                    check_file(tally, tool, path, meta, args.images, totals, tmp)
+                    totals.counts["models"] += 1
+    tool.close()
+    for name, n in sorted(totals.counts.items()):
+        print(f"{name}: {n}")
+    save_rows(args.json, totals.rows, counts=totals.counts, images=args.images)
     tally.close()
 
 
