@@ -22,9 +22,9 @@ struct plan {
     struct plan_options o;
     struct step *steps;          /* one per node of g */
     const struct quant **quants; /* per input, then output of all nodes; see step.quants */
-    int *uses;              /* consumers per value; graph outputs count one more */
-    struct tensor **folded; /* per value: constant made by a folded node, or NULL */
-    int *gap;               /* per value: index of what keeps it from being computed, plus 1 */
+    int *uses;                   /* consumers per value; graph outputs count one more */
+    struct tensor **folded;      /* per value: constant made by a folded node, or NULL */
+    int *gap;                    /* per value: index of what keeps it from being computed, plus 1 */
     struct plan_gap *gaps;
     size_t n_gaps, cap_gaps;
 };
@@ -176,7 +176,8 @@ static int check_arity(const struct node *n, const struct op *op, struct err *er
         return err_set(err, E_FORMAT, "node '%s' (%s) has no outputs", n->name, n->op);
     }
     /* com.microsoft has optional zero points in the middle; its kernels look themselves. */
-    for (int k = 0; k < op->min_in && !op->domain; k++) {
+    bool looks_itself = op->domain && strcmp(op->domain, "tflite") != 0;
+    for (int k = 0; k < op->min_in && !looks_itself; k++) {
         if (n->in[k] < 0) {
             return err_set(err, E_FORMAT, "node '%s' (%s) lacks input %d, which is required",
                            n->name, n->op, k);

@@ -150,7 +150,7 @@ static void test_negative_files(void **state)
         {"pg_unsorted.onnx", OK, ""},
         {"random.onnx", E_FORMAT, "byte 96"},
         {"truncated.onnx", E_FORMAT, "byte 28"},
-        {"text.tflite", E_UNSUPPORTED, "not a model"},
+        {"text.tflite", E_FORMAT, "does not lie in the file"},
         {"truncated.tflite", E_UNSUPPORTED, "not a model"},
         {"model_invoking_error.tflite", E_UNSUPPORTED, "not a model"},
         {"README.md", E_UNSUPPORTED, "not a model"},

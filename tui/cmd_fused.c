@@ -10,10 +10,9 @@
 /* ---- What runs --------------------------------------------------------------------------------
  */
 
-static bool computes_integers(const struct graph *x, const struct node *n)
+static bool computes_integers(const struct node *n)
 {
     static const char *const domains[] = {"tensorrt", "onnx.exact", "x86.pairs"};
-    (void)x;
     for (size_t i = 0; i < COUNT(domains); i++) {
         if (strcmp(n->domain, domains[i]) == 0) {
             return true;
@@ -78,20 +77,25 @@ static json_t *node_json(const struct session *s, int node)
     const struct node *n = &x->nodes[node];
     int list[FUSED_NODES];
     size_t count = fused_nodes(g, x, node, list);
-    json_t *sources = json_array(), *outputs = json_array();
+    json_t *sources = json_array(), *inputs = json_array(), *outputs = json_array();
     for (size_t i = 0; i < count; i++) {
         json_array_append_new(sources,
                               json_pack("{s:o,s:o}", "name", json_text(g->nodes[list[i]].name),
                                         "op", json_text(g->nodes[list[i]].op)));
+    }
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->in[k] >= 0 && !plan_constant(s->plan_int8, n->in[k])) {
+            json_array_append_new(inputs, json_text(x->values[n->in[k]].name));
+        }
     }
     for (int k = 0; k < n->n_out; k++) {
         if (n->out[k] >= 0) {
             json_array_append_new(outputs, json_text(x->values[n->out[k]].name));
         }
     }
-    return json_pack("{s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "name", json_text(n->name), "op",
-                     json_text(n->op), "domain", json_text(n->domain), "outputs", outputs,
-                     "integer", computes_integers(x, n), "sources", sources, "float_because",
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:b,s:o,s:o}", "name", json_text(n->name), "op",
+                     json_text(n->op), "domain", json_text(n->domain), "inputs", inputs, "outputs",
+                     outputs, "integer", computes_integers(n), "sources", sources, "float_because",
                      json_text(fused_reason(x, node)));
 }
 
@@ -127,6 +131,18 @@ static void node_text(const struct session *s, int node, FILE *out)
     }
 }
 
+/* Whether a node runs at all: what depends on constants alone was computed when planning. */
+static bool is_run(const struct session *s, int node)
+{
+    const struct node *n = &plan_graph(s->plan_int8)->nodes[node];
+    for (int k = 0; k < n->n_out; k++) {
+        if (n->out[k] >= 0 && plan_constant(s->plan_int8, n->out[k])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Whether `fused` without a layer shows a node: groups, and what stayed float for a reason. */
 static bool is_told(const struct session *s, int node)
 {
@@ -143,7 +159,7 @@ static int choose_nodes(struct call *c, bool *chosen, struct err *err)
     size_t n = 0, *list = NULL;
     if (!c->n_args) {
         for (size_t i = 0; i < x->n_nodes; i++) {
-            chosen[i] = s->json || is_told(s, (int)i);
+            chosen[i] = is_run(s, (int)i) && (s->json || is_told(s, (int)i));
         }
         return OK;
     }
@@ -168,9 +184,10 @@ static int exec_fused(struct call *c, struct err *err)
     bool *chosen = mem_alloc(x->n_nodes + 1);
     int rc = choose_nodes(c, chosen, err);
     json_t *list = json_array();
-    size_t integers = 0, floats = 0;
+    size_t integers = 0, floats = 0, executed = 0;
     for (size_t i = 0; i < x->n_nodes && !rc; i++) {
-        integers += computes_integers(x, &x->nodes[i]);
+        executed += is_run(s, (int)i);
+        integers += computes_integers(&x->nodes[i]);
         floats += fused_reason(x, (int)i) != NULL;
         if (chosen[i] && s->json) {
             json_array_append_new(list, node_json(s, (int)i));
@@ -179,17 +196,16 @@ static int exec_fused(struct call *c, struct err *err)
         }
     }
     if (!rc && s->json) {
-        json_t *o =
-            json_pack("{s:O,s:I,s:I,s:I,s:I}", "nodes", list, "executed", (json_int_t)x->n_nodes,
-                      "source", (json_int_t)session_int8(s)->n_nodes, "integer",
-                      (json_int_t)integers, "float", (json_int_t)floats);
+        json_t *o = json_pack("{s:O,s:I,s:I,s:I,s:I}", "nodes", list, "executed",
+                              (json_int_t)executed, "source", (json_int_t)session_int8(s)->n_nodes,
+                              "integer", (json_int_t)integers, "float", (json_int_t)floats);
         json_numerics(o, s);
         emit_json(c, o);
     } else if (!rc) {
         fprintf(c->out,
                 "%zu nodes run for %zu of the model: %zu compute with integers, %zu between "
                 "quantizers stay float; numerics %s\n",
-                x->n_nodes, session_int8(s)->n_nodes, integers, floats, session_numerics(s));
+                executed, session_int8(s)->n_nodes, integers, floats, session_numerics(s));
     }
     json_decref(list);
     free(chosen);
@@ -327,8 +343,8 @@ static json_t *come_apart(const struct session *s, const struct plan *exposed)
     json_t *list = json_array();
     for (size_t i = 0; i < a->n_nodes; i++) {
         const struct node *n = &a->nodes[i];
-        int other = computes_integers(a, n) ? graph_find_node(b, n->name) : -1;
-        if (other >= 0 && !computes_integers(b, &b->nodes[other])) {
+        int other = computes_integers(n) ? graph_find_node(b, n->name) : -1;
+        if (other >= 0 && !computes_integers(&b->nodes[other])) {
             json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "name", json_text(n->name), "op",
                                                   json_text(n->op), "float_because",
                                                   json_text(fused_reason(b, other))));

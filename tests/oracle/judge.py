@@ -117,8 +117,12 @@ class Source:
     def __init__(self, nodes):
         self.makers = {o: n for n in nodes for o in n.output}
         self.codes = {}  # of a layer, by the name of the node that computes it
+        scales = Counter(n.input[1] for n in nodes if n.op_type == "QuantizeLinear")
+        self.scales = {}  # the same by the name of their scale
         for n in nodes:
             if n.op_type == "QuantizeLinear":
+                if scales[n.input[1]] == 1:
+                    self.scales[n.input[1]] = n.output[0]
                 maker = self.makers.get(n.input[0])
                 while maker and maker.op_type in ("Relu", "Clip"):
                     self.codes.setdefault(maker.name, n.output[0])
@@ -135,8 +139,10 @@ class Source:
         for n in graph.node:
             if n.op_type == "DequantizeLinear" and self.op(n.output[0]) == "DequantizeLinear":
                 found[n.input[0]] = self.makers[n.output[0]].input[0]
-            elif n.op_type.startswith("QLinear") and n.name in self.codes:
+            elif n.op_type.startswith("QLinear") and n.name and n.name in self.codes:
                 found[n.output[0]] = self.codes[n.name]
+            elif n.op_type in ("QLinearConv", "QLinearMatMul") and n.input[6] in self.scales:
+                found[n.output[0]] = self.scales[n.input[6]]
             elif n.name in self.makers and self.op(n.name) == n.op_type:
                 found[n.output[0]] = n.name  # nodes are named after their first output
         return {new: old for new, old in found.items() if new not in self.makers}
@@ -222,9 +228,10 @@ class Judge:
         if known_as != name and (found.shape, found.dtype.kind == "f") != (
                 want.shape, want.dtype.kind == "f"):
             return  # only named alike: a Transpose was moved, or the node works on codes now
-        if known_as != name and same(np.sort(as_stored(found, want).ravel()), np.sort(want.ravel())):
-            return  # the same but for the order: a Transpose was moved past it
         d = Difference(found, want, top)
+        if known_as != name and d.count and same(np.sort(as_stored(found, want).ravel()),
+                                                 np.sort(want.ravel())):
+            return  # the same but for the order: a Transpose was moved past it
         kind = "codes" if d.codes else "floats"
         self.compared[kind] += d.n
         self.operators.setdefault((op, kind), Row()).add(d, bool(before))
