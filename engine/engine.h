@@ -162,9 +162,9 @@ struct node {
 /* One tensor's name and what is known of it. */
 struct value {
     const char *name;
-    struct tensor *constant; /* initializer, or NULL; the graph holds one reference */
-    struct span raw;         /* TensorProto as it stood in the file, or NULL */
-    int producer;            /* node index, -1 for inputs and constants */
+    struct tensor *constant;   /* initializer, or NULL; the graph holds one reference */
+    struct span raw;           /* TensorProto as it stood in the file, or NULL */
+    int producer;              /* node index, -1 for inputs and constants */
     const struct quant *quant; /* parameters of codes that the file keeps with the tensor (TFLite);
                                   NULL elsewhere: there they are tensors of their own */
     bool is_input, is_output;
@@ -185,8 +185,8 @@ struct graph {
     const char *path; /* where it came from; for messages */
     const char *name;
     enum dialect dialect;
-    int opset;        /* of ai.onnx */
-    int opset_ms;     /* of com.microsoft; 0 = not imported */
+    int opset;    /* of ai.onnx */
+    int opset_ms; /* of com.microsoft; 0 = not imported */
     size_t n_nodes, cap_nodes;
     struct node *nodes;
     size_t n_values, cap_values;
@@ -246,11 +246,11 @@ const float *attr_floats(const struct node *n, const char *name, size_t *count);
 
 /* ---- Numerics: whose arithmetic is reproduced ----------------------------------------------- */
 enum numerics {
-    NUM_ORT,         /* ONNX Runtime x86, default optimisation: integers where it fuses */
-    NUM_ORT_UNFUSED, /* ONNX Runtime, optimisation off: float operators between Q and DQ */
-    NUM_ONNX,          /* the operator specification taken literally, integers rounded exactly */
-    NUM_TENSORRT,      /* explicit symmetric INT8 as TensorRT documents it */
-    NUM_U8S8_SATURATE, /* NUM_ORT on x86 without VNNI: pairs of products saturate at 16 bits */
+    NUM_ORT,            /* ONNX Runtime x86, default optimisation: integers where it fuses */
+    NUM_ORT_UNFUSED,    /* ONNX Runtime, optimisation off: float operators between Q and DQ */
+    NUM_ONNX,           /* the operator specification taken literally, integers rounded exactly */
+    NUM_TENSORRT,       /* explicit symmetric INT8 as TensorRT documents it */
+    NUM_U8S8_SATURATE,  /* NUM_ORT on x86 without VNNI: pairs of products saturate at 16 bits */
     NUM_TFLITE_XNNPACK, /* TensorFlow Lite as it is deployed: XNNPACK where it takes the operator */
     NUM_TFLITE_BUILTIN, /* TensorFlow Lite, optimised kernels, no delegate */
     NUM_TFLITE_REF,     /* TensorFlow Lite, reference kernels */

@@ -291,6 +291,37 @@ static void plans_name_what_is_missing(void **state)
     graph_free(g);
 }
 
+/* x -> Relu -> r -> NoSuchOperator -> y -> Relu -> z: r is computed, y and z are not. */
+static void partial_plans_leave_gaps(void **state)
+{
+    (void)state;
+    struct graph *g = graph_with_input();
+    add(g, "Relu", "x", NULL, "r");
+    add(g, "NoSuchOperator", "r", NULL, "y");
+    add(g, "Relu", "y", NULL, "z");
+    output(g, "z");
+    assert_int_equal(graph_finish(g, NULL), OK);
+    struct plan_options o = {.partial = true};
+    struct plan *p = NULL;
+    assert_int_equal(plan_new(g, &o, &p, NULL), OK);
+    const struct plan_gap *gaps;
+    assert_int_equal(plan_gaps(p, &gaps), 1);
+    assert_string_equal(gaps[0].op, "NoSuchOperator");
+    assert_int_equal(gaps[0].nodes, 1);
+    assert_int_equal(gaps[0].blocked, 2);
+    assert_true(gaps[0].output);
+    assert_int_equal(plan_blocked(p, graph_find(plan_graph(p), "r")), -1);
+    assert_int_equal(plan_blocked(p, graph_find(plan_graph(p), "z")), 0);
+    struct tensor *x = NULL, *out = NULL;
+    assert_int_equal(tensor_new(DT_F32, 1, (const int64_t[]){3}, NULL, &x, NULL), OK);
+    memset(x->data, 0, x->size);
+    assert_int_equal(plan_run(p, (const struct tensor *const *)&x, &out, NULL, NULL), OK);
+    assert_null(out);
+    tensor_free(x);
+    plan_free(p);
+    graph_free(g);
+}
+
 static void inputs_must_fit(void **state)
 {
     (void)state;
@@ -329,6 +360,7 @@ int main(void)
         cmocka_unit_test(clones_are_independent),
         cmocka_unit_test(plans_run_and_release),
         cmocka_unit_test(plans_name_what_is_missing),
+        cmocka_unit_test(partial_plans_leave_gaps),
         cmocka_unit_test(inputs_must_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

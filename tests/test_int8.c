@@ -161,7 +161,7 @@ static int run_kernel(const struct fixture *f, bool fast, bool packed, struct te
 static const char *const isas[] = {"plain", "avx2", "vnni"};
 
 /* ref == fast for every instruction set, packed before or during the call. */
-static void compare(const struct fixture *f, const char *what)
+static void compare_row(const struct fixture *f, const char *what)
 {
     struct err err = {0};
     struct tensor *want = NULL, *got = NULL;
@@ -185,6 +185,23 @@ static void compare(const struct fixture *f, const char *what)
         got = NULL;
     }
     tensor_free(want);
+}
+
+/* The same for the rows that other numerics have for the operator. */
+static void compare(const struct fixture *f, const char *what)
+{
+    compare_row(f, what);
+    bool is_conv = strcmp(what, "QLinearConv") == 0;
+    if (!is_conv && strcmp(what, "QLinearMatMul") != 0 && strcmp(what, "QGemm") != 0) {
+        return;
+    }
+    struct fixture other = *f;
+    other.op = find_row(op_exact, what);
+    compare_row(&other, "exact");
+    other.op = find_row(op_pairs, what);
+    if (f->in[3]->dtype == DT_S8) {
+        compare_row(&other, "pairs");
+    }
 }
 
 /* ---- Convolutions --------------------------------------------------------------------------- */
@@ -340,6 +357,121 @@ static void test_float_conv(void **unused)
         compare(&f, "Conv in the runtime's order");
         fixture_fini(&f);
     }
+}
+
+/* ---- Other numerics --------------------------------------------------------------------------
+ */
+
+static struct tensor *one_float(float v)
+{
+    struct tensor *t = tensor_of(DT_F32, 0, NULL);
+    *(float *)t->data = v;
+    return t;
+}
+
+static struct tensor *filled(enum dtype d, int rank, const int64_t *dims, int v)
+{
+    struct tensor *t = tensor_of(d, rank, dims);
+    memset(t->data, v, t->size);
+    return t;
+}
+
+/* A pointwise convolution of 64 channels that are all x with weights that are all w; out 1x1x1x1.
+ */
+static void constant_conv(struct fixture *f, const struct op *table, int x, int w, int32_t bias)
+{
+    fixture_init(f, table, "QLinearConv", 9);
+    f->in[0] = filled(DT_U8, 4, (const int64_t[]){1, 64, 1, 1}, x);
+    f->in[1] = one_float(1);
+    f->in[2] = filled(DT_U8, 0, NULL, 0);
+    f->in[3] = filled(DT_S8, 4, (const int64_t[]){1, 64, 1, 1}, w);
+    f->in[4] = one_float(1);
+    f->in[5] = filled(DT_S8, 0, NULL, 0);
+    f->in[6] = one_float(1);
+    f->in[7] = filled(DT_U8, 0, NULL, 0);
+    f->in[8] = tensor_of(DT_S32, 1, (const int64_t[]){1});
+    *(int32_t *)f->in[8]->data = bias;
+}
+
+static int only_code(const struct fixture *f)
+{
+    struct tensor *y = NULL;
+    assert_int_equal(run_kernel(f, true, true, &y, NULL), OK);
+    int code = *(const uint8_t *)y->data;
+    tensor_free(y);
+    return code;
+}
+
+/* Float loses the last bit of 2^24 + 1, which decides here; exact arithmetic does not. */
+static void test_exact_rounding(void **unused)
+{
+    (void)unused;
+    static const struct {
+        int32_t sum;
+        float sx;
+        int ort, exact;
+    } rows[] = {
+        {(1 << 24) + 1, 0x1p-25F, 0, 1}, {1 << 24, 0x1p-25F, 0, 0},
+        {3 << 24, 0x1p-25F, 2, 2},       {5 << 24, 0x1p-25F, 2, 2},
+        {(5 << 24) + 1, 0x1p-25F, 2, 3}, {-(1 << 24), 1, 0, 0},
+        {INT32_MAX, 1, 255, 255},        {7, 1, 7, 7},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct fixture f;
+        constant_conv(&f, op_qconv, 0, 0, rows[i].sum);
+        *(float *)f.in[1]->data = rows[i].sx;
+        assert_int_equal(only_code(&f), rows[i].ort);
+        f.op = find_row(op_exact, "QLinearConv");
+        assert_int_equal(only_code(&f), rows[i].exact);
+        fixture_fini(&f);
+    }
+}
+
+/* 64 products of 255 and 127: 2072640, or 32 pairs cut to 32767: 1048544. */
+static void test_pair_saturation(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    constant_conv(&f, op_qconv, 255, 127, 0);
+    *(float *)f.in[6]->data = 8192.0F;
+    assert_int_equal(only_code(&f), 253); /* 2072640 / 8192 = 253.008 */
+    f.op = find_row(op_pairs, "QLinearConv");
+    assert_int_equal(only_code(&f), 128); /* 1048544 / 8192 = 127.996 */
+    fixture_fini(&f);
+}
+
+static void test_accumulators(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    struct plan *p = NULL;
+    struct accumulators a;
+    constant_conv(&f, op_qconv, 255, 127, 0);
+    for (int i = 1; i < f.n_in; i++) {
+        f.g->values[f.node->in[i]].constant = tensor_ref(f.in[i]);
+    }
+    f.g->inputs = mem_alloc(sizeof *f.g->inputs);
+    f.g->inputs[f.g->n_inputs++] = f.node->in[0];
+    f.g->values[f.node->in[0]].is_input = true;
+    f.g->outputs = mem_alloc(sizeof *f.g->outputs);
+    f.g->outputs[f.g->n_outputs++] = f.node->out[0];
+    f.g->values[f.node->out[0]].is_output = true;
+    f.g->opset = 13;
+    struct plan_options o = {.numerics = NUM_ORT};
+    assert_int_equal(plan_new(f.g, &o, &p, NULL), OK);
+    const struct tensor *in[9] = {f.in[0]};
+    assert_int_equal(plan_accumulators(p, 0, in, &a, NULL), OK);
+    assert_int_equal(a.all.min, 2072640);
+    assert_int_equal(a.all.max, 2072640);
+    assert_int_equal(acc_bits(&a.all), 22);
+    assert_int_equal(a.all.pairs, 32);
+    assert_int_equal(a.all.pair_outputs, 1);
+    assert_int_equal(a.all.wraps, 0);
+    assert_int_equal(a.all.clipped, 1);
+    assert_int_equal(a.n_channels, 1);
+    accumulators_fini(&a);
+    plan_free(p);
+    fixture_fini(&f);
 }
 
 /* ---- Matrix products ------------------------------------------------------------------------ */
@@ -509,12 +641,13 @@ static void test_quant_refuses(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qlinear_conv),  cmocka_unit_test(test_conv_integer),
-        cmocka_unit_test(test_conv_extremes), cmocka_unit_test(test_conv_empty),
-        cmocka_unit_test(test_float_conv),    cmocka_unit_test(test_qlinear_matmul),
-        cmocka_unit_test(test_qgemm),         cmocka_unit_test(test_qlinear_add),
-        cmocka_unit_test(test_quantize_ties), cmocka_unit_test(test_quant_round_trip),
-        cmocka_unit_test(test_quant_refuses),
+        cmocka_unit_test(test_qlinear_conv),    cmocka_unit_test(test_conv_integer),
+        cmocka_unit_test(test_conv_extremes),   cmocka_unit_test(test_conv_empty),
+        cmocka_unit_test(test_float_conv),      cmocka_unit_test(test_qlinear_matmul),
+        cmocka_unit_test(test_qgemm),           cmocka_unit_test(test_qlinear_add),
+        cmocka_unit_test(test_quantize_ties),   cmocka_unit_test(test_quant_round_trip),
+        cmocka_unit_test(test_quant_refuses),   cmocka_unit_test(test_exact_rounding),
+        cmocka_unit_test(test_pair_saturation), cmocka_unit_test(test_accumulators),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,9 @@
  *
  * Each line on standard input is one run, its words separated by tabs:
  *
- *   WANTED  MODEL  INPUT.npy...     WANTED: `all`, or `codes` for integers and graph outputs
+ *   NUMERICS  WANTED  MODEL  INPUT.npy...
+ *
+ * with WANTED `all`, or `codes` for integers and graph outputs.
  *
  * The answer on standard output is any number of tensors, each "tensor DTYPE NAME-BYTES DATA-BYTES
  * DIM..." on a line, then name and data; and a last line "done" or "error CODE TEXT".
@@ -57,18 +59,19 @@ static int run_model(const struct plan *p, bool all, size_t n, char **paths, str
     return rc;
 }
 
-/* words: WANTED MODEL INPUT... */
+/* words: NUMERICS WANTED MODEL INPUT... */
 static int answer(size_t n, char **words, struct err *err)
 {
     struct graph *g = NULL;
     struct plan *p = NULL;
-    const struct plan_options o = {.numerics = NUM_ORT, .kernels = KERNELS_FAST};
-    if (n < 2) {
-        return err_set(err, E_USAGE, "expected WANTED MODEL INPUT...");
+    int numerics = n < 3 ? -1 : numerics_find(words[0]);
+    if (numerics < 0) {
+        return err_set(err, E_USAGE, "expected NUMERICS WANTED MODEL INPUT...");
     }
-    int rc = model_load(words[1], &g, err);
+    const struct plan_options o = {.numerics = (enum numerics)numerics, .kernels = KERNELS_FAST};
+    int rc = model_load(words[2], &g, err);
     rc = rc ? rc : plan_new(g, &o, &p, err);
-    rc = rc ? rc : run_model(p, strcmp(words[0], "all") == 0, n - 2, words + 2, err);
+    rc = rc ? rc : run_model(p, strcmp(words[1], "all") == 0, n - 3, words + 3, err);
     plan_free(p);
     graph_free(g);
     return rc;

@@ -39,13 +39,15 @@ def save_optimized(path, level, to):
 
 def ort_nodes(path):
     """[(operator, [outputs])] of a saved model. onnxruntime has one DequantizeLinear for each
-    consumer, qscope one for all: equal ones count once."""
-    nodes, seen = [], set()
-    for n in onnx.load(path).graph.node:
-        key = (n.op_type, n.input[0])
-        if n.op_type != "DequantizeLinear" or key not in seen:
+    consumer, qscope one for all, and none for weights, which it converts when planning: here,
+    too, those of one tensor count once and those of constants not at all."""
+    graph = onnx.load(path).graph
+    nodes, seen = [], {i.name for i in graph.initializer}
+    for n in graph.node:
+        if n.op_type != "DequantizeLinear" or n.input[0] not in seen:
             nodes.append((n.op_type, [o for o in n.output if o]))
-        seen.add(key)
+        if n.op_type == "DequantizeLinear":
+            seen.add(n.input[0])
     return nodes
 
 

@@ -10,7 +10,7 @@ shapes, scales and zero points, half of the scales dyadic so that results fall b
 All codes must be equal on a machine whose onnxruntime multiplies bytes exactly (VNNI). Elsewhere
 its 8-bit products saturate, and results need only be within one code on 99.9 % of the values.
 
-    check_int8.py [--images N] [--json FILE] [MODEL|operators|OPERATOR ...]
+    check_int8.py [--images N] [--unfused] [--json FILE] [MODEL|operators|OPERATOR ...]
 """
 
 import argparse
@@ -24,7 +24,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from common import DATA, Tally, ValueTool, input_names, inputs_of, metas, session
-from judge import Judge, Reference, Row, Source, add_rows, save_rows
+from judge import Judge, Reference, Row, Source, Unfused, add_rows, save_rows
 
 IMAGES = 3
 SHARE = 0.005  # of the codes behind float sums
@@ -108,13 +108,14 @@ def check_outputs(tally, title, reference, found, steps):
     tally.check(judge(d.differing, d.far, d.total), f"{title}: outputs: {d}")
 
 
-def check_file(tally, tool, path, meta, images, totals, tmp):
+def check_file(tally, tool, path, meta, args, totals, tmp):
     title, seen = f"{path.parent.name}/{path.name}", Counter()
-    reference, source = Reference(path, tmp), Source(onnx.load(path).graph.node)
+    reference = Unfused(path) if args.unfused else Reference(path, tmp)
+    source, numerics = Source(onnx.load(path).graph.node), "ort-unfused" if args.unfused else "ort"
     feed, steps = input_names(path)[0], output_steps(path)
-    for i, x in enumerate(inputs_of(meta, images)):
+    for i, x in enumerate(inputs_of(meta, args.images)):
         np.save(tmp / "x.npy", x)
-        found, error = tool.run(path, [tmp / "x.npy"], everything=True)
+        found, error = tool.run(path, [tmp / "x.npy"], True, numerics)
         if not tally.check(error is None, f"{title}: {error}"):
             return
         reference.run({feed: x})
@@ -346,6 +347,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("wanted", nargs="*", help="models; operators or their names")
     parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--unfused", action="store_true", help="onnxruntime's optimization off")
     parser.add_argument("--json", help="file for the figures")
     return parser.parse_args()
 
@@ -356,12 +358,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tmp = Path(folder)
         for name, make in OPERATORS.items():
-            if not wanted or wanted & {"operators", name}:
+            if not args.unfused and (not wanted or wanted & {"operators", name}):
                 check_operator(tally, tool, name, make, totals, tmp)
         for folder, meta in metas() if (DATA / "models").is_dir() else ():
             for path in sorted(folder.glob("int8*.onnx")):
                 if not wanted or folder.name in wanted:
-                    check_file(tally, tool, path, meta, args.images, totals, tmp)
+                    check_file(tally, tool, path, meta, args, totals, tmp)
                     totals.counts["models"] += 1
     tool.close()
     for name, n in sorted(totals.counts.items()):

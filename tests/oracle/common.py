@@ -105,9 +105,9 @@ class ValueTool:
         tool = Path(os.environ.get("QSCOPE_BUILD") or ROOT / "build") / "tests/value_tool"
         self.process = subprocess.Popen([str(tool)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def run(self, model, inputs, everything=False):
+    def run(self, model, inputs, everything=False, numerics="ort"):
         """({tensor: value}, error text or None) of a model file on .npy files."""
-        words = ["all" if everything else "codes", str(model), *map(str, inputs)]
+        words = [numerics, "all" if everything else "codes", str(model), *map(str, inputs)]
         self.process.stdin.write("\t".join(words).encode() + b"\n")
         self.process.stdin.flush()
         found = {}

@@ -44,6 +44,17 @@ class Reference:
         return self
 
 
+class Unfused(Reference):
+    """The same without any optimization, where tensors can simply be exposed."""
+
+    def __init__(self, path):
+        model = onnx.load(path)
+        self.optimized, self.deployed = model.graph, session(path, optimize=False)
+        expose(model)
+        self.exposed = session(model, optimize=False)
+        self.graph = self.tensors = self.results = None
+
+
 def start(path, without, layouts, saved=None):
     """A session without the optimizers named, and with its own layouts if so wanted; saved: where
     its optimized graph goes."""
@@ -227,7 +238,11 @@ class Judge:
         found = self.found[known_as]
         if known_as != name and (found.shape, found.dtype.kind == "f") != (
                 want.shape, want.dtype.kind == "f"):
-            return  # only named alike: a Transpose was moved, or the node works on codes now
+            # Only named alike: a Transpose was moved, or the node works on codes now.
+            if found.dtype == want.dtype == np.float32 and found.size == want.size and not same(
+                    np.sort(found.ravel()), np.sort(want.ravel())):
+                self.origin[name].add("float")
+            return
         d = Difference(found, want, top)
         if known_as != name and d.count and same(np.sort(as_stored(found, want).ravel()),
                                                  np.sort(want.ravel())):
@@ -235,6 +250,8 @@ class Judge:
         kind = "codes" if d.codes else "floats"
         self.compared[kind] += d.n
         self.operators.setdefault((op, kind), Row()).add(d, bool(before))
+        if d.codes and before and d.alike and "code" not in before and d.worst <= 1:
+            self.behind.append(d)
         if d.count == 0:
             self.origin[name] = set()  # whatever differed was rounded away
             return
@@ -246,9 +263,7 @@ class Judge:
             pass  # made from a code that is off already, and was judged there
         elif d.codes:
             self.origin[name].add("code")
-            if before and d.worst <= 1:
-                self.behind.append(d)
-            else:
+            if not before or d.worst > 1:
                 self.unexplained.append(f"'{name}' ({op}): {d.count} of {d.n} codes differ, by up "
                                         f"to {d.worst:g}")
         else:
