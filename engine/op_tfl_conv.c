@@ -134,6 +134,7 @@ struct layer_product {
     struct tfl_scale *requant; /* per filter */
     float lo, hi;              /* of float outputs */
     bool hybrid;
+    bool delegated; /* hybrid: XNNPACK takes this operator */
 };
 
 static void product_fini(struct layer_product *p)
@@ -146,16 +147,19 @@ static float weight_scale(const struct layer_product *p, int64_t o)
     return p->scales->scale[p->scales->n > 1 ? o : 0];
 }
 
-/* What the two sets of built-in kernels use. */
+/* What the built-in kernels use: the reference, the optimised ones, and both for int16. */
 struct roundings {
-    enum tfl_rounding ref, builtin;
+    enum tfl_rounding ref, builtin, wide;
 };
+
+static const struct roundings ruy = {TFL_TWICE, TFL_UP, TFL_WIDE};
+static const struct roundings twice = {TFL_TWICE, TFL_TWICE, TFL_WIDE};
 
 /* The rounding of the back end that computes this operator. */
 static enum tfl_rounding rounding_of(const struct op_call *c, const struct roundings *r)
 {
     if (c->in[0]->dtype == DT_S16) {
-        return TFL_WIDE;
+        return r->wide;
     }
     return tfl_xnnpack(c) ? TFL_FLOAT : c->numerics == NUM_TFLITE_REF ? r->ref : r->builtin;
 }
@@ -215,6 +219,7 @@ static int product_init(struct layer_product *p, const struct op_call *c, int64_
     p->wf = wf ? w->data : NULL;
     p->wi = wf ? NULL : packed->codes;
     p->hybrid = xf && !wf;
+    p->delegated = tfl_xnnpack(c) && strcmp(c->node->op, "DEPTHWISE_CONV_2D") != 0;
     if (!xf) {
         bool good = !p->bias || p->bias->dtype == DT_S32 || p->bias->dtype == DT_S64;
         return good ? product_codes(p, rounding_of(c, how), err)
@@ -236,7 +241,7 @@ static int32_t finish_code(const struct layer_product *p, int64_t o, int64_t acc
                                              : ((const int64_t *)p->bias->data)[o];
         acc = (int64_t)((uint64_t)acc + (uint64_t)b);
     }
-    if (p->requant[o].how != TFL_WIDE) {
+    if (p->c->in[0]->dtype != DT_S16) {
         acc = (int32_t)(uint32_t)(uint64_t)acc; /* sums of 8-bit codes wrap */
     }
     return tfl_clamp((int64_t)tfl_apply(acc, &p->requant[o]) + p->y.z, &p->y);
@@ -351,9 +356,9 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
 static float quantize_row(const struct layer_product *p, const float *x, size_t n, int16_t *q)
 {
     bool asymmetric = p->scales->n > 1 || attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
-    return tfl_xnnpack(p->c) ? quantize_xnnpack(x, n, q)
-           : asymmetric      ? quantize_asymmetric(x, n, q)
-                             : quantize_symmetric(x, n, q);
+    return p->delegated ? quantize_xnnpack(x, n, q)
+           : asymmetric ? quantize_asymmetric(x, n, q)
+                        : quantize_symmetric(x, n, q);
 }
 
 /* Rows that follow each other in the input, each with parameters of its own when hybrid. */
@@ -467,13 +472,11 @@ static int run_conv(struct op_call *c, struct err *err)
                      ": grouped convolutions are not supported",
                      f->dims[3], w.c);
     }
-    rc = rc ? rc
-            : product_init(&p, c, f->dims[0], w.kh * w.kw * w.c,
-                           &(struct roundings){TFL_TWICE, TFL_UP}, err);
+    rc = rc ? rc : product_init(&p, c, f->dims[0], w.kh * w.kw * w.c, &ruy, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc ? rc : scratch_new(&p, &w, &s, err);
-    if (!rc && p.hybrid && tfl_xnnpack(c) && is_pointwise(&w)) {
+    if (!rc && p.hybrid && p.delegated && is_pointwise(&w)) {
         connect_rows(&p, w.n * w.h * w.w, s.patches->data, c->out[0]);
         w.n = 0;
     }
@@ -586,8 +589,7 @@ static int run_depthwise(struct op_call *c, struct err *err)
                      w.kw);
     }
     rc = rc ? rc
-            : product_init(&p, c, f->dims[3], w.kh * w.kw, &(struct roundings){TFL_TWICE, TFL_UP},
-                           err);
+            : product_init(&p, c, f->dims[3], w.kh * w.kw, x->dtype == DT_U8 ? &twice : &ruy, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[3]}, image = w.h * w.w * w.c;
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
@@ -635,8 +637,8 @@ static int run_connected(struct op_call *c, struct err *err)
                        shape_text(b, sizeof b, f->rank, f->dims));
     }
     int64_t rows = (int64_t)(x->n / (size_t)f->dims[1]);
-    int rc =
-        product_init(&p, c, f->dims[0], f->dims[1], &(struct roundings){TFL_ONCE, TFL_UP}, err);
+    int rc = product_init(&p, c, f->dims[0], f->dims[1],
+                          &(struct roundings){TFL_ONCE, TFL_UP, TFL_ONCE}, err);
     int rank = connected_dims(c, rows, f->dims[0], f->dims[1], dims);
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, rank, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &f->dims[1], c->budget, &line, err);
