@@ -51,30 +51,6 @@ static bool is_integer_type(enum dtype d)
     return d != DT_NONE && !dtype_is_float(d);
 }
 
-static bool same_shape(const struct value *a, const struct value *b)
-{
-    return a->rank < 0 || b->rank < 0 ||
-           channels_between(a->rank, a->dims, b->rank, b->dims) == CHANNELS_SAME;
-}
-
-/* How INT8 value b becomes the shape of FP32 value a. Models of two formats have their channels in
- * two places: where the shape alone does not tell, they are taken to. */
-static enum channels moved_between(const struct graph *f, const struct graph *i,
-                                   const struct value *a, const struct value *b)
-{
-    if (a->rank < 0 || b->rank < 0) {
-        return CHANNELS_SAME;
-    }
-    enum channels c = channels_between(b->rank, b->dims, a->rank, a->dims);
-    if (f->dialect == i->dialect) {
-        return c == CHANNELS_SAME ? c : CHANNELS_OTHER;
-    }
-    bool cube = a->rank == 4 && a->dims[1] == a->dims[2] && a->dims[2] == a->dims[3];
-    return c != CHANNELS_SAME || !cube || a->dims[1] <= 1 ? c
-           : i->dialect == DIALECT_TFLITE                 ? CHANNELS_TO_SECOND
-                                                          : CHANNELS_TO_LAST;
-}
-
 /* Pairs FP32 value v with an INT8 unit when both are free and fit. */
 static bool pair(struct matcher *m, int v, int unit, enum match_by by)
 {
@@ -87,7 +63,7 @@ static bool pair(struct matcher *m, int v, int unit, enum match_by by)
         return false;
     }
     if (by != MATCH_HAND &&
-        moved_between(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
+        channels_of_pair(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
         return false;
     }
     m->to_int8[v] = unit;
@@ -97,12 +73,6 @@ static bool pair(struct matcher *m, int v, int unit, enum match_by by)
 }
 
 /* ---- Operators of two formats --------------------------------------------------------------- */
-
-static bool same_op(const struct matcher *m, const struct node *a, const struct node *b)
-{
-    return m->f->dialect == m->i->dialect ? strcmp(a->op, node_plain_op(b)) == 0
-                                          : strcmp(node_family(a), node_family(b)) == 0;
-}
 
 /* Where an FP32 value comes from, past the transposes that only change the layout. */
 static int fp32_source(const struct matcher *m, int v)
@@ -193,7 +163,7 @@ static void match_node_names(struct matcher *m)
         int at = strmap_get(&by_name, stem, -1);
         free(stem);
         const struct node *a = at >= 0 ? &m->f->nodes[at] : NULL;
-        if (!a || !same_op(m, a, b)) {
+        if (!a || !nodes_agree(m->f, m->i, a, b)) {
             continue;
         }
         for (int o = 0; o < MIN(a->n_out, b->n_out); o++) {
@@ -346,7 +316,7 @@ static const struct node *twin_behind(const struct matcher *m, const struct node
         if (!a->n_out || a->out[0] < 0) {
             continue;
         }
-        if (same_op(m, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
+        if (nodes_agree(m->f, m->i, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
             return a;
         }
         bool layout = hops && node_is(a, "Transpose") && m->f->dialect != m->i->dialect;
@@ -433,8 +403,10 @@ static int channel_axis(const struct matcher *m, int v)
             }
         }
         if (!is_activation(&m->qf, n->n_in ? n->in[0] : -1) ||
-            !same_shape(&m->f->values[v], &m->f->values[n->in[0]]) || node_is(n, "Softmax") ||
-            node_is(n, "SOFTMAX") || node_is(n, "Transpose") || node_is(n, "TRANSPOSE")) {
+            channels_of_pair(m->f, m->f, &m->f->values[v], &m->f->values[n->in[0]]) !=
+                CHANNELS_SAME ||
+            node_is(n, "Softmax") || node_is(n, "SOFTMAX") || node_is(n, "Transpose") ||
+            node_is(n, "TRANSPOSE")) {
             return CHANNEL_NONE;
         }
         v = n->in[0]; /* elementwise: the axis of what it works on */
@@ -447,11 +419,11 @@ static int channel_axis(const struct matcher *m, int v)
 static const struct node *main_node(const struct matcher *m, int v, const struct node *b)
 {
     const struct node *made = producer(m->f, v), *n = made;
-    while (n && !same_op(m, n, b) && absorbable(n) && n->n_in && n->in[0] >= 0 &&
+    while (n && !nodes_agree(m->f, m->i, n, b) && absorbable(n) && n->n_in && n->in[0] >= 0 &&
            m->to_int8[n->in[0]] < 0) {
         n = producer(m->f, n->in[0]);
     }
-    return n && same_op(m, n, b) ? n : made;
+    return n && nodes_agree(m->f, m->i, n, b) ? n : made;
 }
 
 static const char *layer_name(const struct matcher *m, int v)
@@ -475,7 +447,7 @@ static int make_layer(struct matcher *m, int v, struct err *err)
         .by = m->by[v],
         .channel_axis = channel_axis(m, v),
         .pinnable = true,
-        .moved = moved_between(m->f, m->i, &m->f->values[v], &m->i->values[unit]),
+        .moved = channels_of_pair(m->f, m->i, &m->f->values[v], &m->i->values[unit]),
     };
     l->moved = l->moved == CHANNELS_OTHER ? CHANNELS_SAME : l->moved; /* by hand: as they are */
     int rc = qmodel_read(&m->qi, unit, &m->out->arena, &l->q, &l->quantized, err);
@@ -582,7 +554,7 @@ static int check_ends(const struct graph *f, const struct graph *i, struct err *
         size_t j = input ? k : k - f->n_inputs;
         const struct value *a = &f->values[input ? f->inputs[j] : f->outputs[j]];
         const struct value *b = &i->values[input ? i->inputs[j] : i->outputs[j]];
-        if (moved_between(f, i, a, b) == CHANNELS_OTHER) {
+        if (channels_of_pair(f, i, a, b) == CHANNELS_OTHER) {
             char sa[128], sb[128];
             return err_set(err, E_SHAPE,
                            "the models do not belong together: %s '%s' is %s in FP32 "
@@ -725,62 +697,4 @@ void match_fini(struct match *m)
 {
     arena_fini(&m->arena);
     *m = (struct match){0};
-}
-
-/* ---- Probe ---------------------------------------------------------------------------------- */
-
-struct probe {
-    struct graph *g;
-    const struct graph *executed;
-    bool exact; /* sizes seen are those of real samples, not made up */
-};
-
-static int probe_tap(void *ctx, int value, const struct tensor *t, struct err *err)
-{
-    (void)err;
-    struct probe *p = ctx;
-    int v = graph_find(p->g, p->executed->values[value].name);
-    if (v < 0) {
-        return OK;
-    }
-    struct value *d = &p->g->values[v];
-    if (d->dtype == DT_NONE) {
-        d->dtype = t->dtype;
-    }
-    if (d->rank < 0) {
-        d->rank = t->rank;
-        for (int k = 0; k < t->rank; k++) {
-            d->dims[k] = p->exact ? t->dims[k] : -1;
-        }
-    }
-    return OK;
-}
-
-int graph_probe(struct graph *g, const struct plan *p, struct err *err)
-{
-    struct tensor **in = mem_alloc(g->n_inputs * sizeof *in);
-    struct probe probe = {.g = g, .executed = plan_graph(p), .exact = true};
-    int rc = OK;
-    for (size_t i = 0; i < g->n_inputs && !rc; i++) {
-        const struct value *v = &g->values[g->inputs[i]];
-        int64_t dims[MAX_RANK];
-        for (int d = 0; d < MAX(v->rank, 0); d++) {
-            dims[d] = v->dims[d] > 0 ? v->dims[d] : 1;
-            probe.exact = probe.exact && (d == 0 || v->dims[d] > 0);
-        }
-        rc = tensor_new(v->dtype == DT_NONE ? DT_F32 : v->dtype, MAX(v->rank, 0), dims, NULL,
-                        &in[i], err);
-        if (!rc) {
-            memset(in[i]->data, 0, in[i]->size);
-        }
-    }
-    if (!rc) {
-        struct run_options o = {.tap = probe_tap, .tap_ctx = &probe};
-        rc = plan_run(p, (const struct tensor *const *)in, NULL, &o, err);
-    }
-    for (size_t i = 0; i < g->n_inputs; i++) {
-        tensor_free(in[i]);
-    }
-    free(in);
-    return rc;
 }
