@@ -81,6 +81,11 @@ static bool is_codes(enum dtype d)
     return d == DT_S8 || d == DT_U8 || d == DT_S16 || d == DT_S4;
 }
 
+static bool is_connected(const struct node *n)
+{
+    return strcmp(n->op, "FULLY_CONNECTED") == 0;
+}
+
 int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 {
     const struct tensor *t = p->n_in > 1 ? p->constants[1] : NULL;
@@ -88,10 +93,12 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
     if (!t || !is_codes(t->dtype) || t->dtype == DT_S16 || t->rank < 1) {
         return OK;
     }
-    for (size_t i = 1; q && i < q->n; i++) {
+    /* Only uint8 weights, and those of FULLY_CONNECTED, may have a zero point. */
+    bool symmetric = q && (q->n > 1 || (t->dtype != DT_U8 && !is_connected(p->node)));
+    for (size_t i = 0; symmetric && i < q->n; i++) {
         if (q->zero[i]) {
-            return err_set(err, E_UNSUPPORTED, "weights with scales per channel have zero point %d",
-                           q->zero[i]);
+            return err_set(err, E_UNSUPPORTED, "%s weights with zero point %d, expected 0",
+                           dtype_name(t->dtype), q->zero[i]);
         }
     }
     struct weights *w = mem_alloc(sizeof *w);
