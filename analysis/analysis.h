@@ -19,6 +19,10 @@ enum channels {
     CHANNELS_OTHER,     /* none of these */
 };
 enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b);
+/* How INT8 value b becomes the shape of FP32 value a. Models of two formats have their channels in
+ * two places: where the shape alone does not tell, they are taken to. */
+enum channels channels_of_pair(const struct graph *f, const struct graph *i, const struct value *a,
+                               const struct value *b);
 /* t with its channels moved (any type), or under the shape given when only reshaped; one reference,
  * t itself where nothing moves. */
 int channels_move(const struct tensor *t, enum channels to, int rank, const int64_t *dims,
@@ -80,7 +84,7 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
                  const struct match_pair *hand, struct match *out, struct err *err);
 /* One model alone: every activation is a layer whose other side is -1. */
 void match_single(const struct graph *g, enum side side, struct match *out);
-/* Fills in element types and shapes that the file does not declare: from one run on zeros. Symbolic
+/* probe.c: fills in element types and shapes that the file does not declare: from one run on zeros. Symbolic
  * dimensions of inputs count as 1. A failure leaves the graph as it was. */
 int graph_probe(struct graph *g, const struct plan *p, struct err *err);
 void match_fini(struct match *m);

@@ -50,6 +50,22 @@ enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const i
                                                      : CHANNELS_OTHER;
 }
 
+enum channels channels_of_pair(const struct graph *f, const struct graph *i, const struct value *a,
+                               const struct value *b)
+{
+    if (a->rank < 0 || b->rank < 0) {
+        return CHANNELS_SAME;
+    }
+    enum channels c = channels_between(b->rank, b->dims, a->rank, a->dims);
+    if (f->dialect == i->dialect) {
+        return c == CHANNELS_SAME ? c : CHANNELS_OTHER;
+    }
+    bool cube = a->rank == 4 && a->dims[1] == a->dims[2] && a->dims[2] == a->dims[3];
+    return c != CHANNELS_SAME || !cube || a->dims[1] <= 1 ? c
+           : i->dialect == DIALECT_TFLITE                 ? CHANNELS_TO_SECOND
+                                                          : CHANNELS_TO_LAST;
+}
+
 /* Picks the elements of one image in the other order; one of the two is [h * w][c]. */
 static void move_image(const uint8_t *x, size_t plane, size_t depth, bool last, size_t size,
                        uint8_t *y)

@@ -40,28 +40,6 @@ bool match_integer_type(enum dtype d)
     return d != DT_NONE && !dtype_is_float(d);
 }
 
-bool match_same_shape(const struct value *a, const struct value *b)
-{
-    return a->rank < 0 || b->rank < 0 ||
-           channels_between(a->rank, a->dims, b->rank, b->dims) == CHANNELS_SAME;
-}
-
-enum channels match_moved(const struct graph *f, const struct graph *i, const struct value *a,
-                          const struct value *b)
-{
-    if (a->rank < 0 || b->rank < 0) {
-        return CHANNELS_SAME;
-    }
-    enum channels c = channels_between(b->rank, b->dims, a->rank, a->dims);
-    if (f->dialect == i->dialect) {
-        return c == CHANNELS_SAME ? c : CHANNELS_OTHER;
-    }
-    bool cube = a->rank == 4 && a->dims[1] == a->dims[2] && a->dims[2] == a->dims[3];
-    return c != CHANNELS_SAME || !cube || a->dims[1] <= 1 ? c
-           : i->dialect == DIALECT_TFLITE                 ? CHANNELS_TO_SECOND
-                                                          : CHANNELS_TO_LAST;
-}
-
 /* Pairs FP32 value v with an INT8 unit when both are free and fit. */
 static bool pair(struct matcher *m, int v, int unit, enum match_by by)
 {
@@ -74,7 +52,7 @@ static bool pair(struct matcher *m, int v, int unit, enum match_by by)
         return false;
     }
     if (by != MATCH_HAND &&
-        match_moved(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
+        channels_of_pair(m->f, m->i, &m->f->values[v], &m->i->values[unit]) == CHANNELS_OTHER) {
         return false;
     }
     m->to_int8[v] = unit;
@@ -84,12 +62,6 @@ static bool pair(struct matcher *m, int v, int unit, enum match_by by)
 }
 
 /* ---- Operators of two formats --------------------------------------------------------------- */
-
-bool match_same_op(const struct matcher *m, const struct node *a, const struct node *b)
-{
-    return m->f->dialect == m->i->dialect ? strcmp(a->op, node_plain_op(b)) == 0
-                                          : strcmp(node_family(a), node_family(b)) == 0;
-}
 
 /* Where an FP32 value comes from, past the transposes that only change the layout. */
 static int fp32_source(const struct matcher *m, int v)
@@ -180,7 +152,7 @@ static void match_node_names(struct matcher *m)
         int at = strmap_get(&by_name, stem, -1);
         free(stem);
         const struct node *a = at >= 0 ? &m->f->nodes[at] : NULL;
-        if (!a || !match_same_op(m, a, b)) {
+        if (!a || !nodes_agree(m->f, m->i, a, b)) {
             continue;
         }
         for (int o = 0; o < MIN(a->n_out, b->n_out); o++) {
@@ -333,7 +305,7 @@ static const struct node *twin_behind(const struct matcher *m, const struct node
         if (!a->n_out || a->out[0] < 0) {
             continue;
         }
-        if (match_same_op(m, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
+        if (nodes_agree(m->f, m->i, a, b) && m->to_int8[a->out[0]] < 0 && inputs_agree(m, a, b)) {
             return a;
         }
         bool layout = hops && node_is(a, "Transpose") && m->f->dialect != m->i->dialect;
@@ -395,7 +367,7 @@ static int check_ends(const struct graph *f, const struct graph *i, struct err *
         size_t j = input ? k : k - f->n_inputs;
         const struct value *a = &f->values[input ? f->inputs[j] : f->outputs[j]];
         const struct value *b = &i->values[input ? i->inputs[j] : i->outputs[j]];
-        if (match_moved(f, i, a, b) == CHANNELS_OTHER) {
+        if (channels_of_pair(f, i, a, b) == CHANNELS_OTHER) {
             char sa[128], sb[128];
             return err_set(err, E_SHAPE,
                            "the models do not belong together: %s '%s' is %s in FP32 "

@@ -45,8 +45,10 @@ static int channel_axis(const struct matcher *m, int v)
             }
         }
         if (!match_activation(&m->qf, n->n_in ? n->in[0] : -1) ||
-            !match_same_shape(&m->f->values[v], &m->f->values[n->in[0]]) || node_is(n, "Softmax") ||
-            node_is(n, "SOFTMAX") || node_is(n, "Transpose") || node_is(n, "TRANSPOSE")) {
+            channels_of_pair(m->f, m->f, &m->f->values[v], &m->f->values[n->in[0]]) !=
+                CHANNELS_SAME ||
+            node_is(n, "Softmax") || node_is(n, "SOFTMAX") || node_is(n, "Transpose") ||
+            node_is(n, "TRANSPOSE")) {
             return CHANNEL_NONE;
         }
         v = n->in[0]; /* elementwise: the axis of what it works on */
@@ -59,11 +61,11 @@ static int channel_axis(const struct matcher *m, int v)
 static const struct node *main_node(const struct matcher *m, int v, const struct node *b)
 {
     const struct node *made = match_producer(m->f, v), *n = made;
-    while (n && !match_same_op(m, n, b) && match_absorbable(n) && n->n_in && n->in[0] >= 0 &&
+    while (n && !nodes_agree(m->f, m->i, n, b) && match_absorbable(n) && n->n_in && n->in[0] >= 0 &&
            m->to_int8[n->in[0]] < 0) {
         n = match_producer(m->f, n->in[0]);
     }
-    return n && match_same_op(m, n, b) ? n : made;
+    return n && nodes_agree(m->f, m->i, n, b) ? n : made;
 }
 
 static const char *layer_name(const struct matcher *m, int v)
@@ -87,7 +89,7 @@ static int make_layer(struct matcher *m, int v, struct err *err)
         .by = m->by[v],
         .channel_axis = channel_axis(m, v),
         .pinnable = true,
-        .moved = match_moved(m->f, m->i, &m->f->values[v], &m->i->values[unit]),
+        .moved = channels_of_pair(m->f, m->i, &m->f->values[v], &m->i->values[unit]),
     };
     l->moved = l->moved == CHANNELS_OTHER ? CHANNELS_SAME : l->moved; /* by hand: as they are */
     int rc = qmodel_read(&m->qi, unit, &m->out->arena, &l->q, &l->quantized, err);

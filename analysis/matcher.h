@@ -24,14 +24,8 @@ const struct node *match_producer(const struct graph *g, int v); /* NULL: none *
 /* Operator that makes an INT8 unit, behind its quantizer. */
 const struct node *match_unit_node(const struct qmodel *q, int unit);
 bool match_integer_type(enum dtype d); /* known, and not a float */
-bool match_same_shape(const struct value *a, const struct value *b);
 /* Relu, Clip, BatchNormalization: what quantizers take into the operator in front. */
 bool match_absorbable(const struct node *n);
-/* How INT8 value b becomes the shape of FP32 value a. Models of two formats have their channels in
- * two places: where the shape alone does not tell, they are taken to. */
-enum channels match_moved(const struct graph *f, const struct graph *i, const struct value *a,
-                          const struct value *b);
-bool match_same_op(const struct matcher *m, const struct node *a, const struct node *b);
 
 /* match_list.c: fills m->out from the pairs. */
 int match_list_layers(struct matcher *m, struct err *err);

@@ -125,6 +125,13 @@ const char *node_family(const struct node *n)
     return op;
 }
 
+bool nodes_agree(const struct graph *f, const struct graph *i, const struct node *a,
+                 const struct node *b)
+{
+    return f->dialect == i->dialect ? strcmp(a->op, node_plain_op(b)) == 0
+                                    : strcmp(node_family(a), node_family(b)) == 0;
+}
+
 int node_data_inputs(const struct node *n, int *pos, int room)
 {
     const struct qop *q = qop_find(n);

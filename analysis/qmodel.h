@@ -46,6 +46,9 @@ const char *node_plain_op(const struct node *n);
 /* Operator under a name that ONNX and TFLite models share: CONV_2D -> Conv, FULLY_CONNECTED ->
  * MatMul, also where ONNX has several for one (Gemm -> MatMul). */
 const char *node_family(const struct node *n);
+/* Whether a node of the FP32 graph and one of the INT8 graph are the same operator. */
+bool nodes_agree(const struct graph *f, const struct graph *i, const struct node *a,
+                 const struct node *b);
 /* Values that a node computes with: skips scale, zero point and bias inputs of integer operators;
  * writes input positions, returns how many (at most room). */
 int node_data_inputs(const struct node *n, int *pos, int room);

@@ -42,7 +42,8 @@ static int requantize(struct op_call *c, const struct tfl_quant *y, struct err *
     bool xnnpack = requantizes_in_xnnpack(c, ratio);
     int64_t m = xnnpack ? (int64_t)lrintf(ratio * 256.0F) : 0;
     int32_t *v = codes->data;
-    tfl_scale_init(&s, TFL_TWICE, (double)x.s / (double)y->s);
+    tfl_scale_init(&s, c->numerics == NUM_TFLITE_REF ? TFL_TWICE : TFL_UP,
+                   (double)x.s / (double)y->s);
     for (size_t i = 0; i < codes->n; i++) {
         int64_t d = (int64_t)v[i] - x.z;
         int64_t q = xnnpack ? (d * m + 128) >> 8 : tfl_apply(d, &s);
@@ -201,13 +202,25 @@ static struct tap tap_xnnpack(const struct resize *r, int64_t o, int64_t in, int
     v = v < 0.0F ? 0.0F : v > last ? last : v;
     struct tap t = {.a = (int64_t)v};
     t.b = MIN(t.a + 1, in - 1);
-    t.part = (int32_t)lrintf((v - (float)t.a) * 2048.0F);
+    t.exact = v - (float)t.a;
+    t.part = (int32_t)lrintf(t.exact * 2048.0F);
     return t;
+}
+
+static float blend_floats(const float v[4], const struct tap *y, const struct tap *x)
+{
+    float fy = y->exact, fx = x->exact;
+    return v[0] * (1.0F - fy) * (1.0F - fx) + v[2] * fy * (1.0F - fx) + v[1] * (1.0F - fy) * fx +
+           v[3] * fy * fx;
 }
 
 static int32_t blend_codes(const struct op_call *c, const int32_t v[4], const struct tap *y,
                            const struct tap *x)
 {
+    if (!tfl_xnnpack(c) && c->in[0]->dtype == DT_U8) {
+        const float f[] = {(float)v[0], (float)v[1], (float)v[2], (float)v[3]};
+        return (int32_t)(blend_floats(f, y, x) + 0.5F);
+    }
     if (tfl_xnnpack(c)) {
         int32_t top = v[0] * 2048 + (v[1] - v[0]) * x->part;
         int32_t low = v[2] * 2048 + (v[3] - v[2]) * x->part;
@@ -220,19 +233,12 @@ static int32_t blend_codes(const struct op_call *c, const int32_t v[4], const st
     return (int32_t)((all + (all > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
 }
 
-static float blend_floats(const float v[4], const struct tap *y, const struct tap *x)
-{
-    float fy = y->exact, fx = x->exact;
-    return v[0] * (1.0F - fy) * (1.0F - fx) + v[2] * fy * (1.0F - fx) + v[1] * (1.0F - fy) * fx +
-           v[3] * fy * fx;
-}
-
 static struct tap tap_of(const struct op_call *c, const struct resize *r, int64_t o, int64_t in,
                          int64_t out)
 {
-    return c->in[0]->dtype == DT_F32 ? tap_float(r, o, in, out)
-           : tfl_xnnpack(c)          ? tap_xnnpack(r, o, in, out)
-                                     : tap_builtin(r, o, in, out);
+    return tfl_xnnpack(c)             ? tap_xnnpack(r, o, in, out)
+           : c->in[0]->dtype == DT_S8 ? tap_builtin(r, o, in, out)
+                                      : tap_float(r, o, in, out);
 }
 
 /* Channels of one output pixel; in[]: first elements of the four neighbours. */

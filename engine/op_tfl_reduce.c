@@ -183,7 +183,26 @@ static void mean_scale(struct tfl_scale *s, int64_t count)
     s->shift -= shift;
 }
 
-static int reduce_codes(struct op_call *c, struct reduction *r, bool mean, struct err *err)
+/* The optimised kernel for [n,h,w,c] over rows and columns: sums of raw codes, the zero points in a
+ * bias that is rounded by itself. */
+static bool mean_of_pixels(const struct op_call *c, const struct reduction *r)
+{
+    return c->numerics == NUM_TFLITE_BUILTIN && c->in[0]->rank == 4 && r->rank == 4 &&
+           !r->gone[0] && r->gone[1] && r->gone[2] && !r->gone[3] && c->in[0]->dtype != DT_S16;
+}
+
+static int32_t mean_code(int64_t sum, int64_t count, const struct tfl_quant *x,
+                         const struct tfl_quant *y)
+{
+    struct tfl_scale s;
+    float zero = (float)x->z * x->s / y->s;
+    tfl_scale_init(&s, TFL_TWICE, (double)(x->s / ((float)count * y->s)));
+    int32_t bias =
+        y->z - (int32_t)clamp_x86(zero > 0.0F ? zero + 0.5F : zero - 0.5F, -0x1p30F, 0x1p30F);
+    return tfl_clamp((int64_t)tfl_apply((int32_t)sum, &s) + bias, y);
+}
+
+static int mean_codes(struct op_call *c, struct reduction *r, struct err *err)
 {
     struct tfl_quant x, y;
     struct tfl_scale s;
@@ -197,19 +216,20 @@ static int reduce_codes(struct op_call *c, struct reduction *r, bool mean, struc
     rc = rc ? rc : tfl_codes(c, 0, &codes, err);
     rc = rc ? rc : tensor_new(DT_S64, r->rank, r->dims, c->budget, &sums, err);
     if (!rc) {
-        bool xnnpack = tfl_xnnpack(c) && mean && c->in[0]->dtype != DT_S16;
+        bool xnnpack = tfl_xnnpack(c) && c->in[0]->dtype != DT_S16;
         int64_t *v = sums->data;
         memset(v, 0, sums->size);
         sum_codes(r, codes->data, v);
         tfl_scale_init(&s, xnnpack ? TFL_FLOAT : TFL_TWICE,
                        xnnpack ? (double)(x.s / (y.s * (float)r->count))
                                : (double)x.s / (double)y.s);
-        if (mean && !xnnpack && r->count) {
+        if (!xnnpack && r->count) {
             mean_scale(&s, r->count);
         }
         for (size_t i = 0; i < sums->n; i++) {
             int32_t q = tfl_apply((int32_t)(v[i] - x.z * r->count), &s);
-            int32_t code = tfl_clamp((int64_t)q + y.z, &y);
+            int32_t code = mean_of_pixels(c, r) ? mean_code(v[i], r->count, &x, &y)
+                                                : tfl_clamp((int64_t)q + y.z, &y);
             codes_put(c->out[0], i, 1, &code);
         }
     }
@@ -223,8 +243,12 @@ static int run_reduction(struct op_call *c, bool mean, struct err *err)
     struct reduction r = {0};
     int rc = reduction_read(c, &r, err);
     rc = rc ? rc : op_out(c, 0, c->in[0]->dtype, r.rank, r.dims, err);
+    if (!rc && c->in[0]->dtype != DT_F32 && !mean) {
+        rc = err_set(err, E_UNSUPPORTED, "sums of %s are not supported",
+                     dtype_name(c->in[0]->dtype));
+    }
     if (rc || c->in[0]->dtype != DT_F32) {
-        return rc ? rc : reduce_codes(c, &r, mean, err);
+        return rc ? rc : mean_codes(c, &r, err);
     }
     float *y = c->out[0]->data;
     memset(y, 0, c->out[0]->size);

@@ -6,6 +6,7 @@
 #include "engine/tfl.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* ---- Functions on floats -------------------------------------------------------------------- */
 
@@ -40,6 +41,14 @@ static float f_hard_swish(float x, const struct node *n)
     float r = x + 3.0F;
     r = r < 0.0F ? 0.0F : r > 6.0F ? 6.0F : r;
     return x * r / 6.0F;
+}
+
+/* The order in which XNNPACK multiplies. */
+static float f_hard_swish_xnnpack(float x, const struct node *n)
+{
+    (void)n;
+    float r = x + 3.0F;
+    return x / 6.0F * (r < 0.0F ? 0.0F : r > 6.0F ? 6.0F : r);
 }
 
 static float f_leaky_relu(float x, const struct node *n)
@@ -144,6 +153,14 @@ static int32_t code_relu(const struct table *t, int32_t code)
     return tfl_clamp(q, &t->y);
 }
 
+static int32_t code_abs(const struct table *t, int32_t code)
+{
+    struct tfl_scale s;
+    tfl_scale_init(&s, TFL_TWICE, (double)(t->x.s / t->y.s));
+    int32_t v = abs(code - t->x.z);
+    return tfl_clamp((int64_t)(t->x.s == t->y.s ? v : tfl_apply(v, &s)) + t->y.z, &t->y);
+}
+
 static int32_t code_leaky_relu(const struct table *t, int32_t code)
 {
     float alpha = attr_float(t->c->node, "alpha", 0.0F);
@@ -184,7 +201,9 @@ static int16_t multiplier_s16(float real, int *exponent)
 static int32_t code_hard_swish(const struct table *t, int32_t code)
 {
     if (tfl_xnnpack(t->c)) {
-        return code_float(t, code);
+        struct table own = *t;
+        own.fn = f_hard_swish_xnnpack;
+        return code_float(&own, code);
     }
     int out_exp, relu_exp;
     float hires = (1.0F / 128.0F) * t->x.s;
@@ -310,7 +329,7 @@ UNARY(sqrt, code_float)
 UNARY(rsqrt, code_rsqrt)
 UNARY(exp, code_float)
 UNARY(log, code_float)
-UNARY(abs, code_float)
+UNARY(abs, code_abs)
 UNARY(neg, code_float)
 UNARY(square, code_float)
 

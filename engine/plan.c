@@ -81,7 +81,7 @@ static int node_run(const struct plan *p, size_t i, const struct tensor **in, st
             tensor_free(out[k]);
             out[k] = NULL;
         }
-        return err_in(err, "node '%s' (%s)", n->name, n->op);
+        return err_in(err, "node '%.120s' (%s)", n->name, n->op);
     }
     return OK;
 }
@@ -307,7 +307,7 @@ static int prepare_steps(struct plan *p, struct err *err)
         int rc = op->prepare(&prep, &p->steps[i].state, err);
         slots_fini(&s);
         if (rc) {
-            return err_in(err, "node '%s' (%s)", n->name, n->op);
+            return err_in(err, "node '%.120s' (%s)", n->name, n->op);
         }
     }
     return OK;

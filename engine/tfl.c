@@ -51,6 +51,14 @@ static int32_t apply_wide(int64_t x, const struct tfl_scale *s)
     return (int32_t)((int64_t)product >> n);
 }
 
+/* Sums of int16 activations have more than 32 bits: what does not fit 64 with the multiplier wraps,
+ * as it does there. */
+static int32_t apply_once(int64_t x, const struct tfl_scale *s)
+{
+    uint64_t product = (uint64_t)x * (uint64_t)s->multiplier + (UINT64_C(1) << (30 - s->shift));
+    return (int32_t)((int64_t)product >> (31 - s->shift));
+}
+
 int32_t tfl_apply(int64_t acc, const struct tfl_scale *s)
 {
     switch (s->how) {
@@ -61,8 +69,7 @@ int32_t tfl_apply(int64_t acc, const struct tfl_scale *s)
     case TFL_WIDE:
         return apply_wide(acc, s);
     case TFL_ONCE:
-        return (int32_t)((acc * s->multiplier + (INT64_C(1) << (30 - s->shift))) >>
-                         (31 - s->shift));
+        return apply_once(acc, s);
     default:
         /* Far outside of every code, and still exact to round. */
         return (int32_t)rne_small(clamp_x86((float)(int32_t)acc * s->factor, -0x1p21F, 0x1p21F));
