@@ -14,8 +14,8 @@
 #include "tui/tui.h"
 
 static const struct cmd *const families[] = {
-    cmd_model, cmd_data,  cmd_run,  cmd_rank, cmd_fused,  cmd_image,  cmd_pin,
-    cmd_file,  cmd_shell, cmd_help, cmd_ui,   cmd_choice, cmd_screen,
+    cmd_model, cmd_data, cmd_run,   cmd_rank, cmd_fused, cmd_sums,   cmd_image,
+    cmd_pin,   cmd_file, cmd_shell, cmd_help, cmd_ui,    cmd_choice, cmd_screen,
 };
 
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)

@@ -72,7 +72,9 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
     if (t->failed) {
         fprintf(out, ", %zu failed", t->failed);
     }
-    if (s->pair && t->labelled) {
+    if (gaps_block_output(s)) {
+        fprintf(out, "; outputs are not computed");
+    } else if (s->pair && t->labelled) {
         double a = study_accuracy(t, SIDE_FP32), b = study_accuracy(t, SIDE_INT8);
         fprintf(out, "; top-1 FP32 %.2f %%, INT8 %.2f %% (%+.2f points; %zu lost, %zu gained)", a,
                 b, b - a, t->lost, t->gained);

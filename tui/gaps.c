@@ -13,37 +13,25 @@ static const struct plan *plan_of(const struct session *s, enum side side)
     return side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
 }
 
-int session_executed(const struct session *s, size_t layer, enum side side)
-{
-    const struct layer *l = &s->match.layers[layer];
-    const struct plan *p = plan_of(s, side);
-    const struct graph *g = side == SIDE_FP32 ? s->fp32 : session_int8(s);
-    int v = !p ? -1 : side == SIDE_FP32 ? l->fp32 : s->int8_values[layer];
-    int at = v >= 0 ? graph_find(plan_graph(p), g->values[v].name) : -1;
-    if (at < 0 && v >= 0 && side == SIDE_INT8 && v == l->int8 && l->int8_float >= 0) {
-        /* The codes are gone from what the runtime executes: their float reading stands in. */
-        at = graph_find(plan_graph(p), g->values[l->int8_float].name);
-    }
-    return at;
-}
-
 /* ---- Layers behind a gap --------------------------------------------------------------------- */
 
-/* The gap that blocks a layer on either side; *side tells which. NULL: it is computed. */
-static const struct plan_gap *gap_of(const struct session *s, size_t layer, enum side *side)
+/* The gap that blocks a layer on either side; *from tells the first. NULL: it is computed. */
+static const struct plan_gap *gap_of(const struct session *s, size_t layer, enum side *from)
 {
-    for (*side = SIDE_FP32; *side <= SIDE_INT8; (*side)++) {
+    const struct plan_gap *first = NULL;
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         const struct plan_gap *gaps;
-        const struct plan *p = plan_of(s, *side);
-        int at = session_executed(s, layer, *side);
+        const struct plan *p = plan_of(s, side);
+        int at = session_executed(s, layer, side);
         int gap = at >= 0 ? plan_blocked(p, at) : -1;
         if (gap >= 0) {
             plan_gaps(p, &gaps);
-            s->gap_layers[*side][gap]++;
-            return &gaps[gap];
+            s->gap_layers[side][gap]++;
+            first = first ? first : &gaps[gap];
+            *from = first == &gaps[gap] ? side : *from;
         }
     }
-    return NULL;
+    return first;
 }
 
 static void add_unmatched(struct match *m, const struct session *s, size_t layer, enum side side,
@@ -142,6 +130,20 @@ json_t *gaps_json(const struct session *s)
         }
     }
     return list;
+}
+
+bool gaps_block_output(const struct session *s)
+{
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
+        const struct plan_gap *gaps;
+        const struct plan *p = plan_of(s, side);
+        for (size_t i = 0, n = p ? plan_gaps(p, &gaps) : 0; i < n; i++) {
+            if (gaps[i].output) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 int gaps_check(const struct session *s, struct err *err)

@@ -14,6 +14,8 @@ void session_block(struct session *s);
 /* One line per operator: which, where, how many, what it blocks. */
 void gaps_text(const struct session *s, FILE *out);
 json_t *gaps_json(const struct session *s);
+/* Whether an output of a model cannot be computed, so that there is nothing to score. */
+bool gaps_block_output(const struct session *s);
 /* E_UNSUPPORTED when gaps leave no layer. */
 int gaps_check(const struct session *s, struct err *err);
 

@@ -271,8 +271,9 @@ struct cmd {
     int (*exec)(struct call *c, struct err *err);
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
-extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_image[],
-    cmd_pin[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
+extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
+    cmd_image[], cmd_pin[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[], cmd_choice[],
+    cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

@@ -179,9 +179,12 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
     op_text(s, layer, op, sizeof(op));
     shape_of(s, l, shape, sizeof(shape));
     if (row < r.rows) {
-        char line[256];
-        snprintf(line, sizeof(line), "%s  %s  %s", op, shape, state_text(s, layer));
-        grid_text(g, r.row + row++, r.col, r.cols, ST_NORMAL, line);
+        char line[512];
+        const char *state = state_text(s, layer);
+        snprintf(line, sizeof(line), "%s  %s  %s%s%s", op, shape, state, state[0] ? "  " : "",
+                 session_runs_as(s, layer));
+        text_fit(fit, sizeof(fit), line, r.cols, TEXT_HEAD);
+        grid_text(g, r.row + row++, r.col, r.cols, ST_NORMAL, fit);
     }
     quant_text(l, quant, sizeof(quant));
     if (row < r.rows)

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * executed.h: private to tui/: layers in the executed graph (executed.c), and the arguments that
+ * the commands about them share (cmd_fused.c).
+ */
+#ifndef TUI_EXECUTED_H
+#define TUI_EXECUTED_H
+
+#include "tui/tui.h"
+
+/* Whether a node of an executed graph multiplies or adds codes. */
+bool node_is_integer(const struct node *n);
+/* The node that computes a layer on the INT8 side: behind Q, and behind the Relu or Clip in front
+ * of that. -1 when the layer is no result of any. */
+int session_computing(const struct session *s, size_t layer);
+/* The one layer of the arguments, and the image of --image: the first by default. */
+int choose_one(struct call *c, size_t *layer, size_t *image, struct err *err);
+
+#endif
