@@ -187,8 +187,31 @@ void fuse_islands(struct fuser *f, bool optimized)
     }
 }
 
+/* ---- Functions ----------------------------------------------------------------------------------
+ */
+
+/* HardSwish has no kernel: between the levels it becomes its definition, HardSigmoid and a product,
+ * and its input gets a second consumer. */
+static void expand_hard_swish(struct fuser *f)
+{
+    size_t n_nodes = f->g->n_nodes;
+    for (size_t i = 0; i < n_nodes; i++) {
+        const struct node *n = &f->g->nodes[i];
+        if (!fuse_is(f, (int)i, "HardSwish") || n->n_in != 1 || n->n_out != 1 || n->in[0] < 0 ||
+            n->out[0] < 0) {
+            continue;
+        }
+        const int out = n->out[0], in[] = {n->in[0], fuser_value(f, out, "_gate")};
+        int gate = fuser_add(f, "HardSigmoid", 1, in, in[1]);
+        graph_attr_float(f->g, &f->g->nodes[gate], "alpha", 1.0F / 6.0F);
+        graph_attr_float(f->g, &f->g->nodes[gate], "beta", 0.5F);
+        fuser_become(f, (int)i, "Mul", "", 2, in, 1, &out);
+    }
+}
+
 void fuse_level2(struct fuser *f)
 {
+    expand_hard_swish(f);
     drop_clips(f);
     mark_u8(f);
     fuse_groups(f);

@@ -215,7 +215,7 @@ static int observe(struct session *s, size_t layer, size_t image, struct observe
     o->n_out = g->n_outputs;
     o->out = mem_alloc((2 * o->n_out + 2) * sizeof *o->out);
     int rc = plan_exposed(s, value, &o->plan, err);
-    rc = rc ? rc : session_sample(s, image, in, err);
+    rc = rc ? rc : session_int8_sample(s, image, in, err);
     rc = rc ? rc : run_watched(s->plan_int8, o->tensor, in, &o->seen[0], o->out, err);
     rc = rc ? rc : run_watched(o->plan, o->tensor, in, &o->seen[1], o->out + o->n_out, err);
     for (size_t i = 0; i < n_in; i++) {

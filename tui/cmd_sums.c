@@ -33,7 +33,7 @@ static int accumulate(struct session *s, int node, size_t image, struct accumula
     struct tensor **in = mem_alloc((n_in + n_taken + 1) * sizeof *in);
     struct inputs taken = {.node = n, .t = in + n_in};
     struct run_options o = {.tap = inputs_tap, .tap_ctx = &taken};
-    int rc = session_sample(s, image, in, err);
+    int rc = session_int8_sample(s, image, in, err);
     rc = rc ? rc : plan_run(s->plan_int8, (const struct tensor *const *)in, NULL, &o, err);
     rc =
         rc ? rc

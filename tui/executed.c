@@ -77,3 +77,18 @@ const char *session_runs_as(const struct session *s, size_t layer)
     }
     return text;
 }
+
+int session_int8_sample(const struct session *s, size_t image, struct tensor **in, struct err *err)
+{
+    size_t n = session_inputs(s, NULL, 0);
+    int rc = session_sample(s, image, in, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        struct tensor *own = NULL;
+        rc = feed_input(plan_graph(s->plan_int8), i, in[i], NULL, &own, err);
+        if (!rc) {
+            tensor_free(in[i]);
+            in[i] = own;
+        }
+    }
+    return rc;
+}

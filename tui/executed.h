@@ -13,6 +13,8 @@ bool node_is_integer(const struct node *n);
 /* The node that computes a layer on the INT8 side: behind Q, and behind the Relu or Clip in front
  * of that. -1 when the layer is no result of any. */
 int session_computing(const struct session *s, size_t layer);
+/* session_sample() as the INT8 model takes it. */
+int session_int8_sample(const struct session *s, size_t image, struct tensor **in, struct err *err);
 /* The one layer of the arguments, and the image of --image: the first by default. */
 int choose_one(struct call *c, size_t *layer, size_t *image, struct err *err);
 

@@ -167,6 +167,9 @@ static int run_side(const struct setup *u, enum side side, struct tensor *const 
     rc = rc ? rc : plan_run(u->plan[side], (const struct tensor *const *)own, out, o, err);
     for (size_t i = 0; i < u->match->n_outputs && !rc; i++) {
         struct tensor *real = NULL;
+        if (!out[i]) {
+            continue; /* blocked by an operator without a kernel */
+        }
         rc = feed_output(plan_graph(u->plan[side]), i, out[i], NULL, &real, err);
         if (!rc) {
             tensor_free(out[i]);

@@ -112,10 +112,10 @@ def check_graph(tally, totals, tool, title, builder, tmp):
         return True
     if not tally.check(error is None, f"{title}: {error}"):
         return False
-    totals.add(builder, judge)
     if judge.unexplained:
         cause, judge = find_cause(judge, path, builder, found, tmp)
         totals.causes[cause] += bool(cause)
+    totals.add(builder, judge)
     totals.causes["float sums"] += bool(judge.float_roots)
     return tally.check(not judge.unexplained, f"{title}: {'; '.join(judge.unexplained[:3])}")
 
