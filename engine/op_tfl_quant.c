@@ -272,7 +272,7 @@ static int run_resize_bilinear(struct op_call *c, struct err *err)
         return err_set(err, E_UNSUPPORTED, "input is %s", dtype_name(d));
     }
     int rc = resize_read(c, &r, err);
-    for (int64_t i = 0; i < r.n * r.oh * r.ow && !rc; i++) {
+    for (int64_t i = 0; !rc && i < r.n * r.oh * r.ow; i++) {
         int64_t image = i / (r.oh * r.ow), oy = i / r.ow % r.oh, ox = i % r.ow;
         struct tap y = tap_of(c, &r, oy, r.h, r.oh), x = tap_of(c, &r, ox, r.w, r.ow);
         size_t in[4];
