@@ -42,8 +42,8 @@ static int requantize(struct op_call *c, const struct tfl_quant *y, struct err *
     bool xnnpack = requantizes_in_xnnpack(c, ratio);
     int64_t m = xnnpack ? (int64_t)lrintf(ratio * 256.0F) : 0;
     int32_t *v = codes->data;
-    tfl_scale_init(&s, c->numerics == NUM_TFLITE_REF ? TFL_TWICE : TFL_UP,
-                   (double)x.s / (double)y->s);
+    bool plain = c->numerics == NUM_TFLITE_REF || c->out[0]->dtype == DT_S16;
+    tfl_scale_init(&s, plain ? TFL_TWICE : TFL_UP, (double)x.s / (double)y->s);
     for (size_t i = 0; i < codes->n; i++) {
         int64_t d = (int64_t)v[i] - x.z;
         int64_t q = xnnpack ? (d * m + 128) >> 8 : tfl_apply(d, &s);
