@@ -42,8 +42,8 @@ static int requantize(struct op_call *c, const struct tfl_quant *y, struct err *
     bool xnnpack = requantizes_in_xnnpack(c, ratio);
     int64_t m = xnnpack ? (int64_t)lrintf(ratio * 256.0F) : 0;
     int32_t *v = codes->data;
-    tfl_scale_init(&s, c->numerics == NUM_TFLITE_REF ? TFL_TWICE : TFL_UP,
-                   (double)x.s / (double)y->s);
+    bool plain = c->numerics == NUM_TFLITE_REF || c->out[0]->dtype == DT_S16;
+    tfl_scale_init(&s, plain ? TFL_TWICE : TFL_UP, (double)x.s / (double)y->s);
     for (size_t i = 0; i < codes->n; i++) {
         int64_t d = (int64_t)v[i] - x.z;
         int64_t q = xnnpack ? (d * m + 128) >> 8 : tfl_apply(d, &s);
@@ -272,7 +272,7 @@ static int run_resize_bilinear(struct op_call *c, struct err *err)
         return err_set(err, E_UNSUPPORTED, "input is %s", dtype_name(d));
     }
     int rc = resize_read(c, &r, err);
-    for (int64_t i = 0; i < r.n * r.oh * r.ow && !rc; i++) {
+    for (int64_t i = 0; !rc && i < r.n * r.oh * r.ow; i++) {
         int64_t image = i / (r.oh * r.ow), oy = i / r.ow % r.oh, ox = i % r.ow;
         struct tap y = tap_of(c, &r, oy, r.h, r.oh), x = tap_of(c, &r, ox, r.w, r.ow);
         size_t in[4];
