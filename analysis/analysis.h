@@ -84,8 +84,8 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
                  const struct match_pair *hand, struct match *out, struct err *err);
 /* One model alone: every activation is a layer whose other side is -1. */
 void match_single(const struct graph *g, enum side side, struct match *out);
-/* probe.c: fills in element types and shapes that the file does not declare: from one run on zeros. Symbolic
- * dimensions of inputs count as 1. A failure leaves the graph as it was. */
+/* probe.c: fills in element types and shapes that the file does not declare: from one run on zeros.
+ * Symbolic dimensions of inputs count as 1. A failure leaves the graph as it was. */
 int graph_probe(struct graph *g, const struct plan *p, struct err *err);
 void match_fini(struct match *m);
 enum { LAYER_NODES = 64 };
