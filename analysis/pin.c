@@ -365,26 +365,26 @@ static bool *live_nodes(const struct graph *g)
         }
     }
     bool *live = mem_alloc(g->n_nodes + 1);
-    int *todo = mem_alloc((g->n_nodes + g->n_outputs + 1) * sizeof *todo);
+    int *pending = mem_alloc((g->n_nodes + g->n_outputs + 1) * sizeof *pending);
     size_t n = 0;
     for (size_t o = 0; o < g->n_outputs; o++) {
         int i = made_by[g->outputs[o]];
         if (i >= 0 && !live[i]) {
             live[i] = true;
-            todo[n++] = i;
+            pending[n++] = i;
         }
     }
     while (n) {
-        const struct node *x = &g->nodes[todo[--n]];
+        const struct node *x = &g->nodes[pending[--n]];
         for (int k = 0; k < x->n_in; k++) {
             int i = x->in[k] >= 0 ? made_by[x->in[k]] : -1;
             if (i >= 0 && !live[i]) {
                 live[i] = true;
-                todo[n++] = i;
+                pending[n++] = i;
             }
         }
     }
-    free(todo);
+    free(pending);
     free(made_by);
     return live;
 }

@@ -5,6 +5,7 @@
  * belongs to one run lives in struct run.
  */
 #include "engine/op.h"
+#include "engine/wide.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct plan {
     int *gap;                    /* per value: index of what keeps it from being computed, plus 1 */
     struct plan_gap *gaps;
     size_t n_gaps, cap_gaps;
+    bool *wide; /* per value: float16 that stays float32, see wide.h; NULL: none */
 };
 
 /* One execution: tensors by value index and how many consumers still want each. */
@@ -34,6 +36,7 @@ struct run {
     const struct plan *p;
     struct tensor **values;
     int *left;
+    bool *held; /* per value: float16 held as float32; NULL when the plan has no wide values */
 };
 
 const struct graph *plan_graph(const struct plan *p)
@@ -388,6 +391,7 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     rc = rc ? rc : prepare_steps(p, err);
     if (!rc) {
         count_uses(p);
+        p->wide = o->numerics == NUM_ORT ? wide_values(p->g) : NULL;
         *out = p;
         return OK;
     }
@@ -414,6 +418,7 @@ void plan_free(struct plan *p)
     }
     free(p->folded);
     free(p->gap);
+    free(p->wide);
     free(p->gaps);
     free(p->quants);
     free(p->uses);
@@ -463,6 +468,39 @@ static void release_inputs(struct run *r, const struct node *n)
     }
 }
 
+/* A node that computes float16 in float32: see wide.h. */
+static int run_wide(struct run *r, size_t i, struct slots *s, struct err *err)
+{
+    const struct plan *p = r->p;
+    const struct node *n = &p->g->nodes[i];
+    struct tensor **own = mem_alloc(((size_t)n->n_in + 1) * sizeof *own);
+    bool half = false, like = strcmp(n->op, "CastLike") == 0;
+    /* The type to cast to is that of input 1, which may be held wide. */
+    bool to_half = like && (s->in[1]->dtype == DT_F16 || (n->in[1] >= 0 && r->held[n->in[1]]));
+    int rc = wide_inputs(n, r->held, s->in, own, &half, p->o.budget, err);
+    if (!rc && half && wide_cast(n)) {
+        s->out[0] = tensor_ref(s->in[0]);
+    } else if (!rc && to_half) {
+        rc = tensor_to_f32(s->in[0], p->o.budget, &s->out[0], err);
+        rc = rc ? rc : wide_round(&s->out[0], p->o.budget, err);
+    } else {
+        rc = rc ? rc : node_run(p, i, s->in, s->out, err);
+    }
+    half = half && (!like || to_half);
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (!half || n->out[k] < 0 || s->out[k]->dtype != DT_F32) {
+            continue;
+        }
+        r->held[n->out[k]] = p->wide[n->out[k]];
+        rc = p->wide[n->out[k]] ? OK : wide_round(&s->out[k], p->o.budget, err);
+    }
+    for (int k = 0; k < n->n_in; k++) {
+        tensor_free(own[k]);
+    }
+    free(own);
+    return rc;
+}
+
 static int run_step(struct run *r, size_t i, const struct run_options *o, struct err *err)
 {
     const struct plan *p = r->p;
@@ -473,7 +511,7 @@ static int run_step(struct run *r, size_t i, const struct run_options *o, struct
         int v = n->in[k];
         s.in[k] = v < 0 ? NULL : r->values[v] ? r->values[v] : plan_constant(p, v);
     }
-    int rc = node_run(p, i, s.in, s.out, err);
+    int rc = r->held && wide_node(n) ? run_wide(r, i, &s, err) : node_run(p, i, s.in, s.out, err);
     for (int k = 0; k < n->n_out && !rc; k++) {
         if (n->out[k] >= 0) {
             r->values[n->out[k]] = s.out[k];
@@ -529,6 +567,7 @@ int plan_run(const struct plan *p, const struct tensor *const *inputs, struct te
     const struct graph *g = p->g;
     struct run r = {.p = p, .values = mem_alloc(g->n_values * sizeof *r.values)};
     r.left = mem_alloc(g->n_values * sizeof *r.left);
+    r.held = p->wide ? mem_alloc(g->n_values + 1) : NULL;
     memcpy(r.left, p->uses, g->n_values * sizeof *r.left);
     int rc = feed_inputs(&r, inputs, o, err);
     for (size_t i = 0; i < g->n_nodes && !rc; i++) {
@@ -547,6 +586,7 @@ int plan_run(const struct plan *p, const struct tensor *const *inputs, struct te
         tensor_free(r.values[v]);
     }
     free(r.values);
+    free(r.held);
     free(r.left);
     return rc;
 }

@@ -51,9 +51,9 @@ class Graph:
 def members(fp32, layers, layer):
     """FP32 nodes behind a layer, back to the tensors of other layers; and the layers it reads."""
     ends = {e["fp32_tensor"]: e["name"] for e in layers}
-    todo, nodes, reads = [layer["fp32_tensor"]], [], []
-    while todo:
-        node = fp32.maker.get(todo.pop())
+    pending, nodes, reads = [layer["fp32_tensor"]], [], []
+    while pending:
+        node = fp32.maker.get(pending.pop())
         if node is None or node in nodes:
             continue
         nodes.append(node)
@@ -61,7 +61,7 @@ def members(fp32, layers, layer):
             if name in ends and name != layer["fp32_tensor"]:
                 reads.append(ends[name])
             else:
-                todo.append(name)
+                pending.append(name)
     return nodes, reads
 
 
@@ -102,16 +102,16 @@ def float_twin(mixed, weights, op):
 
 def reaches(mixed, node, goal):
     """Whether node's data comes from goal with no quantizer between them."""
-    todo, seen = list(node.input), set()
-    while todo:
-        name = todo.pop()
+    pending, seen = list(node.input), set()
+    while pending:
+        name = pending.pop()
         maker = mixed.maker.get(name)
         if maker is None or name in seen or maker.op_type in QUANTIZERS:
             continue
         if maker is goal:
             return True
         seen.add(name)
-        todo += maker.input
+        pending += maker.input
     return False
 
 
