@@ -174,7 +174,8 @@ static void dequantize_for_each(struct fuser *f, int t, int codes, int like)
     }
 }
 
-/* Repeats DQ behind the data mover it feeds, so that it meets what computes next. */
+/* Repeats DQ behind the data mover it feeds, so that it meets what computes next. A graph output
+ * gets the pair in front of it, and its other readers read that. */
 static bool dequantize_later(struct fuser *f, int dq)
 {
     struct edge use = fuser_sole_use(f, f->g->nodes[dq].out[0]);
@@ -182,7 +183,7 @@ static bool dequantize_later(struct fuser *f, int dq)
         return false;
     }
     int t = f->g->nodes[use.node].out[0], reals = 0;
-    if (t >= 0 && fuser_is_output(f, t) && fuser_uses(f, t) == 0) {
+    if (t >= 0 && fuser_is_output(f, t)) {
         int inner = fuser_value(f, t, "_inner");
         fuser_set_out(f, use.node, 0, inner);
         add_dequantizer(f, add_quantizer(f, inner, dq), dq, t);
@@ -191,7 +192,7 @@ static bool dequantize_later(struct fuser *f, int dq)
     for (int k = 0; t >= 0 && k < f->v[t].n; k++) {
         reals += !fuse_is_q(f, f->v[t].edges[k].node);
     }
-    if (!reals || fuser_is_output(f, t)) {
+    if (!reals) {
         return false;
     }
     dequantize_for_each(f, t, add_quantizer(f, t, dq), dq);
