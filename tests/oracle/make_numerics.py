@@ -19,7 +19,7 @@ PAGE = ROOT / "docs/numerics.md"
 # Name, heading, command, runtime as `set numerics` has it.
 SOURCES = {
     "models": ("Models, every tensor", "tests/oracle/check_int8.py --images 16", "ort"),
-    "random": ("Random graphs, every tensor", "tests/oracle/check_random.py --count 10000", "ort"),
+    "random": ("Random graphs, every tensor", "tests/oracle/check_random.py --seed big --count 10000", "ort"),
     "tflite": ("TFLite models and operators", "tests/oracle/check_tflite.py", "tflite"),
     "unfused": ("Models without optimization", "tests/oracle/check_int8.py --unfused",
                 "ort-unfused"),
