@@ -156,6 +156,18 @@ char *cmd_quote(const char *word)
     return out;
 }
 
+char *cmd_join(const char *head, size_t n, char *const *words)
+{
+    char *line = mem_dup(head);
+    for (size_t i = 0; i < n; i++) {
+        char *word = cmd_quote(words[i]), *longer = mem_printf("%s %s", line, word);
+        free(word);
+        free(line);
+        line = longer;
+    }
+    return line;
+}
+
 /* ---- Finding a command ---------------------------------------------------------------------- */
 
 struct search {

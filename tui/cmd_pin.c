@@ -66,19 +66,6 @@ static bool *current_pins(const struct session *s)
     return pinned;
 }
 
-/* "pin 'a' 'b'" as the command was typed: the label of the undo step. */
-static char *call_text(const struct call *c)
-{
-    char *text = mem_dup(c->cmd->name);
-    for (size_t i = 0; i < c->n_args; i++) {
-        char *word = cmd_quote(c->args[i]), *longer = mem_printf("%s %s", text, word);
-        free(word);
-        free(text);
-        text = longer;
-    }
-    return text;
-}
-
 static void report_pins(struct call *c, size_t changed, const char *what)
 {
     const struct session *s = c->s;
@@ -110,7 +97,7 @@ static int change_pins(struct call *c, bool to, struct err *err)
         pinned[list[i]] = to;
     }
     if (!rc && changed) {
-        char *label = call_text(c);
+        char *label = cmd_join(c->cmd->name, c->n_args, c->args);
         rc = session_pin(s, pinned, label, err);
         free(label);
     }
@@ -184,7 +171,7 @@ static int load_pins(struct call *c, const char *path, struct err *err)
         }
         free(list);
     }
-    char *label = call_text(c);
+    char *label = cmd_join(c->cmd->name, c->n_args, c->args);
     rc = rc ? rc : session_pin(s, pinned, label, err);
     free(label);
     if (!rc) {

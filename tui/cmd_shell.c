@@ -366,13 +366,7 @@ static int exec_echo(struct call *c, struct err *err)
 static int exec_time(struct call *c, struct err *err)
 {
     struct timespec a, b;
-    char *line = mem_dup("");
-    for (size_t i = 0; i < c->n_args; i++) {
-        char *word = cmd_quote(c->args[i]), *longer = mem_printf("%s %s", line, word);
-        free(word);
-        free(line);
-        line = longer;
-    }
+    char *line = cmd_join("", c->n_args, c->args);
     clock_gettime(CLOCK_MONOTONIC, &a);
     int rc = cmd_line(c->s, line, c->out, c->note, err);
     clock_gettime(CLOCK_MONOTONIC, &b);

@@ -204,20 +204,6 @@ static int start_file(struct session *s, struct err *err)
     return rc;
 }
 
-/* "command 'word'...": one line for the words of the command line. */
-static char *line_of(const char *command, int n, char **words)
-{
-    char *line = mem_dup(command);
-    for (int i = 0; i < n; i++) {
-        char *word = cmd_quote(words[i]);
-        char *longer = mem_printf("%s %s", line, word);
-        free(word);
-        free(line);
-        line = longer;
-    }
-    return line;
-}
-
 static int run_and_free(struct session *s, char *line, struct err *err)
 {
     size_t failed = 0;
@@ -232,13 +218,14 @@ static int load_words(struct session *s, const struct options *o, struct err *er
     char *jobs[1] = {(char *)(uintptr_t)o->jobs};
     int rc = OK;
     if (o->jobs)
-        rc = run_and_free(s, line_of("set jobs", 1, jobs), err);
+        rc = run_and_free(s, cmd_join("set jobs", 1, jobs), err);
     if (rc == OK && o->n_words >= 1)
-        rc = run_and_free(
-            s, line_of(o->n_words == 1 ? "load fp32" : "load pair", MIN(o->n_words, 2), o->words),
-            err);
+        rc = run_and_free(s,
+                          cmd_join(o->n_words == 1 ? "load fp32" : "load pair",
+                                   (size_t)MIN(o->n_words, 2), o->words),
+                          err);
     if (rc == OK && o->n_words > 2)
-        rc = run_and_free(s, line_of("dataset add", o->n_words - 2, o->words + 2), err);
+        rc = run_and_free(s, cmd_join("dataset add", (size_t)o->n_words - 2, o->words + 2), err);
     return rc;
 }
 

@@ -289,6 +289,8 @@ const char *call_opt(const struct call *c,
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word; free() it. */
 char *cmd_quote(const char *word);
+/* "HEAD 'word' ...": the line that cmd_line reads back as head and these words; free() it. */
+char *cmd_join(const char *head, size_t n, char *const *words);
 /* Resolves a LAYER word; *list is malloc'd, in network order for patterns. E_USAGE with
  * did-you-mean when nothing fits. */
 int layer_list(struct session *s, const char *word, size_t *n, size_t **list, struct err *err);
