@@ -50,12 +50,16 @@ bool dtype_range(enum dtype d, int64_t *lo, int64_t *hi);
 /* ---- Tensors -------------------------------------------------------------------------------- */
 enum { MAX_RANK = 8 };
 
-/* Row-major and contiguous in the model's own layout. Reference counted, atomically: constants are
- * shared between threads. `data` is 64-byte aligned when the engine allocated it, and may be
- * unaligned when it points into a mapped file: read such constants through tensor_aligned(). */
+/* Contiguous, in the model's own row-major order, or with channels_last in the order n, spatial...,
+ * c of dims [n,c,spatial...]. Only activations inside a run have the second: constants, inputs and
+ * outputs of plan_run() are row-major, and so is what a tap gets unless it asks otherwise.
+ * Reference counted, atomically: constants are shared between threads. `data` is 64-byte aligned
+ * when the engine allocated it, and may be unaligned when it points into a mapped file: read such
+ * constants through tensor_aligned(). */
 struct tensor {
     enum dtype dtype;
     int rank;
+    bool channels_last; /* rank >= 3 only */
     int64_t dims[MAX_RANK];
     size_t n;    /* elements: product of dims; a scalar has rank 0 and n 1 */
     size_t size; /* bytes */
@@ -72,9 +76,14 @@ struct tensor {
  * E_SHAPE for a negative dimension or rank > MAX_RANK. */
 int tensor_new(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
                struct err *err);
-/* The same data under another shape of equal element count (E_SHAPE otherwise). */
+/* The same data under another shape of equal element count (E_SHAPE otherwise, and for a tensor
+ * with channels last, whose order has no meaning under another shape). */
 int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
                 struct err *err);
+/* The same values with channels last (true) or row-major (false); one reference, t itself where it
+ * is so already. Tensors of rank below 3 have one order only. */
+int tensor_as(const struct tensor *t, bool channels_last, struct budget *b, struct tensor **out,
+              struct err *err);
 /* Data that the caller keeps alive for as long as the tensor (a mapped file). */
 int tensor_borrow(enum dtype d, int rank, const int64_t *dims, const void *data,
                   struct tensor **out, struct err *err);
@@ -82,12 +91,14 @@ struct tensor *tensor_ref(const struct tensor *t); /* one more reference; return
 void tensor_free(struct tensor *t);                /* one less */
 /* t itself if its data is aligned for its type, else an aligned copy; either way one reference. */
 struct tensor *tensor_aligned(const struct tensor *t);
-/* Element i as a double or an integer, for any dtype; slow, for parameters and display. */
+/* Element i, as it lies in memory, as a double or an integer, for any dtype; slow, for parameters
+ * and display. */
 double tensor_f64(const struct tensor *t, size_t i);
 int64_t tensor_s64(const struct tensor *t, size_t i);
 /* Converts all elements to f32 (any numeric dtype); one reference. */
 int tensor_to_f32(const struct tensor *t, struct budget *b, struct tensor **out, struct err *err);
-bool tensor_equal(const struct tensor *a, const struct tensor *b); /* dtype, shape and bits */
+bool tensor_equal(const struct tensor *a,
+                  const struct tensor *b); /* dtype, shape, order and bits */
 /* "1x3x224x224"; scalars "scalar". Returns dst. */
 char *shape_text(char *dst, size_t size, int rank, const int64_t *dims);
 /* IEEE half and bfloat16 conversions, round to nearest even, NaN kept. */
@@ -321,6 +332,9 @@ typedef int plan_tap(void *ctx, int value, const struct tensor *t, struct err *e
 struct run_options {
     plan_tap *tap; /* may be NULL */
     void *tap_ctx;
+    bool any_layout;    /* the tap takes tensors with channels last as they are */
+    const bool *wanted; /* per value of plan_graph(): what the tap is to get; NULL: everything.
+                           What nobody wants need not exist: an activation may be applied at once */
     const struct cancel *cancel; /* may be NULL; polled between nodes -> E_STOP */
 };
 /* Runs one sample. inputs: n_inputs tensors in graph order. outputs: n_outputs references for the
@@ -328,6 +342,15 @@ struct run_options {
  * shape that does not fit -> E_SHAPE. */
 int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
              const struct run_options *o, struct err *err);
+/* The same node by node, so that two plans can run side by side. inputs and o are used until
+ * run_end(), which is to be called after every run_begin() that succeeded. */
+struct run;
+int run_begin(const struct plan *p, const struct tensor *const *inputs, const struct run_options *o,
+              struct run **out, struct err *err);
+/* Executes the next node; *more false: there was none. */
+int run_step(struct run *r, bool *more, struct err *err);
+/* Frees r; outputs as plan_run() gives them, NULL: not wanted. */
+int run_end(struct run *r, struct tensor **outputs, struct err *err);
 
 /* ---- Sums of integer layers (accumulate.c) --------------------------------------------------- */
 /* Of one layer or channel. Sums are those of 64 bits, bias included. */

@@ -48,6 +48,9 @@ int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims
                        c->n_out, i + 1);
     }
     int rc = tensor_new(d, rank, dims, c->budget, &c->out[i], err);
+    if (!rc) {
+        c->out[i]->channels_last = c->channels_last && rank >= 3;
+    }
     if (rc) {
         char shape[128];
         return err_in(err, "output %d of shape %s", i,

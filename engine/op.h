@@ -15,6 +15,11 @@
 
 enum { MAX_OP_IN = 64, MAX_OP_OUT = 32 }; /* inline room; larger nodes are allocated */
 
+/* An activation behind an operator: y = min(max(x, lo), hi), NaN stays NaN. */
+struct op_tail {
+    float lo, hi;
+};
+
 /* One execution of one node. in[i] is NULL for an omitted input. The kernel sets out[i] with
  * op_out() or op_out_view() for every i with node->out[i] >= 0. */
 struct op_call {
@@ -28,6 +33,13 @@ struct op_call {
     struct budget *budget;
     enum kernels kernels;
     enum numerics numerics;
+    bool channels_last; /* order of the inputs that have rank >= 3 and more than one value, and of
+                           the outputs that op_out() makes; see op.layout */
+    /* Operators with op.tails only: when tail is set the kernel also makes the float32 result that
+     * the activation behind it gives, in tail_out; out[0] it may leave NULL unless raw. */
+    const struct op_tail *tail;
+    struct tensor *tail_out;
+    bool raw;
     bool sums;      /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
     bool reference; /* see plan_options */
 };
@@ -42,6 +54,13 @@ struct op_prep {
     enum numerics numerics;
 };
 
+/* Orders of elements that an operator takes. */
+enum op_layout {
+    LAYOUT_ROWS, /* row-major */
+    LAYOUT_ANY,  /* one order for all inputs, whichever it is: element by element */
+    LAYOUT_LAST, /* input 0 with channels last, if it has rank >= 3; the others row-major */
+};
+
 struct op {
     const char *name;
     const char *domain; /* NULL = "" (ai.onnx) */
@@ -54,7 +73,12 @@ struct op {
     int (*prepare)(const struct op_prep *p, void **state, struct err *err);
     void (*release)(void *state);
     const char *spec; /* where the formula comes from: "ONNX Conv-11" */
+    /* What the fast kernel (ref, where that is the only one) takes for this call, whose inputs may
+     * have either order; NULL: rows. Plain kernels get rows. */
+    enum op_layout (*layout)(const struct op_call *c);
+    bool tails; /* the fast kernel applies op_call.tail */
 };
+enum op_layout layout_any(const struct op_call *c); /* always LAYOUT_ANY */
 
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],

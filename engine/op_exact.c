@@ -114,9 +114,9 @@ OPERATOR(op_exact_gemm, exact_gemm)
 
 // clang-format off
 const struct op op_exact[] = {
-    {"QLinearConv", fuse_exact_domain, 1, 8, 9, op_exact_conv, op_exact_conv_fast, op_exact_conv_prepare, op_exact_conv_release, "ONNX QLinearConv-10, exact"},
-    {"QLinearMatMul", fuse_exact_domain, 1, 8, 8, op_exact_matmul, op_exact_matmul_fast, op_exact_matmul_prepare, op_exact_matmul_release, "ONNX QLinearMatMul-10, exact"},
-    {"QGemm", fuse_exact_domain, 1, 6, 9, op_exact_gemm, op_exact_gemm_fast, op_exact_gemm_prepare, op_exact_gemm_release, "ORT QGemm-1, exact"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QLinearConv", .domain = fuse_exact_domain, .since = 1, .min_in = 8, .max_in = 9, .ref = op_exact_conv, .fast = op_exact_conv_fast, .prepare = op_exact_conv_prepare, .release = op_exact_conv_release, .spec = "ONNX QLinearConv-10, exact"},
+    {.name = "QLinearMatMul", .domain = fuse_exact_domain, .since = 1, .min_in = 8, .max_in = 8, .ref = op_exact_matmul, .fast = op_exact_matmul_fast, .prepare = op_exact_matmul_prepare, .release = op_exact_matmul_release, .spec = "ONNX QLinearMatMul-10, exact"},
+    {.name = "QGemm", .domain = fuse_exact_domain, .since = 1, .min_in = 6, .max_in = 9, .ref = op_exact_gemm, .fast = op_exact_gemm_fast, .prepare = op_exact_gemm_prepare, .release = op_exact_gemm_release, .spec = "ORT QGemm-1, exact"},
+    {0},
 };
 // clang-format on

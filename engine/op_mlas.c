@@ -625,11 +625,11 @@ static int op_resize_linear(struct op_call *c, struct err *err)
 
 // clang-format off
 const struct op op_mlas[] = {
-    {"Conv", fuse_mlas_domain, 1, 2, 3, op_conv_ref, op_conv_fast, op_conv_prepare, pack_free, "ORT Conv, order of sums"},
-    {"GlobalAveragePool", fuse_mlas_domain, 1, 1, 1, op_global_average_pool, NULL, NULL, NULL, "ORT GlobalAveragePool, order of sums"},
-    {"AveragePool", fuse_mlas_domain, 1, 1, 1, op_average_pool, NULL, NULL, NULL, "ORT AveragePool, order of sums"},
-    {"Sigmoid", fuse_mlas_domain, 1, 1, 1, op_sigmoid, NULL, NULL, NULL, "ORT Sigmoid, rational approximation"},
-    {"Resize", fuse_mlas_domain, 1, 1, 4, op_resize_linear, NULL, NULL, NULL, "ORT Resize, order of sums"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "Conv", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_conv_ref, .fast = op_conv_fast, .prepare = op_conv_prepare, .release = pack_free, .spec = "ORT Conv, order of sums"},
+    {.name = "GlobalAveragePool", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_global_average_pool, .spec = "ORT GlobalAveragePool, order of sums"},
+    {.name = "AveragePool", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_average_pool, .spec = "ORT AveragePool, order of sums"},
+    {.name = "Sigmoid", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_sigmoid, .spec = "ORT Sigmoid, rational approximation"},
+    {.name = "Resize", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 4, .ref = op_resize_linear, .spec = "ORT Resize, order of sums"},
+    {0},
 };
 // clang-format on

@@ -263,19 +263,19 @@ static const char nchwc[] = "com.microsoft.nchwc";
 
 // clang-format off
 const struct op op_ort[] = {
-    {"QLinearConv", ms, 1, 8, 9, op_plain_conv, op_plain_conv_fast, NULL, NULL, "ORT QLinearConv-1"},
-    {"QLinearConv", fuse_nhwc_domain, 1, 8, 9, op_nhwc_conv, op_nhwc_conv_fast, NULL, NULL, "ORT QLinearConv-1, channels last"},
-    {"QLinearAveragePool", fuse_nhwc_domain, 1, 4, 5, op_nhwc_average_pool, op_nhwc_average_pool_fast, NULL, NULL, "ORT QLinearAveragePool-1, channels last"},
-    {"QLinearGlobalAveragePool", fuse_nhwc_domain, 1, 5, 5, op_nhwc_global_pool, op_nhwc_global_pool_fast, NULL, NULL, "ORT QLinearGlobalAveragePool-1, channels last"},
-    {"NhwcMaxPool", ms, 1, 1, 1, op_nhwc_max_pool, op_nhwc_max_pool_fast, NULL, NULL, "ORT NhwcMaxPool-1"},
-    {"FusedConv", ms, 1, 2, 4, op_fused_conv, NULL, NULL, NULL, "ORT FusedConv-1"},
-    {"FusedGemm", ms, 1, 2, 3, op_fused_gemm, NULL, NULL, NULL, "ORT FusedGemm-1"},
-    {"ReorderInput", nchwc, 1, 1, 1, op_reorder_input, NULL, NULL, NULL, "ORT nchwc.ReorderInput-1"},
-    {"ReorderOutput", nchwc, 1, 1, 1, op_reorder_output, NULL, NULL, NULL, "ORT nchwc.ReorderOutput-1"},
-    {"MaxPool", nchwc, 1, 1, 1, op_blocked_max_pool, NULL, NULL, NULL, "ORT nchwc.MaxPool-1"},
-    {"AveragePool", nchwc, 1, 1, 1, op_blocked_average_pool, NULL, NULL, NULL, "ORT nchwc.AveragePool-1"},
-    {"GlobalAveragePool", nchwc, 1, 1, 1, op_blocked_global_average_pool, NULL, NULL, NULL, "ORT nchwc.GlobalAveragePool-1"},
-    {"GlobalMaxPool", nchwc, 1, 1, 1, op_blocked_global_max_pool, NULL, NULL, NULL, "ORT nchwc.GlobalMaxPool-1"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QLinearConv", .domain = ms, .since = 1, .min_in = 8, .max_in = 9, .ref = op_plain_conv, .fast = op_plain_conv_fast, .spec = "ORT QLinearConv-1"},
+    {.name = "QLinearConv", .domain = fuse_nhwc_domain, .since = 1, .min_in = 8, .max_in = 9, .ref = op_nhwc_conv, .fast = op_nhwc_conv_fast, .spec = "ORT QLinearConv-1, channels last"},
+    {.name = "QLinearAveragePool", .domain = fuse_nhwc_domain, .since = 1, .min_in = 4, .max_in = 5, .ref = op_nhwc_average_pool, .fast = op_nhwc_average_pool_fast, .spec = "ORT QLinearAveragePool-1, channels last"},
+    {.name = "QLinearGlobalAveragePool", .domain = fuse_nhwc_domain, .since = 1, .min_in = 5, .max_in = 5, .ref = op_nhwc_global_pool, .fast = op_nhwc_global_pool_fast, .spec = "ORT QLinearGlobalAveragePool-1, channels last"},
+    {.name = "NhwcMaxPool", .domain = ms, .since = 1, .min_in = 1, .max_in = 1, .ref = op_nhwc_max_pool, .fast = op_nhwc_max_pool_fast, .spec = "ORT NhwcMaxPool-1"},
+    {.name = "FusedConv", .domain = ms, .since = 1, .min_in = 2, .max_in = 4, .ref = op_fused_conv, .spec = "ORT FusedConv-1"},
+    {.name = "FusedGemm", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_fused_gemm, .spec = "ORT FusedGemm-1"},
+    {.name = "ReorderInput", .domain = nchwc, .since = 1, .min_in = 1, .max_in = 1, .ref = op_reorder_input, .spec = "ORT nchwc.ReorderInput-1"},
+    {.name = "ReorderOutput", .domain = nchwc, .since = 1, .min_in = 1, .max_in = 1, .ref = op_reorder_output, .spec = "ORT nchwc.ReorderOutput-1"},
+    {.name = "MaxPool", .domain = nchwc, .since = 1, .min_in = 1, .max_in = 1, .ref = op_blocked_max_pool, .spec = "ORT nchwc.MaxPool-1"},
+    {.name = "AveragePool", .domain = nchwc, .since = 1, .min_in = 1, .max_in = 1, .ref = op_blocked_average_pool, .spec = "ORT nchwc.AveragePool-1"},
+    {.name = "GlobalAveragePool", .domain = nchwc, .since = 1, .min_in = 1, .max_in = 1, .ref = op_blocked_global_average_pool, .spec = "ORT nchwc.GlobalAveragePool-1"},
+    {.name = "GlobalMaxPool", .domain = nchwc, .since = 1, .min_in = 1, .max_in = 1, .ref = op_blocked_global_max_pool, .spec = "ORT nchwc.GlobalMaxPool-1"},
+    {0},
 };
 // clang-format on

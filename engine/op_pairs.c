@@ -112,12 +112,12 @@ static int op_pairs_fast(struct op_call *c, struct err *err)
 
 // clang-format off
 const struct op op_pairs[] = {
-    {"QLinearConv", fuse_pairs_domain, 1, 8, 9, op_pairs_ref, op_pairs_fast, NULL, NULL, "ORT QLinearConv-10, x86 without VNNI"},
-    {"ConvInteger", fuse_pairs_domain, 1, 2, 4, op_pairs_ref, op_pairs_fast, NULL, NULL, "ORT ConvInteger-10, x86 without VNNI"},
-    {"QLinearMatMul", fuse_pairs_domain, 1, 8, 8, op_pairs_ref, op_pairs_fast, NULL, NULL, "ORT QLinearMatMul-10, x86 without VNNI"},
-    {"QGemm", fuse_pairs_domain, 1, 6, 9, op_pairs_ref, op_pairs_fast, NULL, NULL, "ORT QGemm-1, x86 without VNNI"},
-    {"MatMulInteger", fuse_pairs_domain, 1, 2, 4, op_pairs_ref, op_pairs_fast, NULL, NULL, "ORT MatMulInteger-10, x86 without VNNI"},
-    {"MatMulIntegerToFloat", fuse_pairs_domain, 1, 4, 6, op_pairs_ref, op_pairs_fast, NULL, NULL, "ORT MatMulIntegerToFloat-1, x86 without VNNI"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QLinearConv", .domain = fuse_pairs_domain, .since = 1, .min_in = 8, .max_in = 9, .ref = op_pairs_ref, .fast = op_pairs_fast, .spec = "ORT QLinearConv-10, x86 without VNNI"},
+    {.name = "ConvInteger", .domain = fuse_pairs_domain, .since = 1, .min_in = 2, .max_in = 4, .ref = op_pairs_ref, .fast = op_pairs_fast, .spec = "ORT ConvInteger-10, x86 without VNNI"},
+    {.name = "QLinearMatMul", .domain = fuse_pairs_domain, .since = 1, .min_in = 8, .max_in = 8, .ref = op_pairs_ref, .fast = op_pairs_fast, .spec = "ORT QLinearMatMul-10, x86 without VNNI"},
+    {.name = "QGemm", .domain = fuse_pairs_domain, .since = 1, .min_in = 6, .max_in = 9, .ref = op_pairs_ref, .fast = op_pairs_fast, .spec = "ORT QGemm-1, x86 without VNNI"},
+    {.name = "MatMulInteger", .domain = fuse_pairs_domain, .since = 1, .min_in = 2, .max_in = 4, .ref = op_pairs_ref, .fast = op_pairs_fast, .spec = "ORT MatMulInteger-10, x86 without VNNI"},
+    {.name = "MatMulIntegerToFloat", .domain = fuse_pairs_domain, .since = 1, .min_in = 4, .max_in = 6, .ref = op_pairs_ref, .fast = op_pairs_fast, .spec = "ORT MatMulIntegerToFloat-1, x86 without VNNI"},
+    {0},
 };
 // clang-format on

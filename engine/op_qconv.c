@@ -449,8 +449,8 @@ static int op_conv_integer_prepare(const struct op_prep *p, void **state, struct
 
 // clang-format off
 const struct op op_qconv[] = {
-    {"QLinearConv", NULL, 10, 8, 9, op_qlinear_conv, op_qlinear_conv_fast, op_qlinear_conv_prepare, pack_free, "ONNX QLinearConv-10"},
-    {"ConvInteger", NULL, 10, 2, 4, op_conv_integer, op_conv_integer_fast, op_conv_integer_prepare, pack_free, "ONNX ConvInteger-10"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QLinearConv", .since = 10, .min_in = 8, .max_in = 9, .ref = op_qlinear_conv, .fast = op_qlinear_conv_fast, .prepare = op_qlinear_conv_prepare, .release = pack_free, .spec = "ONNX QLinearConv-10"},
+    {.name = "ConvInteger", .since = 10, .min_in = 2, .max_in = 4, .ref = op_conv_integer, .fast = op_conv_integer_fast, .prepare = op_conv_integer_prepare, .release = pack_free, .spec = "ONNX ConvInteger-10"},
+    {0},
 };
 // clang-format on

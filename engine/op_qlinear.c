@@ -514,15 +514,15 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_qlinear[] = {
-    {"QLinearAdd", ms, 1, 7, 8, op_qlinear_add, op_qlinear_add_fast, NULL, NULL, "ORT QLinearAdd-1"},
-    {"QLinearMul", ms, 1, 7, 8, op_qlinear_mul, NULL, NULL, NULL, "ORT QLinearMul-1"},
-    {"QLinearAveragePool", ms, 1, 4, 5, op_qlinear_average_pool, NULL, NULL, NULL, "ORT QLinearAveragePool-1"},
-    {"QLinearGlobalAveragePool", ms, 1, 5, 5, op_qlinear_global_average_pool, NULL, NULL, NULL, "ORT QLinearGlobalAveragePool-1"},
-    {"QLinearConcat", ms, 1, 5, -1, op_qlinear_concat, NULL, NULL, NULL, "ORT QLinearConcat-1"},
-    {"QLinearWhere", ms, 1, 9, 9, op_qlinear_where, NULL, NULL, NULL, "ORT QLinearWhere-1"},
-    {"QLinearSoftmax", ms, 1, 4, 5, op_qlinear_softmax, NULL, NULL, NULL, "ORT QLinearSoftmax-1"},
-    {"QLinearSigmoid", ms, 1, 4, 5, op_qlinear_sigmoid, NULL, NULL, NULL, "ORT QLinearSigmoid-1"},
-    {"QLinearLeakyRelu", ms, 1, 4, 5, op_qlinear_leaky_relu, NULL, NULL, NULL, "ORT QLinearLeakyRelu-1"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .spec = "ORT QLinearAdd-1"},
+    {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .spec = "ORT QLinearMul-1"},
+    {.name = "QLinearAveragePool", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_average_pool, .spec = "ORT QLinearAveragePool-1"},
+    {.name = "QLinearGlobalAveragePool", .domain = ms, .since = 1, .min_in = 5, .max_in = 5, .ref = op_qlinear_global_average_pool, .spec = "ORT QLinearGlobalAveragePool-1"},
+    {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .spec = "ORT QLinearConcat-1"},
+    {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .spec = "ORT QLinearWhere-1"},
+    {.name = "QLinearSoftmax", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_softmax, .spec = "ORT QLinearSoftmax-1"},
+    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .spec = "ORT QLinearSigmoid-1"},
+    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .spec = "ORT QLinearLeakyRelu-1"},
+    {0},
 };
 // clang-format on

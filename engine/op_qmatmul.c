@@ -540,10 +540,10 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_qmatmul[] = {
-    {"QLinearMatMul", NULL, 10, 8, 8, op_qlinear_matmul, op_qlinear_matmul_fast, op_qlinear_matmul_prepare, pack_free, "ONNX QLinearMatMul-10"},
-    {"MatMulInteger", NULL, 10, 2, 4, op_matmul_integer, op_matmul_integer_fast, op_matmul_integer_prepare, pack_free, "ONNX MatMulInteger-10"},
-    {"QGemm", ms, 1, 6, 9, op_qgemm, op_qgemm_fast, op_qgemm_prepare, pack_free, "ORT QGemm-1"},
-    {"MatMulIntegerToFloat", ms, 1, 4, 7, op_matmul_to_float, op_matmul_to_float_fast, op_matmul_to_float_prepare, pack_free, "ORT MatMulIntegerToFloat-1"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QLinearMatMul", .since = 10, .min_in = 8, .max_in = 8, .ref = op_qlinear_matmul, .fast = op_qlinear_matmul_fast, .prepare = op_qlinear_matmul_prepare, .release = pack_free, .spec = "ONNX QLinearMatMul-10"},
+    {.name = "MatMulInteger", .since = 10, .min_in = 2, .max_in = 4, .ref = op_matmul_integer, .fast = op_matmul_integer_fast, .prepare = op_matmul_integer_prepare, .release = pack_free, .spec = "ONNX MatMulInteger-10"},
+    {.name = "QGemm", .domain = ms, .since = 1, .min_in = 6, .max_in = 9, .ref = op_qgemm, .fast = op_qgemm_fast, .prepare = op_qgemm_prepare, .release = pack_free, .spec = "ORT QGemm-1"},
+    {.name = "MatMulIntegerToFloat", .domain = ms, .since = 1, .min_in = 4, .max_in = 7, .ref = op_matmul_to_float, .fast = op_matmul_to_float_fast, .prepare = op_matmul_to_float_prepare, .release = pack_free, .spec = "ORT MatMulIntegerToFloat-1"},
+    {0},
 };
 // clang-format on

@@ -211,12 +211,12 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_quant[] = {
-    {"QuantizeLinear", NULL, 10, 2, 3, op_quantize, NULL, NULL, NULL, "ONNX QuantizeLinear-10"},
-    {"QuantizeLinear", ms, 1, 2, 3, op_quantize, NULL, NULL, NULL, "ORT QuantizeLinear-1"},
-    {"DequantizeLinear", NULL, 10, 2, 3, op_dequantize, NULL, NULL, NULL, "ONNX DequantizeLinear-10"},
-    {"DequantizeLinear", ms, 1, 2, 3, op_dequantize, NULL, NULL, NULL, "ORT DequantizeLinear-1"},
-    {"DynamicQuantizeLinear", NULL, 11, 1, 1, op_dynamic_quantize, NULL, NULL, NULL, "ONNX DynamicQuantizeLinear-11"},
-    {"FlipSign", fuse_mlas_domain, 1, 1, 1, op_flip_sign, NULL, NULL, NULL, "ORT QDQS8ToU8"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "QuantizeLinear", .since = 10, .min_in = 2, .max_in = 3, .ref = op_quantize, .spec = "ONNX QuantizeLinear-10"},
+    {.name = "QuantizeLinear", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_quantize, .spec = "ORT QuantizeLinear-1"},
+    {.name = "DequantizeLinear", .since = 10, .min_in = 2, .max_in = 3, .ref = op_dequantize, .spec = "ONNX DequantizeLinear-10"},
+    {.name = "DequantizeLinear", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_dequantize, .spec = "ORT DequantizeLinear-1"},
+    {.name = "DynamicQuantizeLinear", .since = 11, .min_in = 1, .max_in = 1, .ref = op_dynamic_quantize, .spec = "ONNX DynamicQuantizeLinear-11"},
+    {.name = "FlipSign", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_flip_sign, .spec = "ORT QDQS8ToU8"},
+    {0},
 };
 // clang-format on

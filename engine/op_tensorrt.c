@@ -141,9 +141,9 @@ OPERATOR(op_tensorrt_gemm, weighted_gemm)
 
 // clang-format off
 const struct op op_tensorrt[] = {
-    {"Conv", fuse_tensorrt_domain, 1, N_IN, N_IN, op_tensorrt_conv, op_tensorrt_conv_fast, op_tensorrt_conv_prepare, op_tensorrt_conv_release, "TensorRT explicit quantization"},
-    {"MatMul", fuse_tensorrt_domain, 1, N_IN, N_IN, op_tensorrt_matmul, op_tensorrt_matmul_fast, op_tensorrt_matmul_prepare, op_tensorrt_matmul_release, "TensorRT explicit quantization"},
-    {"Gemm", fuse_tensorrt_domain, 1, N_IN, N_IN, op_tensorrt_gemm, op_tensorrt_gemm_fast, op_tensorrt_gemm_prepare, op_tensorrt_gemm_release, "TensorRT explicit quantization"},
-    {NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL},
+    {.name = "Conv", .domain = fuse_tensorrt_domain, .since = 1, .min_in = N_IN, .max_in = N_IN, .ref = op_tensorrt_conv, .fast = op_tensorrt_conv_fast, .prepare = op_tensorrt_conv_prepare, .release = op_tensorrt_conv_release, .spec = "TensorRT explicit quantization"},
+    {.name = "MatMul", .domain = fuse_tensorrt_domain, .since = 1, .min_in = N_IN, .max_in = N_IN, .ref = op_tensorrt_matmul, .fast = op_tensorrt_matmul_fast, .prepare = op_tensorrt_matmul_prepare, .release = op_tensorrt_matmul_release, .spec = "TensorRT explicit quantization"},
+    {.name = "Gemm", .domain = fuse_tensorrt_domain, .since = 1, .min_in = N_IN, .max_in = N_IN, .ref = op_tensorrt_gemm, .fast = op_tensorrt_gemm_fast, .prepare = op_tensorrt_gemm_prepare, .release = op_tensorrt_gemm_release, .spec = "TensorRT explicit quantization"},
+    {0},
 };
 // clang-format on

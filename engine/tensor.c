@@ -141,10 +141,15 @@ int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor *
     if (!rc && v->n != t->n) {
         rc = err_set(err, E_SHAPE, "cannot view %zu elements as %zu", t->n, v->n);
     }
+    bool same = rank == t->rank && memcmp(dims, t->dims, (size_t)rank * sizeof *dims) == 0;
+    if (!rc && t->channels_last && !same) {
+        rc = err_set(err, E_SHAPE, "channels are last: no view under another shape");
+    }
     if (rc) {
         free(v);
         return rc;
     }
+    v->channels_last = t->channels_last;
     v->base = tensor_ref(t->base ? t->base : t);
     v->data = t->data;
     atomic_init(&v->refs, 1);
@@ -273,6 +278,7 @@ int tensor_to_f32(const struct tensor *t, struct budget *b, struct tensor **out,
     if (rc) {
         return rc;
     }
+    y->channels_last = t->channels_last;
     float *dst = y->data;
     for (size_t i = 0; i < t->n; i++) {
         dst[i] = (float)tensor_f64(t, i);
@@ -283,7 +289,7 @@ int tensor_to_f32(const struct tensor *t, struct budget *b, struct tensor **out,
 
 bool tensor_equal(const struct tensor *a, const struct tensor *b)
 {
-    return a->dtype == b->dtype && a->rank == b->rank &&
+    return a->dtype == b->dtype && a->rank == b->rank && a->channels_last == b->channels_last &&
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0]) == 0 &&
            (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
 }

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * run.c: runs a plan on one sample, node by node. Everything that belongs to one run lives in
+ * struct run; the plan is shared between threads and not written.
+ */
+#include "engine/layout.h"
+#include "engine/plan.h"
+#include "engine/wide.h"
+
+#include <stdlib.h>
+
+/* One execution: tensors by value index and how many consumers still want each. */
+struct run {
+    const struct plan *p;
+    const struct run_options *o; /* may be NULL */
+    struct tensor **values;
+    struct tensor **other; /* the same in the other order, when some node asked for it */
+    struct tensor **tails; /* per node: its result, made by the node in front of it */
+    int *left;
+    bool *held;  /* per value: float16 held as float32; NULL when the plan has no wide values */
+    size_t next; /* node to execute */
+};
+
+/* ---- One node ------------------------------------------------------------------------------- */
+
+void slots_init(struct slots *s, const struct node *n)
+{
+    s->in = s->in_room;
+    s->out = s->out_room;
+    if (n->n_in > MAX_OP_IN) {
+        s->in = mem_alloc((size_t)n->n_in * sizeof *s->in);
+    }
+    if (n->n_out > MAX_OP_OUT) {
+        s->out = mem_alloc((size_t)n->n_out * sizeof *s->out);
+    }
+    memset(s->in, 0, (size_t)n->n_in * sizeof *s->in);
+    memset(s->out, 0, (size_t)n->n_out * sizeof *s->out);
+}
+
+void slots_fini(struct slots *s)
+{
+    if (s->in != s->in_room) {
+        free(s->in);
+    }
+    if (s->out != s->out_room) {
+        free(s->out);
+    }
+}
+
+struct op_call plan_call(const struct plan *p, size_t i, const struct tensor **in,
+                         struct tensor **out)
+{
+    const struct node *n = &p->g->nodes[i];
+    return (struct op_call){
+        .node = n,
+        .opset = plan_opset(p->g, n),
+        .n_in = n->n_in,
+        .n_out = n->n_out,
+        .in = in,
+        .out = out,
+        .in_q = p->quants + p->steps[i].quants,
+        .out_q = p->quants + p->steps[i].quants + n->n_in,
+        .state = p->steps[i].state,
+        .budget = p->o.budget,
+        .kernels = p->o.kernels,
+        .reference = p->o.reference,
+        .numerics = p->o.numerics,
+        .raw = true,
+    };
+}
+
+int call_run(const struct plan *p, size_t i, struct op_call *c, struct err *err)
+{
+    const struct node *n = c->node;
+    const struct op *op = p->steps[i].op;
+    bool fast = op->fast && p->o.kernels == KERNELS_FAST;
+    int rc = fast ? op->fast(c, err) : op->ref(c, err);
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (n->out[k] >= 0 && !c->out[k] && (c->raw || k)) {
+            rc = err_set(err, E_UNSUPPORTED, "output %d is not supported", k);
+        }
+    }
+    if (rc) {
+        for (int k = 0; k < n->n_out; k++) {
+            tensor_free(c->out[k]);
+            c->out[k] = NULL;
+        }
+        tensor_free(c->tail_out);
+        c->tail_out = NULL;
+        return err_in(err, "node '%.120s' (%s)", n->name, n->op);
+    }
+    return OK;
+}
+
+/* Input i of node n in one of the two orders, converted once for all consumers. */
+struct as_ctx {
+    struct run *r;
+    const struct node *n;
+};
+
+static int run_as(void *ctx, int i, bool channels_last, const struct tensor **t, struct err *err)
+{
+    struct as_ctx *a = ctx;
+    struct run *r = a->r;
+    int v = a->n->in[i];
+    if (!r->other[v]) {
+        int rc = tensor_as(*t, channels_last, r->p->o.budget, &r->other[v], err);
+        if (rc) {
+            return err_in(err, "node '%.120s' (%s)", a->n->name, a->n->op);
+        }
+    }
+    *t = r->other[v];
+    return OK;
+}
+
+/* ---- Values --------------------------------------------------------------------------------- */
+
+static bool tap_wants(const struct run_options *o, int value)
+{
+    return o && o->tap && (!o->wanted || o->wanted[value]);
+}
+
+static int tap_value(struct run *r, int value, const struct tensor *t, struct err *err)
+{
+    const struct run_options *o = r->o;
+    if (!tap_wants(o, value)) {
+        return OK;
+    }
+    if (o->any_layout || !t->channels_last) {
+        return o->tap(o->tap_ctx, value, t, err);
+    }
+    struct tensor *rows = NULL;
+    int rc = tensor_as(t, false, r->p->o.budget, &rows, err);
+    rc = rc ? rc : o->tap(o->tap_ctx, value, rows, err);
+    tensor_free(rows);
+    return rc;
+}
+
+static void forget(struct run *r, int v)
+{
+    tensor_free(r->values[v]);
+    tensor_free(r->other[v]);
+    r->values[v] = r->other[v] = NULL;
+}
+
+/* Drops the inputs that no later node wants. */
+static void release_inputs(struct run *r, const struct node *n)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        int v = n->in[k];
+        if (v >= 0 && --r->left[v] == 0) {
+            forget(r, v);
+        }
+    }
+}
+
+/* ---- One step ------------------------------------------------------------------------------- */
+
+/* A node that computes float16 in float32: see wide.h. */
+static int step_wide(struct run *r, size_t i, struct op_call *c, struct err *err)
+{
+    const struct plan *p = r->p;
+    const struct node *n = c->node;
+    struct tensor **own = mem_alloc(((size_t)n->n_in + 1) * sizeof *own);
+    bool half = false, like = strcmp(n->op, "CastLike") == 0;
+    /* The type to cast to is that of input 1, which may be held wide. */
+    bool to_half = like && (c->in[1]->dtype == DT_F16 || (n->in[1] >= 0 && r->held[n->in[1]]));
+    int rc = wide_inputs(n, r->held, c->in, own, &half, p->o.budget, err);
+    if (!rc && half && wide_cast(n)) {
+        c->out[0] = tensor_ref(c->in[0]);
+    } else if (!rc && to_half) {
+        rc = tensor_to_f32(c->in[0], p->o.budget, &c->out[0], err);
+        rc = rc ? rc : wide_round(&c->out[0], p->o.budget, err);
+    } else {
+        rc = rc ? rc : call_run(p, i, c, err);
+    }
+    half = half && (!like || to_half);
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (!half || n->out[k] < 0 || c->out[k]->dtype != DT_F32) {
+            continue;
+        }
+        r->held[n->out[k]] = p->wide[n->out[k]];
+        rc = p->wide[n->out[k]] ? OK : wide_round(&c->out[k], p->o.budget, err);
+    }
+    for (int k = 0; k < n->n_in; k++) {
+        tensor_free(own[k]);
+    }
+    free(own);
+    return rc;
+}
+
+/* Computes node i, and the activation behind it where it can do so on the way. */
+static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *err)
+{
+    const struct step *s = &r->p->steps[i];
+    struct as_ctx as = {r, c->node};
+    if (r->held && wide_node(c->node)) {
+        return step_wide(r, i, c, err);
+    }
+    int rc = layout_inputs(c, s->op, run_as, &as, err);
+    if (rc) {
+        return rc;
+    }
+    if (s->tail >= 0) {
+        int v = c->node->out[0];
+        c->tail = &s->tail_range;
+        c->raw = tap_wants(r->o, v) || r->left[v] > 1;
+    }
+    rc = call_run(r->p, i, c, err);
+    if (s->tail >= 0) {
+        r->tails[s->tail] = c->tail_out;
+    }
+    return rc;
+}
+
+static int step_run(struct run *r, size_t i, struct err *err)
+{
+    const struct plan *p = r->p;
+    const struct node *n = &p->g->nodes[i];
+    struct slots s;
+    slots_init(&s, n);
+    int rc = OK;
+    if (r->tails[i]) { /* the node in front has made it */
+        s.out[0] = r->tails[i];
+        r->tails[i] = NULL;
+    } else {
+        for (int k = 0; k < n->n_in; k++) {
+            int v = n->in[k];
+            s.in[k] = v < 0 ? NULL : r->values[v] ? r->values[v] : plan_constant(p, v);
+        }
+        struct op_call c = plan_call(p, i, s.in, s.out);
+        rc = step_compute(r, i, &c, err);
+    }
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (n->out[k] >= 0) {
+            r->values[n->out[k]] = s.out[k];
+        } else {
+            tensor_free(s.out[k]);
+        }
+    }
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        if (n->out[k] >= 0 && s.out[k]) {
+            rc = tap_value(r, n->out[k], s.out[k], err);
+        }
+    }
+    if (!rc) {
+        release_inputs(r, n);
+        for (int k = 0; k < n->n_out; k++) {
+            if (n->out[k] >= 0 && r->left[n->out[k]] == 0) {
+                forget(r, n->out[k]); /* an output that nobody reads */
+            }
+        }
+    }
+    slots_fini(&s);
+    return rc;
+}
+
+int run_step(struct run *r, bool *more, struct err *err)
+{
+    const struct plan *p = r->p;
+    while (r->next < p->g->n_nodes && (p->steps[r->next].folded || p->steps[r->next].blocked)) {
+        r->next++;
+    }
+    *more = r->next < p->g->n_nodes;
+    if (!*more) {
+        return OK;
+    }
+    if (r->o && cancelled(r->o->cancel)) {
+        return err_set(err, E_STOP, "cancelled");
+    }
+    return step_run(r, r->next++, err);
+}
+
+/* ---- Begin and end -------------------------------------------------------------------------- */
+
+static int check_input(const struct graph *g, size_t i, const struct tensor *t, struct err *err)
+{
+    const struct value *v = &g->values[g->inputs[i]];
+    char want[128], found[128];
+    if (v->dtype != DT_NONE && t->dtype != v->dtype) {
+        return err_set(err, E_SHAPE, "input '%s' is %s, the model expects %s", v->name,
+                       dtype_name(t->dtype), dtype_name(v->dtype));
+    }
+    bool fits = v->rank < 0 || v->rank == t->rank;
+    for (int d = 0; fits && d < t->rank && v->rank >= 0; d++) {
+        /* 0 is how some exporters spell a free batch dimension. */
+        fits = v->dims[d] <= 0 || v->dims[d] == t->dims[d];
+    }
+    if (!fits) {
+        return err_set(err, E_SHAPE, "input '%s' has shape %s, the model expects %s", v->name,
+                       shape_text(found, sizeof found, t->rank, t->dims),
+                       shape_text(want, sizeof want, v->rank, v->dims));
+    }
+    return OK;
+}
+
+static int feed_inputs(struct run *r, const struct tensor *const *inputs, struct err *err)
+{
+    const struct graph *g = r->p->g;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        int rc = check_input(g, i, inputs[i], err);
+        if (!rc) {
+            r->values[g->inputs[i]] = tensor_ref(inputs[i]);
+            rc = tap_value(r, g->inputs[i], inputs[i], err);
+        }
+        if (rc) {
+            return rc;
+        }
+    }
+    for (size_t i = 0; i < g->n_outputs; i++) { /* outputs that no node computes any more */
+        const struct tensor *c = plan_constant(r->p, g->outputs[i]);
+        int rc = c ? tap_value(r, g->outputs[i], c, err) : OK;
+        if (rc) {
+            return rc;
+        }
+    }
+    return OK;
+}
+
+int run_begin(const struct plan *p, const struct tensor *const *inputs, const struct run_options *o,
+              struct run **out, struct err *err)
+{
+    const struct graph *g = p->g;
+    struct run *r = mem_alloc(sizeof *r);
+    *r = (struct run){.p = p, .o = o};
+    r->values = mem_alloc((g->n_values + 1) * sizeof *r->values);
+    r->other = mem_alloc((g->n_values + 1) * sizeof *r->other);
+    r->tails = mem_alloc((g->n_nodes + 1) * sizeof *r->tails);
+    r->left = mem_alloc((g->n_values + 1) * sizeof *r->left);
+    r->held = p->wide ? mem_alloc(g->n_values + 1) : NULL;
+    memcpy(r->left, p->uses, g->n_values * sizeof *r->left);
+    int rc = feed_inputs(r, inputs, err);
+    if (rc) {
+        run_end(r, NULL, NULL);
+        return rc;
+    }
+    *out = r;
+    return OK;
+}
+
+/* References to the outputs, row-major; on failure none is left behind. */
+static int take_outputs(struct run *r, struct tensor **outputs, struct err *err)
+{
+    const struct graph *g = r->p->g;
+    int rc = OK;
+    for (size_t i = 0; i < g->n_outputs && !rc; i++) {
+        int v = g->outputs[i];
+        const struct tensor *t = r->values[v] ? r->values[v] : plan_constant(r->p, v);
+        outputs[i] = NULL;
+        rc = t ? tensor_as(t, false, r->p->o.budget, &outputs[i], err) : OK;
+        for (size_t k = 0; k < i && rc; k++) {
+            tensor_free(outputs[k]);
+            outputs[k] = NULL;
+        }
+    }
+    return rc;
+}
+
+int run_end(struct run *r, struct tensor **outputs, struct err *err)
+{
+    int rc = outputs ? take_outputs(r, outputs, err) : OK;
+    for (size_t v = 0; v < r->p->g->n_values; v++) {
+        forget(r, (int)v);
+    }
+    for (size_t i = 0; i < r->p->g->n_nodes; i++) {
+        tensor_free(r->tails[i]);
+    }
+    free(r->values);
+    free(r->other);
+    free(r->tails);
+    free(r->held);
+    free(r->left);
+    free(r);
+    return rc;
+}
+
+int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
+             const struct run_options *o, struct err *err)
+{
+    struct run *r = NULL;
+    int rc = run_begin(p, inputs, o, &r, err);
+    if (rc) {
+        return rc;
+    }
+    for (bool more = true; more && !rc;) {
+        rc = run_step(r, &more, err);
+    }
+    return rc ? (run_end(r, NULL, NULL), rc) : run_end(r, outputs, err);
+}
