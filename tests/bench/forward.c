@@ -12,6 +12,7 @@
  */
 #include "tests/bench/forward.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -339,6 +340,8 @@ int main(int argc, char **argv)
 {
     struct bench b = {.o = {.threads = 1, .runs = 20, .warm = 2, .numerics = NUM_ORT}};
     struct err err = {0};
+    mallopt(M_MMAP_THRESHOLD, 256 << 20); /* as the program does, see tui/main.c */
+    mallopt(M_TRIM_THRESHOLD, 512 << 20);
     int rc = read_options(argc, argv, &b.o, &err);
     rc = rc ? rc : load(&b, &err);
     for (int i = 0; i < b.o.warm && !rc; i++) {
