@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-sources=$(ls engine/*.[ch] analysis/*.[ch] formats/*.[ch] tui/*.[ch] tests/*.[ch])
+sources=$(ls engine/*.[ch] analysis/*.[ch] formats/*.[ch] tui/*.[ch] tests/*.[ch] tests/bench/*.[ch])
 below_tui=$(ls engine/*.c analysis/*.c formats/*.c)
 passed=0
 failed=0
