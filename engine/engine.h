@@ -326,6 +326,12 @@ size_t plan_gaps(const struct plan *p, const struct plan_gap **out);
 /* Index of the gap for which a value is not computed, or -1. */
 int plan_blocked(const struct plan *p, int value);
 
+/* Threads that share the work inside one layer: for the latency of one image. One run at a time may
+ * use a pool. NULL for fewer than two threads. */
+struct par;
+struct par *par_new(int threads);
+void par_free(struct par *p);
+
 /* Called as soon as a value exists, in execution order; t lives until the call returns unless the
  * callee takes a reference. Returning non-zero stops the run with that code. */
 typedef int plan_tap(void *ctx, int value, const struct tensor *t, struct err *err);
@@ -336,6 +342,7 @@ struct run_options {
     const bool *wanted; /* per value of plan_graph(): what the tap is to get; NULL: everything.
                            What nobody wants need not exist: an activation may be applied at once */
     const struct cancel *cancel; /* may be NULL; polled between nodes -> E_STOP */
+    struct par *par;             /* threads inside each layer; NULL: the calling one */
 };
 /* Runs one sample. inputs: n_inputs tensors in graph order. outputs: n_outputs references for the
  * caller to free (array may be NULL: not wanted); NULL where a partial plan has a gap. A dtype or

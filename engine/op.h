@@ -33,6 +33,7 @@ struct op_call {
     struct budget *budget;
     enum kernels kernels;
     enum numerics numerics;
+    struct par *par;    /* see par.h; NULL: one thread */
     bool channels_last; /* order of the inputs that have rank >= 3 and more than one value, and of
                            the outputs that op_out() makes; see op.layout */
     /* Operators with op.tails only: when tail is set the kernel also makes the float32 result that

@@ -229,6 +229,7 @@ static int step_run(struct run *r, size_t i, struct err *err)
             s.in[k] = v < 0 ? NULL : r->values[v] ? r->values[v] : plan_constant(p, v);
         }
         struct op_call c = plan_call(p, i, s.in, s.out);
+        c.par = r->o ? r->o->par : NULL;
         rc = step_compute(r, i, &c, err);
     }
     for (int k = 0; k < n->n_out && !rc; k++) {

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * par.h: private to engine/: a few threads that share the work inside one layer of one run. Runs
+ * over many images do without: there each image has its own thread.
+ */
+#ifndef ENGINE_PAR_H
+#define ENGINE_PAR_H
+
+#include "engine/engine.h"
+
+/* fn(ctx, i) for every i < n, in any order and on any thread of the pool; returns when all are
+ * done. p NULL: one after the other. Calls write to places of their own, so results do not depend
+ * on the number of threads. */
+void par_for(struct par *p, size_t n, void (*fn)(void *ctx, size_t i), void *ctx);
+/* Threads that work on a par_for(), the caller's included; 1 for NULL. */
+size_t par_threads(const struct par *p);
+
+#endif
