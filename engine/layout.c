@@ -55,7 +55,7 @@ int tensor_as(const struct tensor *t, bool channels_last, struct budget *b, stru
         return OK;
     }
     size_t batch = (size_t)t->dims[0], c = (size_t)t->dims[1];
-    size_t inner = batch * c ? t->n / (batch * c) : 0;
+    size_t planes = batch * c, inner = planes ? t->n / planes : 0;
     bool same = c <= 1 || inner <= 1; /* both orders are one */
     int rc = same ? tensor_view((struct tensor *)t, t->rank, t->dims, out, err)
                   : tensor_new(t->dtype, t->rank, t->dims, b, out, err);
