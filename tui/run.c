@@ -3,277 +3,20 @@
  * run.c: runs both models over images and feeds the study: the one loop that loads, runs and adds.
  * Each worker takes whole images; results are merged in image order, so they do not depend on how
  * many workers there are, and at most one result per worker waits: memory does not grow with the
- * number of images. FP32 activations live until the INT8 side of the same image has been compared.
+ * number of images.
  */
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tui/tui.h"
-
-/* What a run needs, fixed when it starts: pins may change while it is under way. */
-struct setup {
-    const struct match *match;
-    const struct plan *plan[2]; /* by side; NULL = not loaded */
-    int *layer_at[2];           /* value of the executed graph -> layer, -1 */
-    const struct preprocess *pp;
-    size_t n_inputs;
-    struct model_input *inputs;
-    bool classify, hist;
-};
-
-/* ---- One image ------------------------------------------------------------------------------ */
-
-static int *map_layers(const struct session *s, enum side side)
-{
-    const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
-    if (!p) {
-        return NULL;
-    }
-    const struct graph *x = plan_graph(p);
-    int *map = mem_alloc((x->n_values + 1) * sizeof *map);
-    memset(map, 0xff, x->n_values * sizeof *map);
-    for (size_t k = 0; k < s->match.n_layers; k++) {
-        int at = session_executed(s, k, side);
-        if (at >= 0) {
-            map[at] = (int)k;
-        }
-    }
-    return map;
-}
-
-static void setup_init(struct setup *u, const struct session *s)
-{
-    *u = (struct setup){
-        .match = &s->match,
-        .plan = {s->plan_fp32, s->plan_int8},
-        .pp = &s->pp,
-        .classify = s->classify,
-        .hist = true,
-    };
-    u->layer_at[SIDE_FP32] = map_layers(s, SIDE_FP32);
-    u->layer_at[SIDE_INT8] = map_layers(s, SIDE_INT8);
-    u->n_inputs = session_inputs(s, NULL, 0);
-    u->inputs = mem_alloc((u->n_inputs + 1) * sizeof *u->inputs);
-    session_inputs(s, u->inputs, u->n_inputs);
-}
-
-static void setup_fini(struct setup *u)
-{
-    free(u->layer_at[0]);
-    free(u->layer_at[1]);
-    free(u->inputs);
-}
-
-struct pass {
-    const struct setup *u;
-    enum side side;
-    struct tensor **fp32; /* per layer: kept until compared */
-    struct image_result *r;
-    const struct run_hooks *hooks;
-};
-
-static void compare(const struct pass *p, size_t layer, const struct tensor *y)
-{
-    const struct layer *l = &p->u->match->layers[layer];
-    const struct tensor *x = p->fp32[layer];
-    struct err why = {0};
-    bool codes = !dtype_is_float(y->dtype);
-    if (!x || p->r->layers[layer].images) {
-        return;
-    }
-    int rc = codes && !l->quantized
-                 ? err_set(&why, E_STATE, "its scale is not a constant of the model")
-                 : layer_stats_add(&p->r->layers[layer], x, y, codes ? &l->q : NULL,
-                                   l->channel_axis, p->u->hist, &why);
-    if (rc && !p->r->layer_errors[layer]) {
-        p->r->layer_errors[layer] = mem_dup(why.text);
-    }
-    tensor_free(p->fp32[layer]);
-    p->fp32[layer] = NULL;
-}
-
-static int pass_layer(struct pass *p, size_t layer, const struct tensor *t, struct err *err)
-{
-    int rc = OK;
-    if (p->hooks && p->hooks->keep) {
-        rc = p->hooks->keep(p->hooks->ctx, layer, p->side, t, err);
-    }
-    if (p->side == SIDE_FP32 && p->u->plan[SIDE_INT8]) {
-        p->fp32[layer] = tensor_ref(t);
-    } else if (p->side == SIDE_INT8 && p->u->plan[SIDE_FP32]) {
-        compare(p, layer, t);
-    }
-    return rc;
-}
-
-/* The INT8 tensor as the FP32 side has it: models of two formats differ in their layout. */
-static int pass_moved(struct pass *p, size_t layer, const struct tensor *t, struct err *err)
-{
-    const struct tensor *x = p->fp32[layer];
-    struct tensor *moved = NULL;
-    int rc = channels_move(t, p->u->match->layers[layer].moved, x ? x->rank : t->rank,
-                           x ? x->dims : t->dims, NULL, &moved, err);
-    rc = rc ? rc : pass_layer(p, layer, moved, err);
-    tensor_free(moved);
-    return rc;
-}
-
-static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *err)
-{
-    struct pass *p = ctx;
-    int layer = p->u->layer_at[p->side][value], rc = OK;
-    if (p->hooks && p->hooks->keep_other) {
-        rc = p->hooks->keep_other(p->hooks->ctx, (size_t)value, p->side, t, err);
-    }
-    if (layer < 0 || rc) {
-        return rc;
-    }
-    bool moved = p->side == SIDE_INT8 && p->u->match->layers[layer].moved != CHANNELS_SAME;
-    return moved ? pass_moved(p, (size_t)layer, t, err) : pass_layer(p, (size_t)layer, t, err);
-}
-
-/* An output that an unsupported operator blocks: there is nothing to score. */
-static void score_nothing(struct image_score *s)
-{
-    s->ok = true;
-    s->fp32_top1 = s->int8_top1 = -1;
-    s->fp32_p = s->int8_p = NAN;
-    s->sqnr = s->cosine = s->mse = s->margin = s->dlogit = s->kl = NAN;
-    s->flip = FLIP_NONE;
-}
-
-/* Scores of one model alone: its top-1, nothing to compare. */
-static void score_single(size_t n, struct tensor **out, bool classify, enum side side, int label,
-                         struct image_score *s)
-{
-    score_outputs(n, (const struct tensor *const *)out, (const struct tensor *const *)out, classify,
-                  label, s);
-    *(side == SIDE_FP32 ? &s->int8_top1 : &s->fp32_top1) = -1;
-    s->sqnr = s->cosine = s->mse = s->margin = s->dlogit = s->kl = NAN;
-    s->flip = FLIP_NONE;
-}
-
-/* Runs one side on its own version of the sample; outputs in real numbers. */
-static int run_side(const struct setup *u, enum side side, struct tensor *const *in,
-                    struct tensor **out, const struct run_options *o, struct err *err)
-{
-    struct tensor **own = mem_alloc((u->n_inputs + 1) * sizeof *own);
-    int rc = OK;
-    for (size_t i = 0; i < u->n_inputs && !rc; i++) {
-        rc = feed_input(plan_graph(u->plan[side]), i, in[i], NULL, &own[i], err);
-    }
-    rc = rc ? rc : plan_run(u->plan[side], (const struct tensor *const *)own, out, o, err);
-    for (size_t i = 0; i < u->match->n_outputs && !rc; i++) {
-        struct tensor *real = NULL;
-        if (!out[i]) {
-            continue; /* blocked by an operator without a kernel */
-        }
-        rc = feed_output(plan_graph(u->plan[side]), i, out[i], NULL, &real, err);
-        if (!rc) {
-            tensor_free(out[i]);
-            out[i] = real;
-        }
-    }
-    for (size_t i = 0; i < u->n_inputs; i++) {
-        tensor_free(own[i]);
-    }
-    free(own);
-    return rc;
-}
-
-/* An output in the layout that the FP32 side has, so that values are scored pair by pair. */
-static int align_output(const struct tensor *x, struct tensor **y, struct err *err)
-{
-    struct tensor *moved = NULL;
-    int rc = channels_move(*y, channels_between((*y)->rank, (*y)->dims, x->rank, x->dims), x->rank,
-                           x->dims, NULL, &moved, err);
-    if (!rc) {
-        tensor_free(*y);
-        *y = moved;
-    }
-    return rc;
-}
-
-static int run_sides(const struct setup *u, struct tensor *const *in, const struct run_hooks *hooks,
-                     const struct cancel *cancel, int label, struct image_result *r,
-                     struct err *err)
-{
-    size_t n_out = u->match->n_outputs, n_layers = u->match->n_layers;
-    struct tensor **out = mem_alloc((2 * n_out + 1) * sizeof *out);
-    struct pass p = {.u = u, .r = r, .hooks = hooks};
-    p.fp32 = mem_alloc((n_layers + 1) * sizeof *p.fp32);
-    int rc = OK;
-    for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
-        if (u->plan[side]) {
-            p.side = side;
-            struct run_options o = {.tap = pass_tap, .tap_ctx = &p, .cancel = cancel};
-            rc = run_side(u, side, in, out + n_out * side, &o, err);
-        }
-    }
-    bool complete = true;
-    for (size_t i = 0; i < 2 * n_out; i++) {
-        complete = complete && (out[i] || !u->plan[i / n_out]);
-    }
-    for (size_t i = 0; i < n_out && !rc && complete && u->plan[0] && u->plan[1]; i++) {
-        rc = align_output(out[i], &out[n_out + i], err);
-    }
-    if (!rc && !complete) {
-        score_nothing(&r->score);
-    } else if (!rc && u->plan[0] && u->plan[1]) {
-        score_outputs(n_out, (const struct tensor *const *)out,
-                      (const struct tensor *const *)out + n_out, u->classify, label, &r->score);
-    } else if (!rc) {
-        enum side side = u->plan[SIDE_FP32] ? SIDE_FP32 : SIDE_INT8;
-        score_single(n_out, out + n_out * side, u->classify, side, label, &r->score);
-    }
-    for (size_t i = 0; i < 2 * n_out; i++) {
-        tensor_free(out[i]);
-    }
-    for (size_t i = 0; i < n_layers; i++) {
-        tensor_free(p.fp32[i]);
-    }
-    free(p.fp32);
-    free(out);
-    return rc;
-}
-
-static int image_run(const struct setup *u, const struct sample *sample,
-                     const struct run_hooks *hooks, const struct cancel *cancel,
-                     struct image_result *r, struct err *err)
-{
-    struct tensor **in = mem_alloc((u->n_inputs + 1) * sizeof *in);
-    int rc = u->n_inputs ? sample_load(sample, u->pp, (int)u->n_inputs, u->inputs, in, err) : OK;
-    if (!rc) {
-        rc = run_sides(u, in, hooks, cancel, sample->label, r, err);
-        for (size_t i = 0; i < u->n_inputs; i++) {
-            tensor_free(in[i]);
-        }
-    }
-    free(in);
-    return rc;
-}
-
-int run_image(const struct session *s, size_t image, const struct run_hooks *hooks,
-              const struct cancel *cancel, struct image_result *r, struct err *err)
-{
-    struct setup u;
-    setup_init(&u, s);
-    u.hist = false;
-    r->score.image = image;
-    const struct sample nothing = {.label = -1}; /* for a model without inputs */
-    const struct sample *sample = image < s->data.n ? &s->data.samples[image] : &nothing;
-    int rc = image_run(&u, sample, hooks, cancel, r, err);
-    setup_fini(&u);
-    return rc;
-}
+#include "tui/run_image.h"
 
 /* ---- Workers -------------------------------------------------------------------------------- */
 
 struct runner {
     struct session *s;
-    struct setup u;
+    struct run_setup u;
     size_t n;
     size_t *images;         /* data set indices */
     struct sample *samples; /* copies: the data set may grow meanwhile */
@@ -282,7 +25,8 @@ struct runner {
     bool stopped;           /* no more merges; under s->lock */
     pthread_cond_t merged;
     int n_workers;
-    FILE *note; /* progress for people, or NULL */
+    struct par *par; /* of the only worker, when one image runs alone */
+    FILE *note;      /* progress for people, or NULL */
     double noted;
 };
 
@@ -348,7 +92,8 @@ static void *worker(void *arg)
         struct err err = {0};
         image_result_init(&r, w->u.match->n_layers);
         r.score.image = w->images[i];
-        int rc = image_run(&w->u, &w->samples[i], NULL, &w->s->job.cancel, &r, &err);
+        struct run_with with = {NULL, &w->s->job.cancel, w->par};
+        int rc = run_one(&w->u, &w->samples[i], &with, &r, &err);
         r.score.label = w->samples[i].label;
         if (rc == E_STOP) {
             stop(w);
@@ -392,9 +137,10 @@ static void runner_free(struct runner *w)
         free(w->samples[i].path);
         free(w->samples[i].name);
     }
+    par_free(w->par);
     free(w->samples);
     free(w->images);
-    setup_fini(&w->u);
+    run_setup_fini(&w->u);
     pthread_cond_destroy(&w->merged);
     free(w);
 }
@@ -439,9 +185,10 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images, FI
         w->samples[i].path = mem_dup(w->samples[i].path);
         w->samples[i].name = mem_dup(w->samples[i].name);
     }
-    setup_init(&w->u, s);
+    run_setup_init(&w->u, s);
     pthread_cond_init(&w->merged, NULL);
     w->n_workers = (int)MIN((size_t)MAX(s->set.jobs, 1), MAX(n, (size_t)1));
+    w->par = n == 1 ? par_new(s->set.jobs) : NULL;
     w->note = note && isatty(fileno(note)) ? note : NULL;
     return w;
 }
