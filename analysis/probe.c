@@ -45,11 +45,8 @@ int graph_probe(struct graph *g, const struct plan *p, struct err *err)
             dims[d] = v->dims[d] > 0 ? v->dims[d] : 1;
             probe.exact = probe.exact && (d == 0 || v->dims[d] > 0);
         }
-        rc = tensor_new(v->dtype == DT_NONE ? DT_F32 : v->dtype, MAX(v->rank, 0), dims, NULL,
-                        &in[i], err);
-        if (!rc) {
-            memset(in[i]->data, 0, in[i]->size);
-        }
+        rc = tensor_zeros(v->dtype == DT_NONE ? DT_F32 : v->dtype, MAX(v->rank, 0), dims, NULL,
+                          &in[i], err);
     }
     if (!rc) {
         struct run_options o = {.tap = probe_tap, .tap_ctx = &probe};

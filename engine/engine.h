@@ -39,8 +39,10 @@ enum dtype {
     DT_U4 = 21, /* stored unpacked, one value a byte */
     DT_S4 = 22, /* stored unpacked, one value a byte */
 };
-/* Bytes per element as stored in memory (U4, S4: 1); 0 for types that cannot be stored. */
+/* Bytes per element as stored in memory (U4, S4: 1); 0 for types without numbers: strings, and what
+ * is not known. */
 size_t dtype_size(enum dtype d);
+bool dtype_stored(enum dtype d); /* whether a tensor can hold it: has a size, or strings */
 /* "float32", "uint8", "int8", ... numpy's names; "?" for unknown. */
 const char *dtype_name(enum dtype d);
 bool dtype_is_float(enum dtype d); /* F16, BF16, F32, F64 */
@@ -49,6 +51,11 @@ bool dtype_range(enum dtype d, int64_t *lo, int64_t *hi);
 
 /* ---- Tensors -------------------------------------------------------------------------------- */
 enum { MAX_RANK = 8 };
+
+struct span {
+    const uint8_t *p;
+    size_t n; /* bytes */
+};
 
 /* Contiguous, in the model's own row-major order, or with channels_last in the order n, spatial...,
  * c of dims [n,c,spatial...]. Only activations inside a run have the second: constants, inputs and
@@ -72,10 +79,23 @@ struct tensor {
     bool borrowed; /* data belongs to somebody else (a mapped file) */
 };
 
-/* New tensor, contents undefined. E_LIMIT when over the budget (may be NULL) or over 2^40 bytes,
- * E_SHAPE for a negative dimension or rank > MAX_RANK. */
+/* New tensor of numbers, contents undefined. E_UNSUPPORTED for a type without size, E_LIMIT when
+ * over the budget (may be NULL) or over 2^40 bytes, E_SHAPE for a negative dimension or rank >
+ * MAX_RANK. */
 int tensor_new(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
                struct err *err);
+/* The same with all elements zero, or empty strings. */
+int tensor_zeros(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
+                 struct err *err);
+/* A DT_STRING tensor with room for `bytes` bytes in all, every string empty: 8 bytes per element
+ * that say where each ends, then the bytes. tensor_new() refuses strings, so that only what knows
+ * them makes them. */
+int tensor_new_strings(int rank, const int64_t *dims, size_t bytes, struct budget *b,
+                       struct tensor **out, struct err *err);
+/* Sets string i. Call for every i in order; together they have at most `bytes` bytes. */
+void tensor_put_string(struct tensor *t, size_t i, struct span s);
+/* String i, borrowed: any bytes, not terminated, not safe to print. */
+struct span tensor_string(const struct tensor *t, size_t i);
 /* The same data under another shape of equal element count (E_SHAPE otherwise, and for a tensor
  * with channels last, whose order has no meaning under another shape). */
 int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
@@ -130,11 +150,6 @@ int quant_quantize(const struct tensor *x, const struct quant *p, struct budget 
                    struct tensor **out, struct err *err);
 
 /* ---- Graphs --------------------------------------------------------------------------------- */
-struct span {
-    const uint8_t *p;
-    size_t n; /* bytes */
-};
-
 enum attr_kind {
     ATTR_INT,
     ATTR_FLOAT,

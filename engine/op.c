@@ -90,6 +90,30 @@ int op_int_list(const struct tensor *t, size_t room, int64_t *list, size_t *n, s
     return OK;
 }
 
+/* Those that move no elements, or look at shapes alone, and the one that compares strings. */
+static bool takes_strings(const char *op)
+{
+    static const char *const ops[] = {"Equal",   "Identity",  "Reshape", "Flatten",
+                                      "Squeeze", "Unsqueeze", "Shape",   "Size"};
+    for (size_t i = 0; i < COUNT(ops); i++) {
+        if (strcmp(ops[i], op) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int op_check_strings(const struct op_call *c, struct err *err)
+{
+    for (int k = 0; k < c->n_in; k++) {
+        if (c->in[k] && c->in[k]->dtype == DT_STRING && !takes_strings(c->node->op)) {
+            return err_set(err, E_UNSUPPORTED, "input %d holds strings, which are not supported",
+                           k);
+        }
+    }
+    return OK;
+}
+
 int op_want(const struct op_call *c, int i, enum dtype d, int rank, struct err *err)
 {
     const struct tensor *t = i < c->n_in ? c->in[i] : NULL;

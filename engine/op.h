@@ -100,6 +100,8 @@ int op_axis(int64_t axis, int rank, int *out, struct err *err);
 /* Reads input i as a list of int64 (int32 or int64 tensor of rank <= 1); *list in arena-free
  * caller storage of `room`. */
 int op_int_list(const struct tensor *t, size_t room, int64_t *list, size_t *n, struct err *err);
+/* E_UNSUPPORTED for an input of strings, unless the operator is one of the few that take them. */
+int op_check_strings(const struct op_call *c, struct err *err);
 /* E_SHAPE text for an input of an unexpected dtype or rank. */
 int op_want(const struct op_call *c, int i, enum dtype d, int rank,
             struct err *err); /* rank -1 any */

@@ -181,6 +181,7 @@ static int check_type(const struct binary *f, enum dtype d, struct err *err)
 {
     const bool ok = f->takes == TAKES_BOOL  ? d == DT_BOOL
                     : f->takes == TAKES_INT ? elem_is_int(d) && d != DT_BOOL
+                    : f->takes == TAKES_ALL ? dtype_stored(d)
                                             : dtype_size(d) > 0;
     if (!ok || (f->takes == TAKES_NUMBERS && d == DT_BOOL)) {
         return err_set(err, E_UNSUPPORTED, "inputs are %s, expected %s", dtype_name(d),
@@ -218,12 +219,28 @@ union block {
     float f32[ELEM_BLOCK];
 };
 
+/* Equal alone takes strings: equal bytes. */
+static void equal_strings(const struct tensor *a, const struct tensor *b, struct tensor *y,
+                          const struct walk *w, int64_t e, size_t n)
+{
+    const int64_t p = w->stride[1][w->rank - 1], q = w->stride[2][w->rank - 1];
+    for (int64_t i = e; i < e + (int64_t)n; i++) {
+        struct span s = tensor_string(a, (size_t)(w->at[1] + i * p));
+        struct span t = tensor_string(b, (size_t)(w->at[2] + i * q));
+        ((uint8_t *)y->data)[w->at[0] + i] = s.n == t.n && memcmp(s.p, t.p, s.n) == 0;
+    }
+}
+
 /* y[at..] = f(a, b) for n <= ELEM_BLOCK elements. y may be a. */
 static void plain_block(const struct binary *f, const struct tensor *a, const struct tensor *b,
                         struct tensor *y, const struct walk *w, int64_t e, size_t n)
 {
     union block p, q, r;
     const int last = w->rank - 1;
+    if (a->dtype == DT_STRING) {
+        equal_strings(a, b, y, w, e, n);
+        return;
+    }
     const bool real = f->f64 && (dtype_is_float(a->dtype) || dtype_is_float(b->dtype));
     operand(a, real, w->at[1] + e * w->stride[1][last], w->stride[1][last], n, &p);
     operand(b, real, w->at[2] + e * w->stride[2][last], w->stride[2][last], n, &q);

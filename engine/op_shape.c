@@ -184,7 +184,7 @@ static int size(struct op_call *c, struct err *err)
 
 static int constant_tensor(struct op_call *c, const struct tensor *t, struct err *err)
 {
-    if (!t || !dtype_size(t->dtype)) {
+    if (!t || !dtype_stored(t->dtype)) {
         return err_set(err, E_UNSUPPORTED, "value has an element type that is not supported");
     }
     c->out[0] = tensor_aligned(t);
@@ -221,6 +221,16 @@ static int constant(struct op_call *c, struct err *err)
                 memcpy(c->out[0]->data, &a->f, sizeof a->f);
             }
             return rc;
+        }
+        if (a->kind == ATTR_STRING && strcmp(a->name, "value_string") == 0) {
+            rc = tensor_new_strings(0, NULL, a->s_size, c->budget, &c->out[0], err);
+            if (!rc) {
+                tensor_put_string(c->out[0], 0, (struct span){(const uint8_t *)a->s, a->s_size});
+            }
+            return rc;
+        }
+        if (a->kind == ATTR_STRINGS && strcmp(a->name, "value_strings") == 0) {
+            return err_set(err, E_UNSUPPORTED, "value_strings is not supported");
         }
         if (a->kind == ATTR_FLOATS && strcmp(a->name, "value_floats") == 0) {
             rc = op_out(c, 0, DT_F32, 1, &n, err);

@@ -74,7 +74,8 @@ int call_run(const struct plan *p, size_t i, struct op_call *c, struct err *err)
     const struct node *n = c->node;
     const struct op *op = p->steps[i].op;
     bool fast = op->fast && p->o.kernels == KERNELS_FAST;
-    int rc = fast ? op->fast(c, err) : op->ref(c, err);
+    int rc = op_check_strings(c, err);
+    rc = rc ? rc : fast ? op->fast(c, err) : op->ref(c, err);
     for (int k = 0; k < n->n_out && !rc; k++) {
         if (n->out[k] >= 0 && !c->out[k] && (c->raw || k)) {
             rc = err_set(err, E_UNSUPPORTED, "output %d is not supported", k);

@@ -46,6 +46,11 @@ size_t dtype_size(enum dtype d)
     return dtype_row(d)->size;
 }
 
+bool dtype_stored(enum dtype d)
+{
+    return dtype_size(d) || d == DT_STRING;
+}
+
 const char *dtype_name(enum dtype d)
 {
     return dtype_row(d)->name;
@@ -72,8 +77,8 @@ bool dtype_range(enum dtype d, int64_t *lo, int64_t *hi)
 enum { TENSOR_ALIGN = 64 }; /* one cache line, one AVX-512 register */
 static const size_t tensor_max_size = (size_t)1 << 40;
 
-/* Shape and sizes of t from rank and dims. */
-static int tensor_shape(struct tensor *t, enum dtype d, int rank, const int64_t *dims,
+/* Shape and sizes of t from rank and dims; each: bytes per element. */
+static int tensor_shape(struct tensor *t, enum dtype d, size_t each, int rank, const int64_t *dims,
                         struct err *err)
 {
     if (rank < 0 || rank > MAX_RANK) {
@@ -89,11 +94,11 @@ static int tensor_shape(struct tensor *t, enum dtype d, int rank, const int64_t 
             return err_set(err, E_LIMIT, "tensor has more than 2^64 elements");
         }
     }
-    if (!dtype_size(d)) {
+    if (!each) {
         return err_set(err, E_UNSUPPORTED, "element type %d (%s) is not supported", (int)d,
                        dtype_name(d));
     }
-    if (!mul_ok(n, dtype_size(d), &size) || size > tensor_max_size) {
+    if (!mul_ok(n, each, &size) || size > tensor_max_size) {
         return err_set(err, E_LIMIT, "tensor of %zu elements is over the limit of 2^40 bytes", n);
     }
     t->dtype = d;
@@ -103,11 +108,15 @@ static int tensor_shape(struct tensor *t, enum dtype d, int rank, const int64_t 
     return OK;
 }
 
-int tensor_new(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
-               struct err *err)
+/* A tensor with data of its own; more: bytes behind the elements. */
+static int tensor_make(enum dtype d, size_t each, int rank, const int64_t *dims, size_t more,
+                       struct budget *b, struct tensor **out, struct err *err)
 {
     struct tensor *t = mem_alloc(sizeof *t);
-    int rc = tensor_shape(t, d, rank, dims, err);
+    int rc = tensor_shape(t, d, each, rank, dims, err);
+    if (!rc && (!add_ok(t->size, more, &t->size) || t->size > tensor_max_size)) {
+        rc = err_set(err, E_LIMIT, "tensor of %zu bytes is over the limit of 2^40 bytes", more);
+    }
     if (rc) {
         goto out;
     }
@@ -133,11 +142,41 @@ out:
     return rc;
 }
 
+int tensor_new(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
+               struct err *err)
+{
+    return tensor_make(d, dtype_size(d), rank, dims, 0, b, out, err);
+}
+
+int tensor_new_strings(int rank, const int64_t *dims, size_t bytes, struct budget *b,
+                       struct tensor **out, struct err *err)
+{
+    int rc = tensor_make(DT_STRING, sizeof(uint64_t), rank, dims, bytes, b, out, err);
+    if (!rc) {
+        memset((*out)->data, 0, (*out)->size);
+    }
+    return rc;
+}
+
+int tensor_zeros(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
+                 struct err *err)
+{
+    if (d == DT_STRING) {
+        return tensor_new_strings(rank, dims, 0, b, out, err);
+    }
+    int rc = tensor_new(d, rank, dims, b, out, err);
+    if (!rc) {
+        memset((*out)->data, 0, (*out)->size);
+    }
+    return rc;
+}
+
 int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
                 struct err *err)
 {
     struct tensor *v = mem_alloc(sizeof *v);
-    int rc = tensor_shape(v, t->dtype, rank, dims, err);
+    size_t each = t->dtype == DT_STRING ? sizeof(uint64_t) : dtype_size(t->dtype);
+    int rc = tensor_shape(v, t->dtype, each, rank, dims, err);
     if (!rc && v->n != t->n) {
         rc = err_set(err, E_SHAPE, "cannot view %zu elements as %zu", t->n, v->n);
     }
@@ -152,6 +191,7 @@ int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor *
     v->channels_last = t->channels_last;
     v->base = tensor_ref(t->base ? t->base : t);
     v->data = t->data;
+    v->size = t->size;
     atomic_init(&v->refs, 1);
     *out = v;
     return OK;
@@ -161,7 +201,7 @@ int tensor_borrow(enum dtype d, int rank, const int64_t *dims, const void *data,
                   struct tensor **out, struct err *err)
 {
     struct tensor *t = mem_alloc(sizeof *t);
-    int rc = tensor_shape(t, d, rank, dims, err);
+    int rc = tensor_shape(t, d, dtype_size(d), rank, dims, err);
     if (rc) {
         free(t);
         return rc;
@@ -205,6 +245,31 @@ struct tensor *tensor_aligned(const struct tensor *t)
     }
     memcpy(copy->data, t->data, t->size);
     return copy;
+}
+
+/* ---- Strings -------------------------------------------------------------------------------- */
+
+/* Where string i begins behind the list of ends: there string i - 1 ends. */
+static size_t string_start(const struct tensor *t, size_t i)
+{
+    return i ? (size_t)((const uint64_t *)t->data)[i - 1] : 0;
+}
+
+void tensor_put_string(struct tensor *t, size_t i, struct span s)
+{
+    uint64_t *ends = t->data;
+    size_t start = string_start(t, i);
+    if (s.n) {
+        memcpy((uint8_t *)(ends + t->n) + start, s.p, s.n);
+    }
+    ends[i] = start + s.n;
+}
+
+struct span tensor_string(const struct tensor *t, size_t i)
+{
+    const uint64_t *ends = t->data;
+    size_t start = string_start(t, i);
+    return (struct span){.p = (const uint8_t *)(ends + t->n) + start, .n = (size_t)ends[i] - start};
 }
 
 /* ---- Elements ------------------------------------------------------------------------------- */
@@ -289,7 +354,8 @@ int tensor_to_f32(const struct tensor *t, struct budget *b, struct tensor **out,
 
 bool tensor_equal(const struct tensor *a, const struct tensor *b)
 {
-    return a->dtype == b->dtype && a->rank == b->rank && a->channels_last == b->channels_last &&
+    return a->dtype == b->dtype && a->rank == b->rank && a->size == b->size &&
+           a->channels_last == b->channels_last &&
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0]) == 0 &&
            (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
 }

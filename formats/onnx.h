@@ -150,11 +150,11 @@ int tensor_proto_read(struct wire w, struct tensor_proto *out, struct err *err);
  * dimensions say. */
 int tensor_proto_decode(const struct tensor_proto *p, const char *model_path, bool borrow,
                         struct tensor **out, struct err *err);
-/* Writes t as a TensorProto with raw data into field `field`. */
+/* Writes t as a TensorProto into field `field`. */
 void tensor_proto_write(struct wire_buf *b, uint32_t field, const char *name,
                         const struct tensor *t);
-/* Writes only the raw data field of t. */
-void tensor_proto_write_raw(struct wire_buf *b, const struct tensor *t);
+/* Writes only the data of t: raw, strings as string_data. */
+void tensor_proto_write_data(struct wire_buf *b, const struct tensor *t);
 
 /* ---- Writing (onnx_write.c, onnx_put.c) ----------------------------------------------------- */
 

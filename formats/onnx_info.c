@@ -82,7 +82,7 @@ static int read_type(const uint8_t *base, struct span info, struct value *v, str
         }
         if (it.field == TENSOR_TYPE_ELEM) {
             v->dtype =
-                it.v < INT32_MAX && dtype_size((enum dtype)it.v) ? (enum dtype)it.v : DT_NONE;
+                it.v < INT32_MAX && dtype_stored((enum dtype)it.v) ? (enum dtype)it.v : DT_NONE;
         } else if (it.field == TENSOR_TYPE_SHAPE) {
             rc = read_shape(base, it.s, v, err);
             if (rc) {

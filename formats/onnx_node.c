@@ -167,7 +167,8 @@ static int attribute_list(struct arena *arena, const struct attribute_proto *a, 
     return OK;
 }
 
-/* Element types without a size make the attribute ATTR_OTHER: whoever needs it reports that. */
+/* Element types that no tensor holds make the attribute ATTR_OTHER: whoever needs it reports that.
+ */
 static int attribute_tensor(struct onnx_reader *r, const struct attribute_proto *a, struct node *n,
                             struct attr *d, struct err *err)
 {
@@ -177,7 +178,7 @@ static int attribute_tensor(struct onnx_reader *r, const struct attribute_proto 
     if (rc) {
         return rc;
     }
-    if (!dtype_size(p.dtype)) {
+    if (!dtype_stored(p.dtype)) {
         d->kind = ATTR_OTHER;
         return OK;
     }

@@ -48,7 +48,7 @@ static int decode_initializer(struct onnx_reader *r, const struct tensor_proto *
     v->dtype = p->dtype;
     v->rank = p->rank;
     memcpy(v->dims, p->dims, sizeof v->dims);
-    if (!dtype_size(p->dtype)) {
+    if (!dtype_stored(p->dtype)) {
         return OK; /* refused when a node uses it */
     }
     r->n_tensors++;

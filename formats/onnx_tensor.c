@@ -241,6 +241,65 @@ static int fill_from_list(const struct tensor_proto *p, struct tensor *t, struct
     return OK;
 }
 
+/* ---- Strings -------------------------------------------------------------------------------- */
+
+/* Strings and their bytes, all of them in the file; E_FORMAT when a list of numbers is there too.
+ */
+static int count_strings(const struct tensor_proto *t, size_t *count, size_t *bytes,
+                         struct err *err)
+{
+    *count = *bytes = 0;
+    for (struct wire w = t->w; wire_more(&w);) {
+        struct wire_item it;
+        int rc = wire_next(&w, &it, err);
+        if (rc) {
+            return rc;
+        }
+        if (it.field == TENSOR_STRING_DATA) {
+            *count += 1;
+            *bytes += it.s.n;
+        } else if (is_list(it.field) && !(it.type == WIRE_LEN && it.s.n == 0)) {
+            return wire_bad(&w, it.whole.p, E_FORMAT, err,
+                            "string data in field %u of TensorProto, expected string_data (%u)",
+                            it.field, TENSOR_STRING_DATA);
+        }
+    }
+    return OK;
+}
+
+/* Strings stand in string_data alone. `want`: what the dimensions say. */
+static int decode_strings(const struct tensor_proto *p, size_t want, struct tensor **out,
+                          struct err *err)
+{
+    size_t count, bytes, i = 0;
+    int rc = count_strings(p, &count, &bytes, err);
+    if (!rc && (p->has_raw || p->external)) {
+        rc = wire_bad(&p->w, p->w.p, E_FORMAT, err, "strings in %s, expected string_data",
+                      p->has_raw ? "raw_data" : "external data");
+    }
+    if (!rc && count != want) {
+        char shape[96];
+        rc = wire_bad(&p->w, p->w.p, E_FORMAT, err,
+                      "string_data has %zu strings, expected %zu for %s", count, want,
+                      shape_text(shape, sizeof shape, p->rank, p->dims));
+    }
+    struct tensor *t = NULL;
+    rc = rc ? rc : tensor_new_strings(p->rank, p->dims, bytes, NULL, &t, err);
+    for (struct wire w = p->w; !rc && wire_more(&w);) {
+        struct wire_item it;
+        rc = wire_next(&w, &it, err);
+        if (!rc && it.field == TENSOR_STRING_DATA) {
+            tensor_put_string(t, i++, it.s);
+        }
+    }
+    if (rc) {
+        tensor_free(t);
+        return rc;
+    }
+    *out = t;
+    return OK;
+}
+
 /* ---- Decoding ------------------------------------------------------------------------------- */
 
 /* Elements, and bytes as raw data has them. */
@@ -375,11 +434,14 @@ int tensor_proto_decode(const struct tensor_proto *p, const char *model_path, bo
                         struct tensor **out, struct err *err)
 {
     size_t n = 0, size = 0, found = 0;
-    if (!dtype_size(p->dtype)) {
+    if (!dtype_stored(p->dtype)) {
         return wire_bad(&p->w, p->w.p, E_UNSUPPORTED, err, "element type %d (%s) is not supported",
                         (int)p->dtype, dtype_name(p->dtype));
     }
     int rc = raw_size(p, &n, &size, err);
+    if (!rc && p->dtype == DT_STRING) {
+        return decode_strings(p, n, out, err);
+    }
     if (!rc) {
         rc = count_list(p, &found, err);
     }
@@ -399,8 +461,15 @@ int tensor_proto_decode(const struct tensor_proto *p, const char *model_path, bo
 
 /* ---- Writing -------------------------------------------------------------------------------- */
 
-void tensor_proto_write_raw(struct wire_buf *b, const struct tensor *t)
+void tensor_proto_write_data(struct wire_buf *b, const struct tensor *t)
 {
+    for (size_t i = 0; i < t->n && t->dtype == DT_STRING; i++) {
+        struct span s = tensor_string(t, i);
+        wire_put_bytes(b, TENSOR_STRING_DATA, s.p, s.n);
+    }
+    if (t->dtype == DT_STRING) {
+        return;
+    }
     if (!is_nibble(t->dtype)) {
         wire_put_bytes(b, TENSOR_RAW_DATA, t->data, t->size);
         return;
@@ -426,7 +495,7 @@ void tensor_proto_write(struct wire_buf *b, uint32_t field, const char *name,
     if (*name) {
         wire_put_text(b, TENSOR_NAME, name);
     }
-    tensor_proto_write_raw(b, t);
+    tensor_proto_write_data(b, t);
     wire_end(b, begun);
 }
 

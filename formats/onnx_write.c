@@ -105,7 +105,7 @@ static int put_inlined(struct writer *w, struct span s, const struct value *v, s
             wire_put_raw(w->b, it.whole);
         }
     }
-    tensor_proto_write_raw(w->b, v->constant);
+    tensor_proto_write_data(w->b, v->constant);
     wire_end(w->b, begun);
     return OK;
 }

@@ -112,6 +112,41 @@ static void views_share_and_release(void **state)
     assert_int_equal(b.used, 0);
 }
 
+static struct span text_span(const char *s)
+{
+    return (struct span){.p = (const uint8_t *)s, .n = strlen(s)};
+}
+
+static void strings_keep_their_bytes(void **state)
+{
+    (void)state;
+    static const char *const words[4] = {"cat", "", "a longer one", "x"};
+    struct budget b = {.limit = 1000};
+    struct tensor *t = NULL, *v = NULL, *z = NULL;
+    assert_int_equal(tensor_new(DT_STRING, 1, (const int64_t[]){4}, &b, &t, NULL), E_UNSUPPORTED);
+    assert_int_equal(tensor_new_strings(1, (const int64_t[]){4}, 1000, &b, &t, NULL), E_LIMIT);
+    assert_int_equal(tensor_new_strings(1, (const int64_t[]){4}, SIZE_MAX, NULL, &t, NULL),
+                     E_LIMIT);
+    assert_int_equal(tensor_new_strings(1, (const int64_t[]){4}, 16, &b, &t, NULL), OK);
+    for (size_t i = 0; i < 4; i++) {
+        tensor_put_string(t, i, text_span(words[i]));
+    }
+    assert_int_equal(tensor_view(t, 2, (const int64_t[]){2, 2}, &v, NULL), OK);
+    tensor_free(t);
+    for (size_t i = 0; i < 4; i++) {
+        struct span s = tensor_string(v, i);
+        assert_int_equal(s.n, strlen(words[i]));
+        assert_memory_equal(s.p, words[i], s.n);
+    }
+    assert_int_equal(tensor_zeros(DT_STRING, 2, v->dims, &b, &z, NULL), OK);
+    assert_int_equal(tensor_string(z, 3).n, 0);
+    assert_false(tensor_equal(v, z));
+    assert_true(tensor_equal(v, v));
+    tensor_free(v);
+    tensor_free(z);
+    assert_int_equal(b.used, 0);
+}
+
 static void half_floats_round_to_even(void **state)
 {
     (void)state;
@@ -354,6 +389,7 @@ int main(void)
         cmocka_unit_test(budget_counts_and_refuses),
         cmocka_unit_test(shapes_from_files_are_checked),
         cmocka_unit_test(views_share_and_release),
+        cmocka_unit_test(strings_keep_their_bytes),
         cmocka_unit_test(half_floats_round_to_even),
         cmocka_unit_test(nodes_are_sorted_stably),
         cmocka_unit_test(broken_graphs_are_refused),

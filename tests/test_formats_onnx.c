@@ -130,13 +130,69 @@ static void test_nibbles(void **state)
             }
             /* And packed again as they were. */
             struct wire_buf out = {0};
-            tensor_proto_write_raw(&out, t);
+            tensor_proto_write_data(&out, t);
             assert_int_equal(out.n, 2 + sizeof packed);
             assert_memory_equal(out.p + 2, packed, sizeof packed);
             wire_buf_fini(&out);
             tensor_free(t);
             wire_buf_fini(&b);
         }
+    }
+}
+
+static void test_strings(void **state)
+{
+    (void)state;
+    static const char *const words[3] = {"red", "", "blue"};
+    struct wire_buf b = {0};
+    put_head(&b, DT_STRING, 3);
+    for (size_t i = 0; i < 3; i++) {
+        wire_put_text(&b, TENSOR_STRING_DATA, words[i]);
+    }
+    struct tensor *t = load_pb(&b);
+    assert_int_equal(t->dtype, DT_STRING);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(tensor_string(t, i).n, strlen(words[i]));
+        assert_memory_equal(tensor_string(t, i).p, words[i], strlen(words[i]));
+    }
+    /* And written as they were. */
+    struct wire_buf again = {0};
+    put_head(&again, DT_STRING, 3);
+    tensor_proto_write_data(&again, t);
+    assert_int_equal(again.n, b.n);
+    assert_memory_equal(again.p, b.p, b.n);
+    wire_buf_fini(&again);
+    wire_buf_fini(&b);
+    tensor_free(t);
+}
+
+/* Strings in other places than string_data, or another number of them than the shape says. */
+static void test_bad_strings(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t field;
+        const char *text;
+        int64_t n;
+        const char *words;
+    } cases[] = {
+        {TENSOR_STRING_DATA, "a", 2, "string_data has 1 strings, expected 2 for 2"},
+        {TENSOR_STRING_DATA, "a", INT64_MAX, "string_data has 1 strings"},
+        {TENSOR_STRING_DATA, "a", 0, "string_data has 1 strings, expected 0"},
+        {TENSOR_RAW_DATA, "a", 1, "strings in raw_data"},
+        {TENSOR_FLOAT_DATA, "abcd", 1, "string data in field 4"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct wire_buf b = {0};
+        size_t g = model_begin(&b, 8, 13);
+        size_t t = wire_begin(&b, GRAPH_INITIALIZER);
+        put_head(&b, DT_STRING, cases[i].n);
+        wire_put_text(&b, TENSOR_NAME, "words");
+        wire_put_text(&b, cases[i].field, cases[i].text);
+        wire_end(&b, t);
+        wire_end(&b, g);
+        must_refuse("strings", &b, E_FORMAT, cases[i].words);
+        wire_buf_fini(&b);
     }
 }
 
@@ -456,7 +512,7 @@ static void test_write_stale(void **state)
     size_t m = model_begin(&b, 8, 13);
     put_node(&b, "Relu", "x", "y");
     put_raw_tensor(&b, "idle", DT_F32, 0, NULL, &unused, 4);
-    put_raw_tensor(&b, "words", DT_STRING, 0, NULL, "", 0);
+    put_raw_tensor(&b, "words", 14 /* complex64 */, 0, NULL, "", 0);
     put_info(&b, GRAPH_INPUT, "x");
     put_info(&b, GRAPH_OUTPUT, "y");
     put_info(&b, GRAPH_VALUE_INFO, "ghost");
@@ -620,6 +676,8 @@ int main(void)
         cmocka_unit_test(test_typed_lists),
         cmocka_unit_test(test_float_lists),
         cmocka_unit_test(test_nibbles),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_bad_strings),
         cmocka_unit_test(test_empty_and_scalar),
         cmocka_unit_test(test_small_model),
         cmocka_unit_test(test_attributes),

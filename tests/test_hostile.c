@@ -170,7 +170,7 @@ static void sparse(struct wire_buf *b)
     wire_put_text(b, GRAPH_SPARSE_INITIALIZER, "");
 }
 
-static void used_string(struct wire_buf *b)
+static void raw_strings(struct wire_buf *b)
 {
     put_raw_tensor(b, "words", DT_STRING, 0, NULL, "", 0);
     put_node(b, "Relu", "words", "y");
@@ -256,7 +256,7 @@ static void test_graphs(void **state)
         {"zero in name", zero_in_name, E_FORMAT, "zero byte"},
         {"long name", long_name, E_FORMAT, "name of 4097 bytes"},
         {"sparse", sparse, E_UNSUPPORTED, "sparse"},
-        {"string used", used_string, E_UNSUPPORTED, "string"},
+        {"raw strings", raw_strings, E_FORMAT, "strings in raw_data"},
         {"float8 used", used_float8, E_UNSUPPORTED, "element type 17"},
         {"rank 10000", deep_input, E_UNSUPPORTED, "rank"},
         {"same attribute", same_attribute, E_FORMAT, "given twice"},
@@ -280,7 +280,7 @@ static void test_borders(void **state)
     size_t m = model_begin(&b, 8, 13);
     put_long_name(&b, WIRE_NAME_MAX);
     put_attributes(&b, 256, false);
-    put_raw_tensor(&b, "unused words", DT_STRING, 0, NULL, "", 0);
+    put_raw_tensor(&b, "unused float8", 17, 0, NULL, "", 0);
     put_raw_tensor(&b, "unused of no type", 12345, 0, NULL, "", 0);
     wire_end(&b, m);
     graph_free(must_load(&b));

@@ -124,6 +124,9 @@ static int compare(const struct tensor *found, const struct tensor *expected,
                        dtype_name(expected->dtype),
                        shape_text(b, sizeof b, expected->rank, expected->dims));
     }
+    if (found->dtype == DT_STRING && !tensor_equal(found, expected)) {
+        return err_set(err, E_CHECK, "strings differ");
+    }
     for (size_t i = 0; i < found->n; i++) {
         const bool real = dtype_is_float(found->dtype);
         const double x = tensor_f64(found, i), y = tensor_f64(expected, i);

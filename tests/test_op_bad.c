@@ -516,11 +516,69 @@ static void nonsense_never_faults(void **state)
     }
 }
 
+/* Three strings as input 0 of an operator, and for some the same as input 1. */
+static int run_on_strings(const char *op, const char *second, struct tensor **out, struct err *err)
+{
+    struct fixture f = fixture_new(op, 19);
+    const int64_t three = 3;
+    for (int k = 0; k < 1 + (strcmp(second, "same") == 0); k++) {
+        struct tensor *t = NULL;
+        assert_int_equal(tensor_new_strings(1, &three, 4, NULL, &t, NULL), OK);
+        for (size_t i = 0; i < 3; i++) { /* "", "a", "ab" or "aa" */
+            const char *word = k && i == 2 ? "aa" : "ab";
+            tensor_put_string(t, i, (struct span){(const uint8_t *)word, i});
+        }
+        fixture_input(&f, t, false);
+    }
+    if (second[0] == '[') {
+        fixture_input(&f, read_input(second), true);
+    }
+    graph_attr_int(f.g, f.node, "axis", 0);
+    graph_attr_int(f.g, f.node, "to", DT_F32);
+    int rc = fixture_run(&f, KERNELS_FAST, out, err);
+    fixture_free(&f);
+    return rc;
+}
+
+static void strings_pass_or_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *op, *second;
+        bool taken;
+    } cases[] = {
+        {"Identity", "", true},     {"Reshape", "[3,1]", true}, {"Unsqueeze", "[0]", true},
+        {"Flatten", "", true},      {"Shape", "", true},        {"Size", "", true},
+        {"Equal", "same", true},    {"Concat", "same", false},  {"Cast", "", false},
+        {"Gather", "[0]", false},   {"Less", "same", false},    {"Transpose", "", false},
+        {"IsNaN", "", false},       {"Relu", "", false},        {"ArgMax", "", false},
+        {"Expand", "[2,3]", false}, {"Softmax", "", false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct tensor *out = NULL;
+        struct err err = {0};
+        int rc = run_on_strings(cases[i].op, cases[i].second, &out, &err);
+        if (rc != (cases[i].taken ? OK : E_UNSUPPORTED)) {
+            fail_msg("%s: %s", cases[i].op, rc ? err.text : "taken");
+        }
+        assert_true(cases[i].taken || strstr(err.text, "string"));
+        if (out && out->dtype == DT_STRING) {
+            assert_int_equal(tensor_string(out, 2).n, 2);
+            assert_memory_equal(tensor_string(out, 2).p, "ab", 2);
+        }
+        if (strcmp(cases[i].op, "Equal") == 0) {
+            assert_memory_equal(out->data, ((const uint8_t[]){1, 1, 0}), 3);
+        }
+        tensor_free(out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_nodes_are_refused),
         cmocka_unit_test(good_nodes_run),
+        cmocka_unit_test(strings_pass_or_are_refused),
         cmocka_unit_test(nonsense_never_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

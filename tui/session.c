@@ -309,10 +309,7 @@ int session_sample(const struct session *s, size_t image, struct tensor **in, st
         for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
             dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
         }
-        rc = tensor_new(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
-        if (!rc) {
-            memset(in[i]->data, 0, in[i]->size);
-        }
+        rc = tensor_zeros(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
     }
     free(inputs);
     return rc;
