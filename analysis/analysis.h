@@ -85,8 +85,10 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
 /* One model alone: every activation is a layer whose other side is -1. */
 void match_single(const struct graph *g, enum side side, struct match *out);
 /* probe.c: fills in element types and shapes that the file does not declare: from one run on zeros.
- * Symbolic dimensions of inputs count as 1. A failure leaves the graph as it was. */
-int graph_probe(struct graph *g, const struct plan *p, struct err *err);
+ * Symbolic dimensions of inputs count as 1. Nodes that their kernels refuse on sizes that the file
+ * declares become gaps of a partial p, which nobody else may run yet; E_UNSUPPORTED when that
+ * leaves nothing to run, or p is not partial. After any other failure what is unknown stays so. */
+int graph_probe(struct graph *g, struct plan *p, struct err *err);
 void match_fini(struct match *m);
 enum { LAYER_NODES = 64 };
 /* FP32 nodes that make up a layer: from its tensor back to the nearest other layers. */
@@ -161,11 +163,11 @@ double sqnr_db(double signal, double noise);
 /* ---- Study (study.c): layers x pooled statistics, images x scores --------------------------- */
 enum flip { FLIP_NONE, FLIP_LOST, FLIP_GAINED };
 struct image_score {
-    size_t image; /* index in the data set */
-    bool ok;      /* false: could not be read or run; `error` says why */
-    char *error;
-    int error_code;           /* enum err_code of it */
-    int label;                /* -1 unlabelled */
+    size_t image;   /* index in the data set */
+    bool ok;        /* false: could not be read or run; `error` says why */
+    char *error;    /* with ok: a node refused this image, so that what is behind it is missing */
+    int error_code; /* enum err_code of it */
+    int label;      /* -1 unlabelled */
     int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
     double fp32_p, int8_p;    /* the top-1 output values */
     double sqnr, cosine, mse; /* over all outputs concatenated */

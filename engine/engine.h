@@ -319,8 +319,8 @@ struct plan_options {
 /* A plan keeps the fused graph, folded constants and packed weights. Immutable after plan_new, so
  * many threads may run it at once. */
 struct plan;
-/* E_UNSUPPORTED names the first operator that has no kernel and how many nodes need it; with
- * o->partial only if nothing that depends on an input could run. */
+/* E_UNSUPPORTED names the first operator that has no kernel, or node that its kernel refuses, and
+ * how many there are; with o->partial only if nothing that depends on an input could run. */
 int plan_new(const struct graph *g, const struct plan_options *o, struct plan **out,
              struct err *err);
 void plan_free(struct plan *p);
@@ -328,18 +328,24 @@ const struct graph *plan_graph(const struct plan *p); /* what is executed */
 /* A constant of the executed graph, also one that was folded; NULL for other values. */
 const struct tensor *plan_constant(const struct plan *p, int value);
 
-/* An operator that has no kernel, in a partial plan. Names belong to the plan. */
+/* What a partial plan cannot compute: an operator that has no kernel, or nodes that its kernel
+ * refuses. Texts belong to the plan. */
 struct plan_gap {
     const char *op, *domain;
     int opset;
-    const char *node; /* the first that needs it */
-    size_t nodes;     /* that need it */
-    size_t blocked;   /* executed nodes that cannot run for it, those included */
-    bool output;      /* an output of the graph is among what they make */
+    const char *node;   /* the first */
+    const char *reason; /* what the kernel said; NULL: there is none */
+    size_t nodes;       /* how many */
+    size_t blocked;     /* executed nodes that cannot run for it, those included */
+    bool output;        /* an output of the graph is among what they make */
 };
 size_t plan_gaps(const struct plan *p, const struct plan_gap **out);
 /* Index of the gap for which a value is not computed, or -1. */
 int plan_blocked(const struct plan *p, int value);
+
+/* Makes a gap of a node that was refused in a first run, and of what is behind it. Only before the
+ * plan is shared. E_UNSUPPORTED when nothing that depends on an input is left to run. */
+int plan_leave_out(struct plan *p, int node, const char *why, struct err *err);
 
 /* Threads that share the work inside one layer: for the latency of one image. One run at a time may
  * use a pool. NULL for fewer than two threads. */
@@ -350,18 +356,22 @@ void par_free(struct par *p);
 /* Called as soon as a value exists, in execution order; t lives until the call returns unless the
  * callee takes a reference. Returning non-zero stops the run with that code. */
 typedef int plan_tap(void *ctx, int value, const struct tensor *t, struct err *err);
+/* A partial plan goes on without a node that its kernel refuses (E_UNSUPPORTED) while it runs, and
+ * without what is behind it. `why` names the node and lives until the call returns. */
+typedef void plan_refused(void *ctx, int node, const char *why);
 struct run_options {
-    plan_tap *tap; /* may be NULL */
-    void *tap_ctx;
-    bool any_layout;    /* the tap takes tensors with channels last as they are */
-    const bool *wanted; /* per value of plan_graph(): what the tap is to get; NULL: everything.
-                           What nobody wants need not exist: an activation may be applied at once */
+    plan_tap *tap;         /* may be NULL */
+    plan_refused *refused; /* may be NULL */
+    void *tap_ctx;         /* of both */
+    bool any_layout;       /* the tap takes tensors with channels last as they are */
+    const bool *wanted;    /* per value of plan_graph(): what the tap is to get; NULL: everything.
+                              What nobody wants need not exist: an activation may be applied at once */
     const struct cancel *cancel; /* may be NULL; polled between nodes -> E_STOP */
     struct par *par;             /* threads inside each layer; NULL: the calling one */
 };
 /* Runs one sample. inputs: n_inputs tensors in graph order. outputs: n_outputs references for the
- * caller to free (array may be NULL: not wanted); NULL where a partial plan has a gap. A dtype or
- * shape that does not fit -> E_SHAPE. */
+ * caller to free (array may be NULL: not wanted); NULL where a partial plan has a gap or met one. A
+ * dtype or shape that does not fit -> E_SHAPE. */
 int plan_run(const struct plan *p, const struct tensor *const *inputs, struct tensor **outputs,
              const struct run_options *o, struct err *err);
 /* The same node by node, so that two plans can run side by side. inputs and o are used until

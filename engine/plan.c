@@ -27,18 +27,24 @@ const struct tensor *plan_constant(const struct plan *p, int value)
 
 /* ---- Making a plan -------------------------------------------------------------------------- */
 
-/* The row of an operator without kernel; index plus 1. */
-static int gap_of(struct plan *p, const struct node *n)
+/* The row of an operator without kernel, or whose kernel refused the node for a reason; index plus
+ * 1. */
+static int gap_of(struct plan *p, const struct node *n, const char *reason)
 {
     int opset = plan_opset(p->g, n);
     for (size_t i = 0; i < p->n_gaps; i++) {
-        if (strcmp(p->gaps[i].op, n->op) == 0 && strcmp(p->gaps[i].domain, n->domain) == 0) {
+        const struct plan_gap *g = &p->gaps[i];
+        bool alike = reason ? g->reason && strcmp(g->reason, reason) == 0 : !g->reason;
+        if (alike && strcmp(g->op, n->op) == 0 && strcmp(g->domain, n->domain) == 0) {
             return (int)i + 1;
         }
     }
     p->gaps = mem_push(p->gaps, p->n_gaps, &p->cap_gaps, sizeof *p->gaps);
-    p->gaps[p->n_gaps++] =
-        (struct plan_gap){.op = n->op, .domain = n->domain, .opset = opset, .node = n->name};
+    p->gaps[p->n_gaps++] = (struct plan_gap){.op = n->op,
+                                             .domain = n->domain,
+                                             .opset = opset,
+                                             .node = n->name,
+                                             .reason = mem_dup(reason)};
     return (int)p->n_gaps;
 }
 
@@ -94,7 +100,7 @@ static int bind_operators(struct plan *p, struct err *err)
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
         const struct op *op = op_find(n->domain, n->op, plan_opset(p->g, n));
-        int gap = op ? gap_before(p, n) : gap_of(p, n);
+        int gap = op ? gap_before(p, n) : gap_of(p, n, NULL);
         if (!op) {
             p->gaps[gap - 1].nodes++;
         }
@@ -109,6 +115,25 @@ static int bind_operators(struct plan *p, struct err *err)
         p->steps[i].op = op;
     }
     return OK;
+}
+
+/* Leaves out a node that its kernel refused, with what is behind it. `why` as call_run() puts it.
+ */
+static void refuse(struct plan *p, size_t i, const char *why)
+{
+    const struct node *n = &p->g->nodes[i];
+    char prefix[sizeof((struct err *)0)->text];
+    int length = snprintf(prefix, sizeof prefix, "node '%.120s' (%s): ", n->name, n->op);
+    bool named = strncmp(why, prefix, strlen(prefix)) == 0;
+    int gap = gap_of(p, n, named ? why + length : why);
+    p->gaps[gap - 1].nodes++;
+    block(p, i, gap);
+    for (size_t k = i + 1; k < p->g->n_nodes; k++) {
+        int before = p->steps[k].blocked ? 0 : gap_before(p, &p->g->nodes[k]);
+        if (before) {
+            block(p, k, before);
+        }
+    }
 }
 
 /* Refuses the plan for its gaps, unless they are allowed and something is left to run. */
@@ -128,6 +153,10 @@ static int check_gaps(const struct plan *p, struct err *err)
     char more[32] = "";
     if (missing > 1) {
         snprintf(more, sizeof more, " and %zu more", missing - 1);
+    }
+    if (g->reason) {
+        return err_set(err, E_UNSUPPORTED, "node '%.120s' (%s)%s: %s", g->node, g->op, more,
+                       g->reason);
     }
     return err_set(err, E_UNSUPPORTED, "node '%s'%s: operator %s%s%s of opset %d is not supported",
                    g->node, more, g->domain, g->domain[0] ? "." : "", g->op, g->opset);
@@ -194,9 +223,10 @@ static int fold_constants(struct plan *p, struct err *err)
         }
         struct op_call c = plan_call(p, i, s.in, s.out);
         struct fold_ctx as = {.own = mem_alloc(((size_t)n->n_in + 1) * sizeof *as.own)};
-        int rc = layout_inputs(&c, p->steps[i].op, fold_as, &as, err);
-        rc = rc ? rc : call_run(p, i, &c, err);
-        rc = rc ? rc : fold_rows(n, s.out, err);
+        struct err why = {0};
+        int rc = layout_inputs(&c, p->steps[i].op, fold_as, &as, &why);
+        rc = rc ? rc : call_run(p, i, &c, &why);
+        rc = rc ? rc : fold_rows(n, s.out, &why);
         for (int k = 0; k < n->n_out && !rc; k++) {
             if (n->out[k] >= 0) {
                 p->folded[n->out[k]] = s.out[k];
@@ -209,8 +239,12 @@ static int fold_constants(struct plan *p, struct err *err)
         }
         free(as.own);
         slots_fini(&s);
+        if (rc == E_UNSUPPORTED && p->o.partial) {
+            refuse(p, i, why.text);
+            continue;
+        }
         if (rc) {
-            return rc;
+            return err_set(err, rc, "%s", why.text);
         }
         p->steps[i].folded = true;
     }
@@ -222,7 +256,7 @@ static int prepare_steps(struct plan *p, struct err *err)
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
         const struct op *op = p->steps[i].op;
-        if (!op || !op->prepare || p->steps[i].folded) {
+        if (!op || !op->prepare || p->steps[i].folded || p->steps[i].blocked) {
             continue;
         }
         struct slots s;
@@ -239,10 +273,13 @@ static int prepare_steps(struct plan *p, struct err *err)
             .out_q = p->quants + p->steps[i].quants + n->n_in,
             .numerics = p->o.numerics,
         };
-        int rc = op->prepare(&prep, &p->steps[i].state, err);
+        struct err why = {0};
+        int rc = op->prepare(&prep, &p->steps[i].state, &why);
         slots_fini(&s);
-        if (rc) {
-            return err_in(err, "node '%.120s' (%s)", n->name, n->op);
+        if (rc == E_UNSUPPORTED && p->o.partial) {
+            refuse(p, i, why.text);
+        } else if (rc) {
+            return err_set(err, rc, "node '%.120s' (%s): %s", n->name, n->op, why.text);
         }
     }
     return OK;
@@ -313,6 +350,7 @@ static void join_tails(struct plan *p)
 
 static void count_uses(struct plan *p)
 {
+    memset(p->uses, 0, p->g->n_values * sizeof *p->uses);
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
         for (int k = 0; k < n->n_in && !p->steps[i].folded && !p->steps[i].blocked; k++) {
@@ -365,8 +403,8 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     rc = rc || p->o.partial ? rc : check_gaps(p, err);
     rc = rc ? rc : align_constants(p, err);
     rc = rc ? rc : fold_constants(p, err);
-    rc = rc ? rc : check_gaps(p, err);
     rc = rc ? rc : prepare_steps(p, err);
+    rc = rc ? rc : check_gaps(p, err);
     if (!rc) {
         count_uses(p);
         join_tails(p);
@@ -380,6 +418,17 @@ out:
     }
     plan_free(p);
     return rc;
+}
+
+int plan_leave_out(struct plan *p, int node, const char *why, struct err *err)
+{
+    if (!p->steps[node].blocked) {
+        refuse(p, (size_t)node, why);
+        count_uses(p);
+        join_tails(p);
+    }
+    int rc = check_gaps(p, err);
+    return rc && p->g->path ? err_in(err, "%s", p->g->path) : rc;
 }
 
 void plan_free(struct plan *p)
@@ -398,6 +447,9 @@ void plan_free(struct plan *p)
     free(p->folded);
     free(p->gap);
     free(p->wide);
+    for (size_t i = 0; i < p->n_gaps; i++) {
+        free((char *)p->gaps[i].reason);
+    }
     free(p->gaps);
     free(p->quants);
     free(p->uses);

@@ -17,8 +17,9 @@ struct run {
     struct tensor **other; /* the same in the other order, when some node asked for it */
     struct tensor **tails; /* per node: its result, made by the node in front of it */
     int *left;
-    bool *held;  /* per value: float16 held as float32; NULL when the plan has no wide values */
-    size_t next; /* node to execute */
+    bool *held;    /* per value: float16 held as float32; NULL when the plan has no wide values */
+    bool *missing; /* per value: a kernel refused it, or it is behind such; NULL: none is */
+    size_t next;   /* node to execute */
 };
 
 /* ---- One node ------------------------------------------------------------------------------- */
@@ -214,11 +215,51 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
     return rc;
 }
 
+static bool misses_input(const struct run *r, const struct node *n)
+{
+    for (int k = 0; k < n->n_in && r->missing; k++) {
+        if (n->in[k] >= 0 && r->missing[n->in[k]]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a node makes is missing from here on: in this run alone, the plan stays as it is. */
+static void miss(struct run *r, const struct node *n)
+{
+    r->missing = r->missing ? r->missing : mem_alloc(r->p->g->n_values * sizeof *r->missing);
+    for (int k = 0; k < n->n_out; k++) {
+        if (n->out[k] >= 0) {
+            r->missing[n->out[k]] = true;
+        }
+    }
+    release_inputs(r, n);
+}
+
+/* After a kernel failed: whether the run can go on without the node. */
+static bool goes_on(struct run *r, size_t i, int rc, const char *why)
+{
+    if (rc != E_UNSUPPORTED || !r->p->o.partial) {
+        return false;
+    }
+    if (r->o && r->o->refused) {
+        r->o->refused(r->o->tap_ctx, (int)i, why);
+    }
+    miss(r, &r->p->g->nodes[i]);
+    return true;
+}
+
 static int step_run(struct run *r, size_t i, struct err *err)
 {
     const struct plan *p = r->p;
     const struct node *n = &p->g->nodes[i];
     struct slots s;
+    struct err why = {0};
+    if (misses_input(r, n)) {
+        miss(r, n);
+        return OK;
+    }
     slots_init(&s, n);
     int rc = OK;
     if (r->tails[i]) { /* the node in front has made it */
@@ -231,7 +272,12 @@ static int step_run(struct run *r, size_t i, struct err *err)
         }
         struct op_call c = plan_call(p, i, s.in, s.out);
         c.par = r->o ? r->o->par : NULL;
-        rc = step_compute(r, i, &c, err);
+        rc = step_compute(r, i, &c, &why);
+        if (goes_on(r, i, rc, why.text)) {
+            slots_fini(&s);
+            return OK;
+        }
+        rc = rc ? err_set(err, rc, "%s", why.text) : OK;
     }
     for (int k = 0; k < n->n_out && !rc; k++) {
         if (n->out[k] >= 0) {
@@ -371,6 +417,7 @@ int run_end(struct run *r, struct tensor **outputs, struct err *err)
     free(r->other);
     free(r->tails);
     free(r->held);
+    free(r->missing);
     free(r->left);
     free(r);
     return rc;

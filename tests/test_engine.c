@@ -191,8 +191,9 @@ static struct graph *graph_with_input(void)
 
 static void output(struct graph *g, const char *name)
 {
-    g->outputs[g->n_outputs++] = graph_value(g, name);
-    g->values[g->outputs[0]].is_output = true;
+    g->outputs = mem_grow(g->outputs, (g->n_outputs + 1) * sizeof *g->outputs);
+    g->outputs[g->n_outputs] = graph_value(g, name);
+    g->values[g->outputs[g->n_outputs++]].is_output = true;
 }
 
 static void nodes_are_sorted_stably(void **state)
@@ -357,6 +358,94 @@ static void partial_plans_leave_gaps(void **state)
     graph_free(g);
 }
 
+struct refusal {
+    int node;
+    char why[200];
+};
+
+static void note_refused(void *ctx, int node, const char *why)
+{
+    struct refusal *s = ctx;
+    s->node = node;
+    snprintf(s->why, sizeof s->why, "%s", why);
+}
+
+/* x -> Relu -> r -> Cast to a type that its kernel refuses -> y -> Relu -> z. A run of the
+ * partial plan goes on without it; told so, the plan has a gap. A plan that is not partial fails.
+ */
+static void refused_variants_become_gaps(void **state)
+{
+    (void)state;
+    struct graph *g = graph_with_input();
+    add(g, "Relu", "x", NULL, "r");
+    add(g, "Cast", "r", NULL, "y");
+    graph_attr_int(g, &g->nodes[1], "to", DT_STRING);
+    add(g, "Relu", "y", NULL, "z");
+    output(g, "r");
+    output(g, "z");
+    assert_int_equal(graph_finish(g, NULL), OK);
+    struct tensor *x = vector((float[]){1, -2}, 2), *out[2] = {NULL, NULL};
+    const struct tensor *in[] = {x};
+    struct plan *p = NULL, *whole = NULL;
+    struct refusal seen = {.node = -1};
+    struct err e = {0};
+    const struct plan_gap *gaps;
+    assert_int_equal(plan_new(g, &(struct plan_options){.partial = true}, &p, NULL), OK);
+    assert_int_equal(plan_gaps(p, &gaps), 0);
+    const struct run_options o = {.refused = note_refused, .tap_ctx = &seen};
+    for (int round = 0; round < 2; round++) { /* the second leaves it out from the start */
+        assert_int_equal(plan_run(p, in, out, &o, &e), OK);
+        assert_memory_equal(out[0]->data, ((const float[]){1, 0}), 8);
+        assert_null(out[1]);
+        tensor_free(out[0]);
+        assert_int_equal(seen.node, round ? -1 : 1);
+        assert_int_equal(plan_leave_out(p, 1, seen.why, &e), OK);
+        seen.node = -1;
+    }
+    assert_int_equal(plan_gaps(p, &gaps), 1);
+    assert_string_equal(gaps[0].op, "Cast");
+    assert_string_equal(gaps[0].node, "y");
+    assert_non_null(strstr(gaps[0].reason, "string"));
+    assert_null(strstr(gaps[0].reason, "node"));
+    assert_int_equal(gaps[0].nodes, 1);
+    assert_int_equal(gaps[0].blocked, 2);
+    assert_true(gaps[0].output);
+    assert_int_equal(plan_leave_out(p, 0, "for the test", &e), E_UNSUPPORTED); /* nothing is left */
+    assert_int_equal(plan_new(g, &(struct plan_options){.partial = false}, &whole, NULL), OK);
+    assert_int_equal(plan_run(whole, in, out, NULL, &e), E_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "node 'y' (Cast)"));
+    tensor_free(x);
+    plan_free(p);
+    plan_free(whole);
+    graph_free(g);
+}
+
+/* A node of constants alone is refused when it is folded, which is before there is a run. */
+static void refused_constants_become_gaps(void **state)
+{
+    (void)state;
+    struct graph *g = graph_with_input();
+    g->values[graph_value(g, "c")].constant = vector((float[]){1}, 1);
+    add(g, "Relu", "x", NULL, "r");
+    add(g, "Cast", "c", NULL, "s");
+    graph_attr_int(g, &g->nodes[1], "to", DT_STRING);
+    add(g, "Equal", "r", "s", "y");
+    output(g, "r");
+    output(g, "y");
+    assert_int_equal(graph_finish(g, NULL), OK);
+    struct plan *p = NULL;
+    struct err e = {0};
+    const struct plan_gap *gaps;
+    assert_int_equal(plan_new(g, &(struct plan_options){.partial = false}, &p, &e), E_UNSUPPORTED);
+    assert_int_equal(plan_new(g, &(struct plan_options){.partial = true}, &p, &e), OK);
+    assert_int_equal(plan_gaps(p, &gaps), 1);
+    assert_string_equal(gaps[0].node, "s");
+    assert_int_equal(gaps[0].blocked, 2);
+    assert_int_equal(plan_blocked(p, graph_find(plan_graph(p), "y")), 0);
+    plan_free(p);
+    graph_free(g);
+}
+
 static void inputs_must_fit(void **state)
 {
     (void)state;
@@ -397,6 +486,8 @@ int main(void)
         cmocka_unit_test(plans_run_and_release),
         cmocka_unit_test(plans_name_what_is_missing),
         cmocka_unit_test(partial_plans_leave_gaps),
+        cmocka_unit_test(refused_variants_become_gaps),
+        cmocka_unit_test(refused_constants_become_gaps),
         cmocka_unit_test(inputs_must_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

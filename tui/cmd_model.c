@@ -322,6 +322,8 @@ static int exec_check(struct call *c, struct err *err)
     int rc = model_load(c->args[0], &g, err);
     struct plan_options o = {.numerics = c->s->set.numerics};
     rc = rc ? rc : plan_new(g, &o, &p, err);
+    /* What a kernel refuses makes the file no good either; other failures may be of the zeros. */
+    rc = rc || graph_probe(g, p, err) != E_UNSUPPORTED ? rc : E_UNSUPPORTED;
     if (!rc && c->s->json) {
         emit_json(c, graph_json(g));
     } else if (!rc) {

@@ -57,6 +57,24 @@ static json_t *run_json(const struct session *s)
     return o;
 }
 
+/* Nodes that were refused only when they ran: one line, with the first reason. Returns on how many
+ * images. */
+static size_t tell_refused(const struct study *t, FILE *note)
+{
+    char why[400];
+    size_t n = 0;
+    const char *first = NULL;
+    for (size_t i = 0; i < t->n_images; i++) {
+        n += t->images[i].ok && t->images[i].error;
+        first = first || !t->images[i].ok ? first : t->images[i].error;
+    }
+    if (n) {
+        fprintf(note, "on %zu of %zu images a node did not run, nor what is behind it: %s\n", n,
+                t->n_images, text_safe(why, sizeof why, first));
+    }
+    return n;
+}
+
 static void run_text(const struct session *s, FILE *out, FILE *note)
 {
     const struct study *t = s->study;
@@ -68,11 +86,12 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
                     text_safe(why, sizeof why, t->images[i].error));
         }
     }
+    size_t refused = tell_refused(t, note);
     fprintf(out, "%zu images", t->n_images - t->failed);
     if (t->failed) {
         fprintf(out, ", %zu failed", t->failed);
     }
-    if (gaps_block_output(s)) {
+    if (gaps_block_output(s) || (refused && refused == t->n_images - t->failed)) {
         fprintf(out, "; outputs are not computed");
     } else if (s->pair && t->labelled) {
         double a = study_accuracy(t, SIDE_FP32), b = study_accuracy(t, SIDE_INT8);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * gaps.c: operators without a kernel: which layers they keep from being compared, and how that is
- * told. Everything else of the models stays usable.
+ * gaps.c: operators without a kernel, or with one that refuses the node: which layers they keep
+ * from being compared, and how that is told. Everything else of the models stays usable.
  */
 #include <stdlib.h>
 
@@ -34,6 +34,19 @@ static const struct plan_gap *gap_of(const struct session *s, size_t layer, enum
     return first;
 }
 
+/* Pins may have left the plan with more gaps than were there when layers were blocked. */
+static size_t layers_of(const struct session *s, enum side side, size_t gap)
+{
+    return gap < s->n_gap_layers[side] ? s->gap_layers[side][gap] : 0;
+}
+
+/* "Foo 'x' is not supported", for the node and what is wrong with it. */
+static const char *complaint(const struct plan_gap *g, struct arena *a)
+{
+    return g->reason ? arena_printf(a, "node '%s' (%s): %s", g->node, g->op, g->reason)
+                     : arena_printf(a, "node '%s', whose %s is not supported", g->node, g->op);
+}
+
 static void add_unmatched(struct match *m, const struct session *s, size_t layer, enum side side,
                           const struct plan_gap *gap)
 {
@@ -43,10 +56,8 @@ static void add_unmatched(struct match *m, const struct session *s, size_t layer
         .tensor = g->values[s->fp32 ? l->fp32 : l->int8].name,
         .op = l->op,
         .side = s->fp32 ? SIDE_FP32 : SIDE_INT8,
-        .reason = arena_printf(&m->arena,
-                               "not comparable: %s behind node '%s', whose %s is not "
-                               "supported",
-                               side == SIDE_FP32 ? "FP32" : "INT8", gap->node, gap->op),
+        .reason = arena_printf(&m->arena, "not comparable: %s behind %s",
+                               side == SIDE_FP32 ? "FP32" : "INT8", complaint(gap, &m->arena)),
     };
 }
 
@@ -67,6 +78,7 @@ void session_block(struct session *s)
         size_t n = p ? plan_gaps(p, &gaps) : 0;
         free(s->gap_layers[side]);
         s->gap_layers[side] = mem_alloc((n + 1) * sizeof *s->gap_layers[side]);
+        s->n_gap_layers[side] = n;
     }
     if (!session_has_gaps(s)) {
         return;
@@ -94,20 +106,23 @@ void session_block(struct session *s)
 
 void gaps_text(const struct session *s, FILE *out)
 {
-    char op[128], node[256];
+    char op[128], node[256], why[400];
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         const struct plan_gap *gaps;
         const struct plan *p = plan_of(s, side);
         for (size_t i = 0, n = p ? plan_gaps(p, &gaps) : 0; i < n; i++) {
             const struct plan_gap *g = &gaps[i];
-            fprintf(out, "%s: operator %s%s%s of opset %d is not supported: node '%s'",
+            fprintf(out, "%s: operator %s%s%s of opset %d is not supported%s: node '%s'",
                     side == SIDE_FP32 ? "FP32" : "INT8", g->domain, g->domain[0] ? "." : "",
-                    text_safe(op, sizeof op, g->op), g->opset,
+                    text_safe(op, sizeof op, g->op), g->opset, g->reason ? " in this form" : "",
                     text_safe(node, sizeof node, g->node));
             if (g->nodes > 1) {
                 fprintf(out, " and %zu more", g->nodes - 1);
             }
-            fprintf(out, "; blocks %zu of %zu layers%s\n", s->gap_layers[side][i], s->n_blockable,
+            if (g->reason) {
+                fprintf(out, ": %s", text_safe(why, sizeof why, g->reason));
+            }
+            fprintf(out, "; blocks %zu of %zu layers%s\n", layers_of(s, side, i), s->n_blockable,
                     g->output ? " and the output" : "");
         }
     }
@@ -122,11 +137,12 @@ json_t *gaps_json(const struct session *s)
         for (size_t i = 0, n = p ? plan_gaps(p, &gaps) : 0; i < n; i++) {
             const struct plan_gap *g = &gaps[i];
             json_array_append_new(
-                list, json_pack("{s:s,s:o,s:o,s:i,s:o,s:I,s:I,s:b}", "side",
-                                side == SIDE_FP32 ? "fp32" : "int8", "op", json_text(g->op),
-                                "domain", json_text(g->domain), "opset", g->opset, "node",
-                                json_text(g->node), "nodes", (json_int_t)g->nodes, "layers",
-                                (json_int_t)s->gap_layers[side][i], "output", g->output));
+                list,
+                json_pack("{s:s,s:o,s:o,s:i,s:o,s:o,s:I,s:I,s:b}", "side",
+                          side == SIDE_FP32 ? "fp32" : "int8", "op", json_text(g->op), "domain",
+                          json_text(g->domain), "opset", g->opset, "node", json_text(g->node),
+                          "reason", json_text(g->reason), "nodes", (json_int_t)g->nodes, "layers",
+                          (json_int_t)layers_of(s, side, i), "output", g->output));
         }
     }
     return list;
@@ -155,7 +171,9 @@ int gaps_check(const struct session *s, struct err *err)
     const struct plan *p =
         s->plan_fp32 && plan_gaps(s->plan_fp32, &gaps) ? s->plan_fp32 : s->plan_int8;
     plan_gaps(p, &gaps);
-    return err_set(err, E_UNSUPPORTED,
-                   "no layer can be compared: node '%s' needs operator %s, which is not supported",
-                   gaps[0].node, gaps[0].op);
+    struct arena a = {0};
+    int rc = err_set(err, E_UNSUPPORTED, "no layer can be compared: all are behind %s",
+                     complaint(&gaps[0], &a));
+    arena_fini(&a);
+    return rc;
 }

@@ -99,6 +99,7 @@ static void *worker(void *arg)
             stop(w);
         } else if (rc) {
             r.score.ok = false;
+            free(r.score.error);
             r.score.error = mem_dup(err.text);
             r.score.error_code = rc;
         }

@@ -172,6 +172,25 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
     return rc || !(both || !p->u->plan[SIDE_FP32]) ? rc : pass_layer(p, (size_t)layer, err);
 }
 
+/* A node that is refused only now: its side ends there, the rest is measured. */
+static void pass_refused(void *ctx, int node, const char *why)
+{
+    (void)node;
+    struct image_score *s = &((const struct pass_side *)ctx)->p->r->score;
+    s->error = s->error ? s->error : mem_dup(why);
+}
+
+/* The layers that a refused node kept from being compared get its reason. */
+static void blame_refused(const struct pass *p)
+{
+    const char *why = p->r->score.error;
+    for (size_t i = 0; i < p->u->match->n_layers && why; i++) {
+        if (!p->r->layers[i].images && !p->r->layer_errors[i]) {
+            p->r->layer_errors[i] = mem_dup(why);
+        }
+    }
+}
+
 /* ---- Scores and sides ----------------------------------------------------------------------- */
 
 /* An output that an unsupported operator blocks: there is nothing to score. */
@@ -286,6 +305,7 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
         lane[side].tap = (struct pass_side){&p, side};
         lane[side].o =
             (struct run_options){.tap = pass_tap,
+                                 .refused = pass_refused,
                                  .tap_ctx = &lane[side].tap,
                                  .wanted = p.hooks && p.hooks->keep_other ? NULL : u->wanted[side],
                                  .cancel = with->cancel,
@@ -299,6 +319,9 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
                       ? lane_end(u, &lane[side], rc ? NULL : out + u->match->n_outputs * side, err)
                       : OK;
         rc = rc ? rc : end;
+    }
+    if (!rc) {
+        blame_refused(&p);
     }
     for (size_t i = 0; i < n_layers; i++) {
         drop(&p, i);

@@ -160,7 +160,27 @@ static struct plan_options plan_options(struct session *s)
                                  .partial = true};
 }
 
-/* Reads, plans and probes one model. */
+/* Plans and probes a model. Shapes the file leaves open are only for display and matching: that the
+ * probe fails is no error, unless it shows that nothing can run. */
+static int plan_side(struct session *s, struct graph *g, bool reference, bool probe,
+                     struct plan **out, struct err *err)
+{
+    struct plan *p = NULL;
+    struct plan_options o = plan_options(s);
+    o.reference = reference;
+    int rc = plan_new(g, &o, &p, err);
+    if (rc) {
+        return rc;
+    }
+    rc = probe ? graph_probe(g, p, err) : OK;
+    if (rc == E_UNSUPPORTED) {
+        plan_free(p);
+        return rc;
+    }
+    *out = p;
+    return OK;
+}
+
 static int load_side(struct session *s, const char *path, bool reference, struct graph **g,
                      struct plan **p, struct err *err)
 {
@@ -168,17 +188,12 @@ static int load_side(struct session *s, const char *path, bool reference, struct
     if (rc) {
         return rc;
     }
-    struct plan_options o = plan_options(s);
-    o.reference = reference;
-    rc = plan_new(*g, &o, p, err);
+    rc = plan_side(s, *g, reference, true, p, err);
     if (rc) {
         graph_free(*g);
         *g = NULL;
-        return rc;
     }
-    /* Shapes the file leaves open are only for display and matching: a failed probe is no error. */
-    graph_probe(*g, *p, NULL);
-    return OK;
+    return rc;
 }
 
 static void reset_layers(struct session *s)
@@ -258,14 +273,13 @@ int session_load(struct session *s, const char *fp32, const char *int8, struct e
 int session_replan(struct session *s, struct err *err)
 {
     struct plan *pa = NULL, *pb = NULL;
-    struct plan_options o = plan_options(s);
     bool gaps = session_has_gaps(s);
     run_cancel(s);
     run_wait(s, NULL);
-    o.reference = true;
-    int rc = s->fp32 ? plan_new(s->fp32, &o, &pa, err) : OK;
-    o.reference = false;
-    rc = rc || !s->int8 ? rc : plan_new(session_int8(s), &o, &pb, err);
+    /* Plain kernels take their time and refuse what the fast ones do. */
+    bool probe = gaps || s->set.kernels == KERNELS_FAST;
+    int rc = s->fp32 ? plan_side(s, s->fp32, true, probe, &pa, err) : OK;
+    rc = rc || !s->int8 ? rc : plan_side(s, s->mixed ? s->mixed : s->int8, false, probe, &pb, err);
     if (rc) {
         plan_free(pa);
         plan_free(pb);
@@ -349,7 +363,6 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
 {
     struct graph *mixed = NULL;
     struct plan *plan = NULL;
-    struct plan_options o = plan_options(s);
     size_t n = s->match.n_layers, count = 0;
     int *values = mem_alloc((n + 1) * sizeof *values);
     for (size_t i = 0; i < n; i++) {
@@ -358,7 +371,8 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
     }
     struct pin_set set = {.n_layers = n, .pinned = (bool *)pinned};
     int rc = count ? pin_apply(s->fp32, s->int8, &s->match, &set, &mixed, values, err) : OK;
-    rc = rc ? rc : plan_new(mixed ? mixed : s->int8, &o, &plan, err);
+    /* Its nodes ran in the two models; those that could not must be left out again. */
+    rc = rc ? rc : plan_side(s, mixed ? mixed : s->int8, false, session_has_gaps(s), &plan, err);
     if (rc) {
         graph_free(mixed);
         free(values);

@@ -102,9 +102,10 @@ struct session {
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
-    size_t n_blockable;    /* layers before those were taken out */
-    struct match match;    /* valid when fp32 or int8 is loaded */
-    bool pair;             /* both sides loaded */
+    size_t n_gap_layers[2];
+    size_t n_blockable; /* layers before those were taken out */
+    struct match match; /* valid when fp32 or int8 is loaded */
+    bool pair;          /* both sides loaded */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
     bool *marked;            /* by layer */
