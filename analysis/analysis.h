@@ -226,6 +226,31 @@ const struct image_key *image_key_find(const char *name);
 void study_rank_images(const struct study *s, const struct image_key *k, enum sort_dir d,
                        size_t *order);
 
+/* ---- Implicit quantization (implicit.c) ----------------------------------------------------- */
+/* What a calibration cache says: real = code * scale, symmetric, per tensor. */
+struct calibrated {
+    const char *tensor;
+    float scale; /* 0: nothing was seen there */
+};
+struct calibration {
+    struct arena arena;
+    size_t n, cap;
+    struct calibrated *scales;
+    struct strmap by_name; /* tensor -> index */
+};
+void calibration_fini(struct calibration *c);
+struct implicit {
+    size_t layers;  /* convolutions and matrix products that run in INT8 */
+    size_t left;    /* those that stay float: input or result has no scale */
+    size_t tensors; /* activations that got quantizers */
+};
+/* The INT8 side that TensorRT's implicit quantization makes of an FP32 model, as a QDQ model: int8
+ * codes with zero point 0, weights by max|w| / 127 per output channel, halves to even. It borrows
+ * the model's weights as clones do. E_UNSUPPORTED for a model that is quantized already or not
+ * ONNX, E_SHAPE when no layer has its scales in c. */
+int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
+                   struct implicit *report, struct err *err);
+
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 struct pin_set {
     size_t n_layers;

@@ -275,7 +275,7 @@ enum numerics {
     NUM_ORT,            /* ONNX Runtime x86, default optimisation: integers where it fuses */
     NUM_ORT_UNFUSED,    /* ONNX Runtime, optimisation off: float operators between Q and DQ */
     NUM_ONNX,           /* the operator specification taken literally, integers rounded exactly */
-    NUM_TENSORRT,       /* explicit symmetric INT8 as TensorRT documents it */
+    NUM_TENSORRT,       /* symmetric INT8 as TensorRT documents it, see analysis/implicit.c */
     NUM_U8S8_SATURATE,  /* NUM_ORT on x86 without VNNI: pairs of products saturate at 16 bits */
     NUM_TFLITE_XNNPACK, /* TensorFlow Lite as it is deployed: XNNPACK where it takes the operator */
     NUM_TFLITE_BUILTIN, /* TensorFlow Lite, optimised kernels, no delegate */

@@ -121,6 +121,13 @@ int preprocess_load(struct preprocess *p, const char *path, struct err *err);
 int preprocess_apply(const struct preprocess *p, const struct image *im, struct tensor **out,
                      struct err *err);
 
+/* ---- Calibration (calib.c) ------------------------------------------------------------------ */
+struct calibration;
+/* Reads a calibration cache of TensorRT; the caller frees with calibration_fini(). E_FORMAT names
+ * the line: no "TRT-" in the first, no "NAME: HEX", a scale that is negative or not finite, a
+ * tensor twice. */
+int calibration_load(const char *path, struct calibration *out, struct err *err);
+
 /* ---- Data sets (dataset.c): lists of samples, nothing decoded until asked ------------------- */
 
 /* What a model wants at one input; dims -1 accept anything. */

@@ -33,6 +33,7 @@ CHECKS = [
     ("oracle-fuse", "release", [PYTHON, "tests/oracle/check_fuse.py"]),
     ("oracle-numerics", "release", [PYTHON, "tests/oracle/check_numerics.py"]),
     ("oracle-random", "release", [PYTHON, "tests/oracle/check_random.py"]),
+    ("oracle-implicit", "release", [PYTHON, "tests/oracle/check_implicit.py"]),
     ("oracle-gaps", "release", [PYTHON, "tests/oracle/check_gaps.py"]),
     ("oracle-mixed", "release", [PYTHON, "tests/oracle/check_mixed.py"]),
     ("oracle-metrics", "release", [PYTHON, "tests/oracle/check_metrics.py"]),

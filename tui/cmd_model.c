@@ -50,7 +50,23 @@ static json_t *session_json(const struct session *s)
     json_object_set_new(o, "unsupported", gaps_json(s));
     json_object_set_new(o, "layers", json_integer((json_int_t)s->match.n_layers));
     json_object_set_new(o, "unmatched", json_integer((json_int_t)s->match.n_unmatched));
+    if (s->implicit.layers) {
+        json_object_set_new(o, "implicit",
+                            json_pack("{s:I,s:I,s:I}", "layers", (json_int_t)s->implicit.layers,
+                                      "left", (json_int_t)s->implicit.left, "tensors",
+                                      (json_int_t)s->implicit.tensors));
+    }
     return o;
+}
+
+static void implicit_text(const struct session *s, FILE *out)
+{
+    if (s->implicit.layers) {
+        fprintf(out,
+                "implicit INT8 from a calibration cache: %zu layers, %zu stay float, %zu tensors "
+                "quantized; numerics %s\n",
+                s->implicit.layers, s->implicit.left, s->implicit.tensors, session_numerics(s));
+    }
 }
 
 static int report_load(struct call *c)
@@ -71,25 +87,26 @@ static int report_load(struct call *c)
         fprintf(c->out, "loaded %zu nodes, %zu activations\n",
                 (s->fp32 ? s->fp32 : s->int8)->n_nodes, s->match.n_layers);
     }
+    implicit_text(s, c->out);
     gaps_text(s, c->out);
     return OK;
 }
 
 static int exec_load_pair(struct call *c, struct err *err)
 {
-    int rc = session_load(c->s, c->args[0], c->args[1], err);
+    int rc = session_load(c->s, c->args[0], c->args[1], call_opt(c, "--cache"), err);
     return rc ? rc : report_load(c);
 }
 
 static int exec_load_fp32(struct call *c, struct err *err)
 {
-    int rc = session_load(c->s, c->args[0], NULL, err);
+    int rc = session_load(c->s, c->args[0], NULL, NULL, err);
     return rc ? rc : report_load(c);
 }
 
 static int exec_load_int8(struct call *c, struct err *err)
 {
-    int rc = session_load(c->s, NULL, c->args[0], err);
+    int rc = session_load(c->s, NULL, c->args[0], call_opt(c, "--cache"), err);
     return rc ? rc : report_load(c);
 }
 
@@ -367,6 +384,11 @@ static int exec_ops(struct call *c, struct err *err)
 
 /* ---- Table ---------------------------------------------------------------------------------- */
 
+static const struct opt_spec cache_opts[] = {
+    {"--cache", ARG_FILE, "FILE", "INT8 is made from an FP32 model by a calibration cache", NULL},
+    {0},
+};
+
 static const struct opt_spec match_opts[] = {
     {"--unmatched", ARG_FLAG, NULL, "list only what has no counterpart", NULL},
     {"--clear", ARG_FLAG, NULL, "forget pairs made by hand", NULL},
@@ -379,9 +401,11 @@ const struct cmd cmd_model[] = {
         .group = "load",
         .help = "load an FP32 model and its INT8 version",
         .detail = "Both files are mapped, planned and matched. Nothing of the session is given up "
-                  "when one of them is refused.",
+                  "when one of them is refused. With --cache INT8 is the FP32 model once more, see "
+                  "'load int8'.",
         .example = "load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx",
         .args = {{"FP32", ARG_FILE, NULL, false, false}, {"INT8", ARG_FILE, NULL, false, false}},
+        .opts = cache_opts,
         .exec = exec_load_pair,
     },
     {
@@ -396,8 +420,13 @@ const struct cmd cmd_model[] = {
         .name = "load int8",
         .group = "load",
         .help = "load an INT8 model alone, to run and dump",
+        .detail =
+            "With --cache the file is an FP32 ONNX model, and a calibration cache of TensorRT "
+            "(text, one scale per tensor) makes the INT8 side: weights by max|w| / 127 per "
+            "output channel, codes with zero point 0. Numerics become tensorrt.",
         .example = "load int8 samples/models/int8_qdq.onnx",
         .args = {{"FILE", ARG_FILE, NULL, false, false}},
+        .opts = cache_opts,
         .exec = exec_load_int8,
     },
     {

@@ -105,6 +105,7 @@ void session_unload(struct session *s)
     s->mixed = s->fp32 = s->int8 = NULL;
     match_fini(&s->match);
     s->pair = false;
+    s->implicit = (struct implicit){0};
     for (size_t i = 0; i < s->n_hand; i++) {
         free((char *)s->hand[i].fp32);
         free((char *)s->hand[i].int8);
@@ -181,14 +182,38 @@ static int plan_side(struct session *s, struct graph *g, bool reference, bool pr
     return OK;
 }
 
-static int load_side(struct session *s, const char *path, bool reference, struct graph **g,
-                     struct plan **p, struct err *err)
+/* Replaces an FP32 model by what a calibration cache makes of it. */
+static int quantize_side(struct session *s, const char *cache, struct graph **g,
+                         struct implicit *report, struct err *err)
+{
+    struct calibration c;
+    struct graph *quantized = NULL;
+    struct plan *p = NULL;
+    int rc = calibration_load(cache, &c, err);
+    if (rc) {
+        return rc;
+    }
+    /* For shapes, which an older operator set may need to be spelled anew. */
+    plan_free(plan_side(s, *g, true, true, &p, NULL) ? NULL : p);
+    rc = graph_quantize(*g, &c, &quantized, report, err);
+    rc = rc ? err_in(err, "%s", (*g)->path) : OK;
+    calibration_fini(&c);
+    if (!rc) {
+        graph_free(*g);
+        *g = quantized;
+    }
+    return rc;
+}
+
+static int load_side(struct session *s, const char *path, const char *cache, bool reference,
+                     struct graph **g, struct plan **p, struct implicit *report, struct err *err)
 {
     int rc = model_load(path, g, err);
     if (rc) {
         return rc;
     }
-    rc = plan_side(s, *g, reference, true, p, err);
+    rc = cache ? quantize_side(s, cache, g, report, err) : OK;
+    rc = rc ? rc : plan_side(s, *g, reference, true, p, err);
     if (rc) {
         graph_free(*g);
         *g = NULL;
@@ -242,16 +267,22 @@ static void follow_model(struct session *s)
                           : out && g->n_outputs == 1 && score_classifies(out->rank, out->dims);
 }
 
-int session_load(struct session *s, const char *fp32, const char *int8, struct err *err)
+int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
+                 struct err *err)
 {
     struct graph *a = NULL, *b = NULL;
     struct plan *pa = NULL, *pb = NULL;
     struct match probe = {0};
-    int rc = fp32 ? load_side(s, fp32, true, &a, &pa, err) : OK;
-    rc = rc || !int8 ? rc : load_side(s, int8, false, &b, &pb, err);
+    struct implicit report = {0};
+    enum numerics before = s->set.numerics;
+    /* A cache says nothing to any other runtime. */
+    s->set.numerics = cache ? NUM_TENSORRT : before;
+    int rc = fp32 ? load_side(s, fp32, NULL, true, &a, &pa, NULL, err) : OK;
+    rc = rc || !int8 ? rc : load_side(s, int8, cache, false, &b, &pb, &report, err);
     /* Whether they belong together is known before anything of the session is given up. */
     rc = rc || !a || !b ? rc : match_graphs(a, b, 0, NULL, &probe, err);
     if (rc) {
+        s->set.numerics = before;
         plan_free(pa);
         plan_free(pb);
         graph_free(a);
@@ -260,6 +291,7 @@ int session_load(struct session *s, const char *fp32, const char *int8, struct e
     }
     match_fini(&probe);
     session_unload(s);
+    s->implicit = report;
     s->fp32 = a;
     s->int8 = b;
     s->plan_fp32 = pa;

@@ -103,9 +103,10 @@ struct session {
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
     size_t n_gap_layers[2];
-    size_t n_blockable; /* layers before those were taken out */
-    struct match match; /* valid when fp32 or int8 is loaded */
-    bool pair;          /* both sides loaded */
+    size_t n_blockable;       /* layers before those were taken out */
+    struct implicit implicit; /* what a calibration cache made of int8; no layers: there is none */
+    struct match match;       /* valid when fp32 or int8 is loaded */
+    bool pair;                /* both sides loaded */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
     bool *marked;            /* by layer */
@@ -168,7 +169,8 @@ const struct graph *session_int8(const struct session *s);
 /* The value of the executed graph that shows a layer on that side, or -1. */
 int session_executed(const struct session *s, size_t layer, enum side side);
 /* The models changed: drops results, capture, marks, listing, pins. Stops a running job first. */
-int session_load(struct session *s, const char *fp32, const char *int8, struct err *err);
+int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
+                 struct err *err);
 void session_unload(struct session *s);
 /* Matches again after `match A=B`. */
 int session_match(struct session *s, struct err *err);
