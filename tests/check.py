@@ -32,6 +32,7 @@ CHECKS = [
     ("oracle-tflite", "release", [PYTHON, "tests/oracle/check_tflite.py"]),
     ("oracle-fuse", "release", [PYTHON, "tests/oracle/check_fuse.py"]),
     ("oracle-numerics", "release", [PYTHON, "tests/oracle/check_numerics.py"]),
+    ("oracle-reference", "release", [PYTHON, "tests/oracle/check_reference.py"]),
     ("oracle-random", "release", [PYTHON, "tests/oracle/check_random.py"]),
     ("oracle-implicit", "release", [PYTHON, "tests/oracle/check_implicit.py"]),
     ("oracle-gaps", "release", [PYTHON, "tests/oracle/check_gaps.py"]),
