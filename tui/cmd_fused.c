@@ -154,17 +154,18 @@ static int exec_fused(struct call *c, struct err *err)
 /* ---- observer ---------------------------------------------------------------------------------
  */
 
-/* Two runs of one image: the deployed session, and one with the tensor as a graph output. */
+/* Two runs of one image: the deployed session, and one with tensors as graph outputs. */
 struct observed {
     struct plan *plan; /* the exposed one */
-    const char *tensor;
-    struct tensor *seen[2]; /* the tensor, deployed and exposed */
-    struct tensor **out;    /* outputs of both */
+    size_t n;          /* layers exposed */
+    size_t *layers;
+    struct tensor **seen[2]; /* per layer: its tensor, deployed and exposed */
+    struct tensor **out;     /* outputs of both */
     size_t n_out;
 };
 
 struct watch {
-    int value;
+    const int *at; /* per value: index of the layer it shows plus 1, or 0 */
     struct tensor **to;
 };
 
@@ -172,52 +173,71 @@ static int watch_tap(void *ctx, int value, const struct tensor *t, struct err *e
 {
     (void)err;
     struct watch *w = ctx;
-    if (value == w->value && !*w->to) {
-        *w->to = tensor_ref(t);
+    struct tensor **to = w->at[value] ? &w->to[w->at[value] - 1] : NULL;
+    if (to && !*to) {
+        *to = tensor_ref(t);
     }
     return OK;
 }
 
-static int run_watched(const struct plan *p, const char *tensor, struct tensor *const *in,
-                       struct tensor **seen, struct tensor **out, struct err *err)
+static const char *exposed_name(const struct session *s, const struct observed *o, size_t i)
 {
-    struct watch w = {.value = graph_find(plan_graph(p), tensor), .to = seen};
-    struct run_options o = {.tap = watch_tap, .tap_ctx = &w};
-    return plan_run(p, (const struct tensor *const *)in, out, &o, err);
+    return session_int8(s)->values[s->int8_values[o->layers[i]]].name;
 }
 
-/* The INT8 model with one more output, planned like the session's own. */
-static int plan_exposed(struct session *s, int value, struct plan **out, struct err *err)
+static int run_watched(const struct session *s, const struct plan *p, const struct observed *o,
+                       struct tensor *const *in, struct tensor **seen, struct tensor **out,
+                       struct err *err)
+{
+    const struct graph *x = plan_graph(p);
+    int *at = mem_alloc((x->n_values + 1) * sizeof *at);
+    for (size_t i = 0; i < o->n; i++) {
+        int v = graph_find(x, exposed_name(s, o, i));
+        if (v >= 0) {
+            at[v] = (int)i + 1;
+        }
+    }
+    struct watch w = {.at = at, .to = seen};
+    struct run_options ro = {.tap = watch_tap, .tap_ctx = &w};
+    int rc = plan_run(p, (const struct tensor *const *)in, out, &ro, err);
+    free(at);
+    return rc;
+}
+
+/* The INT8 model with more outputs, planned like the session's own. */
+static int plan_exposed(struct session *s, const struct observed *o, struct plan **out,
+                        struct err *err)
 {
     struct graph *g = graph_clone(session_int8(s));
-    if (!g->values[value].is_output) {
-        g->outputs = mem_grow(g->outputs, (g->n_outputs + 1) * sizeof *g->outputs);
-        g->outputs[g->n_outputs++] = value;
-        g->values[value].is_output = true;
+    g->outputs = mem_grow(g->outputs, (g->n_outputs + o->n) * sizeof *g->outputs);
+    for (size_t i = 0; i < o->n; i++) {
+        int value = s->int8_values[o->layers[i]];
+        if (!g->values[value].is_output) {
+            g->outputs[g->n_outputs++] = value;
+            g->values[value].is_output = true;
+        }
     }
-    struct plan_options o = {.numerics = s->set.numerics,
-                             .kernels = s->set.kernels,
-                             .budget = &s->budget,
-                             .partial = true};
-    int rc = plan_new(g, &o, out, err);
+    struct plan_options po = {.numerics = s->set.numerics,
+                              .kernels = s->set.kernels,
+                              .budget = &s->budget,
+                              .partial = true};
+    int rc = plan_new(g, &po, out, err);
     graph_free(g);
     return rc;
 }
 
-static int observe(struct session *s, size_t layer, size_t image, struct observed *o,
-                   struct err *err)
+static int observe(struct session *s, size_t image, struct observed *o, struct err *err)
 {
-    const struct graph *g = session_int8(s);
-    int value = s->int8_values[layer];
     size_t n_in = session_inputs(s, NULL, 0);
     struct tensor **in = mem_alloc((n_in + 1) * sizeof *in);
-    o->tensor = g->values[value].name;
-    o->n_out = g->n_outputs;
-    o->out = mem_alloc((2 * o->n_out + 2) * sizeof *o->out);
-    int rc = plan_exposed(s, value, &o->plan, err);
+    o->n_out = session_int8(s)->n_outputs;
+    o->out = mem_alloc((2 * o->n_out + o->n + 1) * sizeof *o->out);
+    o->seen[0] = mem_alloc((o->n + 1) * sizeof *o->seen[0]);
+    o->seen[1] = mem_alloc((o->n + 1) * sizeof *o->seen[1]);
+    int rc = plan_exposed(s, o, &o->plan, err);
     rc = rc ? rc : session_int8_sample(s, image, in, err);
-    rc = rc ? rc : run_watched(s->plan_int8, o->tensor, in, &o->seen[0], o->out, err);
-    rc = rc ? rc : run_watched(o->plan, o->tensor, in, &o->seen[1], o->out + o->n_out, err);
+    rc = rc ? rc : run_watched(s, s->plan_int8, o, in, o->seen[0], o->out, err);
+    rc = rc ? rc : run_watched(s, o->plan, o, in, o->seen[1], o->out + o->n_out, err);
     for (size_t i = 0; i < n_in; i++) {
         tensor_free(in[i]);
     }
@@ -228,12 +248,16 @@ static int observe(struct session *s, size_t layer, size_t image, struct observe
 static void observed_fini(struct observed *o)
 {
     plan_free(o->plan);
-    tensor_free(o->seen[0]);
-    tensor_free(o->seen[1]);
-    for (size_t i = 0; i < 2 * o->n_out + 1 && o->out; i++) {
+    for (size_t i = 0; i < 2 * o->n_out + o->n && o->out; i++) {
         tensor_free(o->out[i]);
     }
+    for (size_t i = 0; i < 2 * o->n; i++) {
+        tensor_free(o->seen[i % 2] ? o->seen[i % 2][i / 2] : NULL);
+    }
+    free(o->seen[0]);
+    free(o->seen[1]);
     free(o->out);
+    free(o->layers);
 }
 
 struct difference {
@@ -292,74 +316,131 @@ static json_t *come_apart(const struct session *s, const struct plan *exposed)
     return list;
 }
 
+/* Tensors of many layers: those that a tool would see otherwise, and how many it would see right.
+ * One layer: that one in any case. */
+static json_t *tensors_report(struct call *c, const struct observed *o)
+{
+    const struct session *s = c->s;
+    json_t *list = json_array();
+    size_t alike = 0, unknown = 0;
+    for (size_t i = 0; i < o->n; i++) {
+        const char *name = exposed_name(s, o, i);
+        struct difference d = differ(o->seen[0][i], o->seen[1][i]);
+        json_t *row = difference_json(name, &d);
+        json_object_set_new(row, "layer", json_text(s->match.layers[o->layers[i]].name));
+        json_array_append_new(list, row);
+        alike += d.known && !d.count;
+        unknown += !d.known;
+        if (!s->json && (o->n == 1 || (d.known && d.count))) {
+            difference_text("tensor", name, &d, c->out);
+        }
+    }
+    if (!s->json && o->n > 1) {
+        fprintf(c->out, "%zu of %zu tensors are seen as deployed", alike, o->n);
+        if (unknown) {
+            fprintf(c->out, ", %zu are none that the deployed session computes", unknown);
+        }
+        fputc('\n', c->out);
+    }
+    return list;
+}
+
+static json_t *outputs_report(struct call *c, const struct observed *o)
+{
+    const struct graph *g = session_int8(c->s);
+    json_t *list = json_array();
+    for (size_t i = 0; i < o->n_out; i++) {
+        const char *name = g->values[g->outputs[i]].name;
+        struct difference d = differ(o->out[i], o->out[o->n_out + i]);
+        json_array_append_new(list, difference_json(name, &d));
+        if (!c->s->json) {
+            difference_text("output", name, &d, c->out);
+        }
+    }
+    return list;
+}
+
 static void observer_report(struct call *c, const struct observed *o)
 {
     const struct session *s = c->s;
-    const struct graph *g = session_int8(s);
-    struct difference seen = differ(o->seen[0], o->seen[1]);
-    json_t *outputs = json_array(), *apart = come_apart(s, o->plan), *row;
+    json_t *apart = come_apart(s, o->plan), *row;
     size_t at;
-    if (!s->json) {
-        char safe[400];
-        json_array_foreach(apart, at, row)
-        {
-            const char *why = json_string_value(json_object_get(row, "float_because"));
+    char safe[400];
+    json_array_foreach(apart, at, row)
+    {
+        const char *why = json_string_value(json_object_get(row, "float_because"));
+        if (!s->json) {
             fprintf(c->out, "apart   %s '%s': %s\n", json_string_value(json_object_get(row, "op")),
                     json_string_value(json_object_get(row, "name")),
                     why ? text_safe(safe, sizeof safe, why) : "runs in float");
         }
-        difference_text("tensor", o->tensor, &seen, c->out);
     }
-    for (size_t i = 0; i < o->n_out; i++) {
-        const char *name = g->values[g->outputs[i]].name;
-        struct difference d = differ(o->out[i], o->out[o->n_out + i]);
-        json_array_append_new(outputs, difference_json(name, &d));
-        if (!s->json) {
-            difference_text("output", name, &d, c->out);
-        }
-    }
+    json_t *tensors = tensors_report(c, o), *outputs = outputs_report(c, o);
     if (s->json) {
-        json_t *j = json_pack("{s:o,s:O,s:O}", "observed", difference_json(o->tensor, &seen),
-                              "outputs", outputs, "apart", apart);
+        json_t *j =
+            json_pack("{s:O,s:O,s:O}", "observed", tensors, "outputs", outputs, "apart", apart);
         json_numerics(j, s);
         emit_json(c, j);
     }
+    json_decref(tensors);
     json_decref(outputs);
     json_decref(apart);
+}
+
+static int need_int8(const struct call *c, struct err *err)
+{
+    return c->s->int8 ? OK
+                      : err_set(err, E_STATE, "'%s' needs an INT8 model: load pair or load int8",
+                                c->cmd->name);
+}
+
+/* The image named, else the first. */
+static int choose_image(struct call *c, size_t *image, struct err *err)
+{
+    size_t n = 0, *list = NULL;
+    const char *word = call_opt(c, "--image");
+    *image = 0;
+    int rc = word ? image_lists(c->s, 1, (char *[]){(char *)word}, &n, &list, err) : OK;
+    if (!rc && word) {
+        *image = list[0];
+        free(list);
+    }
+    return rc;
 }
 
 int choose_one(struct call *c, size_t *layer, size_t *image, struct err *err)
 {
     size_t n = 0, *list = NULL;
-    const char *word = call_opt(c, "--image");
-    if (!c->s->int8) {
-        return err_set(err, E_STATE, "'%s' needs an INT8 model: load pair or load int8",
-                       c->cmd->name);
+    int rc = need_int8(c, err);
+    if (rc) {
+        return rc;
     }
-    int rc = layer_list(c->s, c->args[0], &n, &list, err);
+    rc = layer_list(c->s, c->args[0], &n, &list, err);
     if (!rc && n != 1) {
         rc = err_set(err, E_USAGE, "'%s' stands for %zu layers, '%s' wants one", c->args[0], n,
                      c->cmd->name);
     }
     *layer = rc ? 0 : list[0];
-    *image = 0;
     free(list);
-    if (!rc && word) {
-        rc = image_lists(c->s, 1, (char *[]){(char *)word}, &n, &list, err);
-        *image = rc ? 0 : list[0];
-        if (!rc) {
-            free(list);
-        }
-    }
-    return rc;
+    return rc ? rc : choose_image(c, image, err);
 }
 
 static int exec_observer(struct call *c, struct err *err)
 {
-    size_t layer, image;
+    size_t image = 0;
     struct observed o = {0};
-    int rc = choose_one(c, &layer, &image, err);
-    rc = rc ? rc : observe(c->s, layer, image, &o, err);
+    int rc = need_int8(c, err);
+    if (!rc && c->n_args) {
+        rc = layer_lists(c->s, c->n_args, c->args, &o.n, &o.layers, err);
+    } else if (!rc) {
+        o.n = c->s->match.n_layers;
+        o.layers = mem_alloc((o.n + 1) * sizeof *o.layers);
+        for (size_t i = 0; i < o.n; i++) {
+            o.layers[i] = i;
+        }
+    }
+    rc = rc ? rc : choose_image(c, &image, err);
+    rc = rc ? rc : observe(c->s, image, &o, err);
     if (!rc) {
         observer_report(c, &o);
     }
@@ -392,13 +473,14 @@ const struct cmd cmd_fused[] = {
     {
         .name = "observer",
         .group = "layers",
-        .help = "what a tool that exposes this tensor as an output would see",
+        .help = "what a tool that exposes tensors as outputs would see instead",
         .detail = "Making a tensor a graph output changes what the runtime may fuse, and with it "
-                  "the numbers. Runs the INT8 model as deployed and with the tensor exposed on one "
-                  "image, and counts the values that differ, in the tensor and in the outputs.",
+                  "the numbers. Runs the INT8 model as deployed and with the tensors of the layers "
+                  "exposed, all of them when none is named, on one image, and counts the values "
+                  "that differ, in each tensor and in the outputs.",
         .example = "observer /head/Gemm --image bar_0.png",
         .needs = NEED_MODEL,
-        .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
+        .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = image_opts,
         .exec = exec_observer,
     },

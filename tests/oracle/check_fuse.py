@@ -8,8 +8,8 @@ For every static INT8 model: onnxruntime saves the graph that it executes at its
 `fused --json` lists qscope's. Compared are the number of nodes of each operator, and per node the
 names of the tensors it makes, as far as both kept the model's names. onnxruntime's saved model
 must also run in qscope and give the outputs of the model it was made from, at the extended and at
-the full level. Last, what `observer` says of one exposed tensor per model is compared with
-onnxruntime sessions of both models.
+the full level. Last, what `observer` says of one exposed tensor per model, and of all layers exposed
+at once as debuggers do, is compared with onnxruntime sessions of both models.
 """
 
 import sys
@@ -22,11 +22,13 @@ import onnx
 import onnxruntime as ort
 
 import common
+import judge
 
 LEVELS = {"extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
           "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL}
 # onnxruntime joins reshapes that follow one another; qscope, which shows them all, does not.
 UNCOUNTED = {"Reshape"}
+MOVED = 0.005  # share of the codes behind float sums that may be one off
 
 
 def save_optimized(path, level, to):
@@ -143,6 +145,39 @@ def compare_observer(tally, title, path, x):
                 f"{title}: '{tensor}' exposed changes {want} output values, observer says {got}")
 
 
+def compare_all_exposed(tally, title, path, x):
+    """All layers exposed at once: per layer, how many codes onnxruntime then shows otherwise than the
+    deployed session has them (judge.py tells how those are known), and what observer says."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "x.npy", x)
+        _, found = common.qscope_json(f"load int8 {common.word(path)}",
+                                      f"dataset add {common.word(Path(folder) / 'x.npy')}",
+                                      "observer")
+        reference = judge.Reference(path, Path(folder))
+        reference.run({common.input_names(path)[0]: x})
+    said = {row["tensor"]: row for row in found.get("observer", {}).get("observed", [])}
+    if not tally.check(said, f"{title}: observer failed") or reference.graph is None:
+        return 0
+    model = onnx.load(path)
+    names = judge.Source(model.graph.node).names(reference.graph)
+    deployed = {names.get(name, name): value for name, value in reference.tensors.items()}
+    have = {o.name for o in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in said if n not in have)
+    exposed = judge.run_all(common.session(model), {common.input_names(path)[0]: x})
+    seen = 0
+    for name, row in said.items():
+        a, b = deployed.get(name), exposed[name]
+        if a is None or a.dtype.kind not in "iu" or a.shape != b.shape or row["values"] is None:
+            continue
+        want = int((judge.as_stored(b, a) != a).sum())
+        seen += want
+        # Codes behind floats of another summation order may be one apart.
+        tally.check(abs(row["differing"] - want) <= MOVED * b.size,
+                    f"{title}: exposing everything changes {want} of {b.size} codes of '{name}', "
+                    f"observer says {row['differing']}")
+    return seen
+
+
 def check_model(tally, folder, meta, path):
     title = f"{folder.name}/{path.stem}"
     x = common.inputs_of(meta, 1)[0]
@@ -155,16 +190,19 @@ def check_model(tally, folder, meta, path):
             compare_outputs(tally, f"{title} saved at level {level}", path, saved, x)
     if "qdq" in path.stem:
         compare_observer(tally, title, path, x)
+        return compare_all_exposed(tally, title, path, x)
+    return 0
 
 
 def main():
     common.need_data()
-    tally = common.Tally()
+    tally, seen = common.Tally(), 0
     for folder, meta in common.metas():
         if len(sys.argv) > 1 and folder.name not in sys.argv[1:]:
             continue
         for path in common.int8_files(folder):
-            check_model(tally, folder, meta, path)
+            seen += check_model(tally, folder, meta, path)
+    tally.check(seen or sys.argv[1:], "exposing tensors changed nothing in any model")
     tally.close()
 
 

@@ -10,11 +10,12 @@ layer /block2/pw/Conv --image bar_0.png
 layer /stem/Conv --image bar_0.png
 observer /block2/pw/Conv
 observer /head/Gemm --image bar_0.png
+observer
 accumulators /stem/Conv
 accumulators /head/Gemm --channels
 set on_error continue
 accumulators /block2/pw/Conv
-observer /block*
+accumulators /block*
 set numerics ort-unfused
 fused
 set output json
