@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * op_fixture.h: one operator as a graph of its own, and seeded random numbers, for test_op.c and
- * test_op_bad.c.
+ * op_fixture.h: one operator as a graph of its own, and seeded random numbers, for test_op.c,
+ * test_op_bad.c and test_twins.c.
  */
 #ifndef TESTS_OP_FIXTURE_H
 #define TESTS_OP_FIXTURE_H
@@ -17,7 +17,7 @@
 
 /* ---- One operator as a graph ---------------------------------------------------------------- */
 
-enum { MAX_IN = 8 };
+enum { MAX_IN = 12 };
 
 struct fixture {
     struct graph *g;
@@ -69,16 +69,23 @@ static inline void fixture_free(struct fixture *f)
     graph_free(f->g);
 }
 
-static inline int fixture_run(struct fixture *f, enum kernels kernels, struct tensor **out,
-                              struct err *err)
+static inline int fixture_run_on(struct fixture *f, enum kernels kernels, struct par *par,
+                                 struct tensor **out, struct err *err)
 {
     struct plan *p = NULL;
+    const struct run_options ro = {.par = par};
     const struct plan_options o = {.numerics = NUM_ORT_UNFUSED, .kernels = kernels};
     int rc = graph_finish(f->g, err);
     rc = rc ? rc : plan_new(f->g, &o, &p, err);
-    rc = rc ? rc : plan_run(p, (const struct tensor *const *)f->in, out, NULL, err);
+    rc = rc ? rc : plan_run(p, (const struct tensor *const *)f->in, out, &ro, err);
     plan_free(p);
     return rc;
+}
+
+static inline int fixture_run(struct fixture *f, enum kernels kernels, struct tensor **out,
+                              struct err *err)
+{
+    return fixture_run_on(f, kernels, NULL, out, err);
 }
 
 /* ---- Random material ------------------------------------------------------------------------ */

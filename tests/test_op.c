@@ -9,11 +9,17 @@
 #include <math.h>
 #include <pthread.h>
 
+/* Seldom 0: then there is nothing to compute, but a shape to get right. */
+static int64_t some(int64_t lo, int64_t hi)
+{
+    return random_int(0, 19) ? random_int(lo, hi) : 0;
+}
+
 static int random_shape(int64_t *dims)
 {
     const int rank = (int)random_int(0, 4);
     for (int d = 0; d < rank; d++) {
-        dims[d] = random_int(1, 19);
+        dims[d] = some(1, 19);
     }
     return rank;
 }
@@ -65,7 +71,7 @@ static void make_variadic(struct fixture *f)
 
 static void make_matmul(struct fixture *f)
 {
-    const int64_t m = random_int(1, 33), k = random_int(1, 70), n = random_int(1, 33);
+    const int64_t m = some(1, 33), k = some(1, 70), n = some(1, 33);
     const int64_t a[] = {random_int(1, 3), random_int(1, 3), m, k};
     const int64_t b[] = {random_int(0, 1) ? a[0] : 1, a[1], k, n};
     const int from_a = (int)random_int(0, 2), from_b = (int)random_int(0, 3);
@@ -79,7 +85,7 @@ static void make_matmul(struct fixture *f)
 
 static void make_gemm(struct fixture *f)
 {
-    const int64_t m = random_int(1, 40), k = random_int(1, 90), n = random_int(1, 40);
+    const int64_t m = some(1, 40), k = some(1, 90), n = some(1, 40);
     const bool ta = random_int(0, 1), tb = random_int(0, 1);
     const int64_t a[] = {ta ? k : m, ta ? m : k}, b[] = {tb ? n : k, tb ? k : n}, c[] = {m, n};
     graph_attr_int(f->g, f->node, "transA", ta);
@@ -121,7 +127,7 @@ static void make_conv(struct fixture *f)
         kernel[a] = f->g->opset == 1 ? 1 : kernel[a]; /* opset 1 asks for pointwise ones */
     }
     int64_t w[MAX_RANK] = {groups * random_int(1, 20), random_int(0, 2) ? random_int(1, 20) : 1};
-    int64_t x[MAX_RANK] = {random_int(1, 2), w[1] * groups};
+    int64_t x[MAX_RANK] = {some(1, 3), w[1] * groups};
     memcpy(w + 2, kernel, sizeof kernel);
     if (f->g->opset == 1) {
         for (int a = 0; a < rank; a++) {
@@ -141,7 +147,7 @@ static void make_conv(struct fixture *f)
 static void make_pool(struct fixture *f)
 {
     const int rank = (int)random_int(1, 3);
-    int64_t kernel[3], x[MAX_RANK] = {random_int(1, 2), random_int(1, 4)};
+    int64_t kernel[3], x[MAX_RANK] = {some(1, 3), random_int(1, 4)};
     for (int a = 0; a < rank; a++) {
         kernel[a] = random_int(1, 4);
     }
@@ -175,7 +181,45 @@ static const struct twin {
     {"Conv", 13, make_conv, 2e-5},
 };
 
-static void compare_kernels(const struct twin *t, int round)
+/* Part i of the first dimension, which is then 1. */
+static struct tensor *slice(const struct tensor *t, int64_t i)
+{
+    int64_t dims[MAX_RANK];
+    struct tensor *part = NULL;
+    memcpy(dims, t->dims, sizeof dims);
+    dims[0] = 1;
+    assert_int_equal(tensor_new(t->dtype, t->rank, dims, NULL, &part, NULL), OK);
+    memcpy(part->data, (const uint8_t *)t->data + (size_t)i * part->size, part->size);
+    return part;
+}
+
+/* Equal to the bit: by several threads, and for windows image by image. */
+static void compare_ways(const struct twin *t, struct fixture *f, struct par *par,
+                         const struct tensor *want)
+{
+    struct tensor *got = NULL, *x = f->in[0];
+    struct err err = {0};
+    assert_int_equal(fixture_run_on(f, KERNELS_FAST, par, &got, &err), OK);
+    if (!tensor_equal(got, want)) {
+        fail_msg("%s: other values by three threads", t->op);
+    }
+    tensor_free(got);
+    const bool images = t->make == make_conv || t->make == make_pool;
+    for (int64_t i = 0; i < (images ? x->dims[0] : 0); i++) {
+        struct tensor *part = slice(want, i);
+        f->in[0] = slice(x, i);
+        assert_int_equal(fixture_run(f, KERNELS_FAST, &got, &err), OK);
+        if (!tensor_equal(got, part)) {
+            fail_msg("%s: other values for one image of several", t->op);
+        }
+        tensor_free(f->in[0]);
+        tensor_free(part);
+        tensor_free(got);
+    }
+    f->in[0] = x;
+}
+
+static void compare_kernels(const struct twin *t, int round, struct par *par)
 {
     struct fixture f = fixture_new(t->op, t->opset);
     struct tensor *fast = NULL, *plain = NULL;
@@ -194,6 +238,7 @@ static void compare_kernels(const struct twin *t, int round)
                      i, a, b);
         }
     }
+    compare_ways(t, &f, par, fast);
     tensor_free(fast);
     tensor_free(plain);
     fixture_free(&f);
@@ -202,11 +247,13 @@ static void compare_kernels(const struct twin *t, int round)
 static void fast_equals_plain(void **state)
 {
     (void)state;
+    struct par *par = par_new(3);
     for (size_t i = 0; i < COUNT(twins); i++) {
         for (int round = 0; round < 150; round++) {
-            compare_kernels(&twins[i], round);
+            compare_kernels(&twins[i], round, par);
         }
     }
+    par_free(par);
 }
 
 /* Operators on codes have their own test. */
