@@ -117,4 +117,16 @@ static inline struct tensor *random_tensor(int rank, const int64_t *dims, double
     return t;
 }
 
+/* Part i of the first dimension, which is then 1. */
+static inline struct tensor *batch_slice(const struct tensor *t, int64_t i)
+{
+    int64_t dims[MAX_RANK];
+    struct tensor *part = NULL;
+    memcpy(dims, t->dims, sizeof dims);
+    dims[0] = 1;
+    assert_int_equal(tensor_new(t->dtype, t->rank, dims, NULL, &part, NULL), OK);
+    memcpy(part->data, (const uint8_t *)t->data + (size_t)i * part->size, part->size);
+    return part;
+}
+
 #endif

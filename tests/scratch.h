@@ -100,10 +100,11 @@ static inline struct tensor *scratch_tensor(enum dtype dtype, int rank, const in
 /* The error has this code and its text contains `part`. */
 #define assert_error(rc, err, want, part)                                                          \
     do {                                                                                           \
-        if ((rc) != (want) || !strstr((err).text, part)) {                                         \
-            print_error("code %d, text '%s'\n", (rc), (err).text);                                 \
+        const int rc_ = (rc);                                                                      \
+        if (rc_ != (want) || !strstr((err).text, part)) {                                          \
+            print_error("code %d, text '%s'\n", rc_, (err).text);                                  \
         }                                                                                          \
-        assert_int_equal(rc, want);                                                                \
+        assert_int_equal(rc_, want);                                                               \
         assert_non_null(strstr((err).text, part));                                                 \
     } while (0)
 

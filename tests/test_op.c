@@ -181,18 +181,6 @@ static const struct twin {
     {"Conv", 13, make_conv, 2e-5},
 };
 
-/* Part i of the first dimension, which is then 1. */
-static struct tensor *slice(const struct tensor *t, int64_t i)
-{
-    int64_t dims[MAX_RANK];
-    struct tensor *part = NULL;
-    memcpy(dims, t->dims, sizeof dims);
-    dims[0] = 1;
-    assert_int_equal(tensor_new(t->dtype, t->rank, dims, NULL, &part, NULL), OK);
-    memcpy(part->data, (const uint8_t *)t->data + (size_t)i * part->size, part->size);
-    return part;
-}
-
 /* Equal to the bit: by several threads, and for windows image by image. */
 static void compare_ways(const struct twin *t, struct fixture *f, struct par *par,
                          const struct tensor *want)
@@ -206,8 +194,8 @@ static void compare_ways(const struct twin *t, struct fixture *f, struct par *pa
     tensor_free(got);
     const bool images = t->make == make_conv || t->make == make_pool;
     for (int64_t i = 0; i < (images ? x->dims[0] : 0); i++) {
-        struct tensor *part = slice(want, i);
-        f->in[0] = slice(x, i);
+        struct tensor *part = batch_slice(want, i);
+        f->in[0] = batch_slice(x, i);
         assert_int_equal(fixture_run(f, KERNELS_FAST, &got, &err), OK);
         if (!tensor_equal(got, part)) {
             fail_msg("%s: other values for one image of several", t->op);

@@ -68,7 +68,9 @@ static struct tensor *sums(int rank, const int64_t *dims)
 {
     struct tensor *t = new_tensor(DT_S32, rank, dims);
     for (size_t i = 0; i < t->n; i++) {
-        ((int32_t *)t->data)[i] = (int32_t)random_int(-20000, 20000);
+        /* Now and then so large that sums wrap. */
+        ((int32_t *)t->data)[i] =
+            random_int(0, 9) ? (int32_t)random_int(-20000, 20000) : (int32_t)random_bits();
     }
     return t;
 }
@@ -106,43 +108,49 @@ static bool is_nhwc(const struct fixture *f)
            strcmp(f->node->op, "NhwcMaxPool") == 0;
 }
 
-/* Strides, dilations and pads for a kernel of two dimensions; in gets sizes that it fits into. */
-static void windows(struct fixture *f, const int64_t *kernel, bool dilated, int64_t *in)
+/* Strides, dilations and pads for a kernel of n dimensions; in gets sizes that it fits into. */
+static void windows(struct fixture *f, size_t n, const int64_t *kernel, bool dilated, int64_t *in)
 {
     int64_t strides[2], dilations[2], pads[4];
-    for (int a = 0; a < 2; a++) {
+    for (size_t a = 0; a < n; a++) {
         strides[a] = random_int(1, 3);
         dilations[a] = dilated ? random_int(1, 2) : 1;
         pads[a] = random_int(0, kernel[a] - 1);
-        pads[2 + a] = random_int(0, kernel[a] - 1);
-        in[a] = (kernel[a] - 1) * dilations[a] + random_int(1, 25);
+        pads[n + a] = random_int(0, kernel[a] - 1);
+        in[a] = (kernel[a] - 1) * dilations[a] + random_int(1, a ? 60 : 25);
     }
-    graph_attr_ints(f->g, f->node, "strides", 2, strides);
-    graph_attr_ints(f->g, f->node, "pads", 4, pads);
+    graph_attr_ints(f->g, f->node, "strides", n, strides);
+    graph_attr_ints(f->g, f->node, "pads", 2 * n, pads);
     if (dilated) {
-        graph_attr_ints(f->g, f->node, "dilations", 2, dilations);
+        graph_attr_ints(f->g, f->node, "dilations", n, dilations);
     }
 }
 
-/* Dense, pointwise, grouped or depthwise; now and then no image at all. x and w get the shapes. */
-static void conv_shapes(struct fixture *f, int64_t x[4], int64_t w[4])
+/* Dense, pointwise, grouped or depthwise; now and then no image at all, or one spatial dimension. x
+ * and w get the shapes, of the rank returned. */
+static int conv_shapes(struct fixture *f, int64_t x[4], int64_t w[4])
 {
     const int64_t kind = random_int(0, 3);
     const int64_t groups = kind < 2 ? 1 : random_int(2, 5), per = kind == 3 ? 1 : random_int(1, 9);
+    const size_t spatial = random_int(0, 4) ? 2 : 1;
     w[0] = groups * random_int(1, kind == 3 ? 2 : 19);
     w[1] = per;
     w[2] = kind == 1 ? 1 : random_int(1, 4);
     w[3] = kind == 1 ? 1 : random_int(1, 5);
     x[0] = random_int(0, 9) ? random_int(1, 3) : 0;
     x[1] = groups * per;
-    windows(f, w + 2, true, x + 2);
+    windows(f, spatial, w + 2, true, x + 2);
     graph_attr_int(f->g, f->node, "group", groups);
+    return 2 + (int)spatial;
 }
 
-static struct tensor *image(const struct fixture *f, enum dtype d, const int64_t x[4])
+/* Codes of shape [n, c, spatial...], or with channels last where the operator has them so. */
+static struct tensor *image(const struct fixture *f, enum dtype d, int rank, const int64_t *x)
 {
-    const int64_t last[] = {x[0], x[2], x[3], x[1]};
-    return codes(d, 4, is_nhwc(f) ? last : x);
+    int64_t last[4] = {x[0]};
+    memcpy(last + 1, x + 2, (size_t)(rank - 2) * sizeof *last);
+    last[rank - 1] = x[1];
+    return codes(d, rank, is_nhwc(f) ? last : x);
 }
 
 /* (x, sx, zx, w, sw, zw, sy, zy, bias?) */
@@ -150,11 +158,11 @@ static void make_qlinear_conv(struct fixture *f)
 {
     int64_t x[4], w[4];
     const enum dtype d = code_type(), dw = weight_type(f);
-    conv_shapes(f, x, w);
+    const int rank = conv_shapes(f, x, w);
     const bool per_channel = random_int(0, 1);
-    fixture_input(f, image(f, d, x), false);
+    fixture_input(f, image(f, d, rank, x), false);
     parameters(f, d, 1);
-    weight(f, codes(dw, 4, w));
+    weight(f, codes(dw, rank, w));
     constant(f, scales(per_channel ? w[0] : 1, 1));
     constant(f, zeros(dw, per_channel && random_int(0, 1) ? w[0] : 1));
     parameters(f, d, 64);
@@ -168,9 +176,9 @@ static void make_conv_integer(struct fixture *f)
 {
     int64_t x[4], w[4];
     const enum dtype d = code_type(), dw = weight_type(f);
-    conv_shapes(f, x, w);
-    fixture_input(f, image(f, d, x), false);
-    weight(f, codes(dw, 4, w));
+    const int rank = conv_shapes(f, x, w);
+    fixture_input(f, image(f, d, rank, x), false);
+    weight(f, codes(dw, rank, w));
     if (random_int(0, 1)) {
         constant(f, zeros(d, 1));
         constant(f, zeros(dw, random_int(0, 1) ? w[0] : 1));
@@ -197,9 +205,9 @@ static void tensorrt_inputs(struct fixture *f, int rank, const int64_t *w, int64
 static void make_tensorrt_conv(struct fixture *f)
 {
     int64_t x[4], w[4];
-    conv_shapes(f, x, w);
-    fixture_input(f, codes(DT_S8, 4, x), false);
-    tensorrt_inputs(f, 4, w, w[0], NULL);
+    const int rank = conv_shapes(f, x, w);
+    fixture_input(f, codes(DT_S8, rank, x), false);
+    tensorrt_inputs(f, rank, w, w[0], NULL);
 }
 
 static void make_tensorrt_product(struct fixture *f)
@@ -280,9 +288,11 @@ static void make_qgemm(struct fixture *f)
 {
     const int64_t m = random_int(0, 9) ? random_int(1, 20) : 0, k = random_int(1, 70);
     const int64_t n = random_int(1, 110), per = random_int(0, 1) ? n : 1;
-    const bool tb = random_int(0, 1);
+    const bool ta = random_int(0, 1), tb = random_int(0, 1);
     const enum dtype d = code_type(), db = weight_type(f);
-    const int64_t a[] = {m, k}, b[] = {tb ? n : k, tb ? k : n}, bias[] = {1, n};
+    const int64_t a[] = {ta ? k : m, ta ? m : k}, b[] = {tb ? n : k, tb ? k : n};
+    const int64_t bias[] = {random_int(0, 2) ? 1 : m, random_int(0, 3) ? n : 1};
+    graph_attr_int(f->g, f->node, "transA", ta);
     graph_attr_int(f->g, f->node, "transB", tb);
     graph_attr_float(f->g, f->node, "alpha", random_int(0, 1) ? 1 : 0.75F);
     fixture_input(f, codes(d, 2, a), false);
@@ -319,9 +329,9 @@ static void make_pool(struct fixture *f)
     const bool max = strcmp(f->node->op, "NhwcMaxPool") == 0;
     x[0] = random_int(0, 9) ? random_int(1, 3) : 0;
     x[1] = random_int(1, 40);
-    windows(f, kernel, max, x + 2);
+    windows(f, 2, kernel, max, x + 2);
     graph_attr_ints(f->g, f->node, "kernel_shape", 2, kernel);
-    fixture_input(f, image(f, d, x), false);
+    fixture_input(f, image(f, d, 4, x), false);
     if (!max) {
         parameters(f, d, 1);
         parameters(f, d, 1);
@@ -332,7 +342,7 @@ static void make_global_pool(struct fixture *f)
 {
     const int64_t x[] = {random_int(1, 3), random_int(1, 40), random_int(1, 20), random_int(1, 20)};
     const enum dtype d = code_type();
-    fixture_input(f, image(f, d, x), false);
+    fixture_input(f, image(f, d, 4, x), false);
     parameters(f, d, 1);
     parameters(f, d, 1);
     graph_attr_int(f->g, f->node, "channels_last", 1);
@@ -422,29 +432,24 @@ static void must_run(const struct twin *t, struct fixture *f, enum kernels kerne
     }
 }
 
-/* Part i of the first dimension, which is then 1. */
-static struct tensor *slice(const struct tensor *t, int64_t i)
-{
-    int64_t dims[MAX_RANK];
-    memcpy(dims, t->dims, sizeof dims);
-    dims[0] = 1;
-    struct tensor *part = new_tensor(t->dtype, t->rank, dims);
-    memcpy(part->data, (const uint8_t *)t->data + (size_t)i * part->size, part->size);
-    return part;
-}
-
-/* Whether only input 0 carries a batch: no stack of right matrices, no residual. */
-static bool is_batched(const struct fixture *f)
+static const struct tensor *constant_of(const struct fixture *f, int input)
 {
     const struct node *n = &f->g->nodes[0]; /* f->node is gone once the graph was sorted */
-    const int residual = n->n_in > 9 ? n->in[9] : -1;
-    if (!strstr(n->op, "MatMul")) {
-        return residual < 0;
+    const int v = input < n->n_in ? n->in[input] : -1;
+    return v >= 0 ? f->g->values[v].constant : NULL;
+}
+
+/* Whether only input 0 carries a batch: no stack of right matrices, no residual, no bias by row. */
+static bool is_batched(const struct fixture *f)
+{
+    const struct node *n = &f->g->nodes[0];
+    if (strcmp(n->op, "QGemm") == 0) {
+        const struct tensor *bias = constant_of(f, 6);
+        return !attr_int(n, "transA", 0) && (!bias || bias->dims[0] == 1);
     }
-    const int right = n->in[strncmp(n->op, "MatMulInteger", 13) == 0 ? 1 : 3];
-    const struct tensor *w = right >= 0 ? f->g->values[right].constant : NULL;
-    w = w ? w : f->in[1]; /* the only other one that is fed */
-    return residual < 0 && w->rank == 2;
+    const struct tensor *w = constant_of(f, strncmp(n->op, "MatMulInteger", 13) == 0 ? 1 : 3);
+    w = w || f->n_in < 2 ? w : f->in[1];
+    return !constant_of(f, 9) && (!strstr(n->op, "MatMul") || w->rank == 2);
 }
 
 /* One image, or row, after the other. */
@@ -453,8 +458,8 @@ static void compare_parts(const struct twin *t, struct fixture *f, const struct 
     struct tensor *x = f->in[0];
     const bool batched = is_batched(f);
     for (int64_t i = 0; i < (batched ? x->dims[0] : 0); i++) {
-        struct tensor *got = NULL, *want = slice(whole, i);
-        f->in[0] = slice(x, i);
+        struct tensor *got = NULL, *want = batch_slice(whole, i);
+        f->in[0] = batch_slice(x, i);
         must_run(t, f, KERNELS_FAST, NULL, &got);
         want_equal(t, got, want, "does for one image of several");
         tensor_free(f->in[0]);

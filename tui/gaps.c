@@ -86,7 +86,9 @@ void session_block(struct session *s)
     size_t kept = 0;
     struct unmatched *more =
         arena_alloc(&m->arena, (m->n_unmatched + m->n_layers + 1) * sizeof *more);
-    memcpy(more, m->unmatched, m->n_unmatched * sizeof *more);
+    if (m->n_unmatched) {
+        memcpy(more, m->unmatched, m->n_unmatched * sizeof *more);
+    }
     m->unmatched = more;
     for (size_t i = 0; i < m->n_layers; i++) {
         enum side side;

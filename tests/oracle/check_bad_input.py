@@ -25,6 +25,7 @@ PREPROCESS = "preprocess size=32x32 mean=127.5,127.5,127.5 std=127.5,127.5,127.5
 # What onnxruntime refuses and we may, too, or which loads; never a fault.
 REFUSED = {"empty.onnx", "missing_external_data.onnx", "random.onnx", "text.tflite",
            "truncated.onnx", "truncated.tflite", "pg_custom_op_node.onnx"}
+VARIANTS = {"conv_asymmetric_weights_rejected.tflite"}
 
 
 def expect(tally, title, code, pattern, *commands, lines=1, env=None):
@@ -128,7 +129,9 @@ def check_real_files(tally):
     if not folder.is_dir():
         return
     for path in sorted(folder.glob("*.onnx")) + sorted(folder.glob("*.tflite")):
-        done = qscope(f"load fp32 {word(path)}", timeout=120)
+        # What a kernel refuses is a gap to `load`; `check` refuses the file for it.
+        done = qscope(f"{'check' if path.name in VARIANTS else 'load fp32'} {word(path)}",
+                      timeout=120)
         allowed = {6, 7} if path.name in REFUSED or path.suffix == ".tflite" else {0, 6, 7}
         said = [line for line in done.stderr.splitlines() if "error:" in line]
         tally.check(done.returncode in allowed and (done.returncode == 0) == (not said) and
