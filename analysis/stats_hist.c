@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * stats_hist.c: histograms: ranges that double, and counting into them by many values at a time.
+ * What a histogram says depends on the values alone, not on the order in which they came.
+ */
+#include "analysis/stats.h"
+
+void hist_init(struct hist *h)
+{
+    memset(h, 0, sizeof *h);
+}
+
+/* Doubles the range, which lies around zero: two neighbouring bins become one. */
+static void hist_double(struct hist *h)
+{
+    uint64_t old[HIST_BINS];
+    memcpy(old, h->bin, sizeof old);
+    memset(h->bin, 0, sizeof h->bin);
+    for (int i = 0; i < HIST_BINS; i++) {
+        h->bin[(i + HIST_BINS / 2) / 2] += old[i];
+    }
+    h->lo *= 2;
+    h->width *= 2;
+}
+
+static bool hist_holds(const struct hist *h, double lo, double hi)
+{
+    return lo >= h->lo && hi < -h->lo;
+}
+
+/* Makes room for values from lo to hi. The first ones fix a power-of-two width, doubling widens it
+ * as needed. All ranges lie on one grid, so any two histograms can be brought together exactly. */
+static void hist_reach(struct hist *h, double lo, double hi)
+{
+    if (h->width == 0) {
+        int e;
+        frexp(fmax(fmax(fabs(lo), fabs(hi)), 0x1p-100), &e);
+        h->width = ldexp(1.0, e) / HIST_BINS;
+        h->lo = -h->width * (HIST_BINS / 2.0);
+    }
+    while (!hist_holds(h, lo, hi)) {
+        hist_double(h);
+    }
+}
+
+/* Exact, since the width is a power of two. */
+static int hist_bin(const struct hist *h, double x)
+{
+    return (int)floor(x / h->width) + HIST_BINS / 2;
+}
+
+static void hist_count(struct hist *h, double x, uint64_t count)
+{
+    if (!isfinite(x)) {
+        h->nonfinite += count;
+        return;
+    }
+    hist_reach(h, x, x);
+    h->bin[hist_bin(h, x)] += count;
+    h->n += count;
+}
+
+void hist_add(struct hist *h, size_t n, const float *x)
+{
+    for (size_t i = 0; i < n; i++) {
+        hist_count(h, (double)x[i], 1);
+    }
+}
+
+void hist_merge(struct hist *a, const struct hist *b)
+{
+    a->nonfinite += b->nonfinite;
+    if (!b->n) {
+        return;
+    }
+    if (!a->n) {
+        uint64_t nonfinite = a->nonfinite;
+        *a = *b;
+        a->nonfinite = nonfinite;
+        return;
+    }
+    struct hist wider;
+    if (b->width < a->width) {
+        for (wider = *b; wider.width < a->width; b = &wider) {
+            hist_double(&wider);
+        }
+    }
+    while (a->width < b->width) {
+        hist_double(a);
+    }
+    for (int i = 0; i < HIST_BINS; i++) {
+        a->bin[i] += b->bin[i];
+    }
+    a->n += b->n;
+}
+
+double hist_quantile(const struct hist *h, double p)
+{
+    if (!h->n) {
+        return NAN;
+    }
+    double want = p * (double)h->n, below = 0;
+    for (int i = 0; i < HIST_BINS; i++) {
+        double here = (double)h->bin[i];
+        if (here > 0 && below + here >= want) {
+            return h->lo + h->width * (i + (want - below) / here);
+        }
+        below += here;
+    }
+    return -h->lo;
+}
+
+/* ---- Many values at a time ------------------------------------------------------------------ */
+
+enum {
+    CODES = 256,
+    BATCH = 1024,          /* values whose bins are made, then counted */
+    TALLY_MAX = 1 << 18,   /* values that 16 bits can count if all fall into one bin */
+    PAIRS_FROM = 32 * 1024 /* codes that are worth a table of pairs */
+};
+
+void tally_init(struct tally *t, const struct stats_kernels *k, struct hist *h)
+{
+    t->k = k;
+    t->h = h;
+    t->n = 0;
+}
+
+void tally_flush(struct tally *t)
+{
+    if (!t->n) {
+        return;
+    }
+    for (int i = 0; i < HIST_BINS; i++) {
+        uint64_t sum = 0;
+        for (int k = 0; k < BIN_TABLES; k++) {
+            sum += t->count[k][i];
+        }
+        t->h->bin[i] += sum;
+    }
+    t->h->bin[HIST_BINS / 2] += t->zeros;
+    t->h->n += t->n;
+    t->n = 0;
+}
+
+/* Neighbours often are equal: counting them in different tables spares waiting for each other. */
+static void count_bins(uint16_t count[BIN_TABLES][HIST_BINS], const int32_t *bin, size_t n)
+{
+    uint16_t *middle = &count[0][HIST_BINS / 2];
+    size_t i = 0;
+    for (; i + BIN_TABLES <= n; i += BIN_TABLES) {
+#pragma GCC unroll 8
+        for (size_t k = 0; k < BIN_TABLES; k++) {
+            middle[(ptrdiff_t)(k * HIST_BINS) + bin[i + k]]++;
+        }
+    }
+    for (; i < n; i++) {
+        middle[(ptrdiff_t)(i % BIN_TABLES * HIST_BINS) + bin[i]]++;
+    }
+}
+
+/* Every fourth of the first values, as behind a Relu. */
+static bool many_zeros(const float *x, size_t n)
+{
+    enum { LOOK = 64 };
+    size_t zeros = 0;
+    for (size_t i = 0; i < MIN(n, (size_t)LOOK); i++) {
+        zeros += x[i] == 0;
+    }
+    return zeros >= LOOK / 4;
+}
+
+void tally_add(struct tally *t, const float *x, size_t n, float lo, float hi)
+{
+    struct hist *h = t->h;
+    _Alignas(64) int32_t bin[BATCH + LANES];
+    if (h->width == 0 || !hist_holds(h, (double)lo, (double)hi)) {
+        tally_flush(t);
+        hist_reach(h, (double)lo, (double)hi);
+    }
+    const float scale = (float)(1 / h->width);
+    for (size_t m; n; n -= m, x += m) {
+        m = MIN(n, (size_t)BATCH);
+        if (t->n + m > TALLY_MAX) {
+            tally_flush(t);
+        }
+        if (!t->n) {
+            memset(t->count, 0, sizeof t->count);
+            t->zeros = 0;
+        }
+        size_t made = t->k->bins(x, m, scale, many_zeros(x, m), bin);
+        count_bins(t->count, bin, made);
+        t->zeros += m - made;
+        t->n += m;
+    }
+}
+
+static void count_singly(uint64_t total[CODES], const uint8_t *p, size_t n)
+{
+    uint32_t count[4][CODES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        count[i % 4][p[i]]++;
+    }
+    for (int i = 0; i < 4 * CODES; i++) {
+        total[i % CODES] += count[i / CODES][i % CODES];
+    }
+}
+
+/* Two codes at a time, in a table that mostly fits the cache; what a byte cannot count goes to the
+ * total at once. */
+static void count_pairs(uint64_t total[CODES], uint8_t pairs[CODES * CODES], const uint8_t *p,
+                        size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, p + i, sizeof eight);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++, eight >>= 16) {
+            size_t two = eight & 0xffff;
+            if (++pairs[two] == 0) {
+                total[two % CODES] += CODES;
+                total[two / CODES] += CODES;
+            }
+        }
+    }
+    for (; i < n; i++) {
+        total[p[i]]++;
+    }
+}
+
+static void add_pairs(uint64_t total[CODES], const uint8_t pairs[CODES * CODES])
+{
+    uint16_t column[CODES] = {0};
+    for (size_t i = 0; i < CODES; i++) {
+        const uint8_t *row = pairs + i * CODES;
+        uint32_t sum = 0;
+        for (int k = 0; k < CODES; k++) {
+            sum += row[k];
+            column[k] = (uint16_t)(column[k] + row[k]);
+        }
+        total[i] += sum;
+    }
+    for (int k = 0; k < CODES; k++) {
+        total[k] += column[k];
+    }
+}
+
+static void count_many(uint64_t total[CODES], const struct stats_kernels *k, const struct codes *c,
+                       size_t n)
+{
+    enum { PIECE = 8 * 1024, LOOK = 64 };
+    uint8_t pairs[CODES * CODES] = {0}, rest[PIECE + 64];
+    const uint8_t zero = c->zero ^ c->flip, *p = c->p;
+    for (size_t m, left; n; n -= m, p += m) {
+        m = MIN(n, (size_t)PIECE);
+        size_t zeros = 0;
+        for (size_t i = 0; i < MIN(m, (size_t)LOOK); i++) {
+            zeros += p[i] == zero;
+        }
+        if (k->squeeze && zeros >= LOOK / 4) {
+            left = k->squeeze(p, m, zero, rest);
+            count_pairs(total, pairs, rest, left);
+            total[zero] += m - left;
+        } else {
+            count_pairs(total, pairs, p, m);
+        }
+    }
+    add_pairs(total, pairs);
+}
+
+void hist_add_codes(struct hist *h, const struct stats_kernels *k, const struct codes *c, size_t n)
+{
+    uint64_t total[CODES] = {0};
+    if (n < PAIRS_FROM) {
+        count_singly(total, c->p, n);
+    } else {
+        count_many(total, k, c, n);
+    }
+    double real[CODES], lo = INFINITY, hi = -INFINITY;
+    for (int i = 0; i < CODES; i++) {
+        real[i] = (double)((float)((i ^ c->flip) - c->zero) * c->scale);
+        if (total[i] && isfinite(real[i])) {
+            lo = fmin(lo, real[i]);
+            hi = fmax(hi, real[i]);
+        }
+    }
+    if (lo <= hi) {
+        hist_reach(h, lo, hi); /* once: 0 alone would ask for the narrowest of ranges first */
+    }
+    for (int i = 0; i < CODES; i++) {
+        if (total[i]) {
+            hist_count(h, real[i], total[i]);
+        }
+    }
+}
