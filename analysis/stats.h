@@ -17,6 +17,7 @@
 enum {
     LANES = 16,        /* lanes of a group: one register of floats, two of doubles */
     PANEL = 4 * LANES, /* lanes of codes that are read at a time: one register of bytes */
+    ROWS_MAX = 128,    /* rows of codes that are read at a time: a byte counts them */
     BIN_TABLES = 8,    /* neighbouring values count in different tables */
 };
 
@@ -65,7 +66,8 @@ struct stats_kernels {
     void (*beyond)(struct lanes *g, const struct block *b, struct range r);
     /* Adds the y of a block to ylo yhi zeros. */
     void (*reals)(struct lanes *g, const struct block *b);
-    /* Adds rows of n <= PANEL codes to clo chi zeros of as many groups as they fill. */
+    /* Adds at most ROWS_MAX rows of n <= PANEL codes to clo chi zeros of as many groups as they
+     * fill. */
     void (*codes)(struct lanes *g, const struct codes *c, size_t rows, size_t n);
     /* y [rows][PANEL] = (code - zero) * scale for n <= PANEL codes a row; the rest is anything
      * finite. */

@@ -167,10 +167,9 @@ INLINE AVX512 void store_codes(struct lanes *g, __m128i lo, __m128i hi, __m128i 
     add_counts(g->zeros, _mm512_cvtepu8_epi32(zeros));
 }
 
-/* Rows that a byte can count. */
-INLINE AVX512 void codes_rows(struct lanes *g, const struct codes *c, const uint8_t *p, size_t rows,
-                              size_t n)
+AVX512 static void codes_avx512(struct lanes *g, const struct codes *c, size_t rows, size_t n)
 {
+    const uint8_t *p = c->p;
     const __mmask64 m = first_bytes(n);
     const __m512i flip = _mm512_set1_epi8((char)c->flip), zero = _mm512_set1_epi8((char)c->zero);
     const __m512i one = _mm512_set1_epi8(1);
@@ -192,15 +191,6 @@ INLINE AVX512 void codes_rows(struct lanes *g, const struct codes *c, const uint
     QUARTER(2)
     QUARTER(3)
 #undef QUARTER
-}
-
-AVX512 static void codes_avx512(struct lanes *g, const struct codes *c, size_t rows, size_t n)
-{
-    const uint8_t *p = c->p;
-    for (size_t m; rows; rows -= m, p += m * c->step) {
-        m = MIN(rows, (size_t)UINT8_MAX);
-        codes_rows(g, c, p, m, n);
-    }
 }
 
 INLINE AVX512 __m512 real_of(__m128i v, __m512i zero, __m512 scale, const bool is_signed)

@@ -12,8 +12,7 @@
 
 enum {
     ROWS_MIN = 8,      /* of a piece: fewer spend their time on loading and storing sums */
-    ROWS_MAX = 128,    /* of a piece */
-    PIECE = 16 * 1024, /* values of a piece where rows are short */
+    PIECE = 32 * 1024, /* values of a piece where rows are short */
     TILE_ROWS = 256,   /* values of each channel that are turned at a time */
 };
 
@@ -231,13 +230,14 @@ static void lanes_init(struct lanes *g)
     }
 }
 
-/* What the codes seen in lane j stand for; a negative scale turns them around. */
-static void code_reach(const struct pass *p, struct lanes *g, int j)
+/* What the codes seen stand for; a negative scale turns them around. */
+static void code_reach(const struct codes *c, struct lanes *g)
 {
-    float a = (float)(g->clo[j] - p->codes.zero) * p->codes.scale;
-    float b = (float)(g->chi[j] - p->codes.zero) * p->codes.scale;
-    float lo = a < b ? a : b, hi = a < b ? b : a;
-    if (g->clo[j] <= g->chi[j]) {
+    for (int j = 0; j < LANES; j++) {
+        float a = (float)(g->clo[j] - c->zero) * c->scale;
+        float b = (float)(g->chi[j] - c->zero) * c->scale;
+        float lo = g->clo[j] <= g->chi[j] ? (a < b ? a : b) : INFINITY;
+        float hi = g->clo[j] <= g->chi[j] ? (a < b ? b : a) : -INFINITY;
         g->ylo[j] = lo < g->ylo[j] ? lo : g->ylo[j];
         g->yhi[j] = hi > g->yhi[j] ? hi : g->yhi[j];
     }
@@ -371,8 +371,8 @@ void pass_run(const struct pass *p, struct sums *channel, struct sums *all)
     tally_init(&w.tally, w.k, p->fp32);
     walk_all(&w, folded);
     take_histograms(&w);
-    for (size_t i = 0; i < groups * LANES && !p->y; i++) {
-        code_reach(p, &w.lanes[i / LANES], (int)(i % LANES));
+    for (size_t i = 0; i < groups && !p->y; i++) {
+        code_reach(&p->codes, &w.lanes[i]);
     }
     (folded ? finish_folded : finish_lanes)(&w, channel, all);
     free(w.lanes);
