@@ -192,7 +192,8 @@ struct study {
 };
 struct study *study_new(size_t n_layers);
 void study_free(struct study *s);
-/* Result of one image, made by a worker without locks, then added in image order. */
+/* Result of one image, made by a worker without locks, then added in image order. Bins of a
+ * histogram in it are undefined while its n is 0. */
 struct image_result {
     struct layer_stats *layers; /* n_layers */
     char **layer_errors;        /* n_layers; NULL entries where all went well */

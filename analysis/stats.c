@@ -53,6 +53,23 @@ void layer_stats_init(struct layer_stats *s)
     sums_init(&s->all);
 }
 
+static void hist_begin(struct hist *h)
+{
+    h->lo = h->width = 0;
+    h->n = h->nonfinite = 0;
+}
+
+void layer_stats_begin(struct layer_stats *s)
+{
+    sums_init(&s->all);
+    s->n_channels = 0;
+    s->channel = NULL;
+    hist_begin(&s->fp32);
+    hist_begin(&s->int8);
+    s->scale = NAN;
+    s->images = 0;
+}
+
 void layer_stats_fini(struct layer_stats *s)
 {
     free(s->channel);

@@ -94,6 +94,10 @@ const struct stats_kernels *stats_kernels(void);
 /* Makes stats_kernels() return k; NULL = the default again. For tests, not while others run. */
 void stats_force(const struct stats_kernels *k);
 
+/* layer_stats_init() but for the bins of the histograms, which are undefined until something is
+ * counted: clearing those of all layers for each image would cost more than filling them. */
+void layer_stats_begin(struct layer_stats *s);
+
 /* ---- Histograms on the way (stats_hist.c) --------------------------------------------------- */
 
 /* Counts that wait to be added to a histogram. */

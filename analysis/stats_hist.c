@@ -33,6 +33,7 @@ static bool hist_holds(const struct hist *h, double lo, double hi)
 static void hist_reach(struct hist *h, double lo, double hi)
 {
     if (h->width == 0) {
+        memset(h->bin, 0, sizeof h->bin); /* see layer_stats_begin() */
         int e;
         frexp(fmax(fmax(fabs(lo), fabs(hi)), 0x1p-100), &e);
         h->width = ldexp(1.0, e) / HIST_BINS;
@@ -131,12 +132,14 @@ void tally_flush(struct tally *t)
     if (!t->n) {
         return;
     }
-    for (int i = 0; i < HIST_BINS; i++) {
-        uint64_t sum = 0;
-        for (int k = 0; k < BIN_TABLES; k++) {
-            sum += t->count[k][i];
+    uint32_t sum[HIST_BINS] = {0};
+    for (int k = 0; k < BIN_TABLES; k++) {
+        for (int i = 0; i < HIST_BINS; i++) {
+            sum[i] += t->count[k][i];
         }
-        t->h->bin[i] += sum;
+    }
+    for (int i = 0; i < HIST_BINS; i++) {
+        t->h->bin[i] += sum[i];
     }
     t->h->bin[HIST_BINS / 2] += t->zeros;
     t->h->n += t->n;
@@ -201,8 +204,8 @@ static void count_singly(uint64_t total[CODES], const uint8_t *p, size_t n)
     for (size_t i = 0; i < n; i++) {
         count[i % 4][p[i]]++;
     }
-    for (int i = 0; i < 4 * CODES; i++) {
-        total[i % CODES] += count[i / CODES][i % CODES];
+    for (int i = 0; i < CODES; i++) {
+        total[i] += (uint64_t)count[0][i] + count[1][i] + count[2][i] + count[3][i];
     }
 }
 

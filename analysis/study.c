@@ -3,9 +3,8 @@
  * study.c: the store of a run: pooled statistics per layer and one score per image; rankings.
  * It is fed in image order, so that sums do not depend on how many threads made the results.
  */
-#include "analysis/analysis.h"
+#include "analysis/stats.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 /* ---- Store ---------------------------------------------------------------------------------- */
@@ -43,7 +42,7 @@ void study_free(struct study *s)
 void image_result_init(struct image_result *r, size_t n_layers)
 {
     *r = (struct image_result){
-        .layers = mem_alloc(n_layers * sizeof *r->layers),
+        .layers = mem_grow(NULL, n_layers * sizeof *r->layers),
         .layer_errors = mem_alloc(n_layers * sizeof *r->layer_errors),
         .score = {.label = -1,
                   .fp32_top1 = -1,
@@ -60,7 +59,7 @@ void image_result_init(struct image_result *r, size_t n_layers)
                   .worst_sqnr = NAN},
     };
     for (size_t i = 0; i < n_layers; i++) {
-        layer_stats_init(&r->layers[i]);
+        layer_stats_begin(&r->layers[i]);
     }
 }
 
