@@ -66,37 +66,39 @@ enum channels channels_of_pair(const struct graph *f, const struct graph *i, con
                                                           : CHANNELS_TO_LAST;
 }
 
-/* Picks the elements of one image in the other order; one of the two is [h * w][c]. */
-static void move_image(const uint8_t *x, size_t plane, size_t depth, bool last, size_t size,
-                       uint8_t *y)
+/* The same data under other names of the dimensions and their order: [n,h,w,c] is [n,c,h,w] with
+ * channels last. */
+static int view_as(struct tensor *t, const int64_t dims[4], bool channels_last, struct tensor **out,
+                   struct err *err)
 {
-    for (size_t k = 0; k < depth * plane; k++) {
-        size_t pixel = last ? k / depth : k % plane, channel = last ? k % depth : k / plane;
-        size_t from = last ? channel * plane + pixel : pixel * depth + channel;
-        memcpy(y + k * size, x + from * size, size);
+    int rc = tensor_view(t, t->rank, t->dims, out, err);
+    if (!rc) {
+        memcpy((*out)->dims, dims, 4 * sizeof *dims);
+        (*out)->channels_last = channels_last;
     }
+    return rc;
 }
 
 int channels_move(const struct tensor *t, enum channels to, int rank, const int64_t *dims,
                   struct budget *b, struct tensor **out, struct err *err)
 {
-    if (to == CHANNELS_RESHAPED) {
-        return tensor_view((struct tensor *)t, rank, dims, out, err);
-    }
-    if (to == CHANNELS_SAME || to == CHANNELS_OTHER || t->rank != 4) {
+    if (to == CHANNELS_SAME || to == CHANNELS_OTHER || (to != CHANNELS_RESHAPED && t->rank != 4)) {
         *out = tensor_ref(t);
         return OK;
     }
-    bool last = to == CHANNELS_TO_LAST;
+    struct tensor *laid = NULL, *named = NULL;
     const int64_t *x = t->dims;
-    int64_t c = last ? x[1] : x[3], h = last ? x[2] : x[1], w = last ? x[3] : x[2];
-    int64_t made[] = {x[0], last ? h : c, last ? w : h, last ? c : w};
-    int rc = tensor_new(t->dtype, 4, made, b, out, err);
-    size_t size = dtype_size(t->dtype), image = (size_t)(c * h * w) * size;
-    for (size_t n = 0; !rc && n < (size_t)x[0]; n++) {
-        move_image((const uint8_t *)t->data + n * image, (size_t)(h * w), (size_t)c, last, size,
-                   (uint8_t *)(*out)->data + n * image);
+    int rc = tensor_as(t, to == CHANNELS_TO_LAST, b, &laid, err);
+    if (!rc && to == CHANNELS_RESHAPED) {
+        rc = tensor_view(laid, rank, dims, out, err);
+    } else if (!rc && to == CHANNELS_TO_LAST) {
+        rc = view_as(laid, (int64_t[]){x[0], x[2], x[3], x[1]}, false, out, err);
+    } else if (!rc) {
+        rc = view_as(laid, (int64_t[]){x[0], x[3], x[1], x[2]}, true, &named, err);
+        rc = rc ? rc : tensor_as(named, false, b, out, err);
     }
+    tensor_free(laid);
+    tensor_free(named);
     return rc;
 }
 

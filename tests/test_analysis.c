@@ -275,6 +275,39 @@ static void quantiles_lie_in_their_bin(void **state)
     assert_int_equal(h.n, COUNT(x));
 }
 
+/* ---- layouts -------------------------------------------------------------------------------- */
+
+static void channels_move_there_and_back(void **state)
+{
+    (void)state;
+    int64_t dims[] = {2, 5, 3, 7};
+    const enum dtype types[] = {DT_U8, DT_F32};
+    for (size_t k = 0; k < COUNT(types); k++) {
+        struct tensor *t = tensor(types[k], 4, dims), *last = NULL, *back = NULL, *fast = NULL;
+        size_t size = dtype_size(types[k]);
+        for (size_t i = 0; i < t->size; i++) {
+            ((uint8_t *)t->data)[i] = (uint8_t)(i * 37 % 251);
+        }
+        assert_int_equal(channels_move(t, CHANNELS_TO_LAST, 4, dims, NULL, &last, NULL), OK);
+        assert_true(!last->channels_last && last->dims[1] == 3 && last->dims[3] == 5);
+        for (size_t i = 0; i < t->n; i++) { /* i counts n, h, w, c */
+            size_t c = i % 5, w = i / 5 % 7, h = i / 35 % 3, n = i / 105;
+            const char *from = (const char *)t->data + (((n * 5 + c) * 3 + h) * 7 + w) * size;
+            assert_memory_equal((const char *)last->data + i * size, from, size);
+        }
+        assert_int_equal(channels_move(last, CHANNELS_TO_SECOND, 4, dims, NULL, &back, NULL), OK);
+        assert_true(tensor_equal(t, back));
+        tensor_free(back);
+        assert_int_equal(tensor_as(t, true, NULL, &fast, NULL), OK);
+        assert_int_equal(channels_move(fast, CHANNELS_TO_LAST, 4, dims, NULL, &back, NULL), OK);
+        assert_true(tensor_equal(last, back) && back->data == fast->data);
+        tensor_free(back);
+        tensor_free(fast);
+        tensor_free(last);
+        tensor_free(t);
+    }
+}
+
 /* ---- studies -------------------------------------------------------------------------------- */
 
 static void flips_and_margins(void **state)
@@ -336,6 +369,7 @@ int main(void)
         cmocka_unit_test(unequal_shapes_are_refused),
         cmocka_unit_test(histograms_merge_exactly),
         cmocka_unit_test(quantiles_lie_in_their_bin),
+        cmocka_unit_test(channels_move_there_and_back),
         cmocka_unit_test(flips_and_margins),
         cmocka_unit_test(ranking_puts_undefined_last),
     };
