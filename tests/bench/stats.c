@@ -71,17 +71,17 @@ static double one_pass(const struct work *w, struct err *err)
     return rc ? NAN : took;
 }
 
-static double best_pass(const struct work *w, int passes, struct err *err)
+static double best_pass(const struct work *w, long passes, struct err *err)
 {
     double best = INFINITY;
-    for (int i = 0; i < passes; i++) {
+    for (long i = 0; i < passes; i++) {
         double ns = one_pass(w, err);
         best = ns < best ? ns : best;
     }
     return best / (double)w->x->n;
 }
 
-static int bench_shape(const int64_t *dims, int passes, struct err *err)
+static int bench_shape(const int64_t *dims, long passes, struct err *err)
 {
     char shape[64];
     printf("%-16s", shape_text(shape, sizeof shape, 4, dims));
@@ -105,7 +105,7 @@ static int bench_shape(const int64_t *dims, int passes, struct err *err)
 
 /* What a run does once per image besides: a result for all layers, added to the study. Only the
  * making and the adding are timed. */
-static int bench_images(int passes, struct err *err)
+static int bench_images(long passes, struct err *err)
 {
     enum { LAYERS = 100 };
     static const int64_t dims[] = {1, 256, 2, 2};
@@ -115,7 +115,7 @@ static int bench_images(int passes, struct err *err)
     int rc = make(dims, false, true, &w, err);
     struct study *study = study_new(LAYERS);
     double best_init = INFINITY, best_add = INFINITY;
-    for (int i = 0; i < passes && !rc; i++) {
+    for (long i = 0; i < passes && !rc; i++) {
         struct image_result r;
         double start = thread_ns();
         image_result_init(&r, LAYERS);
@@ -142,7 +142,11 @@ int main(int argc, char **argv)
     static const int64_t shapes[][4] = {{1, 64, 56, 56},  {1, 1024, 14, 14}, {1, 32, 112, 112},
                                         {1, 2048, 7, 7},  {1, 144, 56, 56},  {1, 24, 56, 56},
                                         {1, 3, 224, 224}, {1, 1, 256, 256},  {1, 1000, 1, 1}};
-    int passes = argc > 1 ? atoi(argv[1]) : 50;
+    long passes = argc > 1 ? strtol(argv[1], NULL, 10) : 50;
+    if (passes < 1) {
+        fprintf(stderr, "usage: stats [PASSES]\n");
+        return 2;
+    }
     struct err err = {0};
     mallopt(M_MMAP_THRESHOLD, 256 << 20); /* as the program does, see tui/main.c */
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
