@@ -96,7 +96,8 @@ size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer
                    int nodes[LAYER_NODES]);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
-/* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation, order fixed. */
+/* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that
+ * the shape gives (stats.h). */
 struct sums {
     uint64_t n;         /* finite pairs counted below */
     uint64_t nonfinite; /* pairs with NaN or infinity on either side, not counted below */
@@ -112,8 +113,8 @@ void sums_merge(struct sums *into, const struct sums *from);
 
 enum { HIST_BINS = 1024 };
 /* Histogram over a range around zero that doubles when a value falls outside: the width stays a
- * power of two, so merging two of them is exact. Bin i covers [lo + i*width, lo + (i+1)*width),
- * lo = -width * HIST_BINS / 2. */
+ * power of two, so merging two of them is exact and the order of adding does not matter. Bin i
+ * covers [lo + i*width, lo + (i+1)*width), lo = -width * HIST_BINS / 2. */
 struct hist {
     double lo, width;
     uint64_t n, nonfinite;
@@ -139,7 +140,9 @@ void layer_stats_init(struct layer_stats *s);
 void layer_stats_fini(struct layer_stats *s);
 int layer_stats_merge(struct layer_stats *into, const struct layer_stats *from, struct err *err);
 /* Adds one tensor pair. x: FP32 activation (any float dtype). y: codes with q, or a float tensor
- * with q NULL. Shapes must be equal (E_SHAPE with both shapes). with_hist: histograms too. */
+ * with q NULL. Shapes must be equal (E_SHAPE with both shapes). with_hist: histograms too. Either
+ * may have its channels last; axes count dims whatever the order. The same order on both sides is
+ * fastest, and where channel_axis is 1 both orders give the same bits. */
 int layer_stats_add(struct layer_stats *s, const struct tensor *x, const struct tensor *y,
                     const struct quant *q, int channel_axis, bool with_hist, struct err *err);
 

@@ -61,13 +61,6 @@ static void hist_count(struct hist *h, double x, uint64_t count)
     h->n += count;
 }
 
-void hist_add(struct hist *h, size_t n, const float *x)
-{
-    for (size_t i = 0; i < n; i++) {
-        hist_count(h, (double)x[i], 1);
-    }
-}
-
 void hist_merge(struct hist *a, const struct hist *b)
 {
     a->nonfinite += b->nonfinite;
@@ -196,6 +189,46 @@ void tally_add(struct tally *t, const float *x, size_t n, float lo, float hi)
         t->zeros += m - made;
         t->n += m;
     }
+}
+
+static void add_singly(struct hist *h, size_t n, const float *x)
+{
+    for (size_t i = 0; i < n; i++) {
+        hist_count(h, (double)x[i], 1);
+    }
+}
+
+/* Least and greatest value; false when there is a NaN or infinity. */
+static bool all_finite(const float *x, size_t n, float *lo, float *hi)
+{
+    bool bad = false;
+    for (size_t i = 0; i < n; i++) {
+        bad |= !isfinite(x[i]);
+        *lo = x[i] < *lo ? x[i] : *lo;
+        *hi = x[i] > *hi ? x[i] : *hi;
+    }
+    return !bad;
+}
+
+void hist_add(struct hist *h, size_t n, const float *x)
+{
+    if (n < BATCH) { /* not worth a set of tables */
+        add_singly(h, n, x);
+        return;
+    }
+    struct tally t;
+    tally_init(&t, stats_kernels(), h);
+    for (size_t m; n; n -= m, x += m) {
+        float lo = INFINITY, hi = -INFINITY;
+        m = MIN(n, (size_t)BATCH);
+        if (all_finite(x, m, &lo, &hi)) {
+            tally_add(&t, x, m, lo, hi);
+        } else {
+            tally_flush(&t);
+            add_singly(h, m, x);
+        }
+    }
+    tally_flush(&t);
 }
 
 static void count_singly(uint64_t total[CODES], const uint8_t *p, size_t n)

@@ -107,6 +107,7 @@ static void piece_start(struct walk *w)
     w->nonfinite = false;
 }
 
+/* n values of the piece, from element `at` on. */
 static void piece_hist(struct walk *w, size_t at, size_t n)
 {
     if (w->nonfinite) {
@@ -114,12 +115,14 @@ static void piece_hist(struct walk *w, size_t at, size_t n)
         hist_add(w->p->fp32, n, w->p->x + at);
         return;
     }
-    float lo = w->x_reach.lo[0], hi = w->x_reach.hi[0];
-    for (int j = 1; j < LANES; j++) {
-        lo = w->x_reach.lo[j] < lo ? w->x_reach.lo[j] : lo;
-        hi = w->x_reach.hi[j] > hi ? w->x_reach.hi[j] : hi;
+    struct reach *r = &w->x_reach;
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int j = 0; j < half; j++) {
+            r->lo[j] = r->lo[j + half] < r->lo[j] ? r->lo[j + half] : r->lo[j];
+            r->hi[j] = r->hi[j + half] > r->hi[j] ? r->hi[j + half] : r->hi[j];
+        }
     }
-    tally_add(&w->tally, w->p->x + at, n, lo, hi);
+    tally_add(&w->tally, w->p->x + at, n, r->lo[0], r->hi[0]);
 }
 
 /* ---- Values that lie as their lanes do ------------------------------------------------------ */
@@ -197,12 +200,9 @@ static void walk_tile(struct walk *w, struct lanes *g, size_t at, size_t n, size
         b.y += p->y ? b.rows * LANES : 0;
         c.p += b.rows * LANES;
     }
-    for (size_t j = 0; p->fp32 && j < n; j++) {
-        if (m == step) { /* whole planes stand next to each other */
-            piece_hist(w, at, n * m);
-            break;
-        }
-        piece_hist(w, at + j * step, m);
+    const bool whole = m == step; /* planes stand next to each other */
+    for (size_t j = 0; p->fp32 && j < (whole ? 1 : n); j++) {
+        piece_hist(w, at + j * step, whole ? n * m : m);
     }
 }
 
