@@ -100,17 +100,36 @@ VECTOR_CLONES static void reals_plain(struct lanes *g, const struct block *b)
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-VECTOR_CLONES static void codes_plain(struct lanes *g, const struct codes *c, size_t rows, size_t n)
+/* Of one group; a byte counts the zeros of ROWS_MAX rows. */
+INLINE void codes_rows(struct lanes *g, const struct codes *c, const uint8_t *p, size_t rows,
+                       const size_t n)
 {
-    const uint8_t *p = c->p;
+    uint8_t lo[LANES], hi[LANES], zeros[LANES] = {0};
+    const uint8_t flip = c->flip, zero = c->zero;
+    memcpy(lo, g->clo, sizeof lo);
+    memcpy(hi, g->chi, sizeof hi);
     for (size_t r = 0; r < rows; r++, p += c->step) {
         for (size_t j = 0; j < n; j++) {
-            struct lanes *s = &g[j / LANES];
-            uint8_t v = p[j] ^ c->flip;
-            size_t at = j % LANES;
-            s->clo[at] = MIN(s->clo[at], v);
-            s->chi[at] = MAX(s->chi[at], v);
-            s->zeros[at] += v == c->zero;
+            uint8_t v = p[j] ^ flip;
+            lo[j] = MIN(lo[j], v);
+            hi[j] = MAX(hi[j], v);
+            zeros[j] = (uint8_t)(zeros[j] + (v == zero));
+        }
+    }
+    memcpy(g->clo, lo, sizeof lo);
+    memcpy(g->chi, hi, sizeof hi);
+    for (size_t j = 0; j < n; j++) {
+        g->zeros[j] += zeros[j];
+    }
+}
+
+VECTOR_CLONES static void codes_plain(struct lanes *g, const struct codes *c, size_t rows, size_t n)
+{
+    for (size_t at = 0; at < n; at += LANES) {
+        if (n - at >= LANES) {
+            codes_rows(&g[at / LANES], c, c->p + at, rows, LANES);
+        } else {
+            codes_rows(&g[at / LANES], c, c->p + at, rows, n - at);
         }
     }
 }
@@ -145,20 +164,22 @@ TURN(turn_codes_plain, uint8_t)
 
 /* ---- Bins ----------------------------------------------------------------------------------- */
 
-INLINE size_t bins_of(const float *x, size_t n, float scale, const bool squeeze, int32_t *bin)
+/* The product is exact, unless it vanishes: then a negative one lies in the bin below 0. The floor
+ * is made of a truncation, since compilers do not vectorize floorf(). */
+VECTOR_CLONES static size_t bins_plain(const float *restrict x, size_t n, float scale, bool squeeze,
+                                       int32_t *restrict bin)
 {
-    size_t made = 0;
     for (size_t i = 0; i < n; i++) {
-        bin[made] = (int32_t)floor((double)x[i] * (double)scale);
-        made += !squeeze || x[i] != 0;
+        float v = x[i] * scale;
+        int32_t whole = (int32_t)v;
+        bin[i] = whole - ((float)whole > v) - ((v == 0) & (x[i] < 0));
+    }
+    size_t made = squeeze ? 0 : n;
+    for (size_t i = 0; squeeze && i < n; i++) {
+        bin[made] = bin[i];
+        made += x[i] != 0;
     }
     return made;
-}
-
-VECTOR_CLONES static size_t bins_plain(const float *x, size_t n, float scale, bool squeeze,
-                                       int32_t *bin)
-{
-    return squeeze ? bins_of(x, n, scale, true, bin) : bins_of(x, n, scale, false, bin);
 }
 
 const struct stats_kernels stats_plain = {
