@@ -308,6 +308,7 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
                                  .refused = pass_refused,
                                  .tap_ctx = &lane[side].tap,
                                  .wanted = p.hooks && p.hooks->keep_other ? NULL : u->wanted[side],
+                                 .any_layout = !p.hooks,
                                  .cancel = with->cancel,
                                  .par = with->par};
     }
