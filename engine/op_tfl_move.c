@@ -359,15 +359,34 @@ static int run_split_v(struct op_call *c, struct err *err)
 
 /* ---- Joins ---------------------------------------------------------------------------------- */
 
-/* Copies input i into the output at position `at` of an axis; dims: the input's, maybe with the new
- * axis. */
-static void join_one(struct op_call *c, int i, int rank, const int64_t *dims, int axis, int64_t at)
+/* Copies x into the output at position `at` of an axis; dims: those of x, maybe with the new axis.
+ */
+static void join_one(struct op_call *c, const struct tensor *x, int rank, const int64_t *dims,
+                     int axis, int64_t at)
 {
     int64_t xs[MAX_RANK], ys[MAX_RANK];
     walk_strides(rank, dims, xs);
     walk_strides(rank, c->out[0]->dims, ys);
-    copy_block(rank, dims, c->out[0]->data, at * ys[axis], ys, c->in[i]->data, 0, xs,
-               dtype_size(c->in[i]->dtype));
+    copy_block(rank, dims, c->out[0]->data, at * ys[axis], ys, x->data, 0, xs,
+               dtype_size(x->dtype));
+}
+
+/* Legacy uint8 inputs may have other parameters than the output: x * (sx / sy) less the zero point,
+ * in float, halves away from zero. */
+static int rescale_u8(const struct op_call *c, int i, struct tensor **out, struct err *err)
+{
+    const struct tensor *x = c->in[i];
+    struct tfl_quant a, y;
+    int rc = tfl_input(c, i, &a, err);
+    rc = rc ? rc : tfl_output(c, 0, DT_U8, &y, err);
+    rc = rc ? rc : tensor_new(DT_U8, x->rank, x->dims, c->budget, out, err);
+    float scale = rc ? 0.0F : a.s * (1.0F / y.s), bias = rc ? 0.0F : (float)-a.z * scale;
+    for (size_t k = 0; k < x->n && !rc; k++) {
+        float v = roundf((float)((const uint8_t *)x->data)[k] * scale + bias);
+        ((uint8_t *)(*out)->data)[k] =
+            (uint8_t)tfl_clamp((int64_t)clamp_x86(v, -0x1p20F, 0x1p20F) + y.z, &y);
+    }
+    return rc;
 }
 
 static bool same_parameters(const struct quant *a, const struct quant *b)
@@ -392,14 +411,20 @@ static int run_concatenation(struct op_call *c, struct err *err)
         if (!fits) {
             return err_set(err, E_SHAPE, "input %d does not fit input 0", i);
         }
-        if (!same_parameters(c->in_q[i], c->out_q[0])) {
+        if (!same_parameters(c->in_q[i], c->out_q[0]) && t->dtype != DT_U8) {
             return err_set(err, E_UNSUPPORTED, "input %d has other parameters than the output", i);
         }
         dims[axis] += t->dims[axis];
     }
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, dims, err);
     for (int i = 0; i < c->n_in && !rc; i++) {
-        join_one(c, i, x->rank, c->in[i]->dims, axis, at);
+        struct tensor *own = NULL;
+        bool same = same_parameters(c->in_q[i], c->out_q[0]);
+        rc = same ? OK : rescale_u8(c, i, &own, err);
+        if (!rc) {
+            join_one(c, own ? own : c->in[i], x->rank, c->in[i]->dims, axis, at);
+        }
+        tensor_free(own);
         at += c->in[i]->dims[axis];
     }
     return rc;
@@ -432,7 +457,7 @@ static int run_pack(struct op_call *c, struct err *err)
         rc = op_out(c, 0, x->dtype, x->rank + 1, dims, err);
     }
     for (int i = 0; i < c->n_in && !rc; i++) {
-        join_one(c, i, x->rank + 1, one, axis, i);
+        join_one(c, c->in[i], x->rank + 1, one, axis, i);
     }
     return rc;
 }
@@ -465,35 +490,52 @@ static int run_unpack(struct op_call *c, struct err *err)
 
 /* ---- Gathers -------------------------------------------------------------------------------- */
 
+/* Dimensions in front of `batch` are those of the input; the rest of the indices is looked up. */
+static int gather_check(const struct tensor *x, const struct tensor *index, int64_t batch, int axis,
+                        struct err *err)
+{
+    bool fits = batch >= 0 && batch <= axis && batch <= index->rank &&
+                x->rank - 1 + index->rank - batch <= MAX_RANK;
+    for (int d = 0; fits && d < batch; d++) {
+        fits = x->dims[d] == index->dims[d];
+    }
+    if (!fits || !elem_is_int(index->dtype)) {
+        return err_set(err, E_SHAPE,
+                       "%s indices of rank %d with %" PRId64 " batch dimensions do not fit",
+                       dtype_name(index->dtype), index->rank, batch);
+    }
+    return OK;
+}
+
 static int run_gather(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0], *index = c->in[1];
-    int64_t dims[MAX_RANK], outer = 1, inner = 1;
+    int64_t dims[MAX_RANK], outer = 1, inner = 1, batches = 1;
+    int64_t batch = attr_int(c->node, "batch_dims", 0);
     int axis = 0, rank = 0, rc = op_axis(attr_int(c->node, "axis", 0), x->rank, &axis, err);
-    if (!rc && (attr_int(c->node, "batch_dims", 0) || !elem_is_int(index->dtype) ||
-                x->rank - 1 + index->rank > MAX_RANK)) {
-        rc = err_set(err, E_UNSUPPORTED, "batch dimensions, or indices that are %s",
-                     dtype_name(index->dtype));
-    }
+    batch = batch < 0 ? batch + index->rank : batch;
+    rc = rc ? rc : gather_check(x, index, batch, axis, err);
     for (int d = 0; d < x->rank && !rc; d++) {
+        batches *= d < batch ? x->dims[d] : 1;
         outer *= d < axis ? x->dims[d] : 1;
         inner *= d > axis ? x->dims[d] : 1;
         if (d != axis) {
             dims[rank++] = x->dims[d];
         }
-        for (int k = 0; d == axis && k < index->rank; k++) {
+        for (int k = (int)batch; d == axis && k < index->rank; k++) {
             dims[rank++] = index->dims[k];
         }
     }
     rc = rc ? rc : op_out(c, 0, x->dtype, rank, dims, err);
     size_t piece = (size_t)inner * dtype_size(x->dtype);
+    size_t picks = rc || !batches ? 0 : index->n / (size_t)batches;
     for (int64_t o = 0; o < outer && !rc; o++) {
-        for (size_t i = 0; i < index->n && !rc; i++) {
-            int64_t at = tensor_s64(index, i);
+        for (size_t i = 0; i < picks; i++) {
+            int64_t at = tensor_s64(index, (size_t)(o / (outer / batches)) * picks + i);
             if (at < 0 || at >= x->dims[axis]) {
                 return err_set(err, E_SHAPE, "index %" PRId64 " of %" PRId64, at, x->dims[axis]);
             }
-            memcpy((uint8_t *)c->out[0]->data + ((size_t)o * index->n + i) * piece,
+            memcpy((uint8_t *)c->out[0]->data + ((size_t)o * picks + i) * piece,
                    (const uint8_t *)x->data + (size_t)(o * x->dims[axis] + at) * piece, piece);
         }
     }

@@ -136,6 +136,16 @@ int tfl_activation_float(const struct op_call *c, float *lo, float *hi, struct e
     return OK;
 }
 
+/* The code of a bound. XNNPACK, which takes 8-bit codes, adds the zero point before it rounds,
+ * halves to even. */
+static int32_t bound_code(const struct op_call *c, float v, const struct tfl_quant *q)
+{
+    if (tfl_xnnpack(c) && q->hi - q->lo <= UINT8_MAX) {
+        return (int32_t)rintf(clamp_x86(v / q->s + (float)q->z, (float)q->lo, (float)q->hi));
+    }
+    return tfl_clamp((int64_t)q->z + tfl_round((double)(v / q->s)), q);
+}
+
 int tfl_activation(const struct op_call *c, struct tfl_quant *q, struct err *err)
 {
     float lo, hi;
@@ -143,12 +153,9 @@ int tfl_activation(const struct op_call *c, struct tfl_quant *q, struct err *err
     if (rc) {
         return rc;
     }
-    if (isfinite(lo)) {
-        q->lo = MAX(q->lo, tfl_clamp((int64_t)q->z + tfl_round((double)(lo / q->s)), q));
-    }
-    if (isfinite(hi)) {
-        q->hi = MIN(q->hi, tfl_clamp((int64_t)q->z + tfl_round((double)(hi / q->s)), q));
-    }
+    int32_t least = isfinite(lo) ? bound_code(c, lo, q) : q->lo;
+    q->hi = isfinite(hi) ? bound_code(c, hi, q) : q->hi;
+    q->lo = least;
     return OK;
 }
 

@@ -291,7 +291,7 @@ static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
     int32_t z = zero <= -128.0 ? -128 : zero >= 127.0 ? 127 : tfl_round(zero);
     float inverse = 1.0F / (float)scale;
     for (size_t i = 0; i < n; i++) {
-        int32_t v = tfl_round((double)((float)z + x[i] * inverse));
+        int32_t v = z + tfl_round((double)(x[i] * inverse));
         q[i] = (int16_t)((v < -128 ? -128 : v > 127 ? 127 : v) - z);
     }
     return (float)scale;
@@ -332,7 +332,9 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
 /* Codes of n floats; returns their scale. */
 float tfl_quantize_row(const struct tfl_product *p, const float *x, size_t n, int16_t *q)
 {
-    bool asymmetric = p->scales->n > 1 || attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
+    bool asymmetric = strcmp(p->c->node->op, "DEPTHWISE_CONV_2D") == 0 ||
+                      (p->scales->n > 1 && !is_connected(p->c->node)) ||
+                      attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
     return p->delegated ? quantize_xnnpack(x, n, q)
            : asymmetric ? quantize_asymmetric(x, n, q)
                         : quantize_symmetric(x, n, q);
