@@ -412,11 +412,13 @@ static int matmul_prepare(struct matmul *p, const struct op_call *c, struct err 
                      dtype_name(c->in[0]->dtype), dtype_name(c->in[1]->dtype));
     }
     if (!rc) {
+        /* XNNPACK takes right sides without zero point, the built-in kernel the others. */
+        bool xnnpack = tfl_xnnpack(c) && p->b.z == 0;
         tfl_scale_init(&p->s,
-                       wide             ? TFL_WIDE
-                       : tfl_xnnpack(c) ? TFL_FLOAT
-                                        : TFL_TWICE,
-                       (double)p->a.s * (double)p->b.s / (double)p->y.s);
+                       wide      ? TFL_WIDE
+                       : xnnpack ? TFL_FLOAT
+                                 : TFL_TWICE,
+                       (double)(p->a.s * p->b.s) / (double)p->y.s);
     }
     return rc;
 }

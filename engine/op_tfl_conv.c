@@ -82,10 +82,13 @@ static void conv_image(const struct tfl_product *p, const struct tfl_window *w, 
     }
 }
 
-/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows. */
-static bool is_pointwise(const struct tfl_window *w)
+/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows, except dilated
+ * ones of a single channel. */
+static bool is_pointwise(const struct tfl_window *w, int64_t filters)
 {
-    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1;
+    bool dilated = w->dh != 1 || w->dw != 1;
+    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1 &&
+           !(dilated && w->c == 1 && filters == 1);
 }
 
 static int run_conv(struct op_call *c, struct err *err)
@@ -110,7 +113,7 @@ static int run_conv(struct op_call *c, struct err *err)
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
     rc = rc ? rc : scratch_new(&p, &w, &s, err);
-    if (!rc && p.hybrid && p.delegated && is_pointwise(&w)) {
+    if (!rc && p.hybrid && p.delegated && is_pointwise(&w, p.filters)) {
         tfl_product_rows(&p, w.n * w.h * w.w, s.patches->data, c->out[0]);
         w.n = 0;
     }
@@ -286,8 +289,10 @@ static int run_connected(struct op_call *c, struct err *err)
                        shape_text(b, sizeof b, f->rank, f->dims));
     }
     int64_t rows = (int64_t)(x->n / (size_t)f->dims[1]);
-    int rc = tfl_product_init(&p, c, f->dims[0], f->dims[1],
-                              &(struct tfl_roundings){TFL_ONCE, TFL_UP, TFL_ONCE}, err);
+    /* Without biases the optimised kernel multiplies int16 activations with ruy, too. */
+    bool wide_ruy = c->numerics != NUM_TFLITE_REF && !tfl_has(c, 2);
+    const struct tfl_roundings how = {TFL_ONCE, TFL_UP, wide_ruy ? TFL_UP : TFL_ONCE};
+    int rc = tfl_product_init(&p, c, f->dims[0], f->dims[1], &how, err);
     int rank = connected_dims(c, rows, f->dims[0], f->dims[1], dims);
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, rank, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &f->dims[1], c->budget, &line, err);

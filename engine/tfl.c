@@ -55,8 +55,9 @@ static int32_t apply_wide(int64_t x, const struct tfl_scale *s)
  * as it does there. */
 static int32_t apply_once(int64_t x, const struct tfl_scale *s)
 {
-    uint64_t product = (uint64_t)x * (uint64_t)s->multiplier + (UINT64_C(1) << (30 - s->shift));
-    return (int32_t)((int64_t)product >> (31 - s->shift));
+    int n = 31 - s->shift;
+    int64_t product = (int64_t)((uint64_t)x * (uint64_t)s->multiplier);
+    return (int32_t)((int64_t)((uint64_t)product + (UINT64_C(1) << (n - 1)) - (product < 0)) >> n);
 }
 
 int32_t tfl_apply(int64_t acc, const struct tfl_scale *s)

@@ -17,7 +17,7 @@
 enum tfl_rounding {
     TFL_TWICE, /* rounding doubling high multiply, then a shift that rounds half away from 0 */
     TFL_UP,    /* the same, the shift rounding half up: ruy's matrix products */
-    TFL_ONCE,  /* one shift of the 64-bit product, half up */
+    TFL_ONCE,  /* one shift of the 64-bit product, half away from 0 */
     TFL_WIDE,  /* 64-bit sums of int16 activations, the multiplier cut to 16 bits */
     TFL_FLOAT, /* float product, half to even: XNNPACK */
 };

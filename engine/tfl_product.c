@@ -140,10 +140,17 @@ static enum tfl_rounding rounding_of(const struct op_call *c, const struct tfl_r
     return tfl_xnnpack(c) ? TFL_FLOAT : c->numerics == NUM_TFLITE_REF ? r->ref : r->builtin;
 }
 
-/* XNNPACK multiplies and divides scales in float, the others in double. */
-static double real_scale(const struct op_call *c, float sx, float sw, float sy)
+/* XNNPACK multiplies and divides scales in float, the others in double; but where there is one
+ * scale for all filters, FULLY_CONNECTED and the legacy layers multiply in float. */
+static double real_scale(const struct tfl_product *p, float sw)
 {
-    return tfl_xnnpack(c) ? (double)(sx * sw / sy) : (double)sx * (double)sw / (double)sy;
+    enum dtype d = p->c->in[0]->dtype;
+    if (tfl_xnnpack(p->c) && d != DT_S16) {
+        return (double)(p->x.s * sw / p->y.s);
+    }
+    bool single = p->scales->n == 1 && (d == DT_U8 || is_connected(p->c->node));
+    double product = single ? (double)(p->x.s * sw) : (double)p->x.s * (double)sw;
+    return product / (double)p->y.s;
 }
 
 static int product_codes(struct tfl_product *p, enum tfl_rounding how, struct err *err)
@@ -166,7 +173,7 @@ static int product_codes(struct tfl_product *p, enum tfl_rounding how, struct er
         return err_set(err, E_LIMIT, "out of memory");
     }
     for (int64_t o = 0; o < p->filters; o++) {
-        tfl_scale_init(&p->requant[o], how, real_scale(c, p->x.s, tfl_weight_scale(p, o), p->y.s));
+        tfl_scale_init(&p->requant[o], how, real_scale(p, tfl_weight_scale(p, o)));
     }
     return OK;
 }
@@ -289,7 +296,7 @@ static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
     double err_max = 127.0 + fabs((double)most / scale);
     double zero = err_min < err_max ? from_min : from_max;
     int32_t z = zero <= -128.0 ? -128 : zero >= 127.0 ? 127 : tfl_round(zero);
-    float inverse = 1.0F / (float)scale;
+    float inverse = 255.0F / (most - least);
     for (size_t i = 0; i < n; i++) {
         int32_t v = z + tfl_round((double)(x[i] * inverse));
         q[i] = (int16_t)((v < -128 ? -128 : v > 127 ? 127 : v) - z);
@@ -322,11 +329,13 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
     float zero =
         (128.0F + fabsf(least * scale)) < (127.0F + fabsf(most * scale)) ? from_min : from_max;
     int32_t z = (int32_t)rintf(clamp_x86(zero, -128.0F, 127.0F));
+    /* It keeps the inverse and divides by it. */
+    float inverse = 1.0F / scale, again = 1.0F / inverse;
     for (size_t i = 0; i < n; i++) {
-        float v = clamp_x86(x[i] * scale, (float)(-128 - z), (float)(127 - z));
+        float v = clamp_x86(x[i] * again, (float)(-128 - z), (float)(127 - z));
         q[i] = (int16_t)rintf(v);
     }
-    return 1.0F / scale;
+    return inverse;
 }
 
 /* Codes of n floats; returns their scale. */
