@@ -329,13 +329,11 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
     float zero =
         (128.0F + fabsf(least * scale)) < (127.0F + fabsf(most * scale)) ? from_min : from_max;
     int32_t z = (int32_t)rintf(clamp_x86(zero, -128.0F, 127.0F));
-    /* It keeps the inverse and divides by it. */
-    float inverse = 1.0F / scale, again = 1.0F / inverse;
     for (size_t i = 0; i < n; i++) {
-        float v = clamp_x86(x[i] * again, (float)(-128 - z), (float)(127 - z));
+        float v = clamp_x86(x[i] * scale, (float)(-128 - z), (float)(127 - z));
         q[i] = (int16_t)rintf(v);
     }
-    return inverse;
+    return 1.0F / scale;
 }
 
 /* Codes of n floats; returns their scale. */
