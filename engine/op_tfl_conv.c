@@ -82,13 +82,11 @@ static void conv_image(const struct tfl_product *p, const struct tfl_window *w, 
     }
 }
 
-/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows, except dilated
- * ones of a single channel. */
+/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows, except where one
+ * channel makes one. */
 static bool is_pointwise(const struct tfl_window *w, int64_t filters)
 {
-    bool dilated = w->dh != 1 || w->dw != 1;
-    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1 &&
-           !(dilated && w->c == 1 && filters == 1);
+    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1 && (w->c > 1 || filters > 1);
 }
 
 static int run_conv(struct op_call *c, struct err *err)

@@ -86,6 +86,11 @@ static bool is_connected(const struct node *n)
     return strcmp(n->op, "FULLY_CONNECTED") == 0;
 }
 
+static bool is_depthwise(const struct node *n)
+{
+    return strcmp(n->op, "DEPTHWISE_CONV_2D") == 0;
+}
+
 int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 {
     const struct tensor *t = p->n_in > 1 ? p->constants[1] : NULL;
@@ -202,7 +207,7 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     p->wf = wf ? w->data : NULL;
     p->wi = wf ? NULL : packed->codes;
     p->hybrid = xf && !wf;
-    p->delegated = tfl_xnnpack(c) && strcmp(c->node->op, "DEPTHWISE_CONV_2D") != 0;
+    p->delegated = tfl_xnnpack(c) && !is_depthwise(c->node);
     if (!xf) {
         bool good = !p->bias || p->bias->dtype == DT_S32 || p->bias->dtype == DT_S64;
         return good ? product_codes(p, rounding_of(c, how), err)
@@ -278,8 +283,9 @@ static float quantize_symmetric(const float *x, size_t n, int16_t *q)
     return top > 0.0F ? top / 127.0F : 1.0F;
 }
 
-/* Asymmetric codes over [min(0, x), max(0, x)], the zero point taken off again. */
-static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
+/* Asymmetric codes over [min(0, x), max(0, x)], the zero point taken off again. divided: the
+ * inverse of the scale is a float quotient of its own, as comparing values next to ties tells. */
+static float quantize_asymmetric(const float *x, size_t n, bool divided, int16_t *q)
 {
     float least = 0.0F, most = 0.0F;
     for (size_t i = 0; i < n; i++) {
@@ -296,7 +302,7 @@ static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
     double err_max = 127.0 + fabs((double)most / scale);
     double zero = err_min < err_max ? from_min : from_max;
     int32_t z = zero <= -128.0 ? -128 : zero >= 127.0 ? 127 : tfl_round(zero);
-    float inverse = 255.0F / (most - least);
+    float inverse = divided ? 255.0F / (most - least) : 1.0F / (float)scale;
     for (size_t i = 0; i < n; i++) {
         int32_t v = z + tfl_round((double)(x[i] * inverse));
         q[i] = (int16_t)((v < -128 ? -128 : v > 127 ? 127 : v) - z);
@@ -339,11 +345,12 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
 /* Codes of n floats; returns their scale. */
 float tfl_quantize_row(const struct tfl_product *p, const float *x, size_t n, int16_t *q)
 {
-    bool asymmetric = strcmp(p->c->node->op, "DEPTHWISE_CONV_2D") == 0 ||
-                      (p->scales->n > 1 && !is_connected(p->c->node)) ||
-                      attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
+    const struct node *node = p->c->node;
+    bool depthwise = is_depthwise(node);
+    bool asymmetric = depthwise || (p->scales->n > 1 && !is_connected(node)) ||
+                      attr_int(node, "asymmetric_quantize_inputs", 0);
     return p->delegated ? quantize_xnnpack(x, n, q)
-           : asymmetric ? quantize_asymmetric(x, n, q)
+           : asymmetric ? quantize_asymmetric(x, n, depthwise, q)
                         : quantize_symmetric(x, n, q);
 }
 
