@@ -268,6 +268,12 @@ void tfl_product_float(const struct tfl_product *p, const float *x, int64_t rows
 
 /* ---- Hybrid: activations quantized on the way ------------------------------------------------ */
 
+/* Half away from zero in float: 0.5 is added first, which itself rounds. */
+static int32_t round_cut(float v)
+{
+    return (int32_t)clamp_x86(v < 0.0F ? v - 0.5F : v + 0.5F, -0x1p20F, 0x1p20F);
+}
+
 /* Symmetric codes: scale from the largest magnitude. */
 static float quantize_symmetric(const float *x, size_t n, int16_t *q)
 {
@@ -277,15 +283,14 @@ static float quantize_symmetric(const float *x, size_t n, int16_t *q)
     }
     float inverse = top > 0.0F ? 127.0F / top : 0.0F;
     for (size_t i = 0; i < n; i++) {
-        int32_t v = tfl_round((double)(x[i] * inverse));
+        int32_t v = round_cut(x[i] * inverse);
         q[i] = (int16_t)(v < -127 ? -127 : v > 127 ? 127 : v);
     }
     return top > 0.0F ? top / 127.0F : 1.0F;
 }
 
-/* Asymmetric codes over [min(0, x), max(0, x)], the zero point taken off again. divided: the
- * inverse of the scale is a float quotient of its own, as comparing values next to ties tells. */
-static float quantize_asymmetric(const float *x, size_t n, bool divided, int16_t *q)
+/* Asymmetric codes over [min(0, x), max(0, x)], the zero point taken off again. */
+static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
 {
     float least = 0.0F, most = 0.0F;
     for (size_t i = 0; i < n; i++) {
@@ -296,18 +301,18 @@ static float quantize_asymmetric(const float *x, size_t n, bool divided, int16_t
         memset(q, 0, n * sizeof *q);
         return 1.0F;
     }
-    double scale = ((double)most - (double)least) / 255.0;
-    double from_min = -128.0 - (double)least / scale, from_max = 127.0 - (double)most / scale;
-    double err_min = 128.0 + fabs((double)least / scale);
-    double err_max = 127.0 + fabs((double)most / scale);
+    float scale = (most - least) / 255.0F, inverse = 1.0F / scale;
+    double from_min = -128.0 - (double)least / (double)scale;
+    double from_max = 127.0 - (double)most / (double)scale;
+    double err_min = 128.0 + fabs((double)least / (double)scale);
+    double err_max = 127.0 + fabs((double)most / (double)scale);
     double zero = err_min < err_max ? from_min : from_max;
     int32_t z = zero <= -128.0 ? -128 : zero >= 127.0 ? 127 : tfl_round(zero);
-    float inverse = divided ? 255.0F / (most - least) : 1.0F / (float)scale;
     for (size_t i = 0; i < n; i++) {
-        int32_t v = z + tfl_round((double)(x[i] * inverse));
+        int32_t v = z + round_cut(x[i] * inverse);
         q[i] = (int16_t)((v < -128 ? -128 : v > 127 ? 127 : v) - z);
     }
-    return (float)scale;
+    return scale;
 }
 
 void tfl_product_hybrid(const struct tfl_product *p, const int16_t *x, int64_t rows, float s,
@@ -346,11 +351,10 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
 float tfl_quantize_row(const struct tfl_product *p, const float *x, size_t n, int16_t *q)
 {
     const struct node *node = p->c->node;
-    bool depthwise = is_depthwise(node);
-    bool asymmetric = depthwise || (p->scales->n > 1 && !is_connected(node)) ||
+    bool asymmetric = is_depthwise(node) || (p->scales->n > 1 && !is_connected(node)) ||
                       attr_int(node, "asymmetric_quantize_inputs", 0);
     return p->delegated ? quantize_xnnpack(x, n, q)
-           : asymmetric ? quantize_asymmetric(x, n, depthwise, q)
+           : asymmetric ? quantize_asymmetric(x, n, q)
                         : quantize_symmetric(x, n, q);
 }
 
