@@ -3,7 +3,7 @@
  * op_tfl_conv.c: CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED of TensorFlow Lite models: geometry
  * and order of work. The arithmetic is in tfl_product.c.
  */
-#include "engine/tfl_product.h"
+#include "engine/tfl_fast.h"
 
 #include <inttypes.h>
 
@@ -14,35 +14,12 @@ static const struct tfl_roundings twice = {TFL_TWICE, TFL_TWICE, TFL_WIDE};
 
 /* ---- CONV_2D -------------------------------------------------------------------------------- */
 
-/* Gathers the patch of one output pixel; elements outside of the image are 0. `size` 2 or 4. */
-static void gather(const struct tfl_window *w, const uint8_t *x, int64_t oy, int64_t ox,
-                   size_t size, uint8_t *dst)
-{
-    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
-    size_t pixel = (size_t)w->c * size, line = (size_t)w->kw * pixel;
-    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
-    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
-    memset(dst, 0, (size_t)w->kh * line);
-    for (int64_t ky = a0; ky < a1; ky++) {
-        const uint8_t *row = x + (size_t)((y0 + ky * w->dh) * w->w) * pixel;
-        uint8_t *to = dst + (size_t)ky * line;
-        if (w->dw == 1 && b1 > b0) {
-            memcpy(to + (size_t)b0 * pixel, row + (size_t)(x0 + b0) * pixel,
-                   (size_t)(b1 - b0) * pixel);
-            continue;
-        }
-        for (int64_t kx = b0; kx < b1; kx++) {
-            memcpy(to + (size_t)kx * pixel, row + (size_t)(x0 + kx * w->dw) * pixel, pixel);
-        }
-    }
-}
-
 /* Scratch of one convolution: an image of widened codes and some patches. */
 struct scratch {
     struct tensor *image, *patches;
 };
 
-static int scratch_new(const struct tfl_product *p, const struct tfl_window *w, struct scratch *s,
+static int patches_new(const struct tfl_product *p, const struct tfl_window *w, struct scratch *s,
                        struct err *err)
 {
     bool wide = p->wf != NULL;
@@ -68,8 +45,8 @@ static void conv_image(const struct tfl_product *p, const struct tfl_window *w, 
     for (int64_t at = 0; at < pixels; at += PATCHES) {
         int64_t rows = MIN(pixels - at, (int64_t)PATCHES);
         for (int64_t r = 0; r < rows; r++) {
-            gather(w, src, (at + r) / w->ow, (at + r) % w->ow, size,
-                   (uint8_t *)s->patches->data + (size_t)(r * p->depth) * size);
+            tfl_gather(w, src, (at + r) / w->ow, (at + r) % w->ow, size, 0,
+                       (uint8_t *)s->patches->data + (size_t)(r * p->depth) * size);
         }
         size_t to = (size_t)((image * pixels + at) * p->filters);
         if (p->wf) {
@@ -89,7 +66,7 @@ static bool is_pointwise(const struct tfl_window *w, int64_t filters)
     return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1 && (w->c > 1 || filters > 1);
 }
 
-static int run_conv(struct op_call *c, struct err *err)
+static int conv(struct op_call *c, bool fast, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
     struct tfl_window w = {0};
@@ -110,7 +87,12 @@ static int run_conv(struct op_call *c, struct err *err)
     rc = rc ? rc : tfl_product_init(&p, c, f->dims[0], w.kh * w.kw * w.c, &ruy, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
-    rc = rc ? rc : scratch_new(&p, &w, &s, err);
+    if (!rc && fast && tfl_fast_fits(&p)) {
+        rc = tfl_fast_conv(&p, &w, err);
+        w.n = 0;
+    } else {
+        rc = rc ? rc : patches_new(&p, &w, &s, err);
+    }
     if (!rc && p.hybrid && p.delegated && is_pointwise(&w, p.filters)) {
         tfl_product_rows(&p, w.n * w.h * w.w, s.patches->data, c->out[0]);
         w.n = 0;
@@ -122,6 +104,16 @@ static int run_conv(struct op_call *c, struct err *err)
     tensor_free(s.patches);
     tfl_product_fini(&p);
     return rc;
+}
+
+static int run_conv(struct op_call *c, struct err *err)
+{
+    return conv(c, false, err);
+}
+
+static int run_conv_fast(struct op_call *c, struct err *err)
+{
+    return conv(c, true, err);
 }
 
 /* ---- DEPTHWISE_CONV_2D ---------------------------------------------------------------------- */
@@ -217,7 +209,7 @@ static void round_rest(struct tfl_product *p)
     }
 }
 
-static int run_depthwise(struct op_call *c, struct err *err)
+static int depthwise(struct op_call *c, bool fast, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
     struct tfl_window w = {0};
@@ -242,8 +234,13 @@ static int run_depthwise(struct op_call *c, struct err *err)
     round_rest(&p);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[3]}, image = w.h * w.w * w.c;
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
-    rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
-    rc = rc ? rc : tensor_new(DT_S32, 1, &f->dims[3], c->budget, &s.patches, err);
+    if (!rc && fast && f->dims[3] == w.c && tfl_fast_fits(&p)) {
+        rc = tfl_fast_depthwise(&p, &w, err);
+        w.n = 0;
+    } else {
+        rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
+        rc = rc ? rc : tensor_new(DT_S32, 1, &f->dims[3], c->budget, &s.patches, err);
+    }
     for (int64_t i = 0; i < w.n && !rc; i++) {
         depthwise_image(&p, &w, &s, i, c->out[0]);
     }
@@ -251,6 +248,16 @@ static int run_depthwise(struct op_call *c, struct err *err)
     tensor_free(s.patches);
     tfl_product_fini(&p);
     return rc;
+}
+
+static int run_depthwise(struct op_call *c, struct err *err)
+{
+    return depthwise(c, false, err);
+}
+
+static int run_depthwise_fast(struct op_call *c, struct err *err)
+{
+    return depthwise(c, true, err);
 }
 
 /* ---- FULLY_CONNECTED ------------------------------------------------------------------------ */
@@ -271,7 +278,7 @@ static int connected_dims(const struct op_call *c, int64_t rows, int64_t filters
     return rank;
 }
 
-static int run_connected(struct op_call *c, struct err *err)
+static int connected(struct op_call *c, bool fast, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
     struct tfl_product p = {0};
@@ -294,7 +301,9 @@ static int run_connected(struct op_call *c, struct err *err)
     int rank = connected_dims(c, rows, f->dims[0], f->dims[1], dims);
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, rank, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &f->dims[1], c->budget, &line, err);
-    if (!rc && p.wf) {
+    if (!rc && fast && tfl_fast_fits(&p)) {
+        rc = tfl_fast_rows(&p, rows, err);
+    } else if (!rc && p.wf) {
         tfl_product_float(&p, x->data, rows, c->out[0]->data);
     } else if (!rc) {
         tfl_product_rows(&p, rows, line->data, c->out[0]);
@@ -304,6 +313,16 @@ static int run_connected(struct op_call *c, struct err *err)
     return rc;
 }
 
+static int run_connected(struct op_call *c, struct err *err)
+{
+    return connected(c, false, err);
+}
+
+static int run_connected_fast(struct op_call *c, struct err *err)
+{
+    return connected(c, true, err);
+}
+
 const struct op op_tfl_conv[] = {
     {.name = "CONV_2D",
      .domain = "tflite",
@@ -311,6 +330,7 @@ const struct op op_tfl_conv[] = {
      .min_in = 2,
      .max_in = 3,
      .ref = run_conv,
+     .fast = run_conv_fast,
      .prepare = tfl_weights_prepare,
      .release = tfl_weights_release,
      .spec = "LiteRT conv.cc, XNNPACK convolution"},
@@ -320,6 +340,7 @@ const struct op op_tfl_conv[] = {
      .min_in = 2,
      .max_in = 3,
      .ref = run_depthwise,
+     .fast = run_depthwise_fast,
      .prepare = tfl_weights_prepare,
      .release = tfl_weights_release,
      .spec = "LiteRT depthwise_conv.cc, XNNPACK convolution"},
@@ -329,6 +350,7 @@ const struct op op_tfl_conv[] = {
      .min_in = 2,
      .max_in = 3,
      .ref = run_connected,
+     .fast = run_connected_fast,
      .prepare = tfl_weights_prepare,
      .release = tfl_weights_release,
      .spec = "LiteRT fully_connected.cc, XNNPACK fully connected"},

@@ -222,3 +222,25 @@ int tfl_window_read(const struct op_call *c, const struct tensor *x, struct tfl_
     int rc = window_axis(w->h, w->kh, w->sh, w->dh, same, &w->oh, &w->pt, err);
     return rc ? rc : window_axis(w->w, w->kw, w->sw, w->dw, same, &w->ow, &w->pl, err);
 }
+
+void tfl_gather(const struct tfl_window *w, const uint8_t *x, int64_t oy, int64_t ox, size_t size,
+                uint8_t fill, uint8_t *dst)
+{
+    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
+    size_t pixel = (size_t)w->c * size, line = (size_t)w->kw * pixel;
+    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
+    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
+    memset(dst, fill, (size_t)w->kh * line);
+    for (int64_t ky = a0; ky < a1; ky++) {
+        const uint8_t *row = x + (size_t)((y0 + ky * w->dh) * w->w) * pixel;
+        uint8_t *to = dst + (size_t)ky * line;
+        if (w->dw == 1 && b1 > b0) {
+            memcpy(to + (size_t)b0 * pixel, row + (size_t)(x0 + b0) * pixel,
+                   (size_t)(b1 - b0) * pixel);
+            continue;
+        }
+        for (int64_t kx = b0; kx < b1; kx++) {
+            memcpy(to + (size_t)kx * pixel, row + (size_t)(x0 + kx * w->dw) * pixel, pixel);
+        }
+    }
+}

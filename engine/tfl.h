@@ -110,4 +110,9 @@ static inline void tfl_window_clip(int64_t start, int64_t in, int64_t k, int64_t
     *k1 = in <= start ? *k0 : MAX(*k0, MIN(k, (in - start + d - 1) / d));
 }
 
+/* Copies what the filter sees for one output pixel: [kh,kw,c] elements of `size` bytes; those
+ * outside of the image are bytes `fill`. x: the image. */
+void tfl_gather(const struct tfl_window *w, const uint8_t *x, int64_t oy, int64_t ox, size_t size,
+                uint8_t fill, uint8_t *dst);
+
 #endif

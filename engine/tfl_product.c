@@ -6,13 +6,17 @@
 #include "engine/tfl_product.h"
 
 #include "engine/accel.h"
+#include "engine/op_quant.h"
+#include "engine/tfl_fast.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
 /* Weights as kernels want them. */
 struct weights {
-    int16_t *codes; /* codes minus zero point; NULL for float weights */
+    int16_t *codes; /* codes minus zero point */
+    struct tfl_panels *panels;
+    struct tfl_taps *taps;
 };
 
 /* ---- Products ------------------------------------------------------------------------------- */
@@ -112,7 +116,14 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
         free(w);
         return err_set(err, E_LIMIT, "out of memory for %zu weights", t->n);
     }
-    tfl_widen(t, 0, t->n, q && q->n == 1 ? q->zero[0] : 0, w->codes);
+    int32_t zero = q && q->n == 1 ? q->zero[0] : 0;
+    tfl_widen(t, 0, t->n, zero, w->codes);
+    int rc = is_depthwise(p->node) ? tfl_taps_new(t, zero, &w->taps, err)
+                                   : tfl_panels_new(t, zero, &w->panels, err);
+    if (rc) {
+        tfl_weights_release(w);
+        return rc;
+    }
     *state = w;
     return OK;
 }
@@ -120,6 +131,8 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 void tfl_weights_release(void *state)
 {
     struct weights *w = state;
+    tfl_panels_free(w->panels);
+    tfl_taps_free(w->taps);
     free(w->codes);
     free(w);
 }
@@ -205,7 +218,11 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
         return err_set(err, E_FORMAT, "integer weights without a scale per tensor or filter");
     }
     p->wf = wf ? w->data : NULL;
-    p->wi = wf ? NULL : packed->codes;
+    if (!wf) {
+        p->wi = packed->codes;
+        p->panels = packed->panels;
+        p->taps = packed->taps;
+    }
     p->hybrid = xf && !wf;
     p->delegated = tfl_xnnpack(c) && !is_depthwise(c->node);
     if (!xf) {
@@ -221,18 +238,63 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     return tfl_activation_float(c, &p->lo, &p->hi, err);
 }
 
+/* Of integer layers. */
+static int64_t bias_at(const struct tfl_product *p, int64_t o)
+{
+    return !p->bias                   ? 0
+           : p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
+                                      : ((const int64_t *)p->bias->data)[o];
+}
+
 /* Sum and bias of filter o to codes. */
 int32_t tfl_finish_code(const struct tfl_product *p, int64_t o, int64_t acc)
 {
-    if (p->bias) {
-        int64_t b = p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
-                                             : ((const int64_t *)p->bias->data)[o];
-        acc = (int64_t)((uint64_t)acc + (uint64_t)b);
-    }
+    acc = (int64_t)((uint64_t)acc + (uint64_t)bias_at(p, o));
     if (p->c->in[0]->dtype != DT_S16) {
         acc = (int32_t)(uint32_t)(uint64_t)acc; /* sums of 8-bit codes wrap */
     }
     return tfl_clamp((int64_t)tfl_apply(acc, &p->requant[o]) + p->y.z, &p->y);
+}
+
+/* ---- Codes of the fast twins ---------------------------------------------------------------- */
+
+void tfl_out_fini(struct tfl_out *out)
+{
+    free(out->add);
+    free(out->scale);
+}
+
+int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *err)
+{
+    *out = (struct tfl_out){.p = p};
+    size_t n = (size_t)p->filters;
+    int rc = scratch_new(n, sizeof *out->add, (void **)&out->add, err);
+    rc = rc ? rc : scratch_new(n, sizeof *out->scale, (void **)&out->scale, err);
+    for (size_t o = 0; o < n && !rc; o++) {
+        out->add[o] = (int32_t)(uint32_t)(uint64_t)bias_at(p, (int64_t)o);
+        out->scale[o] = p->requant[o].factor;
+    }
+    return rc;
+}
+
+void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const int32_t *acc,
+                 size_t o0, size_t n, int32_t add, uint8_t *y)
+{
+    const struct tfl_quant *q = &out->p->y;
+    const struct tfl_scale *s = out->p->requant + o0;
+    const struct finish f = {.add = add,
+                             .col_add = out->add + o0,
+                             .col_scale = out->scale + o0,
+                             .lo = (float)(q->lo - q->z),
+                             .hi = (float)(q->hi - q->z),
+                             .z = q->z};
+    if (s->how == TFL_FLOAT) {
+        k->finish(acc, n, &f, y);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        y[i] = (uint8_t)tfl_clamp((int64_t)tfl_apply(finish_sum(acc, i, &f), &s[i]) + q->z, q);
+    }
 }
 
 float tfl_finish_float(const struct tfl_product *p, int64_t o, float v)

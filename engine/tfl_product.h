@@ -17,12 +17,17 @@ struct tfl_roundings {
     enum tfl_rounding ref, builtin, wide;
 };
 
+struct tfl_panels; /* weights packed for the fast twins, see tfl_fast.h */
+struct tfl_taps;
+
 /* A layer: rows of activations times filters, plus bias, to output rows. */
 struct tfl_product {
     const struct op_call *c;
     int64_t filters, depth; /* of the product */
     const float *wf;        /* float weights, or NULL */
     const int16_t *wi;
+    const struct tfl_panels *panels; /* of 8-bit weights; of a depthwise layer taps instead */
+    const struct tfl_taps *taps;
     const float *bias_f;
     const struct tensor *bias;  /* of integer layers: s32 or s64 codes */
     const struct quant *scales; /* of the weights; NULL for float ones */
@@ -59,5 +64,18 @@ void tfl_product_hybrid(const struct tfl_product *p, const int16_t *x, int64_t r
 /* Rows that follow each other in the input, each with parameters of its own when hybrid; line: one
  * row of room. */
 void tfl_product_rows(const struct tfl_product *p, int64_t rows, int16_t *line, struct tensor *y);
+
+/* How the fast twins make codes of the sums of all filters. */
+struct tfl_out {
+    const struct tfl_product *p;
+    int32_t *add; /* per filter: bias, and what else belongs to the filter */
+    float *scale; /* per filter, of TFL_FLOAT */
+};
+int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *err);
+void tfl_out_fini(struct tfl_out *out);
+/* n <= FINISH_MAX sums of filters o0, o0 + 1, ... to bytes of y: acc[i] + out->add[o0 + i] + add.
+ */
+void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const int32_t *acc,
+                 size_t o0, size_t n, int32_t add, uint8_t *y);
 
 #endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * tfl_fast.h: private to engine/: the fast twins of TensorFlow Lite's 8-bit layers. Products of
+ * rows go through the tiles of kernel_int8.h, depthwise taps through pairs of int16; the sums are
+ * those of the plain loops, which wrap at 32 bits, and so are the codes.
+ */
+#ifndef ENGINE_TFL_FAST_H
+#define ENGINE_TFL_FAST_H
+
+#include "engine/tfl_product.h"
+
+/* Codes of weights [filters, depth] as the tiles read them. E_LIMIT when out of memory. */
+int tfl_panels_new(const struct tensor *w, int32_t zero, struct tfl_panels **out, struct err *err);
+void tfl_panels_free(struct tfl_panels *p);
+
+/* Codes of weights [1, kh, kw, channels] as the depthwise kernel reads them. E_LIMIT likewise. */
+int tfl_taps_new(const struct tensor *w, int32_t zero, struct tfl_taps **out, struct err *err);
+void tfl_taps_free(struct tfl_taps *t);
+
+/* Whether the products of p have a fast twin: 8-bit codes in and out, weights packed. */
+bool tfl_fast_fits(const struct tfl_product *p);
+
+/* CONV_2D of all images into output 0. */
+int tfl_fast_conv(const struct tfl_product *p, const struct tfl_window *w, struct err *err);
+/* FULLY_CONNECTED: `rows` rows of input 0. */
+int tfl_fast_rows(const struct tfl_product *p, int64_t rows, struct err *err);
+/* DEPTHWISE_CONV_2D with one filter per channel. */
+int tfl_fast_depthwise(const struct tfl_product *p, const struct tfl_window *w, struct err *err);
+
+#endif
