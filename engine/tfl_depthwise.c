@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * tfl_depthwise.c: DEPTHWISE_CONV_2D on 8-bit codes with one filter per channel: see tfl_fast.h.
- * The image is widened to int16 once, zero point taken off and padding put around, so that a tap is
+ * tfl_depthwise.c: DEPTHWISE_CONV_2D with one filter per channel: see tfl_fast.h. Of 8-bit codes
+ * the image is widened to int16 once, zero point taken off and padding put around, so that a tap is
  * a fixed distance; two taps at a time are multiplied and summed by one instruction.
  */
 #include "engine/tfl_fast.h"
@@ -18,6 +18,7 @@ enum { CHUNK = 16 }; /* channels of one 256-bit register */
 struct tfl_taps {
     size_t channels, chunks, taps, pairs;
     int16_t *w; /* [pairs][chunks][32]: both taps of a channel beside each other, see place() */
+    float *f;   /* of float weights instead: [1 + taps][channels], the bias first */
 };
 
 /* ---- Weights -------------------------------------------------------------------------------- */
@@ -26,6 +27,7 @@ void tfl_taps_free(struct tfl_taps *t)
 {
     if (t) {
         free(t->w);
+        free(t->f);
         free(t);
     }
 }
@@ -37,20 +39,28 @@ static size_t place(size_t i)
     return i / 4 % 2 * CHUNK + i / 8 * 8 + i % 4 * 2;
 }
 
-int tfl_taps_new(const struct tensor *w, int32_t zero, struct tfl_taps **out, struct err *err)
+static int float_taps(struct tfl_taps *t, const struct tensor *w, const float *bias,
+                      struct err *err)
 {
-    struct tfl_taps *t = mem_alloc(sizeof *t);
+    int rc = scratch_new(w->n + t->channels, sizeof *t->f, (void **)&t->f, err);
+    if (!rc) {
+        memset(t->f, 0, t->channels * sizeof *t->f);
+        memcpy(t->f + t->channels, w->data, w->n * sizeof *t->f);
+    }
+    if (!rc && bias) {
+        memcpy(t->f, bias, t->channels * sizeof *t->f);
+    }
+    return rc;
+}
+
+static int code_taps(struct tfl_taps *t, const struct tensor *w, int32_t zero, struct err *err)
+{
     size_t n = 0;
-    t->channels = (size_t)w->dims[w->rank - 1];
-    t->chunks = (t->channels + CHUNK - 1) / CHUNK;
-    t->taps = t->channels ? w->n / t->channels : 0;
-    t->pairs = (t->taps + 1) / 2;
     int rc = mul_ok(t->chunks * 2 * CHUNK, t->pairs, &n)
                  ? OK
                  : err_set(err, E_LIMIT, "weights too large to pack");
     rc = rc ? rc : scratch_new(n, sizeof *t->w, (void **)&t->w, err);
     if (rc) {
-        tfl_taps_free(t);
         return rc;
     }
     memset(t->w, 0, n * sizeof *t->w);
@@ -60,6 +70,22 @@ int tfl_taps_new(const struct tensor *w, int32_t zero, struct tfl_taps **out, st
             size_t at = (k / 2 * t->chunks + c / CHUNK) * 2 * CHUNK + place(c % CHUNK) + k % 2;
             t->w[at] = (int16_t)((w->dtype == DT_U8 ? v : (int8_t)v) - zero);
         }
+    }
+    return OK;
+}
+
+int tfl_taps_new(const struct tensor *w, int32_t zero, const float *bias, struct tfl_taps **out,
+                 struct err *err)
+{
+    struct tfl_taps *t = mem_alloc(sizeof *t);
+    t->channels = (size_t)w->dims[w->rank - 1];
+    t->chunks = (t->channels + CHUNK - 1) / CHUNK;
+    t->taps = t->channels ? w->n / t->channels : 0;
+    t->pairs = (t->taps + 1) / 2;
+    int rc = w->dtype == DT_F32 ? float_taps(t, w, bias, err) : code_taps(t, w, zero, err);
+    if (rc) {
+        tfl_taps_free(t);
+        return rc;
     }
     *out = t;
     return OK;
@@ -217,8 +243,96 @@ static void run_image(struct job *j, uint8_t *y)
     }
 }
 
+/* ---- Floats --------------------------------------------------------------------------------- */
+
+/* y[c] = bias, then += x * w by one rounding each over the taps whose pixels x[i] are given and
+ * whose weights start at w[i]; n taps. */
+typedef void float_fn(const float *bias, const float *const *x, const float *const *w, size_t n,
+                      size_t channels, float *y);
+
+static void float_plain(const float *bias, const float *const *x, const float *const *w, size_t n,
+                        size_t channels, float *y)
+{
+    for (size_t c = 0; c < channels; c++) {
+        float v = bias[c];
+        for (size_t i = 0; i < n; i++) {
+            v = fmaf(x[i][c], w[i][c], v);
+        }
+        y[c] = v;
+    }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static void float_avx2(const float *bias, const float *const *x,
+                                                           const float *const *w, size_t n,
+                                                           size_t channels, float *y)
+{
+    size_t c = 0;
+    for (; c + 8 <= channels; c += 8) {
+        __m256 v = _mm256_loadu_ps(bias + c);
+        for (size_t i = 0; i < n; i++) {
+            v = _mm256_fmadd_ps(_mm256_loadu_ps(x[i] + c), _mm256_loadu_ps(w[i] + c), v);
+        }
+        _mm256_storeu_ps(y + c, v);
+    }
+    for (; c < channels; c++) {
+        __m128 v = _mm_load_ss(bias + c);
+        for (size_t i = 0; i < n; i++) {
+            v = _mm_fmadd_ss(_mm_load_ss(x[i] + c), _mm_load_ss(w[i] + c), v);
+        }
+        _mm_store_ss(y + c, v);
+    }
+}
+#endif
+
+static float_fn *floats_for(const struct int8_kernels *k)
+{
+#if defined(__x86_64__)
+    return k == &kernel_int8_plain ? float_plain : float_avx2;
+#else
+    (void)k;
+    return float_plain;
+#endif
+}
+
+/* Taps of output pixel oy, ox that lie in the image; returns how many. */
+static size_t float_taps_at(const struct tfl_window *w, const float *f, const float *image,
+                            int64_t oy, int64_t ox, const float **x, const float **weights)
+{
+    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
+    size_t n = 0;
+    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
+    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
+    for (int64_t ky = a0; ky < a1; ky++) {
+        for (int64_t kx = b0; kx < b1; kx++) {
+            x[n] = image + (size_t)(((y0 + ky * w->dh) * w->w + x0 + kx * w->dw) * w->c);
+            weights[n++] = f + (size_t)((1 + ky * w->kw + kx) * w->c);
+        }
+    }
+    return n;
+}
+
+static int depthwise_floats(const struct tfl_product *p, const struct tfl_window *w)
+{
+    const float *x[TFL_SUM_BLOCK], *weights[TFL_SUM_BLOCK], *f = p->taps->f; /* see op_tfl_conv.c */
+    float_fn *run = floats_for(kernel_int8());
+    size_t c = (size_t)w->c;
+    float *y = p->c->out[0]->data;
+    for (int64_t i = 0; i < w->n * w->oh * w->ow; i++, y += c) {
+        const float *image =
+            (const float *)p->c->in[0]->data + (size_t)(i / (w->oh * w->ow) * w->h * w->w) * c;
+        size_t n = float_taps_at(w, f, image, i / w->ow % w->oh, i % w->ow, x, weights);
+        run(f, x, weights, n, c, y);
+        tfl_out_floats(p, y, c, y);
+    }
+    return OK;
+}
+
 int tfl_fast_depthwise(const struct tfl_product *p, const struct tfl_window *w, struct err *err)
 {
+    if (p->wf) {
+        return depthwise_floats(p, w);
+    }
     struct job j;
     int rc = job_init(&j, p, w, err);
     size_t in = (size_t)(w->h * w->w * w->c), out = (size_t)(w->oh * w->ow * w->c);

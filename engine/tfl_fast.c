@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * tfl_fast.c: CONV_2D and FULLY_CONNECTED on 8-bit codes through the tiles of kernel_int8.h: see
- * tfl_fast.h. Pixels lie as rows of channels, so the filters are the vector side (u8) and eight
- * pixels the broadcast side (s8); a tile then is eight pieces of output rows.
+ * tfl_fast.c: CONV_2D and FULLY_CONNECTED through the tiles of kernel_int8.h: see tfl_fast.h.
+ * Pixels lie as rows of channels, so the filters are the vector side (u8) and eight pixels the
+ * broadcast side (s8); a tile then is eight pieces of output rows.
  *
  * With x the code of an activation as s8, zx its zero point, w the code of a weight as u8, zw its
  * zero point in that form:
  *   sum (x - zx)(w - zw) = sum x w - zw sum x - zx sum (w - zw)
  * where the first term is the tile's, the second one belongs to the pixel, the third one to the
- * filter.
+ * filter. Floats start from the bias, as a tap of its own whose activation is 1, and go on by one
+ * rounding per product in the order of the filter, as XNNPACK and ruy do with FMA.
  */
 #include "engine/tfl_fast.h"
 
@@ -23,11 +24,14 @@ enum {
     PANEL_BYTES = TILE_COLS * QUAD, /* one tap of a full panel */
 };
 
+/* w: [panels][taps][columns][4 bytes]; columns: 48, of the last panel 16 to 48. A tap is four codes
+ * or a float. */
 struct tfl_panels {
-    size_t filters, depth, taps; /* taps: quads of depth, rounded up */
-    uint8_t *w;                  /* [panels][taps][columns][4]; columns: 48, of the last 16 to 48 */
-    int32_t *sum;                /* sum (w - zw) per filter */
-    int32_t zero;                /* zw in the form of w */
+    size_t filters, depth, taps;
+    bool floats; /* of float32 weights; tap 0 is the bias */
+    uint8_t *w;
+    int32_t *sum; /* sum (w - zw) per filter */
+    int32_t zero; /* zw in the form of w */
 };
 
 /* ---- Weights -------------------------------------------------------------------------------- */
@@ -63,14 +67,29 @@ static void fill_panels(struct tfl_panels *p, const struct tensor *t, uint8_t fl
     }
 }
 
-int tfl_panels_new(const struct tensor *w, int32_t zero, struct tfl_panels **out, struct err *err)
+static void fill_floats(struct tfl_panels *p, const struct tensor *t, const float *bias)
+{
+    const float *src = t->data;
+    for (size_t o = 0; o < p->filters; o++, src += p->depth) {
+        size_t o0 = o / TILE_COLS * TILE_COLS, cols = panel_cols(p, o0);
+        float *dst = (float *)p->w + o0 * p->taps + (o - o0);
+        dst[0] = bias ? bias[o] : 0.0F;
+        for (size_t k = 0; k < p->depth; k++) {
+            dst[(k + 1) * cols] = src[k];
+        }
+    }
+}
+
+int tfl_panels_new(const struct tensor *w, int32_t zero, const float *bias, struct tfl_panels **out,
+                   struct err *err)
 {
     struct tfl_panels *p = mem_alloc(sizeof *p);
     bool is_signed = w->dtype != DT_U8;
     size_t bytes = 0;
+    p->floats = w->dtype == DT_F32;
     p->filters = (size_t)w->dims[0];
     p->depth = p->filters ? w->n / p->filters : 0;
-    p->taps = (p->depth + QUAD - 1) / QUAD;
+    p->taps = p->floats ? p->depth + 1 : (p->depth + QUAD - 1) / QUAD;
     p->zero = zero + (is_signed ? 128 : 0);
     int rc = mul_ok((p->filters + 15) / 16 * 16 * QUAD, p->taps, &bytes)
                  ? OK
@@ -82,7 +101,11 @@ int tfl_panels_new(const struct tensor *w, int32_t zero, struct tfl_panels **out
         return rc;
     }
     memset(p->w, 0, bytes);
-    fill_panels(p, w, is_signed ? 0x80 : 0);
+    if (p->floats) {
+        fill_floats(p, w, bias);
+    } else {
+        fill_panels(p, w, is_signed ? 0x80 : 0);
+    }
     *out = p;
     return OK;
 }
@@ -90,9 +113,14 @@ int tfl_panels_new(const struct tensor *w, int32_t zero, struct tfl_panels **out
 bool tfl_fast_fits(const struct tfl_product *p)
 {
     const struct op_call *c = p->c;
-    return p->requant && (p->panels || p->taps) && dtype_size(c->in[0]->dtype) == 1 &&
-           c->in[0]->dtype != DT_S4 && dtype_size(c->out[0]->dtype) == 1 && c->out[0]->n > 0 &&
-           p->depth > 0;
+    if ((!p->panels && !p->taps) || p->depth < 1 || c->out[0]->n == 0) {
+        return false;
+    }
+    if (p->wf) {
+        return c->numerics != NUM_TFLITE_REF && kernel_int8() != &kernel_int8_plain;
+    }
+    return p->requant && dtype_size(c->in[0]->dtype) == 1 && c->in[0]->dtype != DT_S4 &&
+           dtype_size(c->out[0]->dtype) == 1;
 }
 
 /* ---- One product ---------------------------------------------------------------------------- */
@@ -125,7 +153,8 @@ static int job_init(struct job *j, const struct tfl_product *p, bool gathers, st
     int32_t zx = p->x.z - (j->flip ? 128 : 0);
     int rc = tfl_out_init(&j->out, p, err);
     rc = rc ? rc : scratch_new(GROUPS * ROW_BYTES, w->taps, (void **)&j->rows, err);
-    rc = rc || !gathers ? rc : scratch_new(BLOCK, w->depth, (void **)&j->patches, err);
+    size_t row = w->depth * dtype_size(p->c->in[0]->dtype); /* as the weights have in memory */
+    rc = rc || !gathers ? rc : scratch_new(BLOCK, row, (void **)&j->patches, err);
     rc = rc ? rc : scratch_new(2 * w->taps, sizeof *j->off, (void **)&j->off, err);
     if (rc) {
         return rc;
@@ -136,7 +165,7 @@ static int job_init(struct job *j, const struct tfl_product *p, bool gathers, st
         j->off[t] = t * PANEL_BYTES;
         j->last[t] = t * cols * QUAD;
     }
-    for (size_t o = 0; o < w->filters; o++) {
+    for (size_t o = 0; o < w->filters && !w->floats; o++) {
         j->out.add[o] = (int32_t)((uint32_t)j->out.add[o] - (uint32_t)zx * (uint32_t)w->sum[o]);
     }
     return OK;
@@ -167,27 +196,64 @@ static int32_t put_pixel(const struct job *j, const uint8_t *src, int8_t *dst)
     return sum;
 }
 
-/* n <= BLOCK pixels of `depth` codes times all filters, to output elements from `at` on. */
-static void run_block(struct job *j, const uint8_t *x, size_t n, uint8_t *y)
+static void put_floats(const struct job *j, const float *src, float *dst)
+{
+    dst[0] = 1.0F;
+    for (size_t k = 0; k < j->w->depth; k++) {
+        dst[(k + 1) * TILE_ROWS] = src[k];
+    }
+}
+
+/* n <= BLOCK pixels into their groups; size: of an element. */
+static void put_block(struct job *j, const uint8_t *x, size_t n, size_t size)
 {
     const struct tfl_panels *w = j->w;
-    size_t group = w->taps * ROW_BYTES;
     for (size_t i = 0; i < n; i++) {
-        int8_t *to = j->rows + i / TILE_ROWS * group + i % TILE_ROWS * QUAD;
-        j->sums[i] = put_pixel(j, x + i * w->depth, to);
+        const uint8_t *from = x + i * w->depth * size;
+        int8_t *to = j->rows + i / TILE_ROWS * w->taps * ROW_BYTES + i % TILE_ROWS * QUAD;
+        if (w->floats) {
+            put_floats(j, (const float *)from, (float *)to);
+        } else {
+            j->sums[i] = put_pixel(j, from, to);
+        }
     }
+}
+
+/* A group of pixels times the panel of filters o0, o0 + 1, ... to rows of the output. */
+static void run_tile(const struct job *j, size_t o0, const int8_t *rows, const int32_t *sums,
+                     size_t n, uint8_t *y)
+{
+    const struct tfl_panels *w = j->w;
+    const size_t *off = w->filters - o0 > TILE_COLS ? j->off : j->last;
+    const uint8_t *panel = w->w + o0 * w->taps * QUAD;
+    size_t filters = MIN(w->filters - o0, (size_t)TILE_COLS);
+    int cols = (int)panel_cols(w, o0);
     _Alignas(64) int32_t acc[TILE_ROWS * TILE_COLS];
+    _Alignas(64) float sum[TILE_ROWS * TILE_COLS];
+    if (w->floats) {
+        j->k->chain((const float *)panel, off, w->taps, (const float *)rows, cols, true, sum);
+    } else {
+        j->k->tile(panel, off, w->taps, rows, cols, acc);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (w->floats) {
+            tfl_out_floats(j->p, sum + i * TILE_COLS, filters, (float *)y + i * w->filters + o0);
+            continue;
+        }
+        int32_t add = (int32_t) - ((uint32_t)w->zero * (uint32_t)sums[i]);
+        tfl_out_row(&j->out, j->k, acc + i * TILE_COLS, o0, filters, add, y + i * w->filters + o0);
+    }
+}
+
+/* n <= BLOCK pixels of `depth` elements of `size` bytes times all filters. */
+static void run_block(struct job *j, const uint8_t *x, size_t n, size_t size, uint8_t *y)
+{
+    const struct tfl_panels *w = j->w;
+    put_block(j, x, n, size);
     for (size_t o0 = 0; o0 < w->filters; o0 += TILE_COLS) {
-        size_t cols = panel_cols(w, o0), filters = MIN(w->filters - o0, (size_t)TILE_COLS);
-        const size_t *off = w->filters - o0 > TILE_COLS ? j->off : j->last;
-        for (size_t i0 = 0; i0 < n; i0 += TILE_ROWS) {
-            j->k->tile(w->w + o0 * w->taps * QUAD, off, w->taps, j->rows + i0 / TILE_ROWS * group,
-                       (int)cols, acc);
-            for (size_t i = i0; i < MIN(n, i0 + TILE_ROWS); i++) {
-                int32_t add = (int32_t) - ((uint32_t)w->zero * (uint32_t)j->sums[i]);
-                tfl_out_row(&j->out, j->k, acc + (i - i0) * TILE_COLS, o0, filters, add,
-                            y + i * w->filters + o0);
-            }
+        for (size_t i = 0; i < n; i += TILE_ROWS) {
+            run_tile(j, o0, j->rows + i * w->taps * QUAD, j->sums + i,
+                     MIN(n - i, (size_t)TILE_ROWS), y + i * w->filters * size);
         }
     }
 }
@@ -196,11 +262,12 @@ int tfl_fast_rows(const struct tfl_product *p, int64_t rows, struct err *err)
 {
     struct job j;
     int rc = job_init(&j, p, false, err);
+    size_t size = dtype_size(p->c->in[0]->dtype);
     const uint8_t *x = p->c->in[0]->data;
     uint8_t *y = p->c->out[0]->data;
     for (size_t i = 0; i < (size_t)rows && !rc; i += BLOCK) {
-        run_block(&j, x + i * j.w->depth, MIN((size_t)rows - i, (size_t)BLOCK),
-                  y + i * j.w->filters);
+        run_block(&j, x + i * j.w->depth * size, MIN((size_t)rows - i, (size_t)BLOCK), size,
+                  y + i * j.w->filters * size);
     }
     job_fini(&j);
     return rc;
@@ -219,18 +286,22 @@ int tfl_fast_conv(const struct tfl_product *p, const struct tfl_window *w, struc
     }
     struct job j;
     int rc = job_init(&j, p, true, err);
+    size_t size = dtype_size(p->c->in[0]->dtype);
+    uint8_t fill = p->wf ? 0 : (uint8_t)p->x.z;
     const uint8_t *x = p->c->in[0]->data;
     uint8_t *y = p->c->out[0]->data;
     int64_t pixels = w->oh * w->ow;
-    for (int64_t image = 0; image < w->n && !rc; image++, x += w->h * w->w * w->c) {
+    for (int64_t image = 0; image < w->n && !rc; image++) {
         for (int64_t at = 0; at < pixels; at += BLOCK) {
             int64_t n = MIN(pixels - at, (int64_t)BLOCK);
             for (int64_t i = 0; i < n; i++) {
-                tfl_gather(w, x, (at + i) / w->ow, (at + i) % w->ow, 1, (uint8_t)p->x.z,
-                           j.patches + (size_t)i * j.w->depth);
+                tfl_gather(w, x, (at + i) / w->ow, (at + i) % w->ow, size, fill,
+                           j.patches + (size_t)i * j.w->depth * size);
             }
-            run_block(&j, j.patches, (size_t)n, y + (size_t)(image * pixels + at) * j.w->filters);
+            run_block(&j, j.patches, (size_t)n, size,
+                      y + (size_t)(image * pixels + at) * j.w->filters * size);
         }
+        x += (size_t)(w->h * w->w * w->c) * size;
     }
     job_fini(&j);
     return rc;

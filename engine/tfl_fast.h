@@ -9,15 +9,19 @@
 
 #include "engine/tfl_product.h"
 
-/* Codes of weights [filters, depth] as the tiles read them. E_LIMIT when out of memory. */
-int tfl_panels_new(const struct tensor *w, int32_t zero, struct tfl_panels **out, struct err *err);
+/* Weights [filters, depth] as the tiles read them: 8-bit codes, or floats with their bias (one per
+ * filter, may be NULL). E_LIMIT when out of memory. */
+int tfl_panels_new(const struct tensor *w, int32_t zero, const float *bias, struct tfl_panels **out,
+                   struct err *err);
 void tfl_panels_free(struct tfl_panels *p);
 
-/* Codes of weights [1, kh, kw, channels] as the depthwise kernel reads them. E_LIMIT likewise. */
-int tfl_taps_new(const struct tensor *w, int32_t zero, struct tfl_taps **out, struct err *err);
+/* The same for weights [1, kh, kw, channels] of the depthwise kernel. */
+int tfl_taps_new(const struct tensor *w, int32_t zero, const float *bias, struct tfl_taps **out,
+                 struct err *err);
 void tfl_taps_free(struct tfl_taps *t);
 
-/* Whether the products of p have a fast twin: 8-bit codes in and out, weights packed. */
+/* Whether the products of p have a fast twin: 8-bit codes in and out, or floats that the numerics
+ * sums with FMA on a CPU that has it; weights packed. */
 bool tfl_fast_fits(const struct tfl_product *p);
 
 /* CONV_2D of all images into output 0. */

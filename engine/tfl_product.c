@@ -14,7 +14,7 @@
 
 /* Weights as kernels want them. */
 struct weights {
-    int16_t *codes; /* codes minus zero point */
+    int16_t *codes; /* codes minus zero point; NULL for float weights */
     struct tfl_panels *panels;
     struct tfl_taps *taps;
 };
@@ -95,10 +95,41 @@ static bool is_depthwise(const struct node *n)
     return strcmp(n->op, "DEPTHWISE_CONV_2D") == 0;
 }
 
+/* The fast forms; biases of floats are part of them. */
+static int pack_fast(const struct op_prep *p, int32_t zero, struct weights *w, struct err *err)
+{
+    const struct tensor *t = p->constants[1], *b = p->n_in > 2 ? p->constants[2] : NULL;
+    const float *bias = b && b->dtype == DT_F32 ? b->data : NULL;
+    return is_depthwise(p->node) ? tfl_taps_new(t, zero, bias, &w->taps, err)
+                                 : tfl_panels_new(t, zero, bias, &w->panels, err);
+}
+
+/* Float weights are packed only where the bias is known, too, and fits. */
+static int prepare_floats(const struct op_prep *p, void **state, struct err *err)
+{
+    const struct tensor *t = p->constants[1], *b = p->n_in > 2 ? p->constants[2] : NULL;
+    int64_t filters = t->rank < 1 ? 0 : t->dims[is_depthwise(p->node) ? t->rank - 1 : 0];
+    bool has_bias = p->n_in > 2 && p->node->in[2] >= 0;
+    if (filters < 1 || (has_bias && (!b || b->dtype != DT_F32 || (int64_t)b->n != filters))) {
+        return OK;
+    }
+    struct weights *w = mem_alloc(sizeof *w);
+    int rc = pack_fast(p, 0, w, err);
+    if (rc) {
+        tfl_weights_release(w);
+        return rc;
+    }
+    *state = w;
+    return OK;
+}
+
 int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 {
     const struct tensor *t = p->n_in > 1 ? p->constants[1] : NULL;
     const struct quant *q = p->n_in > 1 ? p->in_q[1] : NULL;
+    if (t && t->dtype == DT_F32) {
+        return prepare_floats(p, state, err);
+    }
     if (!t || !is_codes(t->dtype) || t->dtype == DT_S16 || t->rank < 1) {
         return OK;
     }
@@ -118,8 +149,7 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
     }
     int32_t zero = q && q->n == 1 ? q->zero[0] : 0;
     tfl_widen(t, 0, t->n, zero, w->codes);
-    int rc = is_depthwise(p->node) ? tfl_taps_new(t, zero, &w->taps, err)
-                                   : tfl_panels_new(t, zero, &w->panels, err);
+    int rc = pack_fast(p, zero, w, err);
     if (rc) {
         tfl_weights_release(w);
         return rc;
@@ -218,11 +248,9 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
         return err_set(err, E_FORMAT, "integer weights without a scale per tensor or filter");
     }
     p->wf = wf ? w->data : NULL;
-    if (!wf) {
-        p->wi = packed->codes;
-        p->panels = packed->panels;
-        p->taps = packed->taps;
-    }
+    p->wi = wf ? NULL : packed->codes;
+    p->panels = packed ? packed->panels : NULL;
+    p->taps = packed ? packed->taps : NULL;
     p->hybrid = xf && !wf;
     p->delegated = tfl_xnnpack(c) && !is_depthwise(c->node);
     if (!xf) {
@@ -268,6 +296,9 @@ int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *e
 {
     *out = (struct tfl_out){.p = p};
     size_t n = (size_t)p->filters;
+    if (!p->requant) {
+        return OK;
+    }
     int rc = scratch_new(n, sizeof *out->add, (void **)&out->add, err);
     rc = rc ? rc : scratch_new(n, sizeof *out->scale, (void **)&out->scale, err);
     for (size_t o = 0; o < n && !rc; o++) {
@@ -275,6 +306,14 @@ int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *e
         out->scale[o] = p->requant[o].factor;
     }
     return rc;
+}
+
+void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        float v = sum[i];
+        y[i] = v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+    }
 }
 
 void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const int32_t *acc,

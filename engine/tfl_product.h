@@ -26,7 +26,7 @@ struct tfl_product {
     int64_t filters, depth; /* of the product */
     const float *wf;        /* float weights, or NULL */
     const int16_t *wi;
-    const struct tfl_panels *panels; /* of 8-bit weights; of a depthwise layer taps instead */
+    const struct tfl_panels *panels; /* packed weights; of a depthwise layer taps instead */
     const struct tfl_taps *taps;
     const float *bias_f;
     const struct tensor *bias;  /* of integer layers: s32 or s64 codes */
@@ -38,7 +38,7 @@ struct tfl_product {
     bool delegated; /* hybrid: XNNPACK takes this operator */
 };
 
-/* Packs constant integer weights (input 1); for rows of operators. */
+/* Packs constant weights (input 1) and float biases; for rows of operators. */
 int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err);
 void tfl_weights_release(void *state);
 
@@ -64,6 +64,9 @@ void tfl_product_hybrid(const struct tfl_product *p, const int16_t *x, int64_t r
 /* Rows that follow each other in the input, each with parameters of its own when hybrid; line: one
  * row of room. */
 void tfl_product_rows(const struct tfl_product *p, int64_t rows, int16_t *line, struct tensor *y);
+
+/* n sums of floats, with their bias, to y. */
+void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t n, float *y);
 
 /* How the fast twins make codes of the sums of all filters. */
 struct tfl_out {
