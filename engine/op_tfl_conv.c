@@ -134,33 +134,35 @@ static void tap_codes(const int16_t *x, const int16_t *f, int64_t channels, int6
     }
 }
 
-static void tap_float(const float *x, const float *f, int64_t channels, int64_t m, float *acc)
-{
-    for (int64_t i = 0; i < channels; i++) {
-        for (int64_t j = 0; j < m; j++) {
-            acc[i * m + j] += x[i] * f[i * m + j];
-        }
-    }
-}
-
-/* One output pixel into acc [filters], int32 or float. */
-static void depthwise_pixel(const struct tfl_product *p, const struct tfl_window *w,
-                            const void *src, int64_t oy, int64_t ox, void *acc)
+/* One output pixel into acc [filters]. */
+static void pixel_codes(const struct tfl_product *p, const struct tfl_window *w, const int16_t *src,
+                        int64_t oy, int64_t ox, int32_t *acc)
 {
     int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
     tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
     tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
-    memset(acc, 0, (size_t)p->filters * 4);
+    memset(acc, 0, (size_t)p->filters * sizeof *acc);
     for (int64_t ky = a0; ky < a1; ky++) {
         for (int64_t kx = b0; kx < b1; kx++) {
             int64_t at = ((y0 + ky * w->dh) * w->w + x0 + kx * w->dw) * w->c;
             int64_t f = (ky * w->kw + kx) * p->filters, m = p->filters / w->c;
-            if (p->wf) {
-                tap_float((const float *)src + at, p->wf + f, w->c, m, acc);
-            } else {
-                tap_codes((const int16_t *)src + at, p->wi + f, w->c, m, acc);
-            }
+            tap_codes(src + at, p->wi + f, w->c, m, acc);
         }
+    }
+}
+
+static void pixel_floats(const struct tfl_product *p, const struct tfl_window *w, const float *src,
+                         int64_t oy, int64_t ox, float *y)
+{
+    size_t at[TFL_SUM_BLOCK], tap[TFL_SUM_BLOCK], n = tfl_float_taps(p, w, oy, ox, at, tap);
+    int64_t m = p->filters / w->c;
+    for (int64_t o = 0; o < p->filters; o++) {
+        float sum = tfl_sum_start(p, o);
+        for (size_t i = 0; i < n; i++) {
+            sum = tfl_sum_add(p, sum, src[at[i] + (size_t)(o / m)],
+                              p->wf[tap[i] * (size_t)p->filters + (size_t)o]);
+        }
+        y[o] = tfl_sum_end(p, o, sum);
     }
 }
 
@@ -169,24 +171,24 @@ static void depthwise_image(const struct tfl_product *p, const struct tfl_window
 {
     const struct tensor *x = p->c->in[0];
     size_t n = (size_t)(w->h * w->w * w->c), at = (size_t)(image * w->oh * w->ow * p->filters);
-    const void *src = p->wf ? (const void *)((const float *)x->data + (size_t)image * n)
-                            : (const void *)s->image->data;
-    float dynamic = 0.0F;
+    const float *from = (const float *)x->data + (p->requant ? 0 : (size_t)image * n);
+    float *to = (float *)y->data + (p->requant ? 0 : at), dynamic = 0.0F;
     if (p->hybrid) {
-        dynamic =
-            tfl_quantize_row(p, (const float *)x->data + (size_t)image * n, n, s->image->data);
+        dynamic = tfl_quantize_row(p, from, n, s->image->data);
     } else if (!p->wf) {
         tfl_widen(x, (size_t)image * n, n, p->x.z, s->image->data);
     }
     int32_t *acc = s->patches->data;
-    for (int64_t i = 0; i < w->oh * w->ow; i++, at += (size_t)p->filters) {
-        depthwise_pixel(p, w, src, i / w->ow, i % w->ow, acc);
+    for (int64_t i = 0; i < w->oh * w->ow; i++, at += (size_t)p->filters, to += p->filters) {
+        if (p->wf) {
+            pixel_floats(p, w, from, i / w->ow, i % w->ow, to);
+            continue;
+        }
+        pixel_codes(p, w, s->image->data, i / w->ow, i % w->ow, acc);
         for (int64_t o = 0; o < p->filters; o++) {
-            if (p->wf) {
-                ((float *)y->data)[at + (size_t)o] = tfl_finish_float(p, o, ((float *)acc)[o]);
-            } else if (p->hybrid) {
+            if (p->hybrid) {
                 float v = (float)acc[o] * (dynamic * tfl_weight_scale(p, o));
-                ((float *)y->data)[at + (size_t)o] = tfl_finish_float(p, o, v);
+                to[o] = tfl_finish_float(p, o, v);
             } else {
                 acc[o] = tfl_finish_code(p, o, acc[o]);
             }

@@ -245,42 +245,63 @@ static void run_image(struct job *j, uint8_t *y)
 
 /* ---- Floats --------------------------------------------------------------------------------- */
 
-/* y[c] = bias, then += x * w by one rounding each over the taps whose pixels x[i] are given and
- * whose weights start at w[i]; n taps. */
-typedef void float_fn(const float *bias, const float *const *x, const float *const *w, size_t n,
-                      size_t channels, float *y);
+/* XNNPACK's depthwise kernels take filters of that many taps, and columns first; others are grouped
+ * convolutions. */
+enum { COLUMNS_FIRST = 25 };
 
-static void float_plain(const float *bias, const float *const *x, const float *const *w, size_t n,
-                        size_t channels, float *y)
+size_t tfl_float_taps(const struct tfl_product *p, const struct tfl_window *w, int64_t oy,
+                      int64_t ox, size_t *at, size_t *tap)
 {
-    for (size_t c = 0; c < channels; c++) {
-        float v = bias[c];
-        for (size_t i = 0; i < n; i++) {
-            v = fmaf(x[i][c], w[i][c], v);
+    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, taps = w->kh * w->kw;
+    bool columns = p->sum == TFL_FUSED && p->filters == w->c && taps <= COLUMNS_FIRST;
+    size_t n = 0;
+    for (int64_t i = 0; i < taps; i++) {
+        int64_t ky = columns ? i % w->kh : i / w->kw, kx = columns ? i / w->kh : i % w->kw;
+        int64_t y = y0 + ky * w->dh, x = x0 + kx * w->dw;
+        if (y >= 0 && y < w->h && x >= 0 && x < w->w) {
+            at[n] = (size_t)((y * w->w + x) * w->c);
+            tap[n++] = (size_t)(ky * w->kw + kx);
         }
-        y[c] = v;
+    }
+    return n;
+}
+
+/* y[c] += x[at[i] + c] * w[tap[i] * channels + c] for n taps, rounded as sum tells. */
+typedef void float_fn(const float *x, const float *w, const size_t *at, const size_t *tap, size_t n,
+                      size_t channels, enum tfl_sum sum, float *y);
+
+static void float_plain(const float *x, const float *w, const size_t *at, const size_t *tap,
+                        size_t n, size_t channels, enum tfl_sum sum, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t c = 0; c < channels; c++) {
+            float a = x[at[i] + c], b = w[tap[i] * channels + c];
+            y[c] = sum == TFL_FUSED ? fmaf(a, b, y[c]) : y[c] + a * b;
+        }
     }
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) static void float_avx2(const float *bias, const float *const *x,
-                                                           const float *const *w, size_t n,
-                                                           size_t channels, float *y)
+#define FMA __attribute__((target("avx2,fma")))
+
+FMA static void float_fma(const float *x, const float *w, const size_t *at, const size_t *tap,
+                          size_t n, size_t channels, enum tfl_sum sum, float *y)
 {
     size_t c = 0;
     for (; c + 8 <= channels; c += 8) {
-        __m256 v = _mm256_loadu_ps(bias + c);
+        __m256 v = _mm256_loadu_ps(y + c);
         for (size_t i = 0; i < n; i++) {
-            v = _mm256_fmadd_ps(_mm256_loadu_ps(x[i] + c), _mm256_loadu_ps(w[i] + c), v);
+            __m256 a = _mm256_loadu_ps(x + at[i] + c);
+            __m256 b = _mm256_loadu_ps(w + tap[i] * channels + c);
+            v = sum == TFL_FUSED ? _mm256_fmadd_ps(a, b, v) : _mm256_add_ps(v, _mm256_mul_ps(a, b));
         }
         _mm256_storeu_ps(y + c, v);
     }
-    for (; c < channels; c++) {
-        __m128 v = _mm_load_ss(bias + c);
-        for (size_t i = 0; i < n; i++) {
-            v = _mm_fmadd_ss(_mm_load_ss(x[i] + c), _mm_load_ss(w[i] + c), v);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = c; k < channels; k++) {
+            float a = x[at[i] + k], b = w[tap[i] * channels + k];
+            y[k] = sum == TFL_FUSED ? fmaf(a, b, y[k]) : y[k] + a * b;
         }
-        _mm_store_ss(y + c, v);
     }
 }
 #endif
@@ -288,42 +309,29 @@ __attribute__((target("avx2,fma"))) static void float_avx2(const float *bias, co
 static float_fn *floats_for(const struct int8_kernels *k)
 {
 #if defined(__x86_64__)
-    return k == &kernel_int8_plain ? float_plain : float_avx2;
+    return k == &kernel_int8_plain ? float_plain : float_fma; /* the others all have FMA */
 #else
     (void)k;
     return float_plain;
 #endif
 }
 
-/* Taps of output pixel oy, ox that lie in the image; returns how many. */
-static size_t float_taps_at(const struct tfl_window *w, const float *f, const float *image,
-                            int64_t oy, int64_t ox, const float **x, const float **weights)
-{
-    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
-    size_t n = 0;
-    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
-    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
-    for (int64_t ky = a0; ky < a1; ky++) {
-        for (int64_t kx = b0; kx < b1; kx++) {
-            x[n] = image + (size_t)(((y0 + ky * w->dh) * w->w + x0 + kx * w->dw) * w->c);
-            weights[n++] = f + (size_t)((1 + ky * w->kw + kx) * w->c);
-        }
-    }
-    return n;
-}
-
 static int depthwise_floats(const struct tfl_product *p, const struct tfl_window *w)
 {
-    const float *x[TFL_SUM_BLOCK], *weights[TFL_SUM_BLOCK], *f = p->taps->f; /* see op_tfl_conv.c */
+    size_t at[TFL_SUM_BLOCK], tap[TFL_SUM_BLOCK], c = (size_t)w->c;
     float_fn *run = floats_for(kernel_int8());
-    size_t c = (size_t)w->c;
+    const float *bias = p->taps->f, *x = p->c->in[0]->data;
     float *y = p->c->out[0]->data;
     for (int64_t i = 0; i < w->n * w->oh * w->ow; i++, y += c) {
-        const float *image =
-            (const float *)p->c->in[0]->data + (size_t)(i / (w->oh * w->ow) * w->h * w->w) * c;
-        size_t n = float_taps_at(w, f, image, i / w->ow % w->oh, i % w->ow, x, weights);
-        run(f, x, weights, n, c, y);
-        tfl_out_floats(p, y, c, y);
+        const float *image = x + (size_t)(i / (w->oh * w->ow) * w->h * w->w) * c;
+        size_t n = tfl_float_taps(p, w, i / w->ow % w->oh, i % w->ow, at, tap);
+        if (p->sum == TFL_BIAS_LAST) {
+            memset(y, 0, c * sizeof *y);
+        } else {
+            memcpy(y, bias, c * sizeof *y);
+        }
+        run(image, bias + c, at, tap, n, c, p->sum, y);
+        tfl_out_floats(p, y, 0, c, y);
     }
     return OK;
 }

@@ -8,8 +8,7 @@
  * zero point in that form:
  *   sum (x - zx)(w - zw) = sum x w - zw sum x - zx sum (w - zw)
  * where the first term is the tile's, the second one belongs to the pixel, the third one to the
- * filter. Floats start from the bias, as a tap of its own whose activation is 1, and go on by one
- * rounding per product in the order of the filter, as XNNPACK and ruy do with FMA.
+ * filter. Floats that start from the bias have it as a tap of its own whose activation is 1.
  */
 #include "engine/tfl_fast.h"
 
@@ -117,7 +116,7 @@ bool tfl_fast_fits(const struct tfl_product *p)
         return false;
     }
     if (p->wf) {
-        return c->numerics != NUM_TFLITE_REF && kernel_int8() != &kernel_int8_plain;
+        return true;
     }
     return p->requant && dtype_size(c->in[0]->dtype) == 1 && c->in[0]->dtype != DT_S4 &&
            dtype_size(c->out[0]->dtype) == 1;
@@ -219,6 +218,21 @@ static void put_block(struct job *j, const uint8_t *x, size_t n, size_t size)
     }
 }
 
+/* Products and sums rounded by themselves; the bias, tap 0, comes with tfl_sum_end(). */
+static void chain_apart(const float *panel, const size_t *off, size_t taps, const float *rows,
+                        size_t cols, float *sum)
+{
+    memset(sum, 0, TILE_ROWS * TILE_COLS * sizeof *sum);
+    for (size_t t = 1; t < taps; t++) {
+        const float *w = panel + off[t] / sizeof *w;
+        for (size_t i = 0; i < TILE_ROWS; i++) {
+            for (size_t j = 0; j < cols; j++) {
+                sum[i * TILE_COLS + j] += rows[t * TILE_ROWS + i] * w[j];
+            }
+        }
+    }
+}
+
 /* A group of pixels times the panel of filters o0, o0 + 1, ... to rows of the output. */
 static void run_tile(const struct job *j, size_t o0, const int8_t *rows, const int32_t *sums,
                      size_t n, uint8_t *y)
@@ -230,14 +244,17 @@ static void run_tile(const struct job *j, size_t o0, const int8_t *rows, const i
     int cols = (int)panel_cols(w, o0);
     _Alignas(64) int32_t acc[TILE_ROWS * TILE_COLS];
     _Alignas(64) float sum[TILE_ROWS * TILE_COLS];
-    if (w->floats) {
+    if (w->floats && j->p->sum != TFL_FUSED) {
+        chain_apart((const float *)panel, off, w->taps, (const float *)rows, (size_t)cols, sum);
+    } else if (w->floats) {
         j->k->chain((const float *)panel, off, w->taps, (const float *)rows, cols, true, sum);
     } else {
         j->k->tile(panel, off, w->taps, rows, cols, acc);
     }
     for (size_t i = 0; i < n; i++) {
         if (w->floats) {
-            tfl_out_floats(j->p, sum + i * TILE_COLS, filters, (float *)y + i * w->filters + o0);
+            tfl_out_floats(j->p, sum + i * TILE_COLS, o0, filters,
+                           (float *)y + i * w->filters + o0);
             continue;
         }
         int32_t add = (int32_t) - ((uint32_t)w->zero * (uint32_t)sums[i]);

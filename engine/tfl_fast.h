@@ -20,8 +20,7 @@ int tfl_taps_new(const struct tensor *w, int32_t zero, const float *bias, struct
                  struct err *err);
 void tfl_taps_free(struct tfl_taps *t);
 
-/* Whether the products of p have a fast twin: 8-bit codes in and out, or floats that the numerics
- * sums with FMA on a CPU that has it; weights packed. */
+/* Whether the products of p have a fast twin: 8-bit codes in and out, or floats; weights packed. */
 bool tfl_fast_fits(const struct tfl_product *p);
 
 /* CONV_2D of all images into output 0. */
@@ -30,5 +29,11 @@ int tfl_fast_conv(const struct tfl_product *p, const struct tfl_window *w, struc
 int tfl_fast_rows(const struct tfl_product *p, int64_t rows, struct err *err);
 /* DEPTHWISE_CONV_2D with one filter per channel. */
 int tfl_fast_depthwise(const struct tfl_product *p, const struct tfl_window *w, struct err *err);
+
+/* Taps of a float depthwise layer that lie in the image for output pixel oy, ox, in the order of
+ * its sum: at[i] the element of the image that channel 0 sees, tap[i] the number of the tap.
+ * Returns how many; there is room for TFL_SUM_BLOCK. */
+size_t tfl_float_taps(const struct tfl_product *p, const struct tfl_window *w, int64_t oy,
+                      int64_t ox, size_t *at, size_t *tap);
 
 #endif

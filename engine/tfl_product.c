@@ -5,7 +5,6 @@
  */
 #include "engine/tfl_product.h"
 
-#include "engine/accel.h"
 #include "engine/op_quant.h"
 #include "engine/tfl_fast.h"
 
@@ -34,34 +33,6 @@ static int64_t dot(const int16_t *a, const int16_t *b, int64_t n)
         sum += part;
     }
     return sum;
-}
-
-/* y [m,n] = a [m,k] * b [n,k]^T. */
-static void float_product(const float *a, const float *b, int64_t m, int64_t n, int64_t k, float *y)
-{
-    const struct accel_gemm g = {.tb = true,
-                                 .m = m,
-                                 .n = n,
-                                 .k = k,
-                                 .a = a,
-                                 .b = b,
-                                 .c = y,
-                                 .lda = k,
-                                 .ldb = k,
-                                 .ldc = n,
-                                 .alpha = 1.0F};
-    if (m && n && k && accel_gemm_run(&g)) {
-        return;
-    }
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < n; j++) {
-            float sum = 0.0F;
-            for (int64_t t = 0; t < k; t++) {
-                sum += a[i * k + t] * b[j * k + t];
-            }
-            y[i * n + j] = sum;
-        }
-    }
 }
 
 /* ---- Weights -------------------------------------------------------------------------------- */
@@ -226,6 +197,15 @@ static int product_codes(struct tfl_product *p, enum tfl_rounding how, struct er
     return OK;
 }
 
+/* XNNPACK and ruy's products start from the bias and use FMA; the built-in depthwise kernel, too,
+ * but without FMA. */
+static enum tfl_sum sum_of(const struct op_call *c)
+{
+    return c->numerics == NUM_TFLITE_REF              ? TFL_BIAS_LAST
+           : !tfl_xnnpack(c) && is_depthwise(c->node) ? TFL_APART
+                                                      : TFL_FUSED;
+}
+
 /* Checks what every layer relies on; w is input 1 seen as [filters, depth] or, for depthwise,
  * [depth, filters]. */
 int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t filters, int64_t depth,
@@ -252,6 +232,7 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     p->panels = packed ? packed->panels : NULL;
     p->taps = packed ? packed->taps : NULL;
     p->hybrid = xf && !wf;
+    p->sum = sum_of(c);
     p->delegated = tfl_xnnpack(c) && !is_depthwise(c->node);
     if (!xf) {
         bool good = !p->bias || p->bias->dtype == DT_S32 || p->bias->dtype == DT_S64;
@@ -308,11 +289,10 @@ int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *e
     return rc;
 }
 
-void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t n, float *y)
+void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t o0, size_t n, float *y)
 {
     for (size_t i = 0; i < n; i++) {
-        float v = sum[i];
-        y[i] = v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+        y[i] = tfl_sum_end(p, (int64_t)(o0 + i), sum[i]);
     }
 }
 
@@ -336,10 +316,24 @@ void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const 
     }
 }
 
+static float clamp_float(const struct tfl_product *p, float v)
+{
+    return v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+}
+
 float tfl_finish_float(const struct tfl_product *p, int64_t o, float v)
 {
-    v = p->bias_f ? v + p->bias_f[o] : v;
-    return v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+    return clamp_float(p, p->bias_f ? v + p->bias_f[o] : v);
+}
+
+float tfl_sum_start(const struct tfl_product *p, int64_t o)
+{
+    return p->bias_f && p->sum != TFL_BIAS_LAST ? p->bias_f[o] : 0.0F;
+}
+
+float tfl_sum_end(const struct tfl_product *p, int64_t o, float v)
+{
+    return p->sum == TFL_BIAS_LAST ? tfl_finish_float(p, o, v) : clamp_float(p, v);
 }
 
 /* Codes of `rows` patches times all filters into output elements [at, ...). */
@@ -361,9 +355,15 @@ void tfl_product_codes(const struct tfl_product *p, const int16_t *x, int64_t ro
 
 void tfl_product_float(const struct tfl_product *p, const float *x, int64_t rows, float *y)
 {
-    float_product(x, p->wf, rows, p->filters, p->depth, y);
-    for (int64_t i = 0; i < rows * p->filters; i++) {
-        y[i] = tfl_finish_float(p, i % p->filters, y[i]);
+    for (int64_t i = 0; i < rows; i++, x += p->depth) {
+        for (int64_t o = 0; o < p->filters; o++) {
+            const float *w = p->wf + o * p->depth;
+            float sum = tfl_sum_start(p, o);
+            for (int64_t k = 0; k < p->depth; k++) {
+                sum = tfl_sum_add(p, sum, x[k], w[k]);
+            }
+            *y++ = tfl_sum_end(p, o, sum);
+        }
     }
 }
 

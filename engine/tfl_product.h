@@ -17,6 +17,10 @@ struct tfl_roundings {
     enum tfl_rounding ref, builtin, wide;
 };
 
+/* The order of float sums: products in the order of the filter, from the bias on, by one rounding
+ * each (FMA) or by two; or from 0 on by two, the bias last. */
+enum tfl_sum { TFL_FUSED, TFL_APART, TFL_BIAS_LAST };
+
 struct tfl_panels; /* weights packed for the fast twins, see tfl_fast.h */
 struct tfl_taps;
 
@@ -34,6 +38,7 @@ struct tfl_product {
     struct tfl_quant x, y;
     struct tfl_scale *requant; /* per filter */
     float lo, hi;              /* of float outputs */
+    enum tfl_sum sum;          /* of float layers */
     bool hybrid;
     bool delegated; /* hybrid: XNNPACK takes this operator */
 };
@@ -55,6 +60,13 @@ float tfl_quantize_row(const struct tfl_product *p, const float *x, size_t n, in
 /* The sum of filter o with bias and activation, as a code or a float. */
 int32_t tfl_finish_code(const struct tfl_product *p, int64_t o, int64_t acc);
 float tfl_finish_float(const struct tfl_product *p, int64_t o, float v);
+/* A float sum of filter o before its first product, and what follows its last one. */
+float tfl_sum_start(const struct tfl_product *p, int64_t o);
+float tfl_sum_end(const struct tfl_product *p, int64_t o, float v);
+static inline float tfl_sum_add(const struct tfl_product *p, float sum, float x, float w)
+{
+    return p->sum == TFL_FUSED ? fmaf(x, w, sum) : sum + x * w;
+}
 /* `rows` gathered rows times all filters, into y (codes: into elements from `at` on). */
 void tfl_product_codes(const struct tfl_product *p, const int16_t *x, int64_t rows,
                        struct tensor *y, size_t at);
@@ -65,8 +77,8 @@ void tfl_product_hybrid(const struct tfl_product *p, const int16_t *x, int64_t r
  * row of room. */
 void tfl_product_rows(const struct tfl_product *p, int64_t rows, int16_t *line, struct tensor *y);
 
-/* n sums of floats, with their bias, to y. */
-void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t n, float *y);
+/* tfl_sum_end() of n sums of filters o0, o0 + 1, ... to y, which may be the sums themselves. */
+void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t o0, size_t n, float *y);
 
 /* How the fast twins make codes of the sums of all filters. */
 struct tfl_out {
