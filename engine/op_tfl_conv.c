@@ -87,6 +87,7 @@ static int conv(struct op_call *c, bool fast, struct err *err)
     rc = rc ? rc : tfl_product_init(&p, c, f->dims[0], w.kh * w.kw * w.c, &ruy, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
+    tfl_product_rows_are(&p, w.n * w.oh * w.ow);
     if (!rc && fast && tfl_fast_fits(&p)) {
         rc = tfl_fast_conv(&p, &w, err);
         w.n = 0;
@@ -303,6 +304,7 @@ static int connected(struct op_call *c, bool fast, struct err *err)
     int rank = connected_dims(c, rows, f->dims[0], f->dims[1], dims);
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, rank, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &f->dims[1], c->budget, &line, err);
+    tfl_product_rows_are(&p, rows);
     if (!rc && fast && tfl_fast_fits(&p)) {
         rc = tfl_fast_rows(&p, rows, err);
     } else if (!rc && p.wf) {

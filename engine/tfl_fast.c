@@ -116,7 +116,7 @@ bool tfl_fast_fits(const struct tfl_product *p)
         return false;
     }
     if (p->wf) {
-        return true;
+        return p->sum != TFL_LANES; /* of few products, and plain loops */
     }
     return p->requant && dtype_size(c->in[0]->dtype) == 1 && c->in[0]->dtype != DT_S4 &&
            dtype_size(c->out[0]->dtype) == 1;
@@ -218,17 +218,23 @@ static void put_block(struct job *j, const uint8_t *x, size_t n, size_t size)
     }
 }
 
-/* Products and sums rounded by themselves; the bias, tap 0, comes with tfl_sum_end(). */
-static void chain_apart(const float *panel, const size_t *off, size_t taps, const float *rows,
-                        size_t cols, float *sum)
+/* Products and sums rounded by themselves, in blocks; the bias, tap 0, comes with tfl_sum_end(). */
+static void chain_apart(const float *panel, const size_t *off, size_t taps, size_t block,
+                        const float *rows, size_t cols, float *all)
 {
-    memset(sum, 0, TILE_ROWS * TILE_COLS * sizeof *sum);
-    for (size_t t = 1; t < taps; t++) {
-        const float *w = panel + off[t] / sizeof *w;
-        for (size_t i = 0; i < TILE_ROWS; i++) {
-            for (size_t j = 0; j < cols; j++) {
-                sum[i * TILE_COLS + j] += rows[t * TILE_ROWS + i] * w[j];
+    float sum[TILE_ROWS * TILE_COLS];
+    for (size_t at = 1; at < taps; at += block) {
+        memset(sum, 0, sizeof sum);
+        for (size_t t = at; t < MIN(taps, at + block); t++) {
+            const float *w = panel + off[t] / sizeof *w;
+            for (size_t i = 0; i < TILE_ROWS; i++) {
+                for (size_t j = 0; j < cols; j++) {
+                    sum[i * TILE_COLS + j] += rows[t * TILE_ROWS + i] * w[j];
+                }
             }
+        }
+        for (size_t i = 0; i < TILE_ROWS * TILE_COLS; i++) {
+            all[i] = at > 1 ? all[i] + sum[i] : sum[i];
         }
     }
 }
@@ -245,7 +251,8 @@ static void run_tile(const struct job *j, size_t o0, const int8_t *rows, const i
     _Alignas(64) int32_t acc[TILE_ROWS * TILE_COLS];
     _Alignas(64) float sum[TILE_ROWS * TILE_COLS];
     if (w->floats && j->p->sum != TFL_FUSED) {
-        chain_apart((const float *)panel, off, w->taps, (const float *)rows, (size_t)cols, sum);
+        chain_apart((const float *)panel, off, w->taps, (size_t)j->p->block, (const float *)rows,
+                    (size_t)cols, sum);
     } else if (w->floats) {
         j->k->chain((const float *)panel, off, w->taps, (const float *)rows, cols, true, sum);
     } else {

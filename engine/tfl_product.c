@@ -197,13 +197,33 @@ static int product_codes(struct tfl_product *p, enum tfl_rounding how, struct er
     return OK;
 }
 
-/* XNNPACK and ruy's products start from the bias and use FMA; the built-in depthwise kernel, too,
- * but without FMA. */
+/* XNNPACK starts from the bias and uses FMA; the built-in depthwise kernel, too, but without FMA.
+ */
 static enum tfl_sum sum_of(const struct op_call *c)
 {
-    return c->numerics == NUM_TFLITE_REF              ? TFL_BIAS_LAST
-           : !tfl_xnnpack(c) && is_depthwise(c->node) ? TFL_APART
-                                                      : TFL_FUSED;
+    return tfl_xnnpack(c)                                               ? TFL_FUSED
+           : c->numerics == NUM_TFLITE_BUILTIN && is_depthwise(c->node) ? TFL_APART
+                                                                        : TFL_BIAS_LAST;
+}
+
+/* Depth of the blocks in which Eigen multiplies, of equal size as far as multiples of 8 are: what
+ * fits the first-level cache with panels of 8 rows and 4 columns, taken as one of 48 KiB. */
+enum { EIGEN_DEPTH = 1016 };
+
+static int64_t eigen_block(int64_t depth)
+{
+    int64_t rest = depth % EIGEN_DEPTH, pieces = depth / EIGEN_DEPTH + 1;
+    return depth <= EIGEN_DEPTH ? depth
+           : rest == 0          ? EIGEN_DEPTH
+                                : EIGEN_DEPTH - 8 * ((EIGEN_DEPTH - 1 - rest) / (8 * pieces));
+}
+
+void tfl_product_rows_are(struct tfl_product *p, int64_t rows)
+{
+    if (p->c->numerics == NUM_TFLITE_BUILTIN) {
+        p->sum = rows == 1 || p->filters == 1 ? TFL_LANES : TFL_BIAS_LAST;
+        p->block = eigen_block(p->depth);
+    }
 }
 
 /* Checks what every layer relies on; w is input 1 seen as [filters, depth] or, for depthwise,
@@ -233,6 +253,7 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     p->taps = packed ? packed->taps : NULL;
     p->hybrid = xf && !wf;
     p->sum = sum_of(c);
+    p->block = depth;
     p->delegated = tfl_xnnpack(c) && !is_depthwise(c->node);
     if (!xf) {
         bool good = !p->bias || p->bias->dtype == DT_S32 || p->bias->dtype == DT_S64;
@@ -326,14 +347,19 @@ float tfl_finish_float(const struct tfl_product *p, int64_t o, float v)
     return clamp_float(p, p->bias_f ? v + p->bias_f[o] : v);
 }
 
+static bool bias_first(const struct tfl_product *p)
+{
+    return p->sum == TFL_FUSED || p->sum == TFL_APART;
+}
+
 float tfl_sum_start(const struct tfl_product *p, int64_t o)
 {
-    return p->bias_f && p->sum != TFL_BIAS_LAST ? p->bias_f[o] : 0.0F;
+    return p->bias_f && bias_first(p) ? p->bias_f[o] : 0.0F;
 }
 
 float tfl_sum_end(const struct tfl_product *p, int64_t o, float v)
 {
-    return p->sum == TFL_BIAS_LAST ? tfl_finish_float(p, o, v) : clamp_float(p, v);
+    return bias_first(p) ? clamp_float(p, v) : tfl_finish_float(p, o, v);
 }
 
 /* Codes of `rows` patches times all filters into output elements [at, ...). */
@@ -353,15 +379,42 @@ void tfl_product_codes(const struct tfl_product *p, const int16_t *x, int64_t ro
     }
 }
 
+static float sum_in_blocks(const struct tfl_product *p, int64_t o, const float *x, const float *w)
+{
+    float all = 0.0F;
+    for (int64_t at = 0; at < p->depth; at += p->block) {
+        float sum = tfl_sum_start(p, o);
+        for (int64_t k = at; k < MIN(p->depth, at + p->block); k++) {
+            sum = tfl_sum_add(p, sum, x[k], w[k]);
+        }
+        all = at ? all + sum : sum;
+    }
+    return all;
+}
+
+static float sum_in_lanes(const float *x, const float *w, int64_t n)
+{
+    float s[4] = {0.0F};
+    int64_t k = 0;
+    for (; k + 4 <= n; k += 4) {
+        for (int64_t i = 0; i < 4; i++) {
+            s[i] += x[k + i] * w[k + i];
+        }
+    }
+    float sum = (s[0] + s[2]) + (s[1] + s[3]);
+    for (; k < n; k++) {
+        sum += x[k] * w[k];
+    }
+    return sum;
+}
+
 void tfl_product_float(const struct tfl_product *p, const float *x, int64_t rows, float *y)
 {
     for (int64_t i = 0; i < rows; i++, x += p->depth) {
         for (int64_t o = 0; o < p->filters; o++) {
             const float *w = p->wf + o * p->depth;
-            float sum = tfl_sum_start(p, o);
-            for (int64_t k = 0; k < p->depth; k++) {
-                sum = tfl_sum_add(p, sum, x[k], w[k]);
-            }
+            float sum =
+                p->sum == TFL_LANES ? sum_in_lanes(x, w, p->depth) : sum_in_blocks(p, o, x, w);
             *y++ = tfl_sum_end(p, o, sum);
         }
     }

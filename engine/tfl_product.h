@@ -17,9 +17,13 @@ struct tfl_roundings {
     enum tfl_rounding ref, builtin, wide;
 };
 
-/* The order of float sums: products in the order of the filter, from the bias on, by one rounding
- * each (FMA) or by two; or from 0 on by two, the bias last. */
-enum tfl_sum { TFL_FUSED, TFL_APART, TFL_BIAS_LAST };
+/* The order of float sums. Products come in the order of the filter. */
+enum tfl_sum {
+    TFL_FUSED,     /* from the bias on, by one rounding each (FMA) */
+    TFL_APART,     /* from the bias on, product and sum rounded by themselves */
+    TFL_BIAS_LAST, /* the same from 0 on, in blocks of tfl_product.block; the bias last */
+    TFL_LANES,     /* the same in four sums that take turns, joined as (0 + 2) + (1 + 3) */
+};
 
 struct tfl_panels; /* weights packed for the fast twins, see tfl_fast.h */
 struct tfl_taps;
@@ -39,6 +43,7 @@ struct tfl_product {
     struct tfl_scale *requant; /* per filter */
     float lo, hi;              /* of float outputs */
     enum tfl_sum sum;          /* of float layers */
+    int64_t block;             /* products that TFL_BIAS_LAST sums by themselves */
     bool hybrid;
     bool delegated; /* hybrid: XNNPACK takes this operator */
 };
@@ -52,6 +57,9 @@ void tfl_weights_release(void *state);
 int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t filters, int64_t depth,
                      const struct tfl_roundings *how, struct err *err);
 void tfl_product_fini(struct tfl_product *p);
+/* Tells how many rows the product has, before it runs: the built-in kernels sum single ones in
+ * another order. */
+void tfl_product_rows_are(struct tfl_product *p, int64_t rows);
 float tfl_weight_scale(const struct tfl_product *p, int64_t o);
 /* Codes [at, at+n) less the zero point; they fit: 16-bit ones have zero point 0. */
 void tfl_widen(const struct tensor *t, size_t at, size_t n, int32_t z, int16_t *dst);
