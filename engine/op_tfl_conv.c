@@ -237,7 +237,7 @@ static int depthwise(struct op_call *c, bool fast, struct err *err)
     round_rest(&p);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[3]}, image = w.h * w.w * w.c;
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
-    if (!rc && fast && f->dims[3] == w.c && tfl_fast_fits(&p)) {
+    if (!rc && fast && tfl_fast_depthwise_fits(&p, &w)) {
         rc = tfl_fast_depthwise(&p, &w, err);
         w.n = 0;
     } else {

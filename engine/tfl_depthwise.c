@@ -336,6 +336,21 @@ static int depthwise_floats(const struct tfl_product *p, const struct tfl_window
     return OK;
 }
 
+/* Codes need a padded image, which far dilations and strides make much larger than what is there.
+ */
+static bool padding_is_small(const struct tfl_window *w)
+{
+    enum { TIMES = 8, MORE = 1 << 16 };
+    size_t height = (size_t)((w->oh - 1) * w->sh + (w->kh - 1) * w->dh + 1), n = 0;
+    size_t width = (size_t)((w->ow - 1) * w->sw + (w->kw - 1) * w->dw + 1);
+    return mul_ok(height, width, &n) && n <= (size_t)(w->h * w->w) * TIMES + MORE;
+}
+
+bool tfl_fast_depthwise_fits(const struct tfl_product *p, const struct tfl_window *w)
+{
+    return tfl_fast_fits(p) && p->filters == w->c && (p->wf || padding_is_small(w));
+}
+
 int tfl_fast_depthwise(const struct tfl_product *p, const struct tfl_window *w, struct err *err)
 {
     if (p->wf) {

@@ -27,7 +27,8 @@ bool tfl_fast_fits(const struct tfl_product *p);
 int tfl_fast_conv(const struct tfl_product *p, const struct tfl_window *w, struct err *err);
 /* FULLY_CONNECTED: `rows` rows of input 0. */
 int tfl_fast_rows(const struct tfl_product *p, int64_t rows, struct err *err);
-/* DEPTHWISE_CONV_2D with one filter per channel. */
+/* DEPTHWISE_CONV_2D with one filter per channel, where that fits. */
+bool tfl_fast_depthwise_fits(const struct tfl_product *p, const struct tfl_window *w);
 int tfl_fast_depthwise(const struct tfl_product *p, const struct tfl_window *w, struct err *err);
 
 /* Taps of a float depthwise layer that lie in the image for output pixel oy, ox, in the order of

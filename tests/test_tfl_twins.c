@@ -255,9 +255,32 @@ static void test_connected(void **state)
     }
 }
 
+static void want_case(void *ctx, const char *domain, const char *name, int since, const char *spec,
+                      bool fast)
+{
+    (void)ctx;
+    (void)since;
+    (void)spec;
+    static const char *const cases[] = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"};
+    bool found = !fast || strcmp(domain, "tflite") != 0;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        found = found || strcmp(cases[i], name) == 0;
+    }
+    if (!found) {
+        fail_msg("%s has a fast kernel but no case", name);
+    }
+}
+
+static void test_every_twin(void **state)
+{
+    (void)state;
+    op_each(want_case, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_twin),
         cmocka_unit_test(test_conv),
         cmocka_unit_test(test_depthwise),
         cmocka_unit_test(test_connected),
