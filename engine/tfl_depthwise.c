@@ -252,14 +252,15 @@ enum { COLUMNS_FIRST = 25 };
 size_t tfl_float_taps(const struct tfl_product *p, const struct tfl_window *w, int64_t oy,
                       int64_t ox, size_t *at, size_t *tap)
 {
-    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, taps = w->kh * w->kw;
-    bool columns = p->sum == TFL_FUSED && p->filters == w->c && taps <= COLUMNS_FIRST;
+    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
+    bool columns = p->sum == TFL_FUSED && p->filters == w->c && w->kh * w->kw <= COLUMNS_FIRST;
     size_t n = 0;
-    for (int64_t i = 0; i < taps; i++) {
-        int64_t ky = columns ? i % w->kh : i / w->kw, kx = columns ? i / w->kh : i % w->kw;
-        int64_t y = y0 + ky * w->dh, x = x0 + kx * w->dw;
-        if (y >= 0 && y < w->h && x >= 0 && x < w->w) {
-            at[n] = (size_t)((y * w->w + x) * w->c);
+    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
+    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
+    for (int64_t i = columns ? b0 : a0; i < (columns ? b1 : a1); i++) {
+        for (int64_t j = columns ? a0 : b0; j < (columns ? a1 : b1); j++) {
+            int64_t ky = columns ? j : i, kx = columns ? i : j;
+            at[n] = (size_t)(((y0 + ky * w->dh) * w->w + x0 + kx * w->dw) * w->c);
             tap[n++] = (size_t)(ky * w->kw + kx);
         }
     }

@@ -30,6 +30,11 @@ SOURCES = {
     "unfused": ("Models without optimization", "tests/oracle/check_int8.py --unfused",
                 "ort-unfused"),
 }
+NOTES = {
+    "tflite-ops": "Models of one operator with random shapes and parameters; floats are relative to "
+                  "the largest value that goes in or comes out. *hybrid*: float activations with "
+                  "int8 weights.",
+}
 TFLITE = {"tflite-ref": "reference", "tflite-builtin": "built-in", "tflite-xnnpack": "XNNPACK"}
 CAUSES = "Causes of differences"
 # What is known to be computed otherwise, or by guess: runtime, what, why.
@@ -123,6 +128,9 @@ def section(name, figures):
     yield ""
     yield f"`{command}`"
     yield ""
+    if name in NOTES:
+        yield NOTES[name]
+        yield ""
     for what, n in sorted(figures.get("counts", {}).items()):
         yield f"- {what}: {n}"
     yield ""
