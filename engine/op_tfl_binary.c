@@ -81,7 +81,9 @@ static int prepare_codes(struct binary *p, const struct op_call *c, struct err *
     } else if (p->op == OP_MUL) {
         bool xnnpack = tfl_xnnpack(c) && c->in[0]->dtype != DT_S16;
         tfl_scale_init(&p->sy, xnnpack ? TFL_FLOAT : TFL_TWICE, (double)(p->a.s * p->b.s / p->y.s));
-    } else if (p->op == OP_DIV || p->op == OP_FLOOR_DIV) {
+    } else if (p->op == OP_FLOOR_DIV) {
+        p->y.codes = false; /* the kernel divides codes as they are */
+    } else if (p->op == OP_DIV) {
         return err_set(err, E_UNSUPPORTED, "division of codes is not supported");
     }
     return OK;
@@ -410,8 +412,13 @@ static int matmul_prepare(struct matmul *p, const struct op_call *c, struct err 
                      dtype_name(c->in[0]->dtype), dtype_name(c->in[1]->dtype));
     }
     if (!rc) {
-        tfl_scale_init(&p->s, wide ? TFL_WIDE : TFL_TWICE,
-                       (double)p->a.s * (double)p->b.s / (double)p->y.s);
+        /* XNNPACK takes right sides without zero point, the built-in kernel the others. */
+        bool xnnpack = tfl_xnnpack(c) && p->b.z == 0;
+        tfl_scale_init(&p->s,
+                       wide      ? TFL_WIDE
+                       : xnnpack ? TFL_FLOAT
+                                 : TFL_TWICE,
+                       (double)(p->a.s * p->b.s) / (double)p->y.s);
     }
     return rc;
 }

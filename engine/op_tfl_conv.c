@@ -3,7 +3,7 @@
  * op_tfl_conv.c: CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED of TensorFlow Lite models: geometry
  * and order of work. The arithmetic is in tfl_product.c.
  */
-#include "engine/tfl_product.h"
+#include "engine/tfl_fast.h"
 
 #include <inttypes.h>
 
@@ -14,35 +14,12 @@ static const struct tfl_roundings twice = {TFL_TWICE, TFL_TWICE, TFL_WIDE};
 
 /* ---- CONV_2D -------------------------------------------------------------------------------- */
 
-/* Gathers the patch of one output pixel; elements outside of the image are 0. `size` 2 or 4. */
-static void gather(const struct tfl_window *w, const uint8_t *x, int64_t oy, int64_t ox,
-                   size_t size, uint8_t *dst)
-{
-    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
-    size_t pixel = (size_t)w->c * size, line = (size_t)w->kw * pixel;
-    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
-    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
-    memset(dst, 0, (size_t)w->kh * line);
-    for (int64_t ky = a0; ky < a1; ky++) {
-        const uint8_t *row = x + (size_t)((y0 + ky * w->dh) * w->w) * pixel;
-        uint8_t *to = dst + (size_t)ky * line;
-        if (w->dw == 1 && b1 > b0) {
-            memcpy(to + (size_t)b0 * pixel, row + (size_t)(x0 + b0) * pixel,
-                   (size_t)(b1 - b0) * pixel);
-            continue;
-        }
-        for (int64_t kx = b0; kx < b1; kx++) {
-            memcpy(to + (size_t)kx * pixel, row + (size_t)(x0 + kx * w->dw) * pixel, pixel);
-        }
-    }
-}
-
 /* Scratch of one convolution: an image of widened codes and some patches. */
 struct scratch {
     struct tensor *image, *patches;
 };
 
-static int scratch_new(const struct tfl_product *p, const struct tfl_window *w, struct scratch *s,
+static int patches_new(const struct tfl_product *p, const struct tfl_window *w, struct scratch *s,
                        struct err *err)
 {
     bool wide = p->wf != NULL;
@@ -68,8 +45,8 @@ static void conv_image(const struct tfl_product *p, const struct tfl_window *w, 
     for (int64_t at = 0; at < pixels; at += PATCHES) {
         int64_t rows = MIN(pixels - at, (int64_t)PATCHES);
         for (int64_t r = 0; r < rows; r++) {
-            gather(w, src, (at + r) / w->ow, (at + r) % w->ow, size,
-                   (uint8_t *)s->patches->data + (size_t)(r * p->depth) * size);
+            tfl_gather(w, src, (at + r) / w->ow, (at + r) % w->ow, size, 0,
+                       (uint8_t *)s->patches->data + (size_t)(r * p->depth) * size);
         }
         size_t to = (size_t)((image * pixels + at) * p->filters);
         if (p->wf) {
@@ -82,13 +59,14 @@ static void conv_image(const struct tfl_product *p, const struct tfl_window *w, 
     }
 }
 
-/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows. */
-static bool is_pointwise(const struct tfl_window *w)
+/* A 1x1 filter that moves by single pixels: XNNPACK multiplies its pixels as rows, except where one
+ * channel makes one. */
+static bool is_pointwise(const struct tfl_window *w, int64_t filters)
 {
-    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1;
+    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1 && (w->c > 1 || filters > 1);
 }
 
-static int run_conv(struct op_call *c, struct err *err)
+static int conv(struct op_call *c, bool fast, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
     struct tfl_window w = {0};
@@ -109,8 +87,14 @@ static int run_conv(struct op_call *c, struct err *err)
     rc = rc ? rc : tfl_product_init(&p, c, f->dims[0], w.kh * w.kw * w.c, &ruy, err);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[0]};
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
-    rc = rc ? rc : scratch_new(&p, &w, &s, err);
-    if (!rc && p.hybrid && p.delegated && is_pointwise(&w)) {
+    tfl_product_rows_are(&p, w.n * w.oh * w.ow);
+    if (!rc && fast && tfl_fast_fits(&p)) {
+        rc = tfl_fast_conv(&p, &w, err);
+        w.n = 0;
+    } else {
+        rc = rc ? rc : patches_new(&p, &w, &s, err);
+    }
+    if (!rc && p.hybrid && p.delegated && is_pointwise(&w, p.filters)) {
         tfl_product_rows(&p, w.n * w.h * w.w, s.patches->data, c->out[0]);
         w.n = 0;
     }
@@ -121,6 +105,16 @@ static int run_conv(struct op_call *c, struct err *err)
     tensor_free(s.patches);
     tfl_product_fini(&p);
     return rc;
+}
+
+static int run_conv(struct op_call *c, struct err *err)
+{
+    return conv(c, false, err);
+}
+
+static int run_conv_fast(struct op_call *c, struct err *err)
+{
+    return conv(c, true, err);
 }
 
 /* ---- DEPTHWISE_CONV_2D ---------------------------------------------------------------------- */
@@ -141,33 +135,35 @@ static void tap_codes(const int16_t *x, const int16_t *f, int64_t channels, int6
     }
 }
 
-static void tap_float(const float *x, const float *f, int64_t channels, int64_t m, float *acc)
-{
-    for (int64_t i = 0; i < channels; i++) {
-        for (int64_t j = 0; j < m; j++) {
-            acc[i * m + j] += x[i] * f[i * m + j];
-        }
-    }
-}
-
-/* One output pixel into acc [filters], int32 or float. */
-static void depthwise_pixel(const struct tfl_product *p, const struct tfl_window *w,
-                            const void *src, int64_t oy, int64_t ox, void *acc)
+/* One output pixel into acc [filters]. */
+static void pixel_codes(const struct tfl_product *p, const struct tfl_window *w, const int16_t *src,
+                        int64_t oy, int64_t ox, int32_t *acc)
 {
     int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
     tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
     tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
-    memset(acc, 0, (size_t)p->filters * 4);
+    memset(acc, 0, (size_t)p->filters * sizeof *acc);
     for (int64_t ky = a0; ky < a1; ky++) {
         for (int64_t kx = b0; kx < b1; kx++) {
             int64_t at = ((y0 + ky * w->dh) * w->w + x0 + kx * w->dw) * w->c;
             int64_t f = (ky * w->kw + kx) * p->filters, m = p->filters / w->c;
-            if (p->wf) {
-                tap_float((const float *)src + at, p->wf + f, w->c, m, acc);
-            } else {
-                tap_codes((const int16_t *)src + at, p->wi + f, w->c, m, acc);
-            }
+            tap_codes(src + at, p->wi + f, w->c, m, acc);
         }
+    }
+}
+
+static void pixel_floats(const struct tfl_product *p, const struct tfl_window *w, const float *src,
+                         int64_t oy, int64_t ox, float *y)
+{
+    size_t at[TFL_SUM_BLOCK], tap[TFL_SUM_BLOCK], n = tfl_float_taps(p, w, oy, ox, at, tap);
+    int64_t m = p->filters / w->c;
+    for (int64_t o = 0; o < p->filters; o++) {
+        float sum = tfl_sum_start(p, o);
+        for (size_t i = 0; i < n; i++) {
+            sum = tfl_sum_add(p, sum, src[at[i] + (size_t)(o / m)],
+                              p->wf[tap[i] * (size_t)p->filters + (size_t)o]);
+        }
+        y[o] = tfl_sum_end(p, o, sum);
     }
 }
 
@@ -176,24 +172,24 @@ static void depthwise_image(const struct tfl_product *p, const struct tfl_window
 {
     const struct tensor *x = p->c->in[0];
     size_t n = (size_t)(w->h * w->w * w->c), at = (size_t)(image * w->oh * w->ow * p->filters);
-    const void *src = p->wf ? (const void *)((const float *)x->data + (size_t)image * n)
-                            : (const void *)s->image->data;
-    float dynamic = 0.0F;
+    const float *from = (const float *)x->data + (p->requant ? 0 : (size_t)image * n);
+    float *to = (float *)y->data + (p->requant ? 0 : at), dynamic = 0.0F;
     if (p->hybrid) {
-        dynamic =
-            tfl_quantize_row(p, (const float *)x->data + (size_t)image * n, n, s->image->data);
+        dynamic = tfl_quantize_row(p, from, n, s->image->data);
     } else if (!p->wf) {
         tfl_widen(x, (size_t)image * n, n, p->x.z, s->image->data);
     }
     int32_t *acc = s->patches->data;
-    for (int64_t i = 0; i < w->oh * w->ow; i++, at += (size_t)p->filters) {
-        depthwise_pixel(p, w, src, i / w->ow, i % w->ow, acc);
+    for (int64_t i = 0; i < w->oh * w->ow; i++, at += (size_t)p->filters, to += p->filters) {
+        if (p->wf) {
+            pixel_floats(p, w, from, i / w->ow, i % w->ow, to);
+            continue;
+        }
+        pixel_codes(p, w, s->image->data, i / w->ow, i % w->ow, acc);
         for (int64_t o = 0; o < p->filters; o++) {
-            if (p->wf) {
-                ((float *)y->data)[at + (size_t)o] = tfl_finish_float(p, o, ((float *)acc)[o]);
-            } else if (p->hybrid) {
+            if (p->hybrid) {
                 float v = (float)acc[o] * (dynamic * tfl_weight_scale(p, o));
-                ((float *)y->data)[at + (size_t)o] = tfl_finish_float(p, o, v);
+                to[o] = tfl_finish_float(p, o, v);
             } else {
                 acc[o] = tfl_finish_code(p, o, acc[o]);
             }
@@ -216,7 +212,7 @@ static void round_rest(struct tfl_product *p)
     }
 }
 
-static int run_depthwise(struct op_call *c, struct err *err)
+static int depthwise(struct op_call *c, bool fast, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
     struct tfl_window w = {0};
@@ -241,8 +237,13 @@ static int run_depthwise(struct op_call *c, struct err *err)
     round_rest(&p);
     int64_t dims[] = {w.n, w.oh, w.ow, f->dims[3]}, image = w.h * w.w * w.c;
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, 4, dims, err);
-    rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
-    rc = rc ? rc : tensor_new(DT_S32, 1, &f->dims[3], c->budget, &s.patches, err);
+    if (!rc && fast && tfl_fast_depthwise_fits(&p, &w)) {
+        rc = tfl_fast_depthwise(&p, &w, err);
+        w.n = 0;
+    } else {
+        rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &image, c->budget, &s.image, err);
+        rc = rc ? rc : tensor_new(DT_S32, 1, &f->dims[3], c->budget, &s.patches, err);
+    }
     for (int64_t i = 0; i < w.n && !rc; i++) {
         depthwise_image(&p, &w, &s, i, c->out[0]);
     }
@@ -250,6 +251,16 @@ static int run_depthwise(struct op_call *c, struct err *err)
     tensor_free(s.patches);
     tfl_product_fini(&p);
     return rc;
+}
+
+static int run_depthwise(struct op_call *c, struct err *err)
+{
+    return depthwise(c, false, err);
+}
+
+static int run_depthwise_fast(struct op_call *c, struct err *err)
+{
+    return depthwise(c, true, err);
 }
 
 /* ---- FULLY_CONNECTED ------------------------------------------------------------------------ */
@@ -270,7 +281,7 @@ static int connected_dims(const struct op_call *c, int64_t rows, int64_t filters
     return rank;
 }
 
-static int run_connected(struct op_call *c, struct err *err)
+static int connected(struct op_call *c, bool fast, struct err *err)
 {
     const struct tensor *x = c->in[0], *f = c->in[1];
     struct tfl_product p = {0};
@@ -286,12 +297,17 @@ static int run_connected(struct op_call *c, struct err *err)
                        shape_text(b, sizeof b, f->rank, f->dims));
     }
     int64_t rows = (int64_t)(x->n / (size_t)f->dims[1]);
-    int rc = tfl_product_init(&p, c, f->dims[0], f->dims[1],
-                              &(struct tfl_roundings){TFL_ONCE, TFL_UP, TFL_ONCE}, err);
+    /* Without biases the optimised kernel multiplies int16 activations with ruy, too. */
+    bool wide_ruy = c->numerics != NUM_TFLITE_REF && !tfl_has(c, 2);
+    const struct tfl_roundings how = {TFL_ONCE, TFL_UP, wide_ruy ? TFL_UP : TFL_ONCE};
+    int rc = tfl_product_init(&p, c, f->dims[0], f->dims[1], &how, err);
     int rank = connected_dims(c, rows, f->dims[0], f->dims[1], dims);
     rc = rc ? rc : op_out(c, 0, p.requant ? tfl_out_dtype(c, x->dtype) : DT_F32, rank, dims, err);
     rc = rc || p.wf ? rc : tensor_new(DT_S16, 1, &f->dims[1], c->budget, &line, err);
-    if (!rc && p.wf) {
+    tfl_product_rows_are(&p, rows);
+    if (!rc && fast && tfl_fast_fits(&p)) {
+        rc = tfl_fast_rows(&p, rows, err);
+    } else if (!rc && p.wf) {
         tfl_product_float(&p, x->data, rows, c->out[0]->data);
     } else if (!rc) {
         tfl_product_rows(&p, rows, line->data, c->out[0]);
@@ -301,6 +317,16 @@ static int run_connected(struct op_call *c, struct err *err)
     return rc;
 }
 
+static int run_connected(struct op_call *c, struct err *err)
+{
+    return connected(c, false, err);
+}
+
+static int run_connected_fast(struct op_call *c, struct err *err)
+{
+    return connected(c, true, err);
+}
+
 const struct op op_tfl_conv[] = {
     {.name = "CONV_2D",
      .domain = "tflite",
@@ -308,6 +334,7 @@ const struct op op_tfl_conv[] = {
      .min_in = 2,
      .max_in = 3,
      .ref = run_conv,
+     .fast = run_conv_fast,
      .prepare = tfl_weights_prepare,
      .release = tfl_weights_release,
      .spec = "LiteRT conv.cc, XNNPACK convolution"},
@@ -317,6 +344,7 @@ const struct op op_tfl_conv[] = {
      .min_in = 2,
      .max_in = 3,
      .ref = run_depthwise,
+     .fast = run_depthwise_fast,
      .prepare = tfl_weights_prepare,
      .release = tfl_weights_release,
      .spec = "LiteRT depthwise_conv.cc, XNNPACK convolution"},
@@ -326,6 +354,7 @@ const struct op op_tfl_conv[] = {
      .min_in = 2,
      .max_in = 3,
      .ref = run_connected,
+     .fast = run_connected_fast,
      .prepare = tfl_weights_prepare,
      .release = tfl_weights_release,
      .spec = "LiteRT fully_connected.cc, XNNPACK fully connected"},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * op_tfl_move.c: operators of TensorFlow Lite that put elements elsewhere without changing them:
- * shapes, slices, joins, gathers. One strided copy serves them all, whatever the type.
+ * shapes, slices, joins, blocks. One strided copy serves them all, whatever the type.
  */
 #include "engine/tfl.h"
 
@@ -359,15 +359,34 @@ static int run_split_v(struct op_call *c, struct err *err)
 
 /* ---- Joins ---------------------------------------------------------------------------------- */
 
-/* Copies input i into the output at position `at` of an axis; dims: the input's, maybe with the new
- * axis. */
-static void join_one(struct op_call *c, int i, int rank, const int64_t *dims, int axis, int64_t at)
+/* Copies x into the output at position `at` of an axis; dims: those of x, maybe with the new axis.
+ */
+static void join_one(struct op_call *c, const struct tensor *x, int rank, const int64_t *dims,
+                     int axis, int64_t at)
 {
     int64_t xs[MAX_RANK], ys[MAX_RANK];
     walk_strides(rank, dims, xs);
     walk_strides(rank, c->out[0]->dims, ys);
-    copy_block(rank, dims, c->out[0]->data, at * ys[axis], ys, c->in[i]->data, 0, xs,
-               dtype_size(c->in[i]->dtype));
+    copy_block(rank, dims, c->out[0]->data, at * ys[axis], ys, x->data, 0, xs,
+               dtype_size(x->dtype));
+}
+
+/* Legacy uint8 inputs may have other parameters than the output: x * (sx / sy) less the zero point,
+ * in float, halves away from zero. */
+static int rescale_u8(const struct op_call *c, int i, struct tensor **out, struct err *err)
+{
+    const struct tensor *x = c->in[i];
+    struct tfl_quant a, y;
+    int rc = tfl_input(c, i, &a, err);
+    rc = rc ? rc : tfl_output(c, 0, DT_U8, &y, err);
+    rc = rc ? rc : tensor_new(DT_U8, x->rank, x->dims, c->budget, out, err);
+    float scale = rc ? 0.0F : a.s * (1.0F / y.s), bias = rc ? 0.0F : (float)-a.z * scale;
+    for (size_t k = 0; k < x->n && !rc; k++) {
+        float v = roundf((float)((const uint8_t *)x->data)[k] * scale + bias);
+        ((uint8_t *)(*out)->data)[k] =
+            (uint8_t)tfl_clamp((int64_t)clamp_x86(v, -0x1p20F, 0x1p20F) + y.z, &y);
+    }
+    return rc;
 }
 
 static bool same_parameters(const struct quant *a, const struct quant *b)
@@ -392,14 +411,20 @@ static int run_concatenation(struct op_call *c, struct err *err)
         if (!fits) {
             return err_set(err, E_SHAPE, "input %d does not fit input 0", i);
         }
-        if (!same_parameters(c->in_q[i], c->out_q[0])) {
+        if (!same_parameters(c->in_q[i], c->out_q[0]) && t->dtype != DT_U8) {
             return err_set(err, E_UNSUPPORTED, "input %d has other parameters than the output", i);
         }
         dims[axis] += t->dims[axis];
     }
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, dims, err);
     for (int i = 0; i < c->n_in && !rc; i++) {
-        join_one(c, i, x->rank, c->in[i]->dims, axis, at);
+        struct tensor *own = NULL;
+        bool same = same_parameters(c->in_q[i], c->out_q[0]);
+        rc = same ? OK : rescale_u8(c, i, &own, err);
+        if (!rc) {
+            join_one(c, own ? own : c->in[i], x->rank, c->in[i]->dims, axis, at);
+        }
+        tensor_free(own);
         at += c->in[i]->dims[axis];
     }
     return rc;
@@ -432,7 +457,7 @@ static int run_pack(struct op_call *c, struct err *err)
         rc = op_out(c, 0, x->dtype, x->rank + 1, dims, err);
     }
     for (int i = 0; i < c->n_in && !rc; i++) {
-        join_one(c, i, x->rank + 1, one, axis, i);
+        join_one(c, c->in[i], x->rank + 1, one, axis, i);
     }
     return rc;
 }
@@ -461,83 +486,6 @@ static int run_unpack(struct op_call *c, struct err *err)
         }
     }
     return rc;
-}
-
-/* ---- Gathers -------------------------------------------------------------------------------- */
-
-static int run_gather(struct op_call *c, struct err *err)
-{
-    const struct tensor *x = c->in[0], *index = c->in[1];
-    int64_t dims[MAX_RANK], outer = 1, inner = 1;
-    int axis = 0, rank = 0, rc = op_axis(attr_int(c->node, "axis", 0), x->rank, &axis, err);
-    if (!rc && (attr_int(c->node, "batch_dims", 0) || !elem_is_int(index->dtype) ||
-                x->rank - 1 + index->rank > MAX_RANK)) {
-        rc = err_set(err, E_UNSUPPORTED, "batch dimensions, or indices that are %s",
-                     dtype_name(index->dtype));
-    }
-    for (int d = 0; d < x->rank && !rc; d++) {
-        outer *= d < axis ? x->dims[d] : 1;
-        inner *= d > axis ? x->dims[d] : 1;
-        if (d != axis) {
-            dims[rank++] = x->dims[d];
-        }
-        for (int k = 0; d == axis && k < index->rank; k++) {
-            dims[rank++] = index->dims[k];
-        }
-    }
-    rc = rc ? rc : op_out(c, 0, x->dtype, rank, dims, err);
-    size_t piece = (size_t)inner * dtype_size(x->dtype);
-    for (int64_t o = 0; o < outer && !rc; o++) {
-        for (size_t i = 0; i < index->n && !rc; i++) {
-            int64_t at = tensor_s64(index, i);
-            if (at < 0 || at >= x->dims[axis]) {
-                return err_set(err, E_SHAPE, "index %" PRId64 " of %" PRId64, at, x->dims[axis]);
-            }
-            memcpy((uint8_t *)c->out[0]->data + ((size_t)o * index->n + i) * piece,
-                   (const uint8_t *)x->data + (size_t)(o * x->dims[axis] + at) * piece, piece);
-        }
-    }
-    return rc;
-}
-
-static int run_gather_nd(struct op_call *c, struct err *err)
-{
-    const struct tensor *x = c->in[0], *index = c->in[1];
-    int64_t dims[MAX_RANK], xs[MAX_RANK];
-    int rank = 0;
-    int64_t depth = index->rank ? index->dims[index->rank - 1] : 0;
-    if (!elem_is_int(index->dtype) || depth < 1 || depth > x->rank ||
-        index->rank - 1 + x->rank - depth > MAX_RANK) {
-        return err_set(err, E_SHAPE, "indices do not fit an input of rank %d", x->rank);
-    }
-    for (int d = 0; d < index->rank - 1; d++) {
-        dims[rank++] = index->dims[d];
-    }
-    for (int d = (int)depth; d < x->rank; d++) {
-        dims[rank++] = x->dims[d];
-    }
-    int rc = op_out(c, 0, x->dtype, rank, dims, err);
-    if (rc) {
-        return rc;
-    }
-    walk_strides(x->rank, x->dims, xs);
-    size_t size = dtype_size(x->dtype), piece = size;
-    for (int d = (int)depth; d < x->rank; d++) {
-        piece *= (size_t)x->dims[d];
-    }
-    for (size_t i = 0; i < index->n / (size_t)depth; i++) {
-        int64_t from = 0;
-        for (int64_t k = 0; k < depth; k++) {
-            int64_t at = tensor_s64(index, i * (size_t)depth + (size_t)k);
-            if (at < 0 || at >= x->dims[k]) {
-                return err_set(err, E_SHAPE, "index %" PRId64 " of %" PRId64, at, x->dims[k]);
-            }
-            from += at * xs[k];
-        }
-        memcpy((uint8_t *)c->out[0]->data + i * piece,
-               (const uint8_t *)x->data + (size_t)from * size, piece);
-    }
-    return OK;
 }
 
 /* ---- Blocks --------------------------------------------------------------------------------- */
@@ -597,8 +545,6 @@ const struct op op_tfl_move[] = {
     ROW("CONCATENATION", run_concatenation, 1, -1),
     ROW("PACK", run_pack, 1, -1),
     ROW("UNPACK", run_unpack, 1, 1),
-    ROW("GATHER", run_gather, 2, 2),
-    ROW("GATHER_ND", run_gather_nd, 2, 2),
     ROW("DEPTH_TO_SPACE", run_depth_to_space, 1, 1),
     ROW("SPACE_TO_DEPTH", run_space_to_depth, 1, 1),
     {0},

@@ -9,10 +9,23 @@
 
 /* ---- QUANTIZE ------------------------------------------------------------------------------- */
 
-/* Built-in: x / s, halves away from 0. XNNPACK: x * (1 / s), halves to even. */
-static int32_t quantize_float(const struct op_call *c, float x, const struct tfl_quant *y)
+/* Elements from 0 on that go through vectors: of XNNPACK, which takes 8-bit codes, all; of the
+ * optimised kernel those that come by eight. */
+static size_t quantize_vectors(const struct op_call *c, enum dtype d)
 {
-    float v = tfl_xnnpack(c) ? rintf(x * (1.0F / y->s)) : roundf(x / y->s);
+    size_t n = c->in[0]->n;
+    return c->numerics == NUM_TFLITE_REF ? 0 : tfl_xnnpack(c) && dtype_size(d) == 1 ? n : n / 8 * 8;
+}
+
+/* Vectors: x * (1 / s), halves to even. Else x / s, halves away from 0; the optimised kernel
+ * divides in double. */
+static int32_t quantize_float(const struct op_call *c, float x, const struct tfl_quant *y,
+                              bool vector)
+{
+    bool ref = c->numerics == NUM_TFLITE_REF;
+    float v = vector ? rintf(x * (1.0F / y->s))
+              : ref  ? roundf(x / y->s)
+                     : (float)round((double)x / (double)y->s);
     v = v > -0x1p30F ? (v < 0x1p30F ? v : 0x1p30F) : -0x1p30F; /* a NaN becomes the lowest code */
     return tfl_clamp((int64_t)v + y->z, y);
 }
@@ -22,6 +35,14 @@ static bool requantizes_in_xnnpack(const struct op_call *c, float ratio)
 {
     return tfl_xnnpack(c) && c->in_q[0]->dtype == c->out_q[0]->dtype &&
            dtype_size(c->in_q[0]->dtype) == 1 && ratio >= 0x1p-8F && ratio <= 0x1p7F;
+}
+
+/* Elements from 0 on that the optimised kernel takes by sixteen, between 8-bit types; the rest goes
+ * through the rounding of the reference. */
+static size_t requantize_vectors(const struct op_call *c)
+{
+    bool bytes = dtype_size(c->in[0]->dtype) == 1 && dtype_size(c->out[0]->dtype) == 1;
+    return bytes && c->numerics != NUM_TFLITE_REF ? c->in[0]->n / 16 * 16 : 0;
 }
 
 static int requantize(struct op_call *c, const struct tfl_quant *y, struct err *err)
@@ -42,9 +63,10 @@ static int requantize(struct op_call *c, const struct tfl_quant *y, struct err *
     bool xnnpack = requantizes_in_xnnpack(c, ratio);
     int64_t m = xnnpack ? (int64_t)lrintf(ratio * 256.0F) : 0;
     int32_t *v = codes->data;
-    bool plain = c->numerics == NUM_TFLITE_REF || c->out[0]->dtype == DT_S16;
-    tfl_scale_init(&s, plain ? TFL_TWICE : TFL_UP, (double)x.s / (double)y->s);
+    size_t vectors = requantize_vectors(c);
+    tfl_scale_init(&s, TFL_UP, (double)x.s / (double)y->s);
     for (size_t i = 0; i < codes->n; i++) {
+        s.how = i < vectors ? TFL_UP : TFL_TWICE;
         int64_t d = (int64_t)v[i] - x.z;
         int64_t q = xnnpack ? (d * m + 128) >> 8 : tfl_apply(d, &s);
         v[i] = tfl_clamp(q + y->z, y);
@@ -67,8 +89,9 @@ static int run_quantize(struct op_call *c, struct err *err)
     if (rc || x->dtype != DT_F32) {
         return rc ? rc : requantize(c, &y, err);
     }
+    size_t vectors = quantize_vectors(c, d);
     for (size_t i = 0; i < x->n; i++) {
-        int32_t code = quantize_float(c, ((const float *)x->data)[i], &y);
+        int32_t code = quantize_float(c, ((const float *)x->data)[i], &y, i < vectors);
         codes_put(c->out[0], i, 1, &code);
     }
     return OK;
@@ -113,6 +136,12 @@ static int run_cast(struct op_call *c, struct err *err)
         if (floats) {
             elem_get_f64(x, at, n, f);
             elem_put_f64(c->out[0], at, n, f);
+        } else if (d == DT_BOOL) {
+            elem_get_f64(x, at, n, f);
+            for (size_t i = 0; i < n; i++) {
+                s[i] = f[i] != 0.0;
+            }
+            elem_put_s64(c->out[0], at, n, s);
         } else {
             elem_get_s64(x, at, n, s);
             elem_put_s64(c->out[0], at, n, s);
@@ -214,14 +243,24 @@ static float blend_floats(const float v[4], const struct tap *y, const struct ta
            v[3] * fy * fx;
 }
 
+/* The optimised kernel multiplies the weights first. */
+static float blend_weighted(const float v[4], const struct tap *y, const struct tap *x)
+{
+    float fy = y->exact, fx = x->exact;
+    return v[0] * ((1.0F - fy) * (1.0F - fx)) + v[1] * ((1.0F - fy) * fx) +
+           v[2] * (fy * (1.0F - fx)) + v[3] * (fy * fx);
+}
+
 static int32_t blend_codes(const struct op_call *c, const int32_t v[4], const struct tap *y,
                            const struct tap *x)
 {
     if (!tfl_xnnpack(c) && c->in[0]->dtype == DT_U8) {
         const float f[] = {(float)v[0], (float)v[1], (float)v[2], (float)v[3]};
-        return (int32_t)(blend_floats(f, y, x) + 0.5F);
+        return (int32_t)((c->numerics == NUM_TFLITE_REF ? blend_floats(f, y, x)
+                                                        : blend_weighted(f, y, x)) +
+                         0.5F);
     }
-    if (tfl_xnnpack(c)) {
+    if (tfl_xnnpack(c) && c->in[0]->dtype != DT_S16) {
         int32_t top = v[0] * 2048 + (v[1] - v[0]) * x->part;
         int32_t low = v[2] * 2048 + (v[3] - v[2]) * x->part;
         int64_t all = (int64_t)top * 2048 + (int64_t)(low - top) * y->part;
@@ -236,9 +275,10 @@ static int32_t blend_codes(const struct op_call *c, const int32_t v[4], const st
 static struct tap tap_of(const struct op_call *c, const struct resize *r, int64_t o, int64_t in,
                          int64_t out)
 {
-    return tfl_xnnpack(c)             ? tap_xnnpack(r, o, in, out)
-           : c->in[0]->dtype == DT_S8 ? tap_builtin(r, o, in, out)
-                                      : tap_float(r, o, in, out);
+    enum dtype d = c->in[0]->dtype;
+    return tfl_xnnpack(c) && d != DT_S16 ? tap_xnnpack(r, o, in, out)
+           : d == DT_S8 || d == DT_S16   ? tap_builtin(r, o, in, out)
+                                         : tap_float(r, o, in, out);
 }
 
 /* Channels of one output pixel; in[]: first elements of the four neighbours. */
@@ -268,7 +308,7 @@ static int run_resize_bilinear(struct op_call *c, struct err *err)
 {
     struct resize r;
     enum dtype d = c->in[0]->dtype;
-    if (d != DT_F32 && d != DT_S8 && d != DT_U8) {
+    if (d != DT_F32 && d != DT_S8 && d != DT_U8 && d != DT_S16) {
         return err_set(err, E_UNSUPPORTED, "input is %s", dtype_name(d));
     }
     int rc = resize_read(c, &r, err);

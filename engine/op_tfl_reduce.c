@@ -202,10 +202,34 @@ static int32_t mean_code(int64_t sum, int64_t count, const struct tfl_quant *x,
     return tfl_clamp((int64_t)tfl_apply((int32_t)sum, &s) + bias, y);
 }
 
+/* XNNPACK, of 8-bit codes: the zero point is added before rounding, halves to even. */
+static bool mean_in_xnnpack(const struct op_call *c)
+{
+    return tfl_xnnpack(c) && c->in[0]->dtype != DT_S16;
+}
+
+static int32_t mean_float(int64_t sum, int64_t count, const struct tfl_quant *x,
+                          const struct tfl_quant *y)
+{
+    float scale = x->s / y->s / (float)count;
+    float v = (float)(int32_t)(sum - x->z * count) * scale + (float)y->z;
+    return (int32_t)rintf(clamp_x86(v, (float)y->lo, (float)y->hi));
+}
+
+static int32_t mean_fixed(int64_t sum, int64_t count, const struct tfl_quant *x,
+                          const struct tfl_quant *y)
+{
+    struct tfl_scale s;
+    tfl_scale_init(&s, TFL_TWICE, (double)x->s / (double)y->s);
+    if (count) {
+        mean_scale(&s, count);
+    }
+    return tfl_clamp((int64_t)tfl_apply((int32_t)(sum - x->z * count), &s) + y->z, y);
+}
+
 static int mean_codes(struct op_call *c, struct reduction *r, struct err *err)
 {
     struct tfl_quant x, y;
-    struct tfl_scale s;
     struct tensor *codes = NULL, *sums = NULL;
     int rc = tfl_input(c, 0, &x, err);
     rc = rc ? rc : tfl_output(c, 0, c->in[0]->dtype, &y, err);
@@ -216,20 +240,13 @@ static int mean_codes(struct op_call *c, struct reduction *r, struct err *err)
     rc = rc ? rc : tfl_codes(c, 0, &codes, err);
     rc = rc ? rc : tensor_new(DT_S64, r->rank, r->dims, c->budget, &sums, err);
     if (!rc) {
-        bool xnnpack = tfl_xnnpack(c) && c->in[0]->dtype != DT_S16;
         int64_t *v = sums->data;
         memset(v, 0, sums->size);
         sum_codes(r, codes->data, v);
-        tfl_scale_init(&s, xnnpack ? TFL_FLOAT : TFL_TWICE,
-                       xnnpack ? (double)(x.s / (y.s * (float)r->count))
-                               : (double)x.s / (double)y.s);
-        if (!xnnpack && r->count) {
-            mean_scale(&s, r->count);
-        }
         for (size_t i = 0; i < sums->n; i++) {
-            int32_t q = tfl_apply((int32_t)(v[i] - x.z * r->count), &s);
-            int32_t code = mean_of_pixels(c, r) ? mean_code(v[i], r->count, &x, &y)
-                                                : tfl_clamp((int64_t)q + y.z, &y);
+            int32_t code = mean_in_xnnpack(c)     ? mean_float(v[i], r->count, &x, &y)
+                           : mean_of_pixels(c, r) ? mean_code(v[i], r->count, &x, &y)
+                                                  : mean_fixed(v[i], r->count, &x, &y);
             codes_put(c->out[0], i, 1, &code);
         }
     }

@@ -43,14 +43,6 @@ static float f_hard_swish(float x, const struct node *n)
     return x * r / 6.0F;
 }
 
-/* The order in which XNNPACK multiplies. */
-static float f_hard_swish_xnnpack(float x, const struct node *n)
-{
-    (void)n;
-    float r = x + 3.0F;
-    return x / 6.0F * (r < 0.0F ? 0.0F : r > 6.0F ? 6.0F : r);
-}
-
 static float f_leaky_relu(float x, const struct node *n)
 {
     return x > 0.0F ? x : x * attr_float(n, "alpha", 0.0F);
@@ -126,16 +118,30 @@ struct table {
 };
 typedef int32_t code_fn(const struct table *t, int32_t code);
 
-/* Dequantize, compute, quantize: the built-in tables round half away, XNNPACK's half to even. */
+/* Dequantize, compute, quantize; halves away from 0, which XNNPACK counts from code 0 and the
+ * built-in tables from the zero point. */
 static int32_t code_float(const struct table *t, int32_t code)
 {
     float v = t->fn(t->x.s * (float)(code - t->x.z), t->c->node) * (1.0F / t->y.s);
     if (!isfinite(v)) {
         return v > 0.0F ? t->y.hi : t->y.lo;
     }
-    float q = tfl_xnnpack(t->c) ? rintf(v) : roundf(v);
-    q = q < -0x1p20F ? -0x1p20F : q > 0x1p20F ? 0x1p20F : q;
-    return tfl_clamp((int64_t)q + t->y.z, &t->y);
+    int32_t z = tfl_xnnpack(t->c) ? t->y.z : 0;
+    float q = clamp_x86(roundf(v + (float)z), -0x1p20F, 0x1p20F);
+    return tfl_clamp((int64_t)q + t->y.z - z, &t->y);
+}
+
+/* The quotient is cut off, not rounded. */
+static int32_t code_sqrt(const struct table *t, int32_t code)
+{
+    float v = sqrtf(t->x.s * (float)(code - t->x.z)) / t->y.s;
+    return tfl_clamp((int64_t)clamp_x86(v, 0.0F, 0x1p20F) + t->y.z, &t->y);
+}
+
+/* The kernel negates codes as they are, whatever their parameters; the lowest one wraps. */
+static int32_t code_neg(const struct table *t, int32_t code)
+{
+    return code == t->y.lo ? code : -code;
 }
 
 static int32_t code_relu(const struct table *t, int32_t code)
@@ -165,7 +171,7 @@ static int32_t code_leaky_relu(const struct table *t, int32_t code)
 {
     float alpha = attr_float(t->c->node, "alpha", 0.0F);
     int32_t d = code - t->x.z;
-    if (tfl_xnnpack(t->c)) {
+    if (tfl_xnnpack(t->c) && t->c->in[0]->dtype != DT_S16) {
         float ratio = t->x.s / t->y.s * (d < 0 ? alpha : 1.0F);
         int64_t m = (int64_t)lrintf(clamp_x86(ratio * 256.0F, -0x1p20F, 0x1p20F));
         return tfl_clamp(((d * m + 128) >> 8) + t->y.z, &t->y);
@@ -200,11 +206,6 @@ static int16_t multiplier_s16(float real, int *exponent)
 
 static int32_t code_hard_swish(const struct table *t, int32_t code)
 {
-    if (tfl_xnnpack(t->c)) {
-        struct table own = *t;
-        own.fn = f_hard_swish_xnnpack;
-        return code_float(&own, code);
-    }
     int out_exp, relu_exp;
     float hires = (1.0F / 128.0F) * t->x.s;
     int16_t out_mul = multiplier_s16(hires / t->y.s, &out_exp);
@@ -274,18 +275,29 @@ static int32_t code_rsqrt(const struct table *t, int32_t code)
 
 /* ---- Loops ---------------------------------------------------------------------------------- */
 
+/* Formulas that the kernels for int16 share; the others interpolate in tables there. */
+static bool is_wide(code_fn *code)
+{
+    return code == code_relu || code == code_abs || code == code_leaky_relu || code == code_sqrt ||
+           code == code_neg;
+}
+
 static int run_table(struct op_call *c, unary_fn *fn, code_fn *code, struct err *err)
 {
     const struct tensor *x = c->in[0];
     struct table t = {.c = c, .fn = fn};
     int rc = tfl_input(c, 0, &t.x, err);
     rc = rc ? rc : tfl_output(c, 0, x->dtype, &t.y, err);
-    if (!rc && (dtype_size(x->dtype) != 1 || !t.x.codes || !t.y.codes)) {
+    bool wide = x->dtype == DT_S16 && is_wide(code);
+    if (!rc && (!(dtype_size(x->dtype) == 1 || wide) || !t.x.codes || !t.y.codes)) {
         rc = err_set(err, E_UNSUPPORTED, "input is %s without parameters of 8-bit codes",
                      dtype_name(x->dtype));
     }
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, x->dims, err);
-    if (rc) {
+    if (rc || wide) {
+        for (size_t i = 0; i < x->n && !rc; i++) {
+            ((int16_t *)c->out[0]->data)[i] = (int16_t)code(&t, ((const int16_t *)x->data)[i]);
+        }
         return rc;
     }
     uint8_t table[256];
@@ -325,12 +337,12 @@ UNARY(leaky_relu, code_leaky_relu)
 UNARY(relu, code_relu)
 UNARY(relu6, code_relu)
 UNARY(relu_n1_to_1, code_relu)
-UNARY(sqrt, code_float)
+UNARY(sqrt, code_sqrt)
 UNARY(rsqrt, code_rsqrt)
 UNARY(exp, code_float)
 UNARY(log, code_float)
 UNARY(abs, code_abs)
-UNARY(neg, code_float)
+UNARY(neg, code_neg)
 UNARY(square, code_float)
 
 #define ROW(title, fn, source)                                                                     \

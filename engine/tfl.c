@@ -55,8 +55,9 @@ static int32_t apply_wide(int64_t x, const struct tfl_scale *s)
  * as it does there. */
 static int32_t apply_once(int64_t x, const struct tfl_scale *s)
 {
-    uint64_t product = (uint64_t)x * (uint64_t)s->multiplier + (UINT64_C(1) << (30 - s->shift));
-    return (int32_t)((int64_t)product >> (31 - s->shift));
+    int n = 31 - s->shift;
+    int64_t product = (int64_t)((uint64_t)x * (uint64_t)s->multiplier);
+    return (int32_t)((int64_t)((uint64_t)product + (UINT64_C(1) << (n - 1)) - (product < 0)) >> n);
 }
 
 int32_t tfl_apply(int64_t acc, const struct tfl_scale *s)
@@ -136,6 +137,16 @@ int tfl_activation_float(const struct op_call *c, float *lo, float *hi, struct e
     return OK;
 }
 
+/* The code of a bound. XNNPACK, which takes 8-bit codes, adds the zero point before it rounds,
+ * halves to even. */
+static int32_t bound_code(const struct op_call *c, float v, const struct tfl_quant *q)
+{
+    if (tfl_xnnpack(c) && q->hi - q->lo <= UINT8_MAX) {
+        return (int32_t)rintf(clamp_x86(v / q->s + (float)q->z, (float)q->lo, (float)q->hi));
+    }
+    return tfl_clamp((int64_t)q->z + tfl_round((double)(v / q->s)), q);
+}
+
 int tfl_activation(const struct op_call *c, struct tfl_quant *q, struct err *err)
 {
     float lo, hi;
@@ -143,12 +154,9 @@ int tfl_activation(const struct op_call *c, struct tfl_quant *q, struct err *err
     if (rc) {
         return rc;
     }
-    if (isfinite(lo)) {
-        q->lo = MAX(q->lo, tfl_clamp((int64_t)q->z + tfl_round((double)(lo / q->s)), q));
-    }
-    if (isfinite(hi)) {
-        q->hi = MIN(q->hi, tfl_clamp((int64_t)q->z + tfl_round((double)(hi / q->s)), q));
-    }
+    int32_t least = isfinite(lo) ? bound_code(c, lo, q) : q->lo;
+    q->hi = isfinite(hi) ? bound_code(c, hi, q) : q->hi;
+    q->lo = least;
     return OK;
 }
 
@@ -213,4 +221,26 @@ int tfl_window_read(const struct op_call *c, const struct tensor *x, struct tfl_
     bool same = padding == PAD_SAME;
     int rc = window_axis(w->h, w->kh, w->sh, w->dh, same, &w->oh, &w->pt, err);
     return rc ? rc : window_axis(w->w, w->kw, w->sw, w->dw, same, &w->ow, &w->pl, err);
+}
+
+void tfl_gather(const struct tfl_window *w, const uint8_t *x, int64_t oy, int64_t ox, size_t size,
+                uint8_t fill, uint8_t *dst)
+{
+    int64_t y0 = oy * w->sh - w->pt, x0 = ox * w->sw - w->pl, a0, a1, b0, b1;
+    size_t pixel = (size_t)w->c * size, line = (size_t)w->kw * pixel;
+    tfl_window_clip(y0, w->h, w->kh, w->dh, &a0, &a1);
+    tfl_window_clip(x0, w->w, w->kw, w->dw, &b0, &b1);
+    memset(dst, fill, (size_t)w->kh * line);
+    for (int64_t ky = a0; ky < a1; ky++) {
+        const uint8_t *row = x + (size_t)((y0 + ky * w->dh) * w->w) * pixel;
+        uint8_t *to = dst + (size_t)ky * line;
+        if (w->dw == 1 && b1 > b0) {
+            memcpy(to + (size_t)b0 * pixel, row + (size_t)(x0 + b0) * pixel,
+                   (size_t)(b1 - b0) * pixel);
+            continue;
+        }
+        for (int64_t kx = b0; kx < b1; kx++) {
+            memcpy(to + (size_t)kx * pixel, row + (size_t)(x0 + kx * w->dw) * pixel, pixel);
+        }
+    }
 }

@@ -17,7 +17,7 @@
 enum tfl_rounding {
     TFL_TWICE, /* rounding doubling high multiply, then a shift that rounds half away from 0 */
     TFL_UP,    /* the same, the shift rounding half up: ruy's matrix products */
-    TFL_ONCE,  /* one shift of the 64-bit product, half up */
+    TFL_ONCE,  /* one shift of the 64-bit product, half away from 0 */
     TFL_WIDE,  /* 64-bit sums of int16 activations, the multiplier cut to 16 bits */
     TFL_FLOAT, /* float product, half to even: XNNPACK */
 };
@@ -109,5 +109,10 @@ static inline void tfl_window_clip(int64_t start, int64_t in, int64_t k, int64_t
     *k0 = start < 0 ? MIN(k, (-start + d - 1) / d) : 0;
     *k1 = in <= start ? *k0 : MAX(*k0, MIN(k, (in - start + d - 1) / d));
 }
+
+/* Copies what the filter sees for one output pixel: [kh,kw,c] elements of `size` bytes; those
+ * outside of the image are bytes `fill`. x: the image. */
+void tfl_gather(const struct tfl_window *w, const uint8_t *x, int64_t oy, int64_t ox, size_t size,
+                uint8_t fill, uint8_t *dst);
 
 #endif

@@ -5,7 +5,8 @@
  */
 #include "engine/tfl_product.h"
 
-#include "engine/accel.h"
+#include "engine/op_quant.h"
+#include "engine/tfl_fast.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 /* Weights as kernels want them. */
 struct weights {
     int16_t *codes; /* codes minus zero point; NULL for float weights */
+    struct tfl_panels *panels;
+    struct tfl_taps *taps;
 };
 
 /* ---- Products ------------------------------------------------------------------------------- */
@@ -30,34 +33,6 @@ static int64_t dot(const int16_t *a, const int16_t *b, int64_t n)
         sum += part;
     }
     return sum;
-}
-
-/* y [m,n] = a [m,k] * b [n,k]^T. */
-static void float_product(const float *a, const float *b, int64_t m, int64_t n, int64_t k, float *y)
-{
-    const struct accel_gemm g = {.tb = true,
-                                 .m = m,
-                                 .n = n,
-                                 .k = k,
-                                 .a = a,
-                                 .b = b,
-                                 .c = y,
-                                 .lda = k,
-                                 .ldb = k,
-                                 .ldc = n,
-                                 .alpha = 1.0F};
-    if (m && n && k && accel_gemm_run(&g)) {
-        return;
-    }
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < n; j++) {
-            float sum = 0.0F;
-            for (int64_t t = 0; t < k; t++) {
-                sum += a[i * k + t] * b[j * k + t];
-            }
-            y[i * n + j] = sum;
-        }
-    }
 }
 
 /* ---- Weights -------------------------------------------------------------------------------- */
@@ -86,10 +61,46 @@ static bool is_connected(const struct node *n)
     return strcmp(n->op, "FULLY_CONNECTED") == 0;
 }
 
+static bool is_depthwise(const struct node *n)
+{
+    return strcmp(n->op, "DEPTHWISE_CONV_2D") == 0;
+}
+
+/* The fast forms; biases of floats are part of them. */
+static int pack_fast(const struct op_prep *p, int32_t zero, struct weights *w, struct err *err)
+{
+    const struct tensor *t = p->constants[1], *b = p->n_in > 2 ? p->constants[2] : NULL;
+    const float *bias = b && b->dtype == DT_F32 ? b->data : NULL;
+    return is_depthwise(p->node) ? tfl_taps_new(t, zero, bias, &w->taps, err)
+                                 : tfl_panels_new(t, zero, bias, &w->panels, err);
+}
+
+/* Float weights are packed only where the bias is known, too, and fits. */
+static int prepare_floats(const struct op_prep *p, void **state, struct err *err)
+{
+    const struct tensor *t = p->constants[1], *b = p->n_in > 2 ? p->constants[2] : NULL;
+    int64_t filters = t->rank < 1 ? 0 : t->dims[is_depthwise(p->node) ? t->rank - 1 : 0];
+    bool has_bias = p->n_in > 2 && p->node->in[2] >= 0;
+    if (filters < 1 || (has_bias && (!b || b->dtype != DT_F32 || (int64_t)b->n != filters))) {
+        return OK;
+    }
+    struct weights *w = mem_alloc(sizeof *w);
+    int rc = pack_fast(p, 0, w, err);
+    if (rc) {
+        tfl_weights_release(w);
+        return rc;
+    }
+    *state = w;
+    return OK;
+}
+
 int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 {
     const struct tensor *t = p->n_in > 1 ? p->constants[1] : NULL;
     const struct quant *q = p->n_in > 1 ? p->in_q[1] : NULL;
+    if (t && t->dtype == DT_F32) {
+        return prepare_floats(p, state, err);
+    }
     if (!t || !is_codes(t->dtype) || t->dtype == DT_S16 || t->rank < 1) {
         return OK;
     }
@@ -107,7 +118,13 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
         free(w);
         return err_set(err, E_LIMIT, "out of memory for %zu weights", t->n);
     }
-    tfl_widen(t, 0, t->n, q && q->n == 1 ? q->zero[0] : 0, w->codes);
+    int32_t zero = q && q->n == 1 ? q->zero[0] : 0;
+    tfl_widen(t, 0, t->n, zero, w->codes);
+    int rc = pack_fast(p, zero, w, err);
+    if (rc) {
+        tfl_weights_release(w);
+        return rc;
+    }
     *state = w;
     return OK;
 }
@@ -115,6 +132,8 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 void tfl_weights_release(void *state)
 {
     struct weights *w = state;
+    tfl_panels_free(w->panels);
+    tfl_taps_free(w->taps);
     free(w->codes);
     free(w);
 }
@@ -140,10 +159,17 @@ static enum tfl_rounding rounding_of(const struct op_call *c, const struct tfl_r
     return tfl_xnnpack(c) ? TFL_FLOAT : c->numerics == NUM_TFLITE_REF ? r->ref : r->builtin;
 }
 
-/* XNNPACK multiplies and divides scales in float, the others in double. */
-static double real_scale(const struct op_call *c, float sx, float sw, float sy)
+/* XNNPACK multiplies and divides scales in float, the others in double; but where there is one
+ * scale for all filters, FULLY_CONNECTED and the legacy layers multiply in float. */
+static double real_scale(const struct tfl_product *p, float sw)
 {
-    return tfl_xnnpack(c) ? (double)(sx * sw / sy) : (double)sx * (double)sw / (double)sy;
+    enum dtype d = p->c->in[0]->dtype;
+    if (tfl_xnnpack(p->c) && d != DT_S16) {
+        return (double)(p->x.s * sw / p->y.s);
+    }
+    bool single = p->scales->n == 1 && (d == DT_U8 || is_connected(p->c->node));
+    double product = single ? (double)(p->x.s * sw) : (double)p->x.s * (double)sw;
+    return product / (double)p->y.s;
 }
 
 static int product_codes(struct tfl_product *p, enum tfl_rounding how, struct err *err)
@@ -166,9 +192,38 @@ static int product_codes(struct tfl_product *p, enum tfl_rounding how, struct er
         return err_set(err, E_LIMIT, "out of memory");
     }
     for (int64_t o = 0; o < p->filters; o++) {
-        tfl_scale_init(&p->requant[o], how, real_scale(c, p->x.s, tfl_weight_scale(p, o), p->y.s));
+        tfl_scale_init(&p->requant[o], how, real_scale(p, tfl_weight_scale(p, o)));
     }
     return OK;
+}
+
+/* XNNPACK starts from the bias and uses FMA; the built-in depthwise kernel, too, but without FMA.
+ */
+static enum tfl_sum sum_of(const struct op_call *c)
+{
+    return tfl_xnnpack(c)                                               ? TFL_FUSED
+           : c->numerics == NUM_TFLITE_BUILTIN && is_depthwise(c->node) ? TFL_APART
+                                                                        : TFL_BIAS_LAST;
+}
+
+/* Depth of the blocks in which Eigen multiplies, of equal size as far as multiples of 8 are: what
+ * fits the first-level cache with panels of 8 rows and 4 columns, taken as one of 48 KiB. */
+enum { EIGEN_DEPTH = 1016 };
+
+static int64_t eigen_block(int64_t depth)
+{
+    int64_t rest = depth % EIGEN_DEPTH, pieces = depth / EIGEN_DEPTH + 1;
+    return depth <= EIGEN_DEPTH ? depth
+           : rest == 0          ? EIGEN_DEPTH
+                                : EIGEN_DEPTH - 8 * ((EIGEN_DEPTH - 1 - rest) / (8 * pieces));
+}
+
+void tfl_product_rows_are(struct tfl_product *p, int64_t rows)
+{
+    if (p->c->numerics == NUM_TFLITE_BUILTIN) {
+        p->sum = rows == 1 || p->filters == 1 ? TFL_LANES : TFL_BIAS_LAST;
+        p->block = eigen_block(p->depth);
+    }
 }
 
 /* Checks what every layer relies on; w is input 1 seen as [filters, depth] or, for depthwise,
@@ -194,8 +249,12 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     }
     p->wf = wf ? w->data : NULL;
     p->wi = wf ? NULL : packed->codes;
+    p->panels = packed ? packed->panels : NULL;
+    p->taps = packed ? packed->taps : NULL;
     p->hybrid = xf && !wf;
-    p->delegated = tfl_xnnpack(c) && strcmp(c->node->op, "DEPTHWISE_CONV_2D") != 0;
+    p->sum = sum_of(c);
+    p->block = depth;
+    p->delegated = tfl_xnnpack(c) && !is_depthwise(c->node);
     if (!xf) {
         bool good = !p->bias || p->bias->dtype == DT_S32 || p->bias->dtype == DT_S64;
         return good ? product_codes(p, rounding_of(c, how), err)
@@ -209,24 +268,98 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     return tfl_activation_float(c, &p->lo, &p->hi, err);
 }
 
+/* Of integer layers. */
+static int64_t bias_at(const struct tfl_product *p, int64_t o)
+{
+    return !p->bias                   ? 0
+           : p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
+                                      : ((const int64_t *)p->bias->data)[o];
+}
+
 /* Sum and bias of filter o to codes. */
 int32_t tfl_finish_code(const struct tfl_product *p, int64_t o, int64_t acc)
 {
-    if (p->bias) {
-        int64_t b = p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
-                                             : ((const int64_t *)p->bias->data)[o];
-        acc = (int64_t)((uint64_t)acc + (uint64_t)b);
-    }
+    acc = (int64_t)((uint64_t)acc + (uint64_t)bias_at(p, o));
     if (p->c->in[0]->dtype != DT_S16) {
         acc = (int32_t)(uint32_t)(uint64_t)acc; /* sums of 8-bit codes wrap */
     }
     return tfl_clamp((int64_t)tfl_apply(acc, &p->requant[o]) + p->y.z, &p->y);
 }
 
+/* ---- Codes of the fast twins ---------------------------------------------------------------- */
+
+void tfl_out_fini(struct tfl_out *out)
+{
+    free(out->add);
+    free(out->scale);
+}
+
+int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *err)
+{
+    *out = (struct tfl_out){.p = p};
+    size_t n = (size_t)p->filters;
+    if (!p->requant) {
+        return OK;
+    }
+    int rc = scratch_new(n, sizeof *out->add, (void **)&out->add, err);
+    rc = rc ? rc : scratch_new(n, sizeof *out->scale, (void **)&out->scale, err);
+    for (size_t o = 0; o < n && !rc; o++) {
+        out->add[o] = (int32_t)(uint32_t)(uint64_t)bias_at(p, (int64_t)o);
+        out->scale[o] = p->requant[o].factor;
+    }
+    return rc;
+}
+
+void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t o0, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = tfl_sum_end(p, (int64_t)(o0 + i), sum[i]);
+    }
+}
+
+void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const int32_t *acc,
+                 size_t o0, size_t n, int32_t add, uint8_t *y)
+{
+    const struct tfl_quant *q = &out->p->y;
+    const struct tfl_scale *s = out->p->requant + o0;
+    const struct finish f = {.add = add,
+                             .col_add = out->add + o0,
+                             .col_scale = out->scale + o0,
+                             .lo = (float)(q->lo - q->z),
+                             .hi = (float)(q->hi - q->z),
+                             .z = q->z};
+    if (s->how == TFL_FLOAT) {
+        k->finish(acc, n, &f, y);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        y[i] = (uint8_t)tfl_clamp((int64_t)tfl_apply(finish_sum(acc, i, &f), &s[i]) + q->z, q);
+    }
+}
+
+static float clamp_float(const struct tfl_product *p, float v)
+{
+    return v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+}
+
 float tfl_finish_float(const struct tfl_product *p, int64_t o, float v)
 {
-    v = p->bias_f ? v + p->bias_f[o] : v;
-    return v < p->lo ? p->lo : v > p->hi ? p->hi : v;
+    return clamp_float(p, p->bias_f ? v + p->bias_f[o] : v);
+}
+
+static bool bias_first(const struct tfl_product *p)
+{
+    return p->sum == TFL_FUSED || p->sum == TFL_APART;
+}
+
+float tfl_sum_start(const struct tfl_product *p, int64_t o)
+{
+    return p->bias_f && bias_first(p) ? p->bias_f[o] : 0.0F;
+}
+
+float tfl_sum_end(const struct tfl_product *p, int64_t o, float v)
+{
+    return bias_first(p) ? clamp_float(p, v) : tfl_finish_float(p, o, v);
 }
 
 /* Codes of `rows` patches times all filters into output elements [at, ...). */
@@ -246,15 +379,54 @@ void tfl_product_codes(const struct tfl_product *p, const int16_t *x, int64_t ro
     }
 }
 
+static float sum_in_blocks(const struct tfl_product *p, int64_t o, const float *x, const float *w)
+{
+    float all = 0.0F;
+    for (int64_t at = 0; at < p->depth; at += p->block) {
+        float sum = tfl_sum_start(p, o);
+        for (int64_t k = at; k < MIN(p->depth, at + p->block); k++) {
+            sum = tfl_sum_add(p, sum, x[k], w[k]);
+        }
+        all = at ? all + sum : sum;
+    }
+    return all;
+}
+
+static float sum_in_lanes(const float *x, const float *w, int64_t n)
+{
+    float s[4] = {0.0F};
+    int64_t k = 0;
+    for (; k + 4 <= n; k += 4) {
+        for (int64_t i = 0; i < 4; i++) {
+            s[i] += x[k + i] * w[k + i];
+        }
+    }
+    float sum = (s[0] + s[2]) + (s[1] + s[3]);
+    for (; k < n; k++) {
+        sum += x[k] * w[k];
+    }
+    return sum;
+}
+
 void tfl_product_float(const struct tfl_product *p, const float *x, int64_t rows, float *y)
 {
-    float_product(x, p->wf, rows, p->filters, p->depth, y);
-    for (int64_t i = 0; i < rows * p->filters; i++) {
-        y[i] = tfl_finish_float(p, i % p->filters, y[i]);
+    for (int64_t i = 0; i < rows; i++, x += p->depth) {
+        for (int64_t o = 0; o < p->filters; o++) {
+            const float *w = p->wf + o * p->depth;
+            float sum =
+                p->sum == TFL_LANES ? sum_in_lanes(x, w, p->depth) : sum_in_blocks(p, o, x, w);
+            *y++ = tfl_sum_end(p, o, sum);
+        }
     }
 }
 
 /* ---- Hybrid: activations quantized on the way ------------------------------------------------ */
+
+/* Half away from zero in float: 0.5 is added first, which itself rounds. */
+static int32_t round_cut(float v)
+{
+    return (int32_t)clamp_x86(v < 0.0F ? v - 0.5F : v + 0.5F, -0x1p20F, 0x1p20F);
+}
 
 /* Symmetric codes: scale from the largest magnitude. */
 static float quantize_symmetric(const float *x, size_t n, int16_t *q)
@@ -265,7 +437,7 @@ static float quantize_symmetric(const float *x, size_t n, int16_t *q)
     }
     float inverse = top > 0.0F ? 127.0F / top : 0.0F;
     for (size_t i = 0; i < n; i++) {
-        int32_t v = tfl_round((double)(x[i] * inverse));
+        int32_t v = round_cut(x[i] * inverse);
         q[i] = (int16_t)(v < -127 ? -127 : v > 127 ? 127 : v);
     }
     return top > 0.0F ? top / 127.0F : 1.0F;
@@ -283,18 +455,18 @@ static float quantize_asymmetric(const float *x, size_t n, int16_t *q)
         memset(q, 0, n * sizeof *q);
         return 1.0F;
     }
-    double scale = ((double)most - (double)least) / 255.0;
-    double from_min = -128.0 - (double)least / scale, from_max = 127.0 - (double)most / scale;
-    double err_min = 128.0 + fabs((double)least / scale);
-    double err_max = 127.0 + fabs((double)most / scale);
+    float scale = (most - least) / 255.0F, inverse = 1.0F / scale;
+    double from_min = -128.0 - (double)least / (double)scale;
+    double from_max = 127.0 - (double)most / (double)scale;
+    double err_min = 128.0 + fabs((double)least / (double)scale);
+    double err_max = 127.0 + fabs((double)most / (double)scale);
     double zero = err_min < err_max ? from_min : from_max;
     int32_t z = zero <= -128.0 ? -128 : zero >= 127.0 ? 127 : tfl_round(zero);
-    float inverse = 1.0F / (float)scale;
     for (size_t i = 0; i < n; i++) {
-        int32_t v = tfl_round((double)((float)z + x[i] * inverse));
+        int32_t v = z + round_cut(x[i] * inverse);
         q[i] = (int16_t)((v < -128 ? -128 : v > 127 ? 127 : v) - z);
     }
-    return (float)scale;
+    return scale;
 }
 
 void tfl_product_hybrid(const struct tfl_product *p, const int16_t *x, int64_t rows, float s,
@@ -332,7 +504,9 @@ static float quantize_xnnpack(const float *x, size_t n, int16_t *q)
 /* Codes of n floats; returns their scale. */
 float tfl_quantize_row(const struct tfl_product *p, const float *x, size_t n, int16_t *q)
 {
-    bool asymmetric = p->scales->n > 1 || attr_int(p->c->node, "asymmetric_quantize_inputs", 0);
+    const struct node *node = p->c->node;
+    bool asymmetric = is_depthwise(node) || (p->scales->n > 1 && !is_connected(node)) ||
+                      attr_int(node, "asymmetric_quantize_inputs", 0);
     return p->delegated ? quantize_xnnpack(x, n, q)
            : asymmetric ? quantize_asymmetric(x, n, q)
                         : quantize_symmetric(x, n, q);

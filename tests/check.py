@@ -30,6 +30,7 @@ CHECKS = [
     ("oracle-activations", "release", [PYTHON, "tests/oracle/check_activations.py"]),
     ("oracle-int8", "release", [PYTHON, "tests/oracle/check_int8.py"]),
     ("oracle-tflite", "release", [PYTHON, "tests/oracle/check_tflite.py"]),
+    ("oracle-tflite-ops", "release", [PYTHON, "tests/oracle/check_tflite_ops.py"]),
     ("oracle-fuse", "release", [PYTHON, "tests/oracle/check_fuse.py"]),
     ("oracle-numerics", "release", [PYTHON, "tests/oracle/check_numerics.py"]),
     ("oracle-reference", "release", [PYTHON, "tests/oracle/check_reference.py"]),

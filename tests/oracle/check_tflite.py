@@ -2,31 +2,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every tensor of the real TensorFlow Lite models against LiteRT.
 
-check_tflite.py [QSCOPE [SHARED]]
+check_tflite.py [--json FILE] [QSCOPE [SHARED]]
 
 tflite-ref and tflite-builtin: all intermediates; tflite-xnnpack: final outputs, and where LiteRT is
 installed all intermediates of a copy whose every tensor is an output. Integers must be equal, floats
-within 5e-5 of the tensor's maximum. Stored references are used where there are any; models without
+within 1e-5 of the tensor's maximum. Stored references are used where there are any; models without
 one need LiteRT (ai-edge-litert) and are skipped without it. Pairs must match, rank and pin.
 """
 
+import argparse
 import json
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 
-if len(sys.argv) > 1:
-    os.environ["QSCOPE_BIN"] = sys.argv[1]
-if len(sys.argv) > 2:
-    os.environ["QSCOPE_SHARED"] = sys.argv[2]
+parser = argparse.ArgumentParser()
+parser.add_argument("qscope", nargs="?")
+parser.add_argument("shared", nargs="?")
+parser.add_argument("--json", help="file for the figures")
+args = parser.parse_args()
+if args.qscope:
+    os.environ["QSCOPE_BIN"] = args.qscope
+if args.shared:
+    os.environ["QSCOPE_SHARED"] = args.shared
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
 from common import (DATA, Tally, entries_of, image_files, last_line, load_dumped, need_data,
                     preprocess, qscope, word)
+from judge import RELATIVE, Difference, Row, save_rows
 
 try:
     import flatbuffers
@@ -37,7 +43,6 @@ except ImportError:
 
 NUMERICS = {"ref": "tflite-ref", "bi": "tflite-builtin", "opt": "tflite-xnnpack",
             "xnn": "tflite-xnnpack"}
-MAX_FLOAT = 5e-5
 REFUSED = {"mnist_lstm": "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 
 
@@ -92,6 +97,19 @@ def live(path, x):
         it = run_litert(content, x, OpResolverType.AUTO, False)
         for d in it.get_output_details():
             found[tag, d["index"], d["name"]] = it.get_tensor(d["index"])
+    return found
+
+
+def makers(path):
+    """{tensor: (operator, its inputs)} of a model file; names of tensors are not unique."""
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(path.read_bytes()), 0))
+    found = {}
+    for op in model.subgraphs[0].operators:
+        code = model.operatorCodes[op.opcodeIndex]
+        name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        for t in op.outputs:
+            found[int(t)] = name, [int(i) for i in op.inputs]
     return found
 
 
@@ -152,10 +170,33 @@ def pick(dumped, index, name, value):
     return next((sides[s] for s in order if s in sides), None)
 
 
+class Rows:
+    """Figures per operator, type and runtime, counted where the inputs are equal."""
+
+    def __init__(self):
+        self.rows, self.makers, self.off = {}, {}, set()
+
+    def open(self, makers):
+        self.makers, self.off = makers, set()
+
+    def add(self, tag, index, found, value):
+        if tag == "opt" or index not in self.makers:  # the same tensors as of "xnn"
+            return
+        op, inputs = self.makers[index]
+        d, behind = Difference(found, value), any((tag, i) in self.off for i in inputs)
+        row = self.rows.setdefault((op, str(value.dtype), NUMERICS[tag]), Row())
+        row.add(d, behind)
+        if d.count or behind:
+            self.off.add((tag, index))
+
+
+ROWS = Rows()
+
+
 def compare(tally, title, tag, wanted, dumped):
     count = total = differ = 0
     worst = 0.0
-    for (t, index, name), value in wanted.items():
+    for (t, index, name), value in sorted(wanted.items(), key=lambda item: item[0][1]):
         got = pick(dumped, index, name, value) if t == tag else None
         if got is None:
             # Floats between two integer tensors are not shown apart from the integers.
@@ -165,11 +206,12 @@ def compare(tally, title, tag, wanted, dumped):
         if not tally.check(got.shape == value.shape and got.dtype == value.dtype,
                            f"{title} {tag}: '{name}' is {got.dtype} {got.shape}"):
             continue
+        ROWS.add(tag, index, got, value)
         if value.dtype.kind == "f":
             top = max(float(np.abs(value).max(initial=0)), 1e-30)
             far = float(np.abs(got - value).max(initial=0)) / top
             worst = max(worst, far)
-            tally.check(far <= MAX_FLOAT, f"{title} {tag}: '{name}' differs by {far:.3g}")
+            tally.check(far <= RELATIVE, f"{title} {tag}: '{name}' differs by {far:.3g}")
         else:
             wrong = int((got.astype(np.int64) != value).sum())
             total, differ = total + value.size, differ + wrong
@@ -185,6 +227,7 @@ def check_model(tally, folder, which, x, tmp):
         print(f"{folder.name}/{which}: skipped, no stored reference and no LiteRT")
         return
     dumps = {}
+    ROWS.open(makers(model) if Interpreter else {})
     for tag in NUMERICS:
         if not any(t == tag for t, _, _ in wanted):
             continue
@@ -245,6 +288,7 @@ def main():
     for folder in sorted(p.parent for p in (DATA / "models").glob("*/int8.tflite")):
         with tempfile.TemporaryDirectory() as tmp:
             check_folder(tally, folder, tmp)
+    save_rows(args.json, ROWS.rows)
     tally.close()
 
 

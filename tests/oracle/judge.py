@@ -161,10 +161,11 @@ class Source:
 
 class Row:
     """What was seen of one operator: results, values; of results made from equal inputs, those that
-    differ and by how much (codes, or share of the maximum)."""
+    differ and by how much (codes, or share of the maximum); results that qscope refuses to make."""
 
-    def __init__(self, tensors=0, values=0, differing=0, worst=0.0):
+    def __init__(self, tensors=0, values=0, differing=0, worst=0.0, refused=0):
         self.tensors, self.values, self.differing, self.worst = tensors, values, differing, worst
+        self.refused = refused
 
     def add(self, d, inherited):
         self.tensors += 1
@@ -178,6 +179,7 @@ class Row:
         self.values += other.values
         self.differing += other.differing
         self.worst = max(self.worst, other.worst)
+        self.refused += other.refused
         return self
 
 
