@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * accel.h: private to engine/: dense float convolutions and matrix products on oneDNN. Without
+ * accel.h: private to engine/: matrix products of float activations on oneDNN. Without
  * oneDNN (HAVE_DNNL 0) every call says so by its result and the caller computes itself.
  *
  * Everything runs in the calling thread alone (qscope parallelises over images) and may be called
@@ -9,7 +9,7 @@
 #ifndef ENGINE_ACCEL_H
 #define ENGINE_ACCEL_H
 
-#include "engine/window.h"
+#include "engine/op.h"
 
 /* oneDNN's name and version, or "none". Static storage. */
 const char *accel_name(void);
@@ -25,16 +25,5 @@ struct accel_gemm {
     float alpha, beta;
 };
 bool accel_gemm_run(const struct accel_gemm *g);
-
-/* A convolution with constant weights, packed at the first run for the shape seen then and again
- * when the shape changes. */
-struct accel_conv;
-/* w [o, c/groups, k...] f32; kept by reference. NULL when not available. */
-struct accel_conv *accel_conv_new(const struct tensor *w);
-void accel_conv_free(struct accel_conv *a);
-/* y [n,o,out...] = conv(x [n,c,in...]) + bias [o] (NULL: none), row-major NCHW. E_UNSUPPORTED when
- * oneDNN has no kernel for this geometry; y is undefined then. */
-int accel_conv_run(struct accel_conv *a, const struct window *w, int64_t groups, const float *x,
-                   const float *bias, float *y, struct budget *b, struct err *err);
 
 #endif

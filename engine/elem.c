@@ -277,8 +277,40 @@ bool walk_next(struct walk *w)
     return false;
 }
 
-int walk_broadcast(struct walk *w, int n, const struct tensor *const *in, int *rank, int64_t *dims,
-                   struct err *err)
+/* Elements from one index to the next along each dimension, as the tensor lies in memory. */
+static void strides_of(const struct tensor *t, int64_t *stride)
+{
+    if (!t->channels_last || t->rank < 3) {
+        walk_strides(t->rank, t->dims, stride);
+        return;
+    }
+    int64_t moved[MAX_RANK], own[MAX_RANK];
+    memcpy(moved, t->dims, sizeof moved);
+    memmove(moved + 1, t->dims + 2, (size_t)(t->rank - 2) * sizeof *moved);
+    moved[t->rank - 1] = t->dims[1];
+    walk_strides(t->rank, moved, own);
+    memcpy(stride, own, sizeof own);
+    memmove(stride + 2, own + 1, (size_t)(t->rank - 2) * sizeof *own);
+    stride[1] = own[t->rank - 1];
+}
+
+/* Makes the loop over dimension 1 the innermost one. */
+static void channels_innermost(struct walk *w)
+{
+    const int last = w->rank - 1;
+    const size_t moved = (size_t)(last - 1) * sizeof(int64_t);
+    const int64_t n = w->dims[1];
+    memmove(w->dims + 1, w->dims + 2, moved);
+    w->dims[last] = n;
+    for (int k = 0; k < w->n; k++) {
+        const int64_t stride = w->stride[k][1];
+        memmove(w->stride[k] + 1, w->stride[k] + 2, moved);
+        w->stride[k][last] = stride;
+    }
+}
+
+static int broadcast(struct walk *w, int n, const struct tensor *const *in, bool last, int *rank,
+                     int64_t *dims, struct err *err)
 {
     int r = 0;
     for (int k = 0; k < n; k++) {
@@ -301,16 +333,33 @@ int walk_broadcast(struct walk *w, int n, const struct tensor *const *in, int *r
         w->dims[d] = dims[d];
     }
     *rank = r;
-    walk_strides(r, dims, w->stride[0]);
+    struct tensor result = {.rank = r, .channels_last = last};
+    memcpy(result.dims, dims, (size_t)r * sizeof *dims);
+    strides_of(&result, w->stride[0]);
     for (int k = 0; k < n; k++) {
         int64_t own[MAX_RANK];
-        walk_strides(in[k]->rank, in[k]->dims, own);
+        strides_of(in[k], own);
         for (int d = 0; d < r; d++) {
             int e = d - (r - in[k]->rank);
             w->stride[k + 1][d] = e < 0 || in[k]->dims[e] == 1 ? 0 : own[e];
         }
     }
+    if (last && r >= 3) {
+        channels_innermost(w);
+    }
     return OK;
+}
+
+int walk_broadcast(struct walk *w, int n, const struct tensor *const *in, int *rank, int64_t *dims,
+                   struct err *err)
+{
+    return broadcast(w, n, in, false, rank, dims, err);
+}
+
+int walk_broadcast_last(struct walk *w, int n, const struct tensor *const *in, int *rank,
+                        int64_t *dims, struct err *err)
+{
+    return broadcast(w, n, in, true, rank, dims, err);
 }
 
 #define COPY(type)                                                                                 \

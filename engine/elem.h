@@ -12,6 +12,15 @@
 
 #include "engine/engine.h"
 
+/* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
+ * so all give the same bits. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
+    !defined(__clang__)
+#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTOR_CLONES
+#endif
+
 enum { ELEM_BLOCK = 256 }; /* elements that kernels load at a time; they stay in the L1 cache */
 
 /* Whether an integer or bool type; neither float nor string. */
@@ -53,6 +62,10 @@ void walk_strides(int rank, const int64_t *dims, int64_t *stride);
  * 1..n as those; *rank and dims (MAX_RANK) get the result's shape. n < WALK_MAX. */
 int walk_broadcast(struct walk *w, int n, const struct tensor *const *in, int *rank, int64_t *dims,
                    struct err *err);
+/* The same for a result with channels last, if it has rank >= 3, and inputs in any order. dims are
+ * still those of the model; the loops are in the order of the result's elements. */
+int walk_broadcast_last(struct walk *w, int n, const struct tensor *const *in, int *rank,
+                        int64_t *dims, struct err *err);
 /* Runs the walk copying operand 1 (src) to operand 0 (dst); size: bytes per element, 1 2 4 8. */
 void walk_copy(struct walk *w, void *dst, const void *src, size_t size);
 /* y[i, j, ...] = x[map[0][i], map[1][j], ...] for tensors of equal rank and type, whole elements. A

@@ -60,6 +60,15 @@ int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims
     return OK;
 }
 
+int op_tail_out(struct op_call *c, int rank, const int64_t *dims, struct err *err)
+{
+    int rc = tensor_new(DT_F32, rank, dims, c->budget, &c->tail_out, err);
+    if (!rc) {
+        c->tail_out->channels_last = c->channels_last && rank >= 3;
+    }
+    return rc;
+}
+
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err)
 {

@@ -92,6 +92,8 @@ const struct op *op_find(const char *domain, const char *name, int opset);
 
 /* Allocates output i. */
 int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err);
+/* Allocates tail_out, float32, of the shape that output 0 has or would have. */
+int op_tail_out(struct op_call *c, int rank, const int64_t *dims, struct err *err);
 /* Output i shares the data of t under a new shape. */
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err);

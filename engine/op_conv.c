@@ -3,9 +3,11 @@
  * op_conv.c: Conv and ConvTranspose in 1, 2 and 3 dimensions for float types. The integer
  * convolutions live in op_qlinear.c.
  */
-#include "engine/accel.h"
+#include "engine/conv_f32.h"
 #include "engine/elem.h"
-#include "engine/kernel_conv.h"
+
+#include <pthread.h>
+#include <stdlib.h>
 
 static int check_types(const struct op_call *c, struct conv *v, struct err *err)
 {
@@ -153,100 +155,177 @@ out:
     return rc;
 }
 
-/* ---- Fast dispatch -------------------------------------------------------------------------- */
+/* ---- Fast: float32 with channels last ------------------------------------------------------- */
 
-/* 1x1, stride 1, unpadded: a matrix product as it stands in memory. */
-static bool is_pointwise(const struct window *w)
+/* Ways to compute, each with a form of the weights of its own. */
+enum way { WAY_DENSE, WAY_DEPTHWISE, WAY_WINOGRAD, WAYS };
+
+/* Weights as the kernels read them, made when a call first asks: which way is best depends on the
+ * size of its images. Shared by threads. */
+struct packed {
+    pthread_mutex_t lock;
+    struct tensor *w;
+    int64_t groups;
+    void *forms[WAYS]; /* under the lock until they are there */
+    atomic_bool there[WAYS];
+};
+
+static struct packed *packed_new(const struct tensor *w, int64_t groups)
 {
-    for (int a = 0; a < WINDOW_RANK; a++) {
-        if (w->k[a] != 1 || w->s[a] != 1 || w->lo[a] || w->hi[a]) {
-            return false;
-        }
-    }
-    return true;
+    struct packed *p = mem_alloc(sizeof *p);
+    pthread_mutex_init(&p->lock, NULL);
+    p->w = tensor_ref(w);
+    p->groups = groups;
+    return p;
 }
 
-/* Per image and group: Y [oc, out] = W [oc, ic] X [ic, out] + bias. */
-static bool conv_pointwise(const struct conv *v, float *y)
+static void conv_release(void *state)
 {
-    const struct window *w = &v->w;
-    const float *x = v->x->data;
-    for (int64_t n = 0; n < w->n; n++) {
-        for (int64_t g = 0; g < v->groups; g++, x += v->ic * w->in_n, y += v->oc * w->out_n) {
-            for (int64_t i = 0; i < v->oc && v->bias; i++) {
-                const float b = ((const float *)v->bias->data)[g * v->oc + i];
-                for (int64_t k = 0; k < w->out_n; k++) {
-                    y[i * w->out_n + k] = b;
-                }
-            }
-            const struct accel_gemm gemm = {
-                .m = v->oc,
-                .n = w->out_n,
-                .k = v->ic,
-                .a = (const float *)v->wt->data + g * v->oc * v->ic,
-                .b = x,
-                .c = y,
-                .lda = v->ic,
-                .ldb = w->out_n,
-                .ldc = w->out_n,
-                .alpha = 1,
-                .beta = v->bias ? 1 : 0,
-            };
-            if (!accel_gemm_run(&gemm)) {
-                return false;
-            }
-        }
+    struct packed *p = state;
+    if (p) {
+        conv_dense_free(p->forms[WAY_DENSE]);
+        conv_depth_free(p->forms[WAY_DEPTHWISE]);
+        conv_winograd_free(p->forms[WAY_WINOGRAD]);
+        tensor_free(p->w);
+        pthread_mutex_destroy(&p->lock);
+        free(p);
     }
-    return true;
+}
+
+static int pack(struct packed *p, enum way way, struct err *err)
+{
+    return way == WAY_DEPTHWISE  ? conv_depth_pack(p->w, &p->forms[way], err)
+           : way == WAY_WINOGRAD ? conv_winograd_pack(p->w, &p->forms[way], err)
+                                 : conv_dense_pack(p->w, p->groups, &p->forms[way], err);
+}
+
+static int packed_get(struct packed *p, enum way way, const void **form, struct err *err)
+{
+    int rc = OK;
+    if (!atomic_load(&p->there[way])) {
+        pthread_mutex_lock(&p->lock);
+        if (!atomic_load(&p->there[way])) {
+            rc = pack(p, way, err);
+            atomic_store(&p->there[way], rc == OK);
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
+    *form = rc ? NULL : p->forms[way];
+    return rc;
+}
+
+/* Constant weights are packed once. What does not fit together the first call says. */
+static int conv_prepare(const struct op_prep *p, void **state, struct err *err)
+{
+    (void)err;
+    const struct tensor *w = p->n_in > 1 ? p->constants[1] : NULL;
+    if (w && w->dtype == DT_F32 && w->rank >= 3 && w->rank <= 2 + WINDOW_RANK && w->n > 0) {
+        *state = packed_new(w, attr_int(p->node, "group", 1));
+    }
+    return OK;
+}
+
+static bool is_depthwise(const struct conv *v)
+{
+    return v->groups > 1 && v->ic == 1 && v->oc == 1 && conv_depth_fits(&v->w);
+}
+
+/* Whether the kernels take it. */
+static bool is_fast(const struct conv *v)
+{
+    return v->x->dtype == DT_F32 && v->wt->dtype == DT_F32 &&
+           (is_depthwise(v) || conv_dense_fits(&v->w));
+}
+
+static enum op_layout conv_layout(const struct op_call *c)
+{
+    struct conv v;
+    return conv_read(c, &v, NULL) == OK && is_fast(&v) ? LAYOUT_LAST : LAYOUT_ROWS;
+}
+
+/* The outputs that are wanted, with channels last. */
+static int make_outputs(struct op_call *c, const struct conv *v, struct f32_dest *y,
+                        struct err *err)
+{
+    int64_t dims[MAX_RANK];
+    const int rank = window_dims(&v->w, v->oc * v->groups, dims);
+    int rc = c->raw || !c->tail ? make_output(c, v, err) : OK;
+    y->raw = !rc && c->out[0] ? c->out[0]->data : NULL;
+    if (!rc && c->tail) {
+        rc = op_tail_out(c, rank, dims, err);
+        y->lo = c->tail->lo;
+        y->hi = c->tail->hi;
+        y->act = rc ? NULL : c->tail_out->data;
+    }
+    return rc;
+}
+
+static int run_way(const struct op_call *c, const struct conv *v, struct packed *p, enum way way,
+                   struct f32_dest y, bool *finite, struct err *err)
+{
+    const void *form;
+    int rc = packed_get(p, way, &form, err);
+    if (rc) {
+        return rc;
+    }
+    return way == WAY_DEPTHWISE  ? conv_depth_run(v, form, y, c->par, c->budget, err)
+           : way == WAY_WINOGRAD ? conv_winograd_run(v, form, y, c->par, c->budget, finite, err)
+                                 : conv_dense_run(v, form, y, c->par, c->budget, err);
+}
+
+static int run_packed(struct op_call *c, const struct conv *v, struct packed *p, struct err *err)
+{
+    struct f32_dest y = {0};
+    bool finite = true;
+    int rc = make_outputs(c, v, &y, err);
+    if (rc || v->w.n * v->w.out_n == 0 || v->wt->dims[0] == 0) {
+        return rc;
+    }
+    const enum way way = is_depthwise(v)         ? WAY_DEPTHWISE
+                         : conv_winograd_fits(v) ? WAY_WINOGRAD
+                                                 : WAY_DENSE;
+    rc = run_way(c, v, p, way, y, &finite, err);
+    return rc || finite ? rc : run_way(c, v, p, WAY_DENSE, y, &finite, err);
+}
+
+static int to_rows(const struct op_call *c, struct tensor **t, struct err *err)
+{
+    struct tensor *last = *t;
+    int rc = last ? tensor_as(last, false, c->budget, t, err) : OK;
+    tensor_free(last);
+    *t = rc ? NULL : *t;
+    return rc;
+}
+
+/* The same on row-major tensors, for callers that do not look at op.layout. */
+static int run_rows(struct op_call *c, struct conv *v, struct packed *p, struct err *err)
+{
+    struct tensor *x = NULL;
+    int rc = tensor_as(v->x, true, c->budget, &x, err);
+    v->x = x;
+    c->channels_last = true;
+    rc = rc ? rc : run_packed(c, v, p, err);
+    c->channels_last = false;
+    rc = rc ? rc : to_rows(c, &c->out[0], err);
+    rc = rc ? rc : to_rows(c, &c->tail_out, err);
+    tensor_free(x);
+    return rc;
 }
 
 static int conv_fast(struct op_call *c, struct err *err)
 {
     struct conv v;
+    struct packed *own = NULL, *p = (struct packed *)c->state; /* it has a lock */
     int rc = conv_read(c, &v, err);
-    if (!rc && v.x->dtype != DT_F32) {
-        return conv_ref(c, err);
+    if (rc || !is_fast(&v)) {
+        return rc ? rc : conv_ref(c, err);
     }
-    rc = rc ? rc : make_output(c, &v, err);
-    if (rc || c->out[0]->n == 0) {
-        return rc;
+    if (!p) {
+        p = own = packed_new(v.wt, v.groups);
     }
-    float *y = c->out[0]->data;
-    if (v.ic >= 4 && is_pointwise(&v.w) && conv_pointwise(&v, y)) {
-        return OK;
-    }
-    if (c->state && v.x->n > 0) {
-        struct err ignored; /* oneDNN has no kernel for some geometries */
-        rc = accel_conv_run((struct accel_conv *)c->state, &v.w, v.groups, v.x->data,
-                            v.bias ? v.bias->data : NULL, y, c->budget, &ignored);
-        if (rc != E_UNSUPPORTED) {
-            return rc ? err_set(err, rc, "%s", ignored.text) : OK;
-        }
-    }
-    if (kernel_conv_fits(&v.w)) {
-        return kernel_conv_run(&v, c->budget, y, err);
-    }
-    tensor_free(c->out[0]);
-    c->out[0] = NULL;
-    return conv_ref(c, err);
-}
-
-/* Depthwise filters stay with the direct kernel: it reads the model's own layout, whereas oneDNN
- * needs reorders that cost more than the convolution. */
-static int conv_prepare(const struct op_prep *p, void **state, struct err *err)
-{
-    (void)err;
-    const struct tensor *w = p->n_in > 1 ? p->constants[1] : NULL;
-    if (w && w->dtype == DT_F32 && w->rank >= 3 && w->rank <= 2 + WINDOW_RANK && w->n > 0 &&
-        w->dims[1] > 1) {
-        *state = accel_conv_new(w);
-    }
-    return OK;
-}
-
-static void conv_release(void *state)
-{
-    accel_conv_free(state);
+    rc = v.x->channels_last ? run_packed(c, &v, p, err) : run_rows(c, &v, p, err);
+    conv_release(own);
+    return rc;
 }
 
 /* ---- ConvTranspose -------------------------------------------------------------------------- */
@@ -336,6 +415,8 @@ const struct op op_conv[] = {
         .prepare = conv_prepare,
         .release = conv_release,
         .spec = "ONNX Conv-22",
+        .layout = conv_layout,
+        .tails = true,
     },
     {
         .name = "ConvTranspose",

@@ -191,12 +191,24 @@ static int step_wide(struct run *r, size_t i, struct op_call *c, struct err *err
     return rc;
 }
 
+/* Whether an input is float16, or stands for it. */
+static bool reads_half(const struct run *r, const struct op_call *c)
+{
+    for (int k = 0; k < c->n_in; k++) {
+        int v = c->node->in[k];
+        if ((c->in[k] && c->in[k]->dtype == DT_F16) || (v >= 0 && r->held[v])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Computes node i, and the activation behind it where it can do so on the way. */
 static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *err)
 {
     const struct step *s = &r->p->steps[i];
     struct as_ctx as = {r, c->node};
-    if (r->held && wide_node(c->node)) {
+    if (r->held && wide_node(c->node) && reads_half(r, c)) {
         return step_wide(r, i, c, err);
     }
     int rc = layout_inputs(c, s->op, run_as, &as, err);

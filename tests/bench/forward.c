@@ -249,7 +249,7 @@ int bench_run(const struct bench *b, size_t image, plan_tap *tap, void *ctx, str
 {
     const struct tensor *in[MAX_INPUTS] = {0};
     size_t n = b->g->n_inputs;
-    const struct run_options o = {.tap = tap, .tap_ctx = ctx};
+    const struct run_options o = {.tap = tap, .tap_ctx = ctx, .any_layout = true};
     if (n > MAX_INPUTS) {
         return err_set(err, E_LIMIT, "%zu inputs, at most %d", n, MAX_INPUTS);
     }

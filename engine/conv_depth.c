@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * conv_depth.c: depthwise convolutions with channels last: each channel has a filter of its own, so
+ * that channels fill the vectors and neighbouring outputs share what they read.
+ */
+#include "engine/conv_f32.h"
+#include "engine/par.h"
+
+#include <stdlib.h>
+
+enum { TABLE = 8192 }; /* pointers for a row of outputs; on the stack of the thread */
+
+void conv_depth_free(void *form)
+{
+    free(form);
+}
+
+int conv_depth_pack(const struct tensor *w, void **form, struct err *err)
+{
+    const size_t c = (size_t)w->dims[0], taps = w->n / MAX(c, (size_t)1);
+    float *p = aligned_alloc(64, (w->size + 127) / 64 * 64);
+    if (!p) {
+        return err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", w->size);
+    }
+    for (size_t i = 0; i < c; i++) {
+        for (size_t t = 0; t < taps; t++) {
+            p[t * c + i] = ((const float *)w->data)[i * taps + t];
+        }
+    }
+    *form = p;
+    return OK;
+}
+
+struct job {
+    const struct conv *v;
+    const struct f32_kernels *kernels;
+    const float *w, *zeros;
+    size_t part, parts; /* a row of outputs is computed in parts of so many */
+    struct f32_dest y;
+};
+
+/* Pixels that n neighbouring outputs of a row reach. */
+static size_t reach(const struct window *w, size_t n)
+{
+    return (n - 1) * (size_t)w->s[2] + (size_t)((w->k[2] - 1) * w->d[2]) + 1;
+}
+
+/* Where the pixels lie that outputs from `o` on of row r = (image, od, oh) see: [kd*kh][n]. */
+static void fill_table(const struct job *j, int64_t r, int64_t o, int64_t n, const float **table)
+{
+    const struct window *w = &j->v->w;
+    const int64_t oh = r % w->out[1], od = r / w->out[1] % w->out[0];
+    const int64_t image = r / (w->out[0] * w->out[1]), first = o * w->s[2] - w->lo[2];
+    for (int64_t kd = 0; kd < w->k[0]; kd++) {
+        const int64_t d = od * w->s[0] + kd * w->d[0] - w->lo[0];
+        for (int64_t kh = 0; kh < w->k[1]; kh++, table += n) {
+            const int64_t h = oh * w->s[1] + kh * w->d[1] - w->lo[1];
+            const bool inside = d >= 0 && d < w->in[0] && h >= 0 && h < w->in[1];
+            const int64_t row = ((image * w->in[0] + d) * w->in[1] + h) * w->in[2];
+            for (int64_t i = 0; i < n; i++) {
+                const int64_t q = first + i;
+                table[i] = inside && q >= 0 && q < w->in[2]
+                               ? (const float *)j->v->x->data + (row + q) * w->c
+                               : j->zeros;
+            }
+        }
+    }
+}
+
+/* Item i: a part of a row of outputs. The last outputs are computed twice rather than one by one;
+ * they are the same. */
+static void run_item(void *ctx, size_t i)
+{
+    const struct job *j = ctx;
+    const struct window *w = &j->v->w;
+    const size_t r = i / j->parts, o = i % j->parts * j->part;
+    const size_t n = MIN(j->part, (size_t)w->out[2] - o), wide = reach(w, n);
+    const float *table[TABLE];
+    fill_table(j, (int64_t)r, (int64_t)o, (int64_t)wide, table);
+    struct f32_depth d = {
+        .pitch = wide,
+        .step = (size_t)w->s[2],
+        .gap = (size_t)w->d[2],
+        .kh = (size_t)(w->k[0] * w->k[1]),
+        .kw = (size_t)w->k[2],
+        .w = j->w,
+        .c = (size_t)w->c,
+        .bias = j->v->bias ? j->v->bias->data : NULL,
+        .y = j->y,
+    };
+    const size_t rows = n < F32_DEPTH ? 1 : F32_DEPTH;
+    for (size_t at = 0; at < n; at += rows) {
+        const size_t from = MIN(at, n - rows), to = (r * (size_t)w->out[2] + o + from) * d.c;
+        d.x = table + from * d.step;
+        d.y.raw = j->y.raw ? j->y.raw + to : NULL;
+        d.y.act = j->y.act ? j->y.act + to : NULL;
+        j->kernels->depth(&d, rows);
+    }
+}
+
+/* Outputs whose pixels the table holds. */
+static size_t part_of(const struct window *w)
+{
+    const size_t rows = (size_t)(w->k[0] * w->k[1]), one = reach(w, 1);
+    return rows > TABLE || one > TABLE / rows ? 0 : (TABLE / rows - one) / (size_t)w->s[2] + 1;
+}
+
+bool conv_depth_fits(const struct window *w)
+{
+    return part_of(w) >= F32_DEPTH;
+}
+
+int conv_depth_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
+                   struct budget *b, struct err *err)
+{
+    const struct window *w = &v->w;
+    struct tensor *zeros = NULL;
+    struct job j = {.v = v, .kernels = kernel_f32(), .w = form, .y = y};
+    int rc = tensor_new(DT_F32, 1, &w->c, b, &zeros, err);
+    if (!rc) {
+        memset(zeros->data, 0, zeros->size);
+        j.zeros = zeros->data;
+        j.y.pitch = (size_t)w->c;
+        j.part = MIN(part_of(w), (size_t)w->out[2]);
+        j.parts = ((size_t)w->out[2] + j.part - 1) / j.part;
+        par_for(par, (size_t)(w->n * w->out[0] * w->out[1]) * j.parts, run_item, &j);
+    }
+    tensor_free(zeros);
+    return rc;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * kernel_f32.h: private to engine/: the inner loops of float32 matrix products and depthwise
+ * convolutions on activations with channels last, each as plain C, AVX2 and AVX-512, chosen at run
+ * time. The vector forms use fused multiply-adds in the same order, so they give the same bits; the
+ * plain form rounds products, too.
+ */
+#ifndef ENGINE_KERNEL_F32_H
+#define ENGINE_KERNEL_F32_H
+
+#include "engine/engine.h"
+
+enum {
+    F32_LANES = 16, /* columns are computed in units of so many */
+    F32_COLS = 64,  /* most columns of a tile */
+    F32_ROWS = 8,   /* most rows of a tile */
+    F32_DEPTH = 4,  /* outputs that the depthwise kernel computes at a time */
+};
+
+/* Where results go: v to raw, min(max(v, lo), hi) to act, where NaN stays NaN; either may be NULL.
+ */
+struct f32_dest {
+    float *raw, *act;
+    size_t pitch; /* elements between rows */
+    float lo, hi;
+};
+
+/* Some rows of a product of activations by weights, over some of the factors:
+ *   v[r][j] = sum over s, k of x[s * pitch + r][off + k] * w[(s * len + k) * cols + j]
+ * where cols is n rounded up to F32_LANES. The first part of a sum begins with the bias, another
+ * adds to what the one before left in the destination (raw, or act where there is no raw); only the
+ * last part clamps. Every part is summed for itself before it is added: long sums stay accurate. */
+struct f32_tile {
+    const float *const *x;
+    size_t pitch, segments, off, len;
+    const float *w;
+    size_t n;          /* columns, at most F32_COLS */
+    const float *bias; /* n values; NULL: 0 */
+    bool first, last;
+    const float *next; /* weights to fetch for later, a cache line per factor; NULL: none */
+    struct f32_dest y;
+};
+
+/* Neighbouring outputs of a depthwise convolution, all channels:
+ *   v[r][j] = bias[j] + sum over i, k of x[i * pitch + r * step + k * gap][j] * w[(i * kw + k) * c
+ * + j] in this order; i < kh counts rows of taps of all dimensions but the last. */
+struct f32_depth {
+    const float *const *x;
+    size_t pitch, step, gap, kh, kw;
+    const float *w;
+    size_t c;
+    const float *bias; /* c values; NULL: 0 */
+    struct f32_dest y;
+};
+
+struct f32_kernels {
+    const char *name;
+    /* Most rows that tile() takes for 1 to F32_COLS / F32_LANES units of columns; [0] is unused. */
+    uint8_t rows[F32_COLS / F32_LANES + 1];
+    void (*tile)(const struct f32_tile *t, size_t rows);
+    /* rows: 1 or F32_DEPTH. */
+    void (*depth)(const struct f32_depth *d, size_t rows);
+};
+
+extern const struct f32_kernels kernel_f32_plain;
+#if defined(__x86_64__)
+extern const struct f32_kernels kernel_f32_avx2, kernel_f32_avx512;
+#endif
+
+/* The kernels for this CPU, or the ones that QSCOPE_ISA allows: plain, avx2, or vnni (AVX-512). */
+const struct f32_kernels *kernel_f32(void);
+/* By name (NULL: the best); NULL if this CPU cannot run them. */
+const struct f32_kernels *kernel_f32_isa(const char *name);
+/* Makes kernel_f32() return k; NULL = the default again. For tests, not while a plan runs. */
+void kernel_f32_force(const struct f32_kernels *k);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * kernel_f32_avx512.c: the float32 kernels for AVX-512. A tile keeps rows x units of sums in
+ * registers and per factor loads each unit of weights and broadcasts each row's element once, so
+ * that loads do not bound the multiply-adds.
+ */
+#include "engine/kernel_f32.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX512 __attribute__((target("avx512f")))
+#define INLINE static inline __attribute__((always_inline))
+enum { UNITS = F32_COLS / F32_LANES, CACHE_LINE = 64 };
+
+/* c += x * w as one instruction on a register: contraction is off, and gcc 12 copies accumulators
+ * around the intrinsic. */
+INLINE AVX512 void madd(__m512 *c, __m512 x, __m512 w)
+{
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(*c) : "v"(w), "v"(x));
+}
+
+/* Lanes of unit u that exist. */
+INLINE AVX512 __mmask16 unit_mask(const struct f32_tile *t, const int u, const int units)
+{
+    const size_t rest = t->n - (size_t)u * F32_LANES;
+    return u + 1 < units || rest == F32_LANES ? 0xffff : (__mmask16)((1u << rest) - 1);
+}
+
+/* In this order of operands a NaN stays. */
+INLINE AVX512 __m512 clamp(__m512 v, const struct f32_dest *y)
+{
+    return _mm512_min_ps(_mm512_set1_ps(y->hi), _mm512_max_ps(_mm512_set1_ps(y->lo), v));
+}
+
+/* Adds the sums to the bias or to what the part before left, and stores them. */
+INLINE AVX512 void finish(const struct f32_tile *t, const int rows, const int units,
+                          __m512 c[F32_ROWS][UNITS])
+{
+    const struct f32_dest y = t->y;
+    const __mmask16 last = unit_mask(t, units - 1, units);
+    float *total = y.raw ? y.raw : y.act;
+#define EACH_UNIT                                                                                  \
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                        \
+        _Pragma("GCC unroll 4") for (int u = 0; u < units; u++)
+#define MASK (u + 1 < units ? (__mmask16)0xffff : last)
+#define AT ((size_t)r * y.pitch + (size_t)(u * F32_LANES))
+    if (!t->first) {
+        EACH_UNIT
+        {
+            c[r][u] = _mm512_add_ps(_mm512_maskz_loadu_ps(MASK, total + AT), c[r][u]);
+        }
+    } else if (t->bias) {
+        EACH_UNIT
+        {
+            const float *bias = t->bias + u * F32_LANES;
+            c[r][u] = _mm512_add_ps(_mm512_maskz_loadu_ps(MASK, bias), c[r][u]);
+        }
+    }
+    if (y.raw || !t->last) {
+        EACH_UNIT
+        {
+            _mm512_mask_storeu_ps(total + AT, MASK, c[r][u]);
+        }
+    }
+    if (y.act && t->last) {
+        EACH_UNIT
+        {
+            _mm512_mask_storeu_ps(y.act + AT, MASK, clamp(c[r][u], &y));
+        }
+    }
+}
+
+INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int units)
+{
+    __m512 c[F32_ROWS][UNITS];
+    const float *const *rows_x = t->x, *w = t->w;
+    const char *next = (const char *)t->next;
+    const size_t step = t->next ? CACHE_LINE : 0;
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int u = 0; u < units; u++) {
+            c[r][u] = _mm512_setzero_ps();
+        }
+    }
+    for (size_t s = 0; s < t->segments; s++, rows_x += t->pitch) {
+        const float *x[F32_ROWS];
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            x[r] = rows_x[r] + t->off;
+        }
+        for (size_t k = 0; k < t->len; k++, w += units * F32_LANES, next += step) {
+            __m512 v[UNITS];
+            _mm_prefetch(next, _MM_HINT_T1);
+#pragma GCC unroll 4
+            for (int u = 0; u < units; u++) {
+                v[u] = _mm512_loadu_ps(w + u * F32_LANES);
+            }
+#pragma GCC unroll 16
+            for (int r = 0; r < rows; r++) {
+                const __m512 b = _mm512_set1_ps(x[r][k]);
+#pragma GCC unroll 4
+                for (int u = 0; u < units; u++) {
+                    madd(&c[r][u], b, v[u]);
+                }
+            }
+        }
+    }
+    finish(t, rows, units, c);
+}
+
+#define TILE(rows, units)                                                                          \
+    AVX512 static void tile_##rows##_##units(const struct f32_tile *t)                             \
+    {                                                                                              \
+        tile(t, rows, units);                                                                      \
+    }
+#define TILES(units)                                                                               \
+    TILE(1, units) TILE(2, units) TILE(3, units) TILE(4, units) TILE(5, units) TILE(6, units)
+TILES(1)
+TILE(7, 1)
+TILE(8, 1)
+TILES(2)
+TILE(7, 2)
+TILE(8, 2)
+TILES(3)
+TILE(7, 3)
+TILE(8, 3)
+TILES(4)
+
+static void tile_avx512(const struct f32_tile *t, size_t rows)
+{
+    static void (*const tiles[UNITS][F32_ROWS])(const struct f32_tile *) = {
+        {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1},
+        {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2, tile_7_2, tile_8_2},
+        {tile_1_3, tile_2_3, tile_3_3, tile_4_3, tile_5_3, tile_6_3, tile_7_3, tile_8_3},
+        {tile_1_4, tile_2_4, tile_3_4, tile_4_4, tile_5_4, tile_6_4},
+    };
+    tiles[(t->n - 1) / F32_LANES][rows - 1](t);
+}
+
+/* ---- Depthwise ------------------------------------------------------------------------------ */
+
+INLINE AVX512 void put(const struct f32_dest *y, size_t at, __mmask16 m, __m512 v)
+{
+    if (y->raw) {
+        _mm512_mask_storeu_ps(y->raw + at, m, v);
+    }
+    if (y->act) {
+        _mm512_mask_storeu_ps(y->act + at, m, clamp(v, y));
+    }
+}
+
+/* Any filter, one unit of channels from j on. */
+INLINE AVX512 void depth_unit(const struct f32_depth *d, size_t j, __mmask16 m, const int rows)
+{
+    __m512 c[F32_DEPTH];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        c[r] = d->bias ? _mm512_maskz_loadu_ps(m, d->bias + j) : _mm512_setzero_ps();
+    }
+    for (size_t i = 0; i < d->kh; i++) {
+        for (size_t k = 0; k < d->kw; k++) {
+            const float *const *x = d->x + i * d->pitch + k * d->gap;
+            const __m512 w = _mm512_maskz_loadu_ps(m, d->w + (i * d->kw + k) * d->c + j);
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++) {
+                madd(&c[r], _mm512_maskz_loadu_ps(m, x[(size_t)r * d->step] + j), w);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        put(&d->y, (size_t)r * d->y.pitch + j, m, c[r]);
+    }
+}
+
+/* F32_DEPTH outputs of `units` units of channels, for rows of kw neighbouring taps: each input is
+ * loaded once for all outputs that it takes part in. */
+INLINE AVX512 void depth_slide(const struct f32_depth *d, size_t j, const int kw, const int step,
+                               const int units)
+{
+    __m512 c[F32_DEPTH][UNITS];
+#pragma GCC unroll 4
+    for (int u = 0; u < units; u++) {
+        const float *bias = d->bias ? d->bias + j + u * F32_LANES : NULL;
+#pragma GCC unroll 4
+        for (int r = 0; r < F32_DEPTH; r++) {
+            c[r][u] = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps();
+        }
+    }
+    for (size_t i = 0; i < d->kh; i++) {
+        const float *const *x = d->x + i * d->pitch, *w = d->w + i * (size_t)kw * d->c + j;
+        __m512 v[5][UNITS];
+#pragma GCC unroll 5
+        for (int k = 0; k < kw; k++) {
+#pragma GCC unroll 4
+            for (int u = 0; u < units; u++) {
+                v[k][u] = _mm512_loadu_ps(w + (size_t)k * d->c + u * F32_LANES);
+            }
+        }
+#pragma GCC unroll 16
+        for (int p = 0; p < (F32_DEPTH - 1) * step + kw; p++) {
+            const float *at = x[p] + j;
+#pragma GCC unroll 4
+            for (int u = 0; u < units; u++) {
+                const __m512 b = _mm512_loadu_ps(at + u * F32_LANES);
+#pragma GCC unroll 4
+                for (int r = 0; r < F32_DEPTH; r++) {
+                    if (p >= r * step && p < r * step + kw) {
+                        madd(&c[r][u], b, v[p - r * step][u]);
+                    }
+                }
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < F32_DEPTH; r++) {
+#pragma GCC unroll 4
+        for (int u = 0; u < units; u++) {
+            put(&d->y, (size_t)r * d->y.pitch + j + (size_t)(u * F32_LANES), 0xffff, c[r][u]);
+        }
+    }
+}
+
+/* All whole units; returns the first channel that is left. */
+INLINE AVX512 size_t depth_units(const struct f32_depth *d, const int kw, const int step,
+                                 const int most)
+{
+    size_t j = 0;
+    for (; j + (size_t)most * F32_LANES <= d->c; j += (size_t)most * F32_LANES) {
+        depth_slide(d, j, kw, step, most);
+    }
+    for (; j + F32_LANES <= d->c; j += F32_LANES) {
+        depth_slide(d, j, kw, step, 1);
+    }
+    return j;
+}
+
+AVX512 static void depth_avx512(const struct f32_depth *d, size_t rows)
+{
+    size_t j = 0;
+    if (rows == F32_DEPTH && d->gap == 1 && d->step <= 2 && (d->kw == 3 || d->kw == 5)) {
+        j = d->kw == 3 ? (d->step == 1 ? depth_units(d, 3, 1, 4) : depth_units(d, 3, 2, 4))
+                       : (d->step == 1 ? depth_units(d, 5, 1, 2) : depth_units(d, 5, 2, 2));
+    }
+    for (; j < d->c; j += F32_LANES) {
+        const size_t rest = d->c - j;
+        const __mmask16 m = rest >= F32_LANES ? 0xffff : (__mmask16)((1u << rest) - 1);
+        if (rows == F32_DEPTH) {
+            depth_unit(d, j, m, F32_DEPTH);
+        } else {
+            depth_unit(d, j, m, 1);
+        }
+    }
+}
+
+const struct f32_kernels kernel_f32_avx512 = {
+    .name = "avx512",
+    .rows = {0, 8, 8, 8, 6},
+    .tile = tile_avx512,
+    .depth = depth_avx512,
+};
+#else
+/* ISO C forbids an empty file. */
+typedef int kernel_f32_avx512_unused;
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * product_f32.c: packs weights and walks a product in tiles. A part of a panel stays in the cache
+ * while all rows pass by it.
+ */
+#include "engine/product_f32.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum {
+    RUN = 128,           /* factors that are summed before they join the total */
+    HUGE_PAGE = 2 << 20, /* bytes */
+    CACHE_LINE = 64,     /* bytes */
+};
+
+/* ---- Panels --------------------------------------------------------------------------------- */
+
+static size_t first_unit(const struct f32_panels *p, size_t panel)
+{
+    return panel * (p->units / p->count) + MIN(panel, p->units % p->count);
+}
+
+size_t f32_panels_column(const struct f32_panels *p, size_t panel)
+{
+    return first_unit(p, panel) * F32_LANES;
+}
+
+float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols)
+{
+    const size_t wide = p->units / p->count + 1, wider = p->units % p->count;
+    const size_t panel =
+        unit < wider * wide ? unit / wide : wider + (unit - wider * wide) / (wide - 1);
+    const size_t first = first_unit(p, panel);
+    *cols = (first_unit(p, panel + 1) - first) * F32_LANES;
+    return p->w + (first * p->k + unit - first) * F32_LANES;
+}
+
+/* Memory that is read front to back, in large pages where the system has them. NULL: none. */
+static void *pages_new(size_t size)
+{
+    const size_t align = size < HUGE_PAGE ? CACHE_LINE : HUGE_PAGE;
+    size_t room;
+    void *p = add_ok(size, 2 * align, &room) ? aligned_alloc(align, room / align * align) : NULL;
+    if (p && size >= HUGE_PAGE) {
+        madvise(p, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a hint: either way is right */
+    }
+    return p;
+}
+
+int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
+{
+    size_t size;
+    *p = (struct f32_panels){.k = k, .n = n, .units = (n + F32_LANES - 1) / F32_LANES};
+    p->count = (p->units + F32_COLS / F32_LANES - 1) / (F32_COLS / F32_LANES);
+    if (!mul_ok(p->units * F32_LANES, k, &size) || !mul_ok(size, sizeof *p->w, &size)) {
+        return err_set(err, E_LIMIT, "weights too large to pack");
+    }
+    p->w = pages_new(size);
+    return p->w ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", size);
+}
+
+/* Factors [m0, m0 + n) of one unit, n <= F32_LANES: read along factors, written along columns. Both
+ * sides pass through the cache once, whatever power of two the columns are apart. */
+static void pack_square(const struct f32_weights *w, const float *src, size_t lanes, size_t m0,
+                        size_t n, float *dst, size_t cols)
+{
+    float square[F32_LANES][F32_LANES] = {{0}};
+    for (size_t j = 0; j < lanes; j++) {
+        const float *from = src + j * w->column + m0 * w->factor;
+        for (size_t i = 0; i < n; i++) {
+            square[j][i] = from[i * w->factor];
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const size_t m = m0 + i, at = m % w->segments * w->len + m / w->segments;
+        for (size_t j = 0; j < F32_LANES; j++) {
+            dst[at * cols + j] = square[j][i];
+        }
+    }
+}
+
+int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct err *err)
+{
+    size_t k;
+    if (!mul_ok(w->segments, w->len, &k)) {
+        return err_set(err, E_LIMIT, "weights too large to pack");
+    }
+    int rc = f32_panels_new(p, k, w->n, err);
+    for (size_t u = 0; u < p->units && !rc; u++) {
+        size_t cols;
+        float *dst = f32_panels_unit(p, u, &cols);
+        const size_t lanes = MIN(w->n - u * F32_LANES, (size_t)F32_LANES);
+        for (size_t m = 0; m < k; m += F32_LANES) {
+            pack_square(w, w->w + u * F32_LANES * w->column, lanes, m,
+                        MIN(k - m, (size_t)F32_LANES), dst, cols);
+        }
+    }
+    return rc;
+}
+
+void f32_panels_fini(struct f32_panels *p)
+{
+    free(p->w);
+}
+
+/* ---- Products ------------------------------------------------------------------------------- */
+
+/* All rows of a tile's columns and factors, spread evenly over tiles. The first ones fetch the
+ * weights that come next, as long as there are some: `left` floats behind those of the tile. */
+static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t cols, size_t left)
+{
+    const size_t most = p->kernels->rows[cols / F32_LANES];
+    const size_t tiles = (p->rows + most - 1) / most;
+    const size_t factors = t->segments * t->len, size = factors * cols;
+    const size_t fetched = factors * (CACHE_LINE / sizeof *t->w); /* by one tile */
+    const float *const *x = t->x;
+    const struct f32_dest y = t->y;
+    for (size_t i = 0; i < tiles; i++) {
+        const size_t r0 = i * p->rows / tiles, r1 = (i + 1) * p->rows / tiles;
+        t->x = x + r0;
+        t->next = (i + 1) * fetched <= MIN(size, left) ? t->w + size + i * fetched : NULL;
+        t->y.raw = y.raw ? y.raw + r0 * y.pitch : NULL;
+        t->y.act = y.act ? y.act + r0 * y.pitch : NULL;
+        p->kernels->tile(t, r1 - r0);
+    }
+    t->y = y;
+}
+
+/* One panel: runs of factors that lie within one segment, or that are several whole ones. */
+static void run_panel(const struct f32_product *p, size_t panel)
+{
+    const struct f32_panels *w = p->panels;
+    const size_t u0 = first_unit(w, panel), u1 = first_unit(w, panel + 1);
+    const size_t col = u0 * F32_LANES, cols = (u1 - u0) * F32_LANES;
+    const size_t cuts = p->len > RUN ? (p->len + RUN - 1) / RUN : 1;
+    const size_t each = p->len > RUN || !p->len ? 1 : RUN / p->len;
+    struct f32_tile t = {
+        .pitch = p->pitch,
+        .w = w->w + col * w->k + p->from * cols,
+        .n = MIN(cols, w->n - col),
+        .bias = p->bias ? p->bias + col : NULL,
+        .first = true,
+        .y = p->y,
+    };
+    const size_t at = col - f32_panels_column(w, p->panel);
+    t.y.raw = p->y.raw ? p->y.raw + at : NULL;
+    t.y.act = p->y.act ? p->y.act + at : NULL;
+    size_t left = (w->units - u0) * F32_LANES * w->k - p->from * cols;
+    for (size_t s = 0; s < p->segments || t.first; s += t.segments) { /* also without factors */
+        t.segments = MIN(each, p->segments - s);
+        for (size_t c = 0; c < cuts; c++) {
+            t.off = c * p->len / cuts;
+            t.len = (c + 1) * p->len / cuts - t.off;
+            t.x = p->x + s * p->pitch;
+            t.last = s + t.segments == p->segments && c + 1 == cuts;
+            left -= t.segments * t.len * cols;
+            run_rows(p, &t, cols, left);
+            t.w += t.segments * t.len * cols;
+            t.first = false;
+        }
+    }
+}
+
+void f32_product_run(const struct f32_product *p)
+{
+    for (size_t i = p->panel; i < p->panel_end; i++) {
+        run_panel(p, i);
+    }
+}

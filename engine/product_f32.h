@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * product_f32.h: private to engine/: float32 matrix products with weights packed once: what
+ * convolutions with channels last, Gemm and MatMul are made of.
+ */
+#ifndef ENGINE_PRODUCT_F32_H
+#define ENGINE_PRODUCT_F32_H
+
+#include "engine/kernel_f32.h"
+
+/* Weights [k][n] in panels of up to F32_COLS columns, [k][columns of the panel] each; columns are
+ * filled up with zeros to units of F32_LANES. */
+struct f32_panels {
+    size_t k, n, units, count; /* count: panels, of which the first are a unit wider */
+    float *w;
+};
+
+/* Room for panels, to be filled unit by unit. E_LIMIT when they do not fit memory. */
+int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err);
+/* Where columns [unit * F32_LANES, ...) of factor 0 lie; those of factor k are k * *cols further.
+ * All F32_LANES are to be written. */
+float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols);
+
+/* Weights to pack: column j, factor m at j * column + m * factor. They are packed in the order s, i
+ * with m = i * segments + s, i < len. */
+struct f32_weights {
+    const float *w;
+    size_t n, segments, len;
+    size_t column, factor;
+};
+int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct err *err);
+void f32_panels_fini(struct f32_panels *p);
+/* First column of a panel, a multiple of F32_LANES; of panel `count`: behind the last. */
+size_t f32_panels_column(const struct f32_panels *p, size_t panel);
+
+/* Rows [0, rows) of activations times the panels [panel, panel_end): row r is x[s * pitch + r] for
+ * each of the segments, `len` elements long. They meet segments * len factors of the weights,
+ * beginning with number `from`. */
+struct f32_product {
+    const struct f32_kernels *kernels;
+    const struct f32_panels *panels;
+    size_t panel, panel_end, from;
+    const float *const *x;
+    size_t rows, pitch, segments, len;
+    const float *bias; /* panels->n values; NULL: 0 */
+    struct f32_dest y; /* of row 0 and the first column of the first panel */
+};
+void f32_product_run(const struct f32_product *p);
+
+#endif
