@@ -94,23 +94,62 @@ static bool agree_on_last(const struct op_call *c)
     return last != NULL;
 }
 
+/* Rank of the result of broadcasting. */
+static int largest_rank(const struct op_call *c)
+{
+    int rank = 0;
+    for (int i = 0; i < c->n_in; i++) {
+        rank = c->in[i] ? MAX(rank, c->in[i]->rank) : rank;
+    }
+    return rank;
+}
+
+/* Broadcasting, the small follow the large: true when the largest input has its channels last and
+ * the rank of the result. */
+static bool largest_is_last(const struct op_call *c)
+{
+    const struct tensor *largest = NULL;
+    for (int i = 0; i < c->n_in; i++) {
+        const struct tensor *t = c->in[i];
+        const size_t most = largest ? largest->n : 0;
+        if (t && (!largest || t->n > most || (t->n == most && t->channels_last))) {
+            largest = t;
+        }
+    }
+    return largest && largest->channels_last && largest->rank == largest_rank(c);
+}
+
 /* Whether input i is to have its channels last. */
 static bool wants_last(const struct op_call *c, enum op_layout layout, int i)
 {
-    if (!c->in[i] || c->in[i]->rank < 3) {
+    if (!c->channels_last || !c->in[i] || c->in[i]->rank < 3) {
         return false;
     }
-    return layout == LAYOUT_LAST ? i == 0 : c->channels_last && c->in[i]->n != 1;
+    return layout == LAYOUT_LAST        ? i == 0
+           : layout == LAYOUT_BROADCAST ? c->in[i]->rank == largest_rank(c)
+                                        : c->in[i]->n != 1;
+}
+
+static bool choose_last(const struct op_call *c, enum op_layout layout)
+{
+    switch (layout) {
+    case LAYOUT_LAST:
+        return c->n_in > 0 && c->in[0] && c->in[0]->rank >= 3;
+    case LAYOUT_ANY:
+        return agree_on_last(c);
+    case LAYOUT_BROADCAST:
+        return largest_is_last(c);
+    default:
+        return false;
+    }
 }
 
 int layout_inputs(struct op_call *c, const struct op *op, layout_as *as, void *ctx, struct err *err)
 {
     enum op_layout layout = op->layout && c->kernels == KERNELS_FAST ? op->layout(c) : LAYOUT_ROWS;
-    c->channels_last = layout == LAYOUT_LAST  ? c->n_in > 0 && c->in[0] && c->in[0]->rank >= 3
-                       : layout == LAYOUT_ANY ? agree_on_last(c)
-                                              : false;
+    c->channels_last = choose_last(c, layout);
     for (int i = 0; i < c->n_in; i++) {
-        bool last = c->channels_last && wants_last(c, layout, i);
+        bool last = wants_last(c, layout, i);
         if (c->in[i] && c->in[i]->channels_last != last) {
             int rc = as(ctx, i, last, &c->in[i], err);
             if (rc) {
@@ -125,4 +164,10 @@ enum op_layout layout_any(const struct op_call *c)
 {
     (void)c;
     return LAYOUT_ANY;
+}
+
+enum op_layout layout_broadcast(const struct op_call *c)
+{
+    (void)c;
+    return LAYOUT_BROADCAST;
 }

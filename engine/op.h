@@ -57,9 +57,10 @@ struct op_prep {
 
 /* Orders of elements that an operator takes. */
 enum op_layout {
-    LAYOUT_ROWS, /* row-major */
-    LAYOUT_ANY,  /* one order for all inputs, whichever it is: element by element */
-    LAYOUT_LAST, /* input 0 with channels last, if it has rank >= 3; the others row-major */
+    LAYOUT_ROWS,      /* row-major */
+    LAYOUT_ANY,       /* one order for all inputs, whichever it is: element by element */
+    LAYOUT_LAST,      /* input 0 with channels last, if it has rank >= 3; the others row-major */
+    LAYOUT_BROADCAST, /* the order of the largest input for all of its rank, others row-major */
 };
 
 struct op {
@@ -79,7 +80,8 @@ struct op {
     enum op_layout (*layout)(const struct op_call *c);
     bool tails; /* the fast kernel applies op_call.tail */
 };
-enum op_layout layout_any(const struct op_call *c); /* always LAYOUT_ANY */
+enum op_layout layout_any(const struct op_call *c);       /* always LAYOUT_ANY */
+enum op_layout layout_broadcast(const struct op_call *c); /* always LAYOUT_BROADCAST */
 
 /* NULL-terminated family tables, gathered in op.c. */
 extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],

@@ -6,6 +6,7 @@
  */
 #include "engine/elem.h"
 #include "engine/op.h"
+#include "engine/par.h"
 
 #include <math.h>
 
@@ -23,8 +24,8 @@ typedef void f32_fn(size_t n, const float *restrict a, const float *restrict b, 
         }                                                                                          \
     }
 #define BINARY_F32(name, expr)                                                                     \
-    static void name(size_t n, const float *restrict a, const float *restrict b,                   \
-                     float *restrict y)                                                            \
+    VECTOR_CLONES static void name(size_t n, const float *restrict a, const float *restrict b,     \
+                                   float *restrict y)                                              \
     {                                                                                              \
         for (size_t i = 0; i < n; i++) {                                                           \
             const float p = a[i], q = b[i];                                                        \
@@ -194,21 +195,23 @@ static int check_type(const struct binary *f, enum dtype d, struct err *err)
 
 /* ---- The loop ------------------------------------------------------------------------------- */
 
-/* Block of one operand as 8-byte elements (double or int64): loaded, or one value repeated. */
+/* Block of one operand as 8-byte elements (double or int64): elements `step` apart, 0: one value
+ * repeated. */
 static const void *operand(const struct tensor *t, bool real, int64_t at, int64_t step, size_t n,
                            void *room)
 {
-    const size_t load = step == 0 ? 1 : n;
-    if (real) {
-        elem_get_f64(t, (size_t)at, load, room);
-        for (size_t i = load; i < n; i++) {
-            ((double *)room)[i] = ((double *)room)[0];
+    const size_t each = step == 1 ? n : 1, load = step == 0 ? 1 : n;
+    uint64_t *dst = room;
+    for (size_t i = 0; i < load; i += each) {
+        const size_t from = (size_t)(at + (int64_t)i * step);
+        if (real) {
+            elem_get_f64(t, from, each, (double *)room + i);
+        } else {
+            elem_get_s64(t, from, each, (int64_t *)room + i);
         }
-    } else {
-        elem_get_s64(t, (size_t)at, load, room);
-        for (size_t i = load; i < n; i++) {
-            ((int64_t *)room)[i] = ((int64_t *)room)[0];
-        }
+    }
+    for (size_t i = load; i < n; i++) {
+        dst[i] = dst[0];
     }
     return room;
 }
@@ -216,7 +219,6 @@ static const void *operand(const struct tensor *t, bool real, int64_t at, int64_
 union block {
     double f64[ELEM_BLOCK];
     int64_t s64[ELEM_BLOCK];
-    float f32[ELEM_BLOCK];
 };
 
 /* Equal alone takes strings: equal bytes. */
@@ -254,41 +256,151 @@ static void plain_block(const struct binary *f, const struct tensor *a, const st
     }
 }
 
-static const float *operand_f32(const struct tensor *t, int64_t at, int64_t step, size_t n,
-                                float *room)
+/* ---- The same for float32, with no conversion ----------------------------------------------- */
+
+enum { CHUNK = 1 << 14 }; /* elements that a thread takes at a time */
+
+/* n elements of y in blocks of `block`. An operand lies as it is read or in steps, or is one value
+ * or a short run that repeats; those fill a block once. */
+struct f32_row {
+    const struct binary *f;
+    size_t n, block, chunk;
+    const float *at[2];
+    int64_t step[2];
+    bool repeats[2];
+    float room[2][ELEM_BLOCK];
+    float *y, *act; /* act: behind the activation. Either may be NULL */
+    struct op_tail tail;
+};
+
+VECTOR_CLONES static void clamp_block(size_t n, const float *restrict x, float *restrict y,
+                                      float lo, float hi)
 {
-    const float *x = (const float *)t->data + at;
-    for (size_t i = 0; i < n && step == 0; i++) {
-        room[i] = *x;
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i] < lo ? lo : x[i];
+        y[i] = v > hi ? hi : v;
     }
-    return step == 0 ? room : x;
 }
 
-/* The same for float32 with no conversion. */
-static void f32_block(const struct binary *f, const struct tensor *a, const struct tensor *b,
-                      struct tensor *y, const struct walk *w, int64_t e, size_t n)
+/* n elements of operand k from e on; room: for one whose elements are not neighbours. */
+static const float *row_operand(const struct f32_row *r, int k, size_t e, size_t n, float *room)
 {
-    union block p, q;
-    const int last = w->rank - 1;
-    f->f32(n, operand_f32(a, w->at[1] + e * w->stride[1][last], w->stride[1][last], n, p.f32),
-           operand_f32(b, w->at[2] + e * w->stride[2][last], w->stride[2][last], n, q.f32),
-           (float *)y->data + w->at[0] + e);
+    if (r->repeats[k] || r->step[k] == 1) {
+        return r->repeats[k] ? r->room[k] : r->at[k] + e;
+    }
+    for (size_t i = 0; i < n; i++) {
+        room[i] = r->at[k][(int64_t)(e + i) * r->step[k]];
+    }
+    return room;
 }
 
-/* y = f(a, b), y contiguous and of the broadcast shape. y may be a only in the plain path. */
-static void binary_run(const struct binary *f, struct walk *w, const struct tensor *a,
-                       const struct tensor *b, struct tensor *y, bool fast)
+static void row_chunk(void *ctx, size_t i)
+{
+    const struct f32_row *r = ctx;
+    float raw[ELEM_BLOCK], room[2][ELEM_BLOCK];
+    const size_t end = MIN((i + 1) * r->chunk, r->n);
+    for (size_t e = i * r->chunk, n; e < end; e += n) {
+        n = MIN(end - e, r->block);
+        const float *a = row_operand(r, 0, e, n, room[0]), *b = row_operand(r, 1, e, n, room[1]);
+        float *y = r->y ? r->y + e : raw;
+        r->f->f32(n, a, b, y);
+        if (r->act) {
+            clamp_block(n, y, r->act + e, r->tail.lo, r->tail.hi);
+        }
+    }
+}
+
+/* Takes a short innermost loop out of the walk, whose rows then are those of the loop around it; an
+ * operand must lie as it is read or repeat itself. Returns its length, 0: left as it was. */
+static int64_t take_period(struct walk *w, bool repeats[2])
+{
+    const int last = w->rank - 1;
+    bool takes = w->rank >= 2 && w->dims[last] <= ELEM_BLOCK / 2;
+    for (int k = 1; k <= 2 && takes; k++) {
+        const int64_t outer = w->stride[k][last - 1];
+        takes = w->stride[k][last] == 1 && (outer == 0 || outer == w->dims[last]);
+    }
+    if (!takes) {
+        return 0;
+    }
+    const int64_t period = w->dims[last];
+    w->rank--;
+    w->dims[last - 1] *= period;
+    for (int k = 1; k <= 2; k++) {
+        repeats[k - 1] = w->stride[k][last - 1] == 0;
+        w->stride[k][last - 1] = 1;
+    }
+    w->stride[0][last - 1] = 1;
+    return period;
+}
+
+/* y = f(a, b) and act = clamp(y), where the walk's operand 0 is either. */
+static void run_f32(struct op_call *c, const struct binary *f, struct walk *w,
+                    const struct tensor *a, const struct tensor *b, float *y, float *act)
+{
+    const float *const in[] = {a->data, b->data};
+    struct f32_row r = {.f = f, .block = ELEM_BLOCK};
+    bool periodic[2] = {false, false};
+    if (!walk_start(w)) {
+        return;
+    }
+    const int64_t period = take_period(w, periodic);
+    const int last = w->rank - 1;
+    r.n = (size_t)w->dims[last];
+    r.block = period ? ELEM_BLOCK / (size_t)period * (size_t)period : ELEM_BLOCK;
+    r.chunk = CHUNK / r.block * r.block;
+    r.tail = c->tail ? *c->tail : r.tail;
+    do {
+        for (int k = 0; k < 2; k++) {
+            r.step[k] = w->stride[k + 1][last];
+            r.at[k] = in[k] + w->at[k + 1];
+            r.repeats[k] = r.step[k] == 0 || periodic[k];
+            for (size_t i = 0; i < MIN(r.block, r.n) && r.repeats[k]; i++) {
+                r.room[k][i] = r.at[k][r.step[k] == 0 ? 0 : i % (size_t)period];
+            }
+        }
+        r.y = y ? y + w->at[0] : NULL;
+        r.act = act ? act + w->at[0] : NULL;
+        par_for(c->par, (r.n + r.chunk - 1) / r.chunk, row_chunk, &r);
+    } while (walk_next(w));
+}
+
+/* ---- Two inputs ----------------------------------------------------------------------------- */
+
+/* y = f(a, b), y contiguous and of the broadcast shape. y may be a. */
+static void run_plain(const struct binary *f, struct walk *w, const struct tensor *a,
+                      const struct tensor *b, struct tensor *y)
 {
     if (!walk_start(w)) {
         return;
     }
-    fast = fast && f->f32 && a->dtype == DT_F32 && b->dtype == DT_F32 && y->dtype == DT_F32;
     do {
         const int64_t n = w->dims[w->rank - 1];
         for (int64_t e = 0; e < n; e += ELEM_BLOCK) {
-            (fast ? f32_block : plain_block)(f, a, b, y, w, e, (size_t)MIN(n - e, ELEM_BLOCK));
+            plain_block(f, a, b, y, w, e, (size_t)MIN(n - e, ELEM_BLOCK));
         }
     } while (walk_next(w));
+}
+
+/* The outputs of a float32 operator whose activation is applied on the way. */
+static int make_f32(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
+                    struct err *err)
+{
+    *y = *act = NULL;
+    int rc = c->raw || !c->tail ? op_out(c, 0, DT_F32, rank, dims, err) : OK;
+    rc = rc || !c->tail ? rc : op_tail_out(c, rank, dims, err);
+    if (!rc) {
+        *y = c->out[0] ? c->out[0]->data : NULL;
+        *act = c->tail ? c->tail_out->data : NULL;
+    }
+    return rc;
+}
+
+static int broadcast(const struct op_call *c, int n, const struct tensor *const *in, struct walk *w,
+                     int *rank, int64_t *dims, struct err *err)
+{
+    return c->channels_last ? walk_broadcast_last(w, n, in, rank, dims, err)
+                            : walk_broadcast(w, n, in, rank, dims, err);
 }
 
 static int binary(struct op_call *c, bool fast, struct err *err)
@@ -307,10 +419,18 @@ static int binary(struct op_call *c, bool fast, struct err *err)
     struct walk w;
     int rank;
     int64_t dims[MAX_RANK];
-    rc = rc ? rc : walk_broadcast(&w, 2, c->in, &rank, dims, err);
+    rc = rc ? rc : broadcast(c, 2, c->in, &w, &rank, dims, err);
+    if (!rc && fast && f->f32 && a->dtype == DT_F32) {
+        float *y, *act;
+        rc = make_f32(c, rank, dims, &y, &act, err);
+        if (!rc) {
+            run_f32(c, f, &w, a, b, y, act);
+        }
+        return rc;
+    }
     rc = rc ? rc : op_out(c, 0, f->to_bool ? DT_BOOL : a->dtype, rank, dims, err);
     if (!rc) {
-        binary_run(f, &w, a, b, c->out[0], fast);
+        run_plain(f, &w, a, b, c->out[0]);
     }
     return rc;
 }
@@ -365,9 +485,11 @@ static int variadic(struct op_call *c, bool fast, struct err *err)
         /* The output takes part with its full shape, so that each step fills all of it. */
         const struct tensor *a = k == 1 ? c->in[0] : c->out[0];
         const struct tensor *three[] = {a, c->in[k], c->out[0]};
-        rc = walk_broadcast(&w, 3, three, &rank, dims, err);
-        if (!rc) {
-            binary_run(f, &w, a, c->in[k], c->out[0], fast && k == 1);
+        rc = broadcast(c, 3, three, &w, &rank, dims, err);
+        if (!rc && fast && k == 1 && f->f32 && d == DT_F32) {
+            run_f32(c, f, &w, a, c->in[k], c->out[0]->data, NULL);
+        } else if (!rc) {
+            run_plain(f, &w, a, c->in[k], c->out[0]);
         }
     }
     if (!rc && strcmp(c->node->op, "Mean") == 0) {
@@ -430,17 +552,17 @@ static int where(struct op_call *c, struct err *err)
 #define ROW(op_name, first, spec_text)                                                             \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 2, .max_in = 2, .ref = binary_ref,          \
-        .spec = (spec_text)                                                                        \
+        .spec = (spec_text), .layout = layout_broadcast                                            \
     }
 #define ROW_FAST(op_name, first, spec_text)                                                        \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 2, .max_in = 2, .ref = binary_ref,          \
-        .fast = binary_fast, .spec = (spec_text)                                                   \
+        .fast = binary_fast, .spec = (spec_text), .layout = layout_broadcast, .tails = true        \
     }
 #define ROW_MANY(op_name, fast_fn, spec_text)                                                      \
     {                                                                                              \
         .name = (op_name), .since = 8, .min_in = 1, .max_in = -1, .ref = variadic_ref,             \
-        .fast = (fast_fn), .spec = (spec_text)                                                     \
+        .fast = (fast_fn), .spec = (spec_text), .layout = layout_broadcast                         \
     }
 
 const struct op op_eltwise[] = {

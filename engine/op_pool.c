@@ -2,9 +2,10 @@
  *
  * op_pool.c: MaxPool, AveragePool, LpPool and their global forms, in 1, 2 and 3 dimensions, for
  * float types and, MaxPool, for 8-bit codes. Everything is computed in double, which holds 8-bit
- * codes exactly, and rounded once.
+ * codes exactly, and rounded once. The fast forms work with channels last and give the same bits.
  */
 #include "engine/elem.h"
+#include "engine/par.h"
 #include "engine/window.h"
 
 #include <math.h>
@@ -197,20 +198,26 @@ static void pool_planes(const struct pool *p, const struct tensor *x, struct ten
     }
 }
 
+static int pool_read(const struct op_call *c, struct pool *p, struct err *err)
+{
+    *p = (struct pool){.kind = kind_find(c->node->op),
+                       .count_pad = attr_int(c->node, "count_include_pad", 0) != 0,
+                       .col_major = attr_int(c->node, "storage_order", 0) != 0};
+    int rc = check_input(c->in[0], p->kind, err);
+    rc = rc ? rc : read_exponent(c, &p->p, err);
+    return rc ? rc : window_read(c, c->in[0], NULL, &p->w, err);
+}
+
 static int pool(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0];
-    struct pool p = {.kind = kind_find(c->node->op),
-                     .count_pad = attr_int(c->node, "count_include_pad", 0) != 0,
-                     .col_major = attr_int(c->node, "storage_order", 0) != 0};
+    struct pool p;
     int64_t dims[MAX_RANK];
-    const bool indices = c->n_out > 1 && c->node->out[1] >= 0 && p.kind->fold == fold_max;
-    int rc = check_input(x, p.kind, err);
-    rc = rc ? rc : read_exponent(c, &p.p, err);
-    rc = rc ? rc : window_read(c, x, NULL, &p.w, err);
+    int rc = pool_read(c, &p, err);
     if (rc) {
         return rc;
     }
+    const bool indices = c->n_out > 1 && c->node->out[1] >= 0 && p.kind->fold == fold_max;
     const int rank = window_dims(&p.w, p.w.c, dims);
     rc = op_out(c, 0, x->dtype, rank, dims, err);
     if (!rc && indices) {
@@ -226,93 +233,215 @@ static int pool(struct op_call *c, struct err *err)
     return rc;
 }
 
-/* ---- MaxPool on float32, straight on the tensor --------------------------------------------- */
+/* ---- Channels last: the elements of a window are runs of channels --------------------------- */
 
-/* y[o] = max(y[o], x[o * step]); the constant steps vectorize. */
-static void max_row(int64_t n, float *restrict y, const float *restrict x, int64_t step)
+enum { TAPS = 512, LANES = 32 }; /* largest window; channels that are folded at a time */
+
+/* Where the n > 0 elements of a window begin: listed, or `step` bytes apart. */
+struct taps {
+    size_t n;
+    const uint8_t *const *list; /* NULL: first, first + step, ... */
+    const uint8_t *first;
+    size_t step;
+    double count; /* what a mean divides by */
+};
+
+static inline const void *tap(const struct taps *x, size_t t)
 {
-    if (step == 1) {
-        for (int64_t o = 0; o < n; o++) {
-            y[o] = x[o] > y[o] || isnan(x[o]) ? x[o] : y[o];
+    return x->list ? x->list[t] : x->first + t * x->step;
+}
+
+/* y[j] = fold of the taps' elements j < c. */
+typedef void last_fn(const struct taps *x, size_t c, void *y);
+
+/* The larger one; a NaN wins. Two choices and no condition of two parts, which would not vectorize.
+ */
+#define LARGER(v, y) ((v) == (v) ? ((v) > (y) ? (v) : (y)) : (v))
+#define MAX_LAST(name, type)                                                                       \
+    VECTOR_CLONES static void name(const struct taps *x, size_t c, void *out)                      \
+    {                                                                                              \
+        type *y = out;                                                                             \
+        size_t j = 0;                                                                              \
+        for (; j + LANES <= c; j += LANES) {                                                       \
+            type best[LANES];                                                                      \
+            memcpy(best, (const type *)tap(x, 0) + j, sizeof best);                                \
+            for (size_t t = 1; t < x->n; t++) {                                                    \
+                const type *v = (const type *)tap(x, t) + j;                                       \
+                for (size_t i = 0; i < LANES; i++) {                                               \
+                    best[i] = LARGER(v[i], best[i]);                                               \
+                }                                                                                  \
+            }                                                                                      \
+            memcpy(y + j, best, sizeof best);                                                      \
+        }                                                                                          \
+        for (; j < c; j++) {                                                                       \
+            type best = ((const type *)tap(x, 0))[j];                                              \
+            for (size_t t = 1; t < x->n; t++) {                                                    \
+                const type v = ((const type *)tap(x, t))[j];                                       \
+                best = LARGER(v, best);                                                            \
+            }                                                                                      \
+            y[j] = best;                                                                           \
+        }                                                                                          \
+    }
+MAX_LAST(max_f32, float)
+MAX_LAST(max_u8, uint8_t)
+MAX_LAST(max_s8, int8_t)
+
+/* In double and rounded once, as the plain form. */
+VECTOR_CLONES static void mean_f32(const struct taps *x, size_t c, void *out)
+{
+    float *y = out;
+    size_t j = 0;
+    for (; j + LANES <= c; j += LANES) {
+        double sum[LANES] = {0};
+        for (size_t t = 0; t < x->n; t++) {
+            const float *v = (const float *)tap(x, t) + j;
+            for (size_t i = 0; i < LANES; i++) {
+                sum[i] += (double)v[i];
+            }
         }
-    } else if (step == 2) {
-        for (int64_t o = 0; o < n; o++) {
-            y[o] = x[2 * o] > y[o] || isnan(x[2 * o]) ? x[2 * o] : y[o];
+        for (size_t i = 0; i < LANES; i++) {
+            y[j + i] = (float)(sum[i] / x->count);
         }
-    } else {
-        for (int64_t o = 0; o < n; o++) {
-            y[o] = x[step * o] > y[o] || isnan(x[step * o]) ? x[step * o] : y[o];
+    }
+    for (; j < c; j++) {
+        double sum = 0;
+        for (size_t t = 0; t < x->n; t++) {
+            sum += (double)((const float *)tap(x, t))[j];
         }
+        y[j] = (float)(sum / x->count);
     }
 }
 
-static void max_plane(const struct window *w, const float *x, float *y)
+/* NULL: not one that works with channels last. */
+static last_fn *last_find(const struct op_call *c)
 {
-    for (int64_t r = 0; r < w->out[0] * w->out[1]; r++, y += w->out[2]) {
-        const int64_t od = r / w->out[1], oh = r % w->out[1];
-        int64_t d0, d1, h0, h1;
-        window_clip(w, 0, od, &d0, &d1);
-        window_clip(w, 1, oh, &h0, &h1);
-        for (int64_t o = 0; o < w->out[2]; o++) {
-            y[o] = -INFINITY;
-        }
-        for (int64_t kd = d0; kd < d1; kd++) {
-            for (int64_t kh = h0; kh < h1; kh++) {
-                const int64_t d = od * w->s[0] - w->lo[0] + kd * w->d[0];
-                const int64_t h = oh * w->s[1] - w->lo[1] + kh * w->d[1];
-                const float *row = x + (d * w->in[1] + h) * w->in[2];
-                for (int64_t k = 0; k < w->k[2]; k++) {
-                    int64_t o0, o1;
-                    window_row(w, k, &o0, &o1);
-                    if (o0 < o1) {
-                        max_row(o1 - o0, y + o0, row + o0 * w->s[2] + k * w->d[2] - w->lo[2],
-                                w->s[2]);
-                    }
-                }
+    const char *name = c->node->op;
+    name += strncmp(name, "Global", 6) == 0 ? 6 : 0;
+    const bool indices = c->n_out > 1 && c->node->out[1] >= 0;
+    const enum dtype d = c->in[0]->dtype;
+    if (strcmp(name, "MaxPool") == 0 && !indices) {
+        return d == DT_F32 ? max_f32 : d == DT_U8 ? max_u8 : d == DT_S8 ? max_s8 : NULL;
+    }
+    return strcmp(name, "AveragePool") == 0 && d == DT_F32 ? mean_f32 : NULL;
+}
+
+struct last_job {
+    const struct pool *p;
+    last_fn *fold;
+    size_t size; /* bytes of an element */
+    const uint8_t *x;
+    uint8_t *y;
+};
+
+/* The pixels of one window in row-major order of the kernel; returns how many there are. */
+static size_t find_taps(const struct last_job *j, int64_t image, const int64_t *o,
+                        const uint8_t **taps)
+{
+    const struct window *w = &j->p->w;
+    int64_t k0[WINDOW_RANK], k1[WINDOW_RANK];
+    size_t n = 0;
+    for (int a = 0; a < WINDOW_RANK; a++) {
+        window_clip(w, a, o[a], &k0[a], &k1[a]);
+    }
+    for (int64_t kd = k0[0]; kd < k1[0]; kd++) {
+        const int64_t d = image * w->in[0] + o[0] * w->s[0] - w->lo[0] + kd * w->d[0];
+        for (int64_t kh = k0[1]; kh < k1[1]; kh++) {
+            const int64_t h = d * w->in[1] + o[1] * w->s[1] - w->lo[1] + kh * w->d[1];
+            const int64_t first = h * w->in[2] + o[2] * w->s[2] - w->lo[2];
+            for (int64_t kw = k0[2]; kw < k1[2]; kw++) {
+                taps[n++] = j->x + (size_t)((first + kw * w->d[2]) * w->c) * j->size;
             }
         }
     }
+    return n;
 }
 
-static int max_pool_fast(struct op_call *c, struct err *err)
+/* Item i: a row of outputs. */
+static void last_row(void *ctx, size_t i)
+{
+    const struct last_job *j = ctx;
+    const struct window *w = &j->p->w;
+    const size_t bytes = (size_t)w->c * j->size;
+    const int64_t r = (int64_t)i;
+    int64_t o[] = {r / w->out[1] % w->out[0], r % w->out[1], 0};
+    uint8_t *y = j->y + i * (size_t)w->out[2] * bytes;
+    const double count = axis_count(j->p, 0, o[0]) * axis_count(j->p, 1, o[1]);
+    for (; o[2] < w->out[2]; o[2]++, y += bytes) {
+        const uint8_t *list[TAPS];
+        struct taps taps = {.list = list, .count = count * axis_count(j->p, 2, o[2])};
+        taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
+        j->fold(&taps, (size_t)w->c, y);
+    }
+}
+
+/* Whether no window lies in the padding alone. */
+static bool windows_have_taps(const struct window *w)
+{
+    for (int a = 0; a < WINDOW_RANK; a++) {
+        for (int64_t o = 0; o < w->out[a]; o++) {
+            int64_t k0, k1;
+            window_clip(w, a, o, &k0, &k1);
+            if (k0 == k1) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static enum op_layout pool_layout(const struct op_call *c)
+{
+    struct window w;
+    const bool takes = last_find(c) && window_read(c, c->in[0], NULL, &w, NULL) == OK &&
+                       w.k_n <= TAPS && windows_have_taps(&w);
+    return takes ? LAYOUT_LAST : LAYOUT_ROWS;
+}
+
+static int pool_fast(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0];
-    struct window w;
+    struct pool p;
     int64_t dims[MAX_RANK];
-    if (x->dtype != DT_F32 || (c->n_out > 1 && c->node->out[1] >= 0)) {
+    if (!c->channels_last) {
         return pool(c, err);
     }
-    int rc = window_read(c, x, NULL, &w, err);
-    if (rc) {
-        return rc;
-    }
-    const int rank = window_dims(&w, w.c, dims);
-    rc = op_out(c, 0, DT_F32, rank, dims, err);
-    for (int64_t i = 0; !rc && c->out[0]->n > 0 && i < w.n * w.c; i++) {
-        max_plane(&w, (const float *)x->data + i * w.in_n, (float *)c->out[0]->data + i * w.out_n);
+    int rc = pool_read(c, &p, err);
+    rc = rc ? rc : op_out(c, 0, x->dtype, window_dims(&p.w, p.w.c, dims), dims, err);
+    if (!rc && c->out[0]->n > 0) {
+        struct last_job j = {.p = &p,
+                             .fold = last_find(c),
+                             .size = dtype_size(x->dtype),
+                             .x = x->data,
+                             .y = c->out[0]->data};
+        par_for(c->par, (size_t)(p.w.n * p.w.out[0] * p.w.out[1]), last_row, &j);
     }
     return rc;
 }
 
-/* y [n,c,1...] over all of [n,c,...]. */
-static int global_pool(struct op_call *c, struct err *err)
+/* ---- Whole images --------------------------------------------------------------------------- */
+
+/* y [n,c,1...] over all of [n,c,...]: makes the output. */
+static int global_open(struct op_call *c, double *exponent, struct err *err)
 {
     const struct tensor *x = c->in[0];
-    const struct pool_kind *k = kind_find(c->node->op + strlen("Global"));
-    double exponent;
-    int rc = check_input(x, k, err);
-    rc = rc ? rc : read_exponent(c, &exponent, err);
+    int rc = check_input(x, kind_find(c->node->op + strlen("Global")), err);
+    rc = rc ? rc : read_exponent(c, exponent, err);
     if (!rc && x->rank < 2) {
         rc = err_set(err, E_SHAPE, "input has rank %d, expected at least 2", x->rank);
-    }
-    if (rc) {
-        return rc;
     }
     int64_t dims[MAX_RANK];
     for (int d = 0; d < x->rank; d++) {
         dims[d] = d < 2 ? x->dims[d] : 1;
     }
-    rc = op_out(c, 0, x->dtype, x->rank, dims, err);
+    return rc ? rc : op_out(c, 0, x->dtype, x->rank, dims, err);
+}
+
+static int global_pool(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    const struct pool_kind *k = kind_find(c->node->op + strlen("Global"));
+    double exponent;
+    int rc = global_open(c, &exponent, err);
     struct tensor *y = c->out[0];
     const size_t n = rc || y->n == 0 ? 0 : x->n / y->n;
     for (size_t i = 0; !rc && i < y->n; i++) {
@@ -330,6 +459,51 @@ static int global_pool(struct op_call *c, struct err *err)
     return rc;
 }
 
+struct global_job {
+    last_fn *fold;
+    const struct tensor *x, *y;
+    size_t pixels, parts; /* of an image; of its channels */
+};
+
+/* Item i: LANES channels of an image. */
+static void global_part(void *ctx, size_t i)
+{
+    const struct global_job *j = ctx;
+    const size_t size = dtype_size(j->x->dtype), c = (size_t)j->x->dims[1];
+    const size_t image = i / j->parts, from = i % j->parts * LANES;
+    const struct taps taps = {
+        .n = j->pixels,
+        .first = (const uint8_t *)j->x->data + (image * j->pixels * c + from) * size,
+        .step = c * size,
+        .count = (double)j->pixels,
+    };
+    j->fold(&taps, MIN(c - from, (size_t)LANES), (uint8_t *)j->y->data + (image * c + from) * size);
+}
+
+static int global_fast(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    double exponent;
+    if (!c->channels_last || x->n == 0) {
+        return global_pool(c, err);
+    }
+    int rc = global_open(c, &exponent, err);
+    if (!rc) {
+        struct global_job j = {.fold = last_find(c),
+                               .x = x,
+                               .y = c->out[0],
+                               .pixels = x->n / c->out[0]->n,
+                               .parts = ((size_t)x->dims[1] + LANES - 1) / LANES};
+        par_for(c->par, (size_t)x->dims[0] * j.parts, global_part, &j);
+    }
+    return rc;
+}
+
+static enum op_layout global_layout(const struct op_call *c)
+{
+    return last_find(c) ? LAYOUT_LAST : LAYOUT_ROWS;
+}
+
 const struct op op_pool[] = {
     {
         .name = "MaxPool",
@@ -337,8 +511,9 @@ const struct op op_pool[] = {
         .min_in = 1,
         .max_in = 1,
         .ref = pool,
-        .fast = max_pool_fast,
+        .fast = pool_fast,
         .spec = "ONNX MaxPool-22",
+        .layout = pool_layout,
     },
     {
         .name = "AveragePool",
@@ -346,7 +521,9 @@ const struct op op_pool[] = {
         .min_in = 1,
         .max_in = 1,
         .ref = pool,
+        .fast = pool_fast,
         .spec = "ONNX AveragePool-22",
+        .layout = pool_layout,
     },
     {
         .name = "LpPool",
@@ -362,7 +539,9 @@ const struct op op_pool[] = {
         .min_in = 1,
         .max_in = 1,
         .ref = global_pool,
+        .fast = global_fast,
         .spec = "ONNX GlobalMaxPool-22",
+        .layout = global_layout,
     },
     {
         .name = "GlobalAveragePool",
@@ -370,7 +549,9 @@ const struct op op_pool[] = {
         .min_in = 1,
         .max_in = 1,
         .ref = global_pool,
+        .fast = global_fast,
         .spec = "ONNX GlobalAveragePool-22",
+        .layout = global_layout,
     },
     {
         .name = "GlobalLpPool",

@@ -6,6 +6,7 @@
  */
 #include "engine/elem.h"
 #include "engine/op.h"
+#include "engine/par.h"
 
 #include <math.h>
 
@@ -29,7 +30,7 @@ typedef void s64_fn(size_t n, const int64_t *x, int64_t *y, const struct params 
     }
 /* float32: a and b are the parameters, rounded to float as ONNX stores them. */
 #define UNARY_F32(name, expr)                                                                      \
-    static void name(size_t n, const float *restrict in, float *restrict y,                        \
+    VECTOR_CLONES static void name(size_t n, const float *restrict in, float *restrict y,                        \
                      const struct params *p)                                                       \
     {                                                                                              \
         const float a = (float)p->a, b = (float)p->b;                                              \
@@ -81,10 +82,10 @@ UNARY_F32(leaky_f32, (x > 0.0F ? x : 0.0F) + a * (x >= 0.0F ? 0.0F : x))
 UNARY(thresholded_f64, double, x > p->a ? x : 0)
 UNARY(sigmoid_f64, double, sigmoid(x))
 UNARY(hard_sigmoid_f64, double, clamp(p->a *x + p->b, 0, 1))
-UNARY_F32(hard_sigmoid_f32, fminf(fmaxf(a *x + b, 0.0F), 1.0F))
+UNARY_F32(hard_sigmoid_f32, clamp_f32(a *x + b, 0.0F, 1.0F))
 UNARY(hard_swish_f64, double, x *clamp(x / 6 + 0.5, 0, 1))
 /* As the composition by which the specification defines it, HardSigmoid and a product. */
-UNARY_F32(hard_swish_f32, x *fminf(fmaxf((1.0F / 6.0F) * x + 0.5F, 0.0F), 1.0F))
+UNARY_F32(hard_swish_f32, x *clamp_f32((1.0F / 6.0F) * x + 0.5F, 0.0F, 1.0F))
 UNARY(swish_f64, double, x *sigmoid(p->a *x))
 UNARY(mish_f64, double, x *tanh(softplus(x)))
 UNARY(elu_f64, double, x < 0 ? p->a * expm1(x) : x)
@@ -318,12 +319,31 @@ static int check_type(const struct unary *f, enum dtype d, struct err *err)
                    f->s64 ? "numbers" : "a float type");
 }
 
-/* y = f(x) over a whole tensor. */
-static void unary_run(const struct unary *f, const struct params *p, const struct tensor *x,
-                      struct tensor *y, bool fast)
+enum { CHUNK = 1 << 14 }; /* elements that a thread takes at a time */
+
+struct f32_job {
+    const struct unary *f;
+    const struct params *p;
+    const struct tensor *x;
+    struct tensor *y;
+};
+
+static void f32_chunk(void *ctx, size_t i)
 {
+    const struct f32_job *j = ctx;
+    const size_t at = i * CHUNK;
+    j->f->f32(MIN(j->x->n - at, (size_t)CHUNK), (const float *)j->x->data + at,
+              (float *)j->y->data + at, j->p);
+}
+
+/* y = f(x) over a whole tensor, in the order of its elements. */
+static void unary_run(const struct op_call *c, const struct unary *f, const struct params *p,
+                      const struct tensor *x, struct tensor *y)
+{
+    const bool fast = c->kernels == KERNELS_FAST && !(f->approximate && c->reference);
     if (fast && f->f32 && x->dtype == DT_F32) {
-        f->f32(x->n, x->data, y->data, p);
+        struct f32_job j = {f, p, x, y};
+        par_for(c->par, (x->n + CHUNK - 1) / CHUNK, f32_chunk, &j);
         return;
     }
     s64_fn *ints = x->dtype == DT_U64 && f->u64 ? f->u64 : f->s64;
@@ -361,8 +381,7 @@ static int unary(struct op_call *c, const struct params *given, struct err *err)
     int rc = check_type(f, x->dtype, err);
     rc = rc ? rc : op_out(c, 0, f->to_bool ? DT_BOOL : x->dtype, x->rank, x->dims, err);
     if (!rc) {
-        unary_run(f, given ? given : &p, x, c->out[0],
-                  c->kernels == KERNELS_FAST && !(f->approximate && c->reference));
+        unary_run(c, f, given ? given : &p, x, c->out[0]);
     }
     return rc;
 }
@@ -415,12 +434,12 @@ static int clip_attrs(struct op_call *c, struct err *err)
 #define ROW(op_name, first, spec_text)                                                             \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 1, .max_in = 1, .ref = unary_any,           \
-        .spec = (spec_text)                                                                        \
+        .spec = (spec_text), .layout = layout_any                                                  \
     }
 #define ROW_FAST(op_name, first, spec_text)                                                        \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 1, .max_in = 1, .ref = unary_any,           \
-        .fast = unary_any, .spec = (spec_text)                                                     \
+        .fast = unary_any, .spec = (spec_text), .layout = layout_any                               \
     }
 
 const struct op op_unary[] = {
@@ -472,13 +491,15 @@ const struct op op_unary[] = {
      .max_in = 1,
      .ref = clip_attrs,
      .fast = clip_attrs,
-     .spec = "ONNX Clip-6"},
+     .spec = "ONNX Clip-6",
+     .layout = layout_any},
     {.name = "Clip",
      .since = 11,
      .min_in = 1,
      .max_in = 3,
      .ref = clip,
      .fast = clip,
-     .spec = "ONNX Clip-13"},
+     .spec = "ONNX Clip-13",
+     .layout = layout_any},
     {0},
 };

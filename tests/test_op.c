@@ -34,6 +34,14 @@ static void make_unary(struct fixture *f)
     fixture_input(f, random_tensor(rank, dims, positive ? 0 : -20, 20), false);
 }
 
+/* An image of 0 to 3 dimensions. */
+static void make_image(struct fixture *f)
+{
+    const int64_t dims[] = {random_int(1, 2), random_int(1, 70), random_int(1, 9), random_int(1, 9),
+                            random_int(1, 5)};
+    fixture_input(f, random_tensor((int)random_int(2, 5), dims, -20, 20), false);
+}
+
 static void make_clip(struct fixture *f)
 {
     const bool attributes = f->g->opset < 11;
@@ -147,7 +155,7 @@ static void make_conv(struct fixture *f)
 static void make_pool(struct fixture *f)
 {
     const int rank = (int)random_int(1, 3);
-    int64_t kernel[3], x[MAX_RANK] = {some(1, 3), random_int(1, 4)};
+    int64_t kernel[3], x[MAX_RANK] = {some(1, 3), random_int(1, random_int(0, 3) ? 4 : 70)};
     for (int a = 0; a < rank; a++) {
         kernel[a] = random_int(1, 4);
     }
@@ -155,6 +163,20 @@ static void make_pool(struct fixture *f)
     graph_attr_int(f->g, f->node, "ceil_mode", random_int(0, 1));
     make_window(f, rank, kernel, x + 2);
     fixture_input(f, random_tensor(rank + 2, x, -1, 1), false);
+}
+
+/* The same on codes. */
+static void make_code_pool(struct fixture *f)
+{
+    struct tensor *t = NULL;
+    make_pool(f);
+    const enum dtype d = random_int(0, 1) ? DT_U8 : DT_S8;
+    assert_int_equal(tensor_new(d, f->in[0]->rank, f->in[0]->dims, NULL, &t, NULL), OK);
+    for (size_t i = 0; i < t->n; i++) {
+        ((uint8_t *)t->data)[i] = (uint8_t)random_bits();
+    }
+    tensor_free(f->in[0]);
+    f->in[0] = t;
 }
 
 /* ---- Fast against plain --------------------------------------------------------------------- */
@@ -168,16 +190,30 @@ static const struct twin {
     void (*make)(struct fixture *f);
     double bound;
 } twins[] = {
-    {"Add", 13, make_binary, 0},       {"Sub", 13, make_binary, 0},
-    {"Mul", 13, make_binary, 0},       {"Div", 13, make_binary, 0},
-    {"Sum", 13, make_variadic, 0},     {"Mean", 13, make_variadic, 0},
-    {"Relu", 13, make_unary, 0},       {"LeakyRelu", 13, make_unary, 0},
-    {"Clip", 10, make_clip, 0},        {"Clip", 13, make_clip, 0},
-    {"Sqrt", 13, make_unary, 0},       {"Exp", 13, make_unary, 2e-7},
-    {"Erf", 13, make_unary, 2e-7},     {"HardSigmoid", 13, make_unary, 2e-7},
-    {"Sigmoid", 13, make_unary, 3e-7}, {"Tanh", 13, make_unary, 3e-7},
-    {"MaxPool", 13, make_pool, 0},     {"MatMul", 13, make_matmul, 1e-5},
-    {"Gemm", 13, make_gemm, 1e-5},     {"Conv", 1, make_conv, 1e-5},
+    {"Add", 13, make_binary, 0},
+    {"Sub", 13, make_binary, 0},
+    {"Mul", 13, make_binary, 0},
+    {"Div", 13, make_binary, 0},
+    {"Sum", 13, make_variadic, 0},
+    {"Mean", 13, make_variadic, 0},
+    {"Relu", 13, make_unary, 0},
+    {"LeakyRelu", 13, make_unary, 0},
+    {"Clip", 10, make_clip, 0},
+    {"Clip", 13, make_clip, 0},
+    {"Sqrt", 13, make_unary, 0},
+    {"Exp", 13, make_unary, 2e-7},
+    {"Erf", 13, make_unary, 2e-7},
+    {"HardSigmoid", 13, make_unary, 2e-7},
+    {"Sigmoid", 13, make_unary, 3e-7},
+    {"Tanh", 13, make_unary, 3e-7},
+    {"MaxPool", 13, make_pool, 0},
+    {"MaxPool", 12, make_code_pool, 0},
+    {"AveragePool", 13, make_pool, 0},
+    {"GlobalMaxPool", 13, make_image, 0},
+    {"GlobalAveragePool", 13, make_image, 0},
+    {"MatMul", 13, make_matmul, 1e-5},
+    {"Gemm", 13, make_gemm, 1e-5},
+    {"Conv", 1, make_conv, 1e-5},
     {"Conv", 13, make_conv, 2e-5},
 };
 
