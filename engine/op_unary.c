@@ -30,8 +30,8 @@ typedef void s64_fn(size_t n, const int64_t *x, int64_t *y, const struct params 
     }
 /* float32: a and b are the parameters, rounded to float as ONNX stores them. */
 #define UNARY_F32(name, expr)                                                                      \
-    VECTOR_CLONES static void name(size_t n, const float *restrict in, float *restrict y,                        \
-                     const struct params *p)                                                       \
+    VECTOR_CLONES static void name(size_t n, const float *restrict in, float *restrict y,          \
+                                   const struct params *p)                                         \
     {                                                                                              \
         const float a = (float)p->a, b = (float)p->b;                                              \
         (void)a, (void)b;                                                                          \
