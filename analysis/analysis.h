@@ -95,6 +95,53 @@ enum { LAYER_NODES = 64 };
 size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer,
                    int nodes[LAYER_NODES]);
 
+/* ---- Map of both models (graphmap.c) -------------------------------------------------------- */
+enum map_kind {
+    MAP_INPUT,
+    MAP_LAYER,      /* an activation that is compared */
+    MAP_OTHER,      /* one that is not: on one side only, or not comparable */
+    MAP_FUSED,      /* on one side only, part of a layer: the other side computes it inside that */
+    MAP_HELPER,     /* integers, such as shapes; part of what they come from */
+    MAP_QUANTIZE,   /* codes made of floats, or of other codes */
+    MAP_DEQUANTIZE, /* floats made of codes */
+    MAP_OUTPUT,
+};
+/* One activation, of both models where they have it. */
+struct map_node {
+    enum map_kind kind;
+    int layer;      /* of the match; -1 for other kinds than MAP_LAYER */
+    int fp32, int8; /* value on that side, codes where there are any; -1: it does not have it */
+    int part_of;    /* the node that shows this one unless it is looked at closely; -1: itself */
+};
+/* Edges are lists of the form start[n + 1] and node, sorted; a quantized activation reaches its
+ * readers through its MAP_QUANTIZE and MAP_DEQUANTIZE nodes. */
+struct map_edges {
+    int *start, *node;
+};
+struct graphmap {
+    size_t n;
+    struct map_node *nodes;   /* in the order of the network: every edge goes to a later one */
+    struct map_edges in, out; /* what a node reads, and what reads it */
+    int *of_layer;            /* node of each layer of the match */
+    size_t crossed;           /* edges left out because the INT8 model has another order */
+    size_t fused;             /* of the FP32 model */
+    size_t quantize, dequantize;
+    size_t only[2]; /* nodes on one side only, fused ones too, quantizers left out */
+};
+/* Both models as one graph, or the one that is there (the other NULL); m is their match. */
+struct graphmap *graphmap_new(const struct graph *fp32, const struct graph *int8,
+                              const struct match *m);
+void graphmap_free(struct graphmap *g);
+/* A shortest way along the edges, from one node to the other: writes its nodes to way (room for
+ * g->n) and returns how many; 0: there is none. */
+size_t graphmap_path(const struct graphmap *g, int from, int to, int *way);
+/* The same edges between groups of nodes (group[k] < n), each once; those inside a group and those
+ * that lead back are left out, and those of the FP32 model beside quantizers of the INT8 one unless
+ * these are in the group of either end. map_edges_fini() both. */
+void graphmap_group(const struct graphmap *g, const int *group, size_t n, struct map_edges *in,
+                    struct map_edges *out);
+void map_edges_fini(struct map_edges *e);
+
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that
  * the shape gives (stats.h). */
