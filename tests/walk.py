@@ -16,8 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pexpect
 import pyte
+from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent
 QSCOPE = os.environ.get("QSCOPE_BIN") or str(ROOT / "build/qscope")
@@ -117,7 +120,7 @@ def walk_find_and_pin(tmp):
     t.press("R")
     t.press("3")
     t.wait(".png")
-    t.press("4")
+    t.press("5")
     t.wait("/block4/dw/Conv", "/block3/dw/Conv")
     t.press("u")
     t.wait("pins 0", "unpinned")
@@ -166,7 +169,7 @@ def walk_sizes(_):
     sizes += [(rng.randint(1, 70), rng.randint(1, 220)) for _ in range(20)]
     for rows, columns in sizes:
         t.resize(rows, columns)
-        t.press(rng.choice(["1", "2", "3", "4", "5", "j", "G", "g", "Tab"]))
+        t.press(rng.choice(["1", "2", "3", "4", "5", "6", "j", "G", "g", "Tab"]))
         for _ in range(3):
             t.read(0.02)
         if not t.child.isalive():
@@ -238,7 +241,7 @@ def walk_live(tmp):
     t.press("^C")
     t.wait("cancelled, kept")
     t.press("^C")
-    t.press("5")
+    t.press("6")
     t.wait("results kept")
     t.press("Q")
     t.end()
@@ -330,6 +333,80 @@ def walk_monkey(_):
     t.end()
 
 
+def walk_graph(_):
+    """Both models as one graph: along it, to the worst layer, unfolded, pinned, opened."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    t.press("4")
+    t.wait("whole net", "input image", "Softmax")
+    t.wait_cursor("#1")
+    t.press("g", "]")
+    t.wait_cursor("#14")
+    t.press("H", "Tab")
+    t.wait_cursor("#2")
+    t.press("p")
+    t.wait("*FP32*", "DQ>FP32 48 B", "pins add 1 DQ, 0 Q")
+    t.press("x")
+    t.wait("[Q] int8")
+    t.press("x", "X")
+    t.wait("on one side only: 8", "fused into")
+    t.press("X", "/", "stem", "Enter")
+    t.wait_cursor("#14")
+    t.press("Enter")
+    t.wait("[2 Layer]", "/stem/Conv")
+    t.press("q")
+    t.wait("[4 Graph]")
+    t.command("graph /block3/Add --depth 1")
+    t.wait("around /block3/Add, depth 1", "folded")
+    t.press("Q")
+    t.end()
+
+
+def save_big_net(path, layers):
+    """A net of residual blocks without an end, on tensors so small that only its size counts."""
+    weight = numpy_helper.from_array(np.full((4, 4, 1, 1), 0.2, np.float32), "w")
+    nodes, last = [], "image"
+    for block in range(layers // 5):
+        skip = last
+        for step in ("conv0", "conv1", "conv2", "add", "tanh"):
+            name = f"/block{block}/{step}"
+            kind, reads = ("Conv", [last, "w"]) if step[:4] == "conv" else \
+                ("Add", [last, skip]) if step == "add" else ("Tanh", [last])
+            nodes.append(helper.make_node(kind, reads, [name + "_out"], name=name))
+            last = name + "_out"
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4, 4, 4])
+            for n in ("image", last)]
+    graph = helper.make_graph(nodes, "big", ends[:1], ends[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
+              str(path))
+
+
+def walk_graph_of_10000(tmp):
+    """A net of 10,000 layers: the graph opens within a second and scrolls 60 rows a second."""
+    save_big_net(tmp / "big.onnx", 10000)
+    t = Terminal([tmp / "big.onnx"], rows=48, columns=160)
+    t.wait("Layers", "/block0/conv0")
+    start = time.monotonic()
+    t.press("4")
+    t.wait("[4 Graph]", "input image")
+    opened = time.monotonic() - start
+    t.press("o")
+    t.wait("whole net")
+    start = time.monotonic()
+    for _ in range(5):
+        t.press(*"jjjjjjjjjjjjjjjjjjjj")
+        t.read(0)
+    t.wait(f"layer {101} of 10000")
+    rate = 100 / (time.monotonic() - start)
+    print(f"graph of 10000 nodes: opens in {1000 * opened:.0f} ms, scrolls {rate:.0f} rows/s")
+    if opened > 1 or rate < 60:
+        raise Lost("that is too slow")
+    t.press("G")
+    t.wait("output /block1999/tanh_out")
+    t.press("Q")
+    t.end()
+
+
 def walk_big_pair(tmp):
     """A pair of more than a hundred layers: keys are answered while the run goes on."""
     model = DATA / "models/nanodet_m_416"
@@ -340,7 +417,8 @@ def walk_big_pair(tmp):
     t.press("1", "R")
     t.wait("/12")
     slowest = 0.0
-    for view, sign in (("2", "["), ("5", "preprocess"), ("4", "["), ("3", "["), ("1", "[")) * 2:
+    for view, sign in (("2", "["), ("6", "preprocess"), ("5", "["), ("4", "["), ("3", "["),
+                       ("1", "[")) * 2:
         start = time.monotonic()
         t.press(view)
         t.wait(sign, seconds=5)

@@ -14,7 +14,7 @@
 #include "tui/tui.h"
 
 static const struct cmd *const families[] = {
-    cmd_model, cmd_data, cmd_run,   cmd_rank, cmd_fused, cmd_sums,   cmd_image,
+    cmd_model, cmd_data, cmd_run,   cmd_rank, cmd_fused, cmd_sums,   cmd_image,  cmd_graph,
     cmd_pin,   cmd_file, cmd_shell, cmd_help, cmd_ui,    cmd_choice, cmd_screen,
 };
 

@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "tui/view.h"
+#include "tui/cmd_ui.h"
 
 static enum sort_dir reversed(enum sort_dir d, bool higher_is_better)
 {
@@ -138,11 +138,23 @@ static const struct opt_spec mark_opts[] = {
 static int exec_toggle(struct call *c, struct err *err)
 {
     struct ui *ui = &c->s->ui;
-    bool *what = strcmp(c->args[0], "counts") == 0 ? &ui->linear
-                 : strcmp(c->args[0], "diff") == 0 ? &ui->diff
-                                                   : &ui->flips_only;
+    const struct {
+        const char *name;
+        bool *what;
+        bool graph;
+    } switches[] = {
+        {"counts", &ui->linear, false},         {"diff", &ui->diff, false},
+        {"flips", &ui->flips_only, false},      {"around", &ui->graph_whole, true},
+        {"quantizers", &ui->graph_parts, true}, {"one-sided", &ui->graph_only, true},
+    };
     (void)err;
-    *what = !*what;
+    for (size_t i = 0; i < COUNT(switches); i++) {
+        if (strcmp(switches[i].name, c->args[0]) != 0)
+            continue;
+        *switches[i].what = !*switches[i].what;
+        if (switches[i].graph)
+            graph_toggled(c->s);
+    }
     return OK;
 }
 
@@ -193,11 +205,15 @@ const struct cmd cmd_choice[] = {
     {
         .name = "toggle",
         .group = "choice",
-        .help = "switches logarithmic counts, the difference histogram, or the flips filter",
-        .detail = "counts and diff are for the histogram of a layer; flips shows only images whose "
-                  "answer changed.",
+        .help = "switches logarithmic counts, the difference histogram, filters, parts of a graph",
+        .detail =
+            "counts and diff are for the histogram of a layer; flips shows only images whose "
+            "answer changed. In the graph view, around folds what is far from the cursor, "
+            "quantizers shows Q, DQ and integer helpers, one-sided lists what only one of the "
+            "models has.",
         .example = "toggle counts",
-        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips", false, false}},
+        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips|around|quantizers|one-sided", false,
+                  false}},
         .exec = exec_toggle,
     },
     {0},

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "tui/cmd_ui.h"
+#include "tui/graph.h"
 
 static int exec_capture(struct call *c, struct err *err)
 {
@@ -89,6 +90,7 @@ static int exec_screen(struct call *c, struct err *err)
         if (strcmp(views[i]->name, c->args[0]) == 0)
             ui_view_choose(s, (enum view_id)i);
     s->ui.rows = rows;
+    graph_update(s);
     if (s->ui.view == VIEW_LAYER && view_current_layer(s) >= 0 && view_current_image(s) >= 0) {
         /* A picture that cannot be made is said in the view, it does not keep the rest away. */
         struct err why = {0};
@@ -99,6 +101,7 @@ static int exec_screen(struct call *c, struct err *err)
     print_grid(c, g);
     grid_free(g);
     s->ui = before;
+    graph_update(s);
     return OK;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tui/cmd_ui.h"
+#include "tui/graph.h"
 
 /* ---- Cursors -------------------------------------------------------------------------------- */
 
@@ -36,6 +37,11 @@ static void cursor_to(struct session *s, const struct rows *r, size_t row)
     case VIEW_IMAGES:
         ui->image_row = row;
         ui->image = item ? r->item[row] : ui->image;
+        break;
+    case VIEW_GRAPH:
+        ui->graph_node = (int)r->item[row];
+        if (s->map->nodes[ui->graph_node].layer >= 0)
+            ui->layer = (size_t)s->map->nodes[ui->graph_node].layer;
         break;
     case VIEW_PINS:
         ui->pin_row = row;
@@ -110,7 +116,7 @@ static int worst_channel(const struct session *s, size_t layer)
     return channel;
 }
 
-static void layer_choose(struct session *s, size_t layer)
+void ui_layer_choose(struct session *s, size_t layer)
 {
     s->ui.layer = layer;
     s->ui.channel = worst_channel(s, layer);
@@ -121,9 +127,13 @@ void ui_view_choose(struct session *s, enum view_id view)
     if (view == VIEW_LAYER && s->ui.view != VIEW_LAYER) {
         const long layer = view_current_layer(s);
         if (layer >= 0)
-            layer_choose(s, (size_t)layer);
+            ui_layer_choose(s, (size_t)layer);
     }
+    const long layer = view_current_layer(s);
+    const bool enters = view == VIEW_GRAPH && s->ui.view != VIEW_GRAPH && s->map;
     s->ui.view = view;
+    if (enters && layer >= 0)
+        graph_go(s, s->map->of_layer[layer], true);
     s->ui.help = false;
 }
 
@@ -192,10 +202,21 @@ static int open_target(struct session *s, size_t *layer, struct err *err)
     return OK;
 }
 
+/* A row of folded nodes: what is in it is shown. */
+static bool open_fold(struct session *s)
+{
+    if (s->ui.view != VIEW_GRAPH || s->rows->n == 0 || !s->rows->row[graph_cursor(s)].hidden)
+        return false;
+    graph_go(s, s->rows->row[graph_cursor(s)].node, true);
+    return true;
+}
+
 static int exec_open(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     size_t layer = 0;
+    if (c->n_args == 0 && open_fold(s))
+        return OK;
     const int rc =
         c->n_args ? ui_one_layer(s, c->args[0], &layer, err) : open_target(s, &layer, err);
     if (rc != OK)
@@ -203,7 +224,7 @@ static int exec_open(struct call *c, struct err *err)
     if (s->ui.view != VIEW_LAYER && s->ui.depth < (int)COUNT(s->ui.stack))
         s->ui.stack[s->ui.depth++] = s->ui.view;
     s->ui.view = VIEW_LAYER;
-    layer_choose(s, layer);
+    ui_layer_choose(s, layer);
     return OK;
 }
 
@@ -231,8 +252,7 @@ static const struct opt_spec back_opts[] = {
 
 /* ---- Choices of the layer view --------------------------------------------------------------- */
 
-/* next / previous with wrap-around, or a number below n. */
-static int step_number(const char *word, size_t at, size_t n, size_t *out, struct err *err)
+int ui_step(const char *word, size_t at, size_t n, size_t *out, struct err *err)
 {
     char *end;
     if (n == 0)
@@ -260,7 +280,7 @@ static int select_channel(struct session *s, const char *word, struct err *err)
         n = s->study->layers[layer].n_channels;
     if (n == 0 && layer >= 0 && s->capture.fp32 && s->capture.layer == (size_t)layer)
         n = s->capture.stats.n_channels;
-    const int rc = step_number(word, (size_t)MAX(s->ui.channel, 0), n, &out, err);
+    const int rc = ui_step(word, (size_t)MAX(s->ui.channel, 0), n, &out, err);
     if (rc != OK)
         return err_in(err, "channel");
     s->ui.channel = (int)out;
@@ -277,11 +297,30 @@ static int select_image(struct session *s, char *word, struct err *err)
     for (size_t i = 0; i < r.n; i++)
         if (r.item[i] == s->ui.image)
             at = i;
-    const int rc = step_number(word, at, r.n, &to, err);
+    const int rc = ui_step(word, at, r.n, &to, err);
     if (rc == OK) {
         s->ui.image = r.item[to];
         s->ui.image_row = to;
     }
+    rows_fini(&r);
+    return rc;
+}
+
+/* The worst layer, or the next one or the one before in the ranking. */
+static int worst_layer(struct session *s, const char *word, size_t *layer, struct err *err)
+{
+    const long here = view_current_layer(s);
+    struct rows r = rows_of(s, VIEW_LAYERS);
+    size_t at = 0, to = 0;
+    for (size_t i = 0; i < r.n_items; i++)
+        if ((long)r.item[i] == here)
+            at = i;
+    /* From nowhere the first step leads to the worst. */
+    if (here < 0 && r.n_items && strcmp(word, "next") == 0)
+        at = r.n_items - 1;
+    const int rc = ui_step(strcmp(word, "first") == 0 ? "0" : word, at, r.n_items, &to, err);
+    if (rc == OK)
+        *layer = r.item[to];
     rows_fini(&r);
     return rc;
 }
@@ -293,11 +332,17 @@ static int exec_select(struct call *c, struct err *err)
         return select_channel(s, c->args[1], err);
     if (strcmp(c->args[0], "image") == 0)
         return select_image(s, c->args[1], err);
+    const bool worst = strcmp(c->args[0], "worst") == 0;
+    if (!worst && strcmp(c->args[0], "layer") != 0)
+        return graph_select(s, c->args[0], c->args[1], err);
     size_t layer;
-    const int rc = ui_one_layer(s, c->args[1], &layer, err);
+    const int rc =
+        worst ? worst_layer(s, c->args[1], &layer, err) : ui_one_layer(s, c->args[1], &layer, err);
     if (rc != OK)
         return rc;
-    layer_choose(s, layer);
+    ui_layer_choose(s, layer);
+    if (s->ui.view == VIEW_GRAPH)
+        graph_go(s, s->map->of_layer[layer], true);
     struct rows r = rows_of(s, VIEW_LAYERS);
     for (size_t i = 0; i < r.n_items; i++)
         if (r.item[i] == layer)
@@ -339,6 +384,13 @@ static int exec_find(struct call *c, struct err *err)
         snprintf(s->ui.find, sizeof(s->ui.find), "%s", c->args[0]);
     if (!s->ui.find[0])
         return err_set(err, E_STATE, "there is nothing to find yet: find TEXT");
+    if (s->ui.view == VIEW_GRAPH && s->map) { /* what is folded is found as well */
+        const int node = graph_find_text(s, s->ui.find, next ? 1 : previous ? -1 : 0, text_has);
+        if (node < 0)
+            return err_set(err, E_STATE, "no node has '%s'", s->ui.find);
+        graph_go(s, node, true);
+        return OK;
+    }
     struct rows r = rows_of(s, s->ui.view);
     size_t step = previous ? r.n - 1 : 1, found = r.n;
     size_t at = r.n ? (next || previous ? (r.cursor + step) % r.n : r.cursor) : 0;
@@ -367,8 +419,8 @@ const struct cmd cmd_ui[] = {
         .name = "view",
         .group = "screen",
         .help = "goes to a view",
-        .detail = "The views are: layers, ranked; one layer in depth; images, ranked; pins and "
-                  "their history; the log of commands and answers.",
+        .detail = "The views are: layers, ranked; one layer in depth; images, ranked; both models "
+                  "as one graph; pins and their history; the log of commands and answers.",
         .example = "view images",
         .args = {{"VIEW", ARG_CHOICE, UI_VIEW_WORDS "|next|previous", false, false}},
         .exec = exec_view,
@@ -405,11 +457,15 @@ const struct cmd cmd_ui[] = {
     {
         .name = "select",
         .group = "screen",
-        .help = "chooses the layer, channel or image that the layer view shows",
-        .detail = "A channel is a number; next and previous go round.",
+        .help = "chooses the layer, channel or image that is shown, or steps in the graph",
+        .detail = "A channel is a number; next and previous go round. worst goes through the "
+                  "layers in the order of their ranking; `select worst first` is the worst one. In "
+                  "the graph view, branch goes to a lane beside, edge to what reads the node or "
+                  "what it reads; color is the metric shown, depth how far around it shows.",
         .example = "select channel next",
         .needs = NEED_MODEL,
-        .args = {{"WHAT", ARG_CHOICE, "layer|channel|image", false, false},
+        .args = {{"WHAT", ARG_CHOICE, "layer|channel|image|worst|branch|edge|color|depth", false,
+                  false},
                  {"WHICH", ARG_WORD, NULL, false, false}},
         .exec = exec_select,
     },

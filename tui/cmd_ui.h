@@ -7,12 +7,27 @@
 
 #include "tui/view.h"
 
-#define UI_VIEW_WORDS "layers|layer|images|pins|log"
+#define UI_VIEW_WORDS "layers|layer|images|graph|pins|log"
 
 /* The one layer or image that a word of the language stands for; E_USAGE when it is not one. */
 int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err *err);
 int ui_one_image(struct session *s, char *word, size_t *image, struct err *err);
 /* Goes to a view; the layer view takes over what was under the cursor. */
 void ui_view_choose(struct session *s, enum view_id view);
+
+/* next and previous with wrap-around, or a number below n. */
+int ui_step(const char *word, size_t at, size_t n, size_t *out, struct err *err);
+/* Makes a layer the current one, with its worst channel. */
+void ui_layer_choose(struct session *s, size_t layer);
+
+/* ---- Graph view (cmd_graph.c) ---- */
+/* Goes to a neighbour in the graph, or changes its metric or depth. */
+int graph_select(struct session *s, const char *what, const char *word, struct err *err);
+/* A switch of the graph view was changed. */
+void graph_toggled(struct session *s);
+/* The node whose name has the text: the one under the cursor too (step 0), the next (1) or the one
+ * before (-1), going round; -1: none. */
+int graph_find_text(const struct session *s, const char *text, int step,
+                    bool (*has)(const char *text, const char *what));
 
 #endif

@@ -347,6 +347,7 @@ static void paint(struct screen *sc)
         grid_free(sc->grid);
         sc->grid = grid_new(rows, cols, s->set.ascii);
         sc->grid->heat = term_heat(sc->term);
+        s->ui.redraw = true; /* a terminal may move what it shows when its size changes */
     }
     s->ui.rows = rows;
     if (s->ui.toast[0] && time(NULL) >= s->ui.toast_until)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "tui/gaps.h"
-#include "tui/tui.h"
+#include "tui/graph.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
@@ -124,6 +124,7 @@ void session_unload(struct session *s)
     undo_clear(s, 1);
     s->at_undo = 0;
     s->ui.layer = s->ui.layer_row = s->ui.pin_row = 0;
+    session_map(s);
 }
 
 void session_free(struct session *s)
@@ -251,6 +252,7 @@ int session_match(struct session *s, struct err *err)
     match_fini(&s->match);
     s->match = m;
     reset_layers(s);
+    session_map(s);
     return OK;
 }
 

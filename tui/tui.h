@@ -20,7 +20,7 @@
 #define QSCOPE_VERSION "0.1.0"
 
 /* ---- Session -------------------------------------------------------------------------------- */
-enum view_id { VIEW_LAYERS, VIEW_LAYER, VIEW_IMAGES, VIEW_PINS, VIEW_LOG, N_VIEWS };
+enum view_id { VIEW_LAYERS, VIEW_LAYER, VIEW_IMAGES, VIEW_GRAPH, VIEW_PINS, VIEW_LOG, N_VIEWS };
 
 /* Pins after one change; the undo stack is a list of these. */
 struct pin_state {
@@ -84,10 +84,15 @@ struct ui {
     enum sort_dir image_dir;
     char find[128];
     bool flips_only;
-    bool help;    /* overlay */
-    int help_row; /* first line of the overlay shown */
-    bool redraw;  /* the terminal is to be painted from scratch */
-    int rows;     /* height of the screen, for pages; 0 = 24 */
+    int graph_node;  /* cursor of the graph view: node of session.map */
+    int graph_focus; /* what is shown around it; see struct graph_look */
+    int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */
+    bool graph_whole, graph_parts, graph_only;
+    const struct metric *graph_color; /* NULL: SQNR */
+    bool help;                        /* overlay */
+    int help_row;                     /* first line of the overlay shown */
+    bool redraw;                      /* the terminal is to be painted from scratch */
+    int rows;                         /* height of the screen, for pages; 0 = 24 */
     bool quit;
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;
@@ -107,6 +112,8 @@ struct session {
     struct implicit implicit; /* what a calibration cache made of int8; no layers: there is none */
     struct match match;       /* valid when fp32 or int8 is loaded */
     bool pair;                /* both sides loaded */
+    struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
+    struct graph_rows *rows;  /* what of it the graph view shows */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
     bool *marked;            /* by layer */
@@ -172,6 +179,8 @@ int session_executed(const struct session *s, size_t layer, enum side side);
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
                  struct err *err);
 void session_unload(struct session *s);
+/* Makes map and rows of the graph anew (graph_rows.c). */
+void session_map(struct session *s);
 /* Matches again after `match A=B`. */
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
@@ -275,8 +284,8 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_image[], cmd_pin[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[], cmd_choice[],
-    cmd_screen[];
+    cmd_image[], cmd_graph[], cmd_pin[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[],
+    cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

@@ -11,7 +11,7 @@ enum { MIN_ROWS = 10, MIN_COLS = 40 };
 
 const struct view *const views[N_VIEWS] = {
     [VIEW_LAYERS] = &view_layers, [VIEW_LAYER] = &view_layer, [VIEW_IMAGES] = &view_images,
-    [VIEW_PINS] = &view_pins,     [VIEW_LOG] = &view_log,
+    [VIEW_GRAPH] = &view_graph,   [VIEW_PINS] = &view_pins,   [VIEW_LOG] = &view_log,
 };
 
 static void draw_title(const struct session *s, struct grid *g)

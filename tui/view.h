@@ -8,7 +8,7 @@
 
 #include "tui/tui.h"
 
-extern const struct view view_layers, view_layer, view_images, view_pins, view_log;
+extern const struct view view_layers, view_layer, view_images, view_graph, view_pins, view_log;
 
 /* ---- What is where (view.c) ------------------------------------------------------------------ */
 /* The rows of a list view, in the order shown. Layers: comparable ones, then the unmatched. */
@@ -39,8 +39,12 @@ char *text_metric(char *dst, size_t size, const struct metric *m, const struct s
                   double scale);
 /* A number in at most `width` columns, as many digits as fit. */
 char *text_number(char *dst, size_t size, double v, int width);
+/* Bytes as "512 B", "15.4 kB", "1.6 MB" (powers of 1000). Returns dst. */
+char *text_bytes(char *dst, size_t size, double bytes);
 /* Seconds as 0:15 or 1:02:03; "?" when not finite. */
 char *text_seconds(char *dst, size_t size, double seconds);
+/* "1x3x224x224" as the model declares it, "?" for what it leaves open. Returns dst. */
+char *text_shape(char *dst, size_t size, const struct value *v);
 /* A class index with its name when known, text_safe. */
 char *text_class(char *dst, size_t size, const struct dataset *d, int label);
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "tui/view.h"
+#include "tui/graph.h"
 
 struct rect rect_clip(const struct grid *g, struct rect r)
 {
@@ -74,47 +74,6 @@ int heat_level(double v, double lo, double hi)
     return (int)MIN(MAX(floor(32 * (v - lo) / (hi - lo)), 0), 31);
 }
 
-/* "Conv 3x3 s2 g32" from the node that makes the tensor. */
-static void op_text(const struct session *s, size_t layer, char *dst, size_t size)
-{
-    const struct layer *l = &s->match.layers[layer];
-    const struct graph *g = l->fp32 >= 0 ? s->fp32 : s->int8;
-    const int value = l->fp32 >= 0 ? l->fp32 : l->int8;
-    const int producer = value >= 0 ? g->values[value].producer : -1;
-    char op[64];
-    size_t at = (size_t)snprintf(dst, size, "%s", text_safe(op, sizeof(op), l->op));
-    if (producer < 0 || at >= size)
-        return;
-    const struct node *n = &g->nodes[producer];
-    size_t k = 0, st = 0;
-    const int64_t *kernel = attr_ints(n, "kernel_shape", &k);
-    const int64_t *stride = attr_ints(n, "strides", &st);
-    const int64_t group = attr_int(n, "group", 1);
-    for (size_t i = 0; i < k && at < size; i++)
-        at += (size_t)snprintf(dst + at, size - at, i ? "x%lld" : " %lld", (long long)kernel[i]);
-    if (st > 0 && stride[0] > 1 && at < size)
-        at += (size_t)snprintf(dst + at, size - at, " s%lld", (long long)stride[0]);
-    if (group > 1 && at < size)
-        snprintf(dst + at, size - at, " g%lld", (long long)group);
-}
-
-static void shape_of(const struct session *s, const struct layer *l, char *dst, size_t size)
-{
-    const struct graph *g = l->fp32 >= 0 ? s->fp32 : s->int8;
-    const int value = l->fp32 >= 0 ? l->fp32 : l->int8;
-    dst[0] = '\0';
-    if (value < 0)
-        return;
-    const struct value *v = &g->values[value];
-    size_t at = 0;
-    for (int i = 0; i < v->rank && at < size; i++) {
-        char dim[24] = "?";
-        if (v->dims[i] >= 0)
-            snprintf(dim, sizeof(dim), "%lld", (long long)v->dims[i]);
-        at += (size_t)snprintf(dst + at, size - at, "%s%s", i ? "x" : "", dim);
-    }
-}
-
 static const char *state_text(const struct session *s, size_t layer)
 {
     switch (view_layer_state(s, layer)) {
@@ -176,8 +135,9 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
     int row = 0;
     text_fit(fit, sizeof(fit), session_layer_label(s, layer), r.cols, TEXT_TAIL);
     grid_text(g, r.row + row++, r.col, r.cols, ST_BOLD, fit);
-    op_text(s, layer, op, sizeof(op));
-    shape_of(s, l, shape, sizeof(shape));
+    graph_op_text(s, s->map->of_layer[layer], op, sizeof(op));
+    text_shape(shape, sizeof(shape),
+               l->fp32 >= 0 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8]);
     if (row < r.rows) {
         char line[512];
         const char *state = state_text(s, layer);

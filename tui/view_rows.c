@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "tui/view.h"
+#include "tui/graph.h"
 
 enum { CHROME_ROWS = 10, SCREEN_ROWS = 24 }; /* rows a list view does not have for its list */
 
@@ -84,6 +84,13 @@ struct rows rows_of(const struct session *s, enum view_id view)
         rows_images(s, &r);
         r.cursor = cursor_row(&r, s->ui.image_row, s->ui.image);
         break;
+    case VIEW_GRAPH:
+        r.n = r.n_items = s->rows ? s->rows->n : 0;
+        r.item = mem_alloc((r.n + 1) * sizeof(*r.item));
+        for (size_t i = 0; i < r.n; i++)
+            r.item[i] = (size_t)s->rows->row[i].node;
+        r.cursor = graph_cursor(s);
+        break;
     case VIEW_PINS:
         rows_pins(s, &r);
         r.cursor = r.n ? MIN(s->ui.pin_row, r.n - 1) : 0;
@@ -124,6 +131,10 @@ long view_current_layer(const struct session *s)
         return -1;
     if (s->ui.view == VIEW_LAYERS || s->ui.view == VIEW_PINS)
         return current_item(s, s->ui.view);
+    if (s->ui.view == VIEW_GRAPH) {
+        const struct graph_row *r = s->rows->n ? &s->rows->row[graph_cursor(s)] : NULL;
+        return r && !r->hidden ? s->map->nodes[r->node].layer : -1;
+    }
     return s->ui.layer < s->match.n_layers ? (long)s->ui.layer : -1;
 }
 

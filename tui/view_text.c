@@ -43,6 +43,16 @@ char *text_metric(char *dst, size_t size, const struct metric *m, const struct s
     return dst;
 }
 
+char *text_bytes(char *dst, size_t size, double bytes)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    size_t u = 0;
+    for (; bytes >= 999.5 && u + 1 < COUNT(units); u++)
+        bytes /= 1000;
+    snprintf(dst, size, "%.*f %s", u > 0 && bytes < 99.95, bytes, units[u]);
+    return dst;
+}
+
 char *text_seconds(char *dst, size_t size, double seconds)
 {
     if (!isfinite(seconds) || seconds < 0 || seconds > 1e8) {
@@ -54,6 +64,19 @@ char *text_seconds(char *dst, size_t size, double seconds)
         snprintf(dst, size, "%ld:%02ld:%02ld", t / 3600, t / 60 % 60, t % 60);
     else
         snprintf(dst, size, "%ld:%02ld", t / 60, t % 60);
+    return dst;
+}
+
+char *text_shape(char *dst, size_t size, const struct value *v)
+{
+    size_t at = 0;
+    dst[0] = '\0';
+    for (int i = 0; i < v->rank && at < size; i++) {
+        char dim[24] = "?";
+        if (v->dims[i] >= 0)
+            snprintf(dim, sizeof(dim), "%lld", (long long)v->dims[i]);
+        at += (size_t)snprintf(dst + at, size - at, "%s%s", i ? "x" : "", dim);
+    }
     return dst;
 }
 

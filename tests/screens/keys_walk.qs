@@ -5,7 +5,7 @@ dataset add samples/images --limit 24 --seed 3
 run
 key j p j p
 key 3
-key 4
+key 5
 screen --size 80x24
 key u
 screen --size 80x24
