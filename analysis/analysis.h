@@ -174,6 +174,8 @@ struct image_score {
     int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
     double fp32_p, int8_p;    /* the top-1 output values */
     double sqnr, cosine, mse; /* over all outputs concatenated */
+    double signal, noise;     /* sum x^2 and sum (x-y)^2 over them */
+    uint64_t nonfinite;       /* pairs of them with NaN or infinity, not counted above */
     double margin;   /* change INT8 - FP32 of (value of reference class - best other); reference =
                         label, else FP32's top-1; NAN when not classifying */
     double dlogit;   /* change of the reference class's output value */
@@ -254,6 +256,97 @@ struct implicit {
  * ONNX, E_SHAPE when no layer has its scales in c. */
 int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
                    struct implicit *report, struct err *err);
+
+/* ---- Outcomes: THE table of what a model achieves over images (outcome.c) ------------------- */
+/* A quotient of two sums over images, so that any subset of images has its value and every image
+ * its share in it. */
+struct outcome {
+    const char *name;  /* the word of --metric, and JSON field */
+    const char *title; /* column head */
+    const char *unit;  /* "dB", "%", "" */
+    int digits;        /* decimals in tables */
+    bool higher_is_better;
+    bool counts; /* a share of the images, in percent */
+    /* What one image adds to the two sums, for that side against FP32; false: nothing. */
+    bool (*terms)(const struct image_score *s, enum side side, double t[2]);
+    double (*value)(const double t[2]); /* of the sums; NAN undefined, INFINITY exact */
+    const char *help, *formula;
+};
+enum { N_OUTCOMES = 6 };
+extern const struct outcome outcomes[N_OUTCOMES + 1]; /* ends with name NULL */
+const struct outcome *outcome_find(const char *name);
+/* Over the images that could be run. */
+double outcome_value(const struct outcome *o, size_t n, const struct image_score *s,
+                     enum side side);
+
+/* ---- Trials and sweeps (sweep.c) ------------------------------------------------------------ */
+/* A mixed model that is tried out: which layers it computes in FP32 and what it achieves. */
+struct trial {
+    size_t layer; /* which it is about */
+    bool *pinned; /* per layer of the match */
+    char *error;  /* it cannot be made or run; NULL: it can */
+    bool in_effect;
+    const char *why;    /* static; why the pin of `layer` is not in effect */
+    size_t n, cap;      /* images measured, failed ones included: the first n of the sweep's */
+    double (*terms)[2]; /* per image, of the sweep's outcome; 0, 0: failed or not counted */
+    double sums[N_OUTCOMES][2];
+    uint64_t nonfinite; /* output values with NaN or infinity on either side */
+};
+void trial_init(struct trial *t, size_t n_layers, size_t layer);
+void trial_fini(struct trial *t);
+/* Adds the score of the next image; s->ok false: it could not be read. */
+void trial_add(struct trial *t, const struct outcome *o, const struct image_score *s);
+double trial_value(const struct trial *t, const struct outcome *o);
+
+enum sweep_kind {
+    SWEEP_LOO,    /* the model in force, one more layer in FP32 */
+    SWEEP_ONLY,   /* everything in FP32 but one layer */
+    SWEEP_PREFIX, /* the layers up to one in INT8, the rest in FP32 */
+    SWEEP_BISECT, /* some of those */
+    SWEEP_SEARCH, /* sets of pins that a search tried */
+};
+struct sweep {
+    enum sweep_kind kind;
+    const struct outcome *outcome;
+    size_t n_layers;   /* of the match */
+    struct trial base; /* what trials are compared with: the model in force, else all in FP32 */
+    double fp32[N_OUTCOMES][2]; /* sums of the FP32 model itself */
+    size_t n_trials, cap_trials;
+    struct trial *trials;
+    size_t n_images;
+    size_t *images; /* data set indices in the order in which they are measured */
+    size_t failed;  /* images that could not be read */
+};
+/* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
+ * in force (NULL: none); takes over images. */
+struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_layers,
+                        size_t n_rows, const size_t *rows, const bool *all, const bool *base,
+                        size_t n_images, size_t *images);
+void sweep_free(struct sweep *w);
+/* Another trial with these layers in FP32; returns its index. */
+size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
+/* Adds the score of the base on the next image. */
+void sweep_add_base(struct sweep *w, const struct image_score *s);
+/* The FP32 model's own value of an outcome on the images that the base has seen. */
+double sweep_fp32(const struct sweep *w, const struct outcome *o);
+/* How much better a trial is than the base on the images that both have seen, in the unit of the
+ * outcome; NAN unknown. Two exact ones differ by 0. */
+double sweep_gain(const struct sweep *w, const struct trial *t);
+/* 95 % interval of that gain for images like these, images taken as independent: Student's t on the
+ * jackknife's pseudo-values, for shares the adjusted Wald interval of paired proportions (Agresti
+ * and Min 2005). NAN below two images. */
+void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
+/* Trials by gain, best first; prefixes in network order. Those measured on more images come before
+ * those on fewer, those with errors last; equal gains are told apart by the SQNR. */
+void sweep_rank(const struct sweep *w, size_t *order);
+/* Trials behind place `top` whose interval reaches above the gain of the one in that place. */
+size_t sweep_doubtful(const struct sweep *w, const size_t *order, size_t top);
+/* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
+void sweep_shuffle(size_t n, size_t *images);
+/* A race: all trials on few images, then twice as many for the better half, until some more than
+ * `top` are measured on all. Marks the trials to be measured next (per trial) and returns up to
+ * which image; 0 when it is over. */
+size_t sweep_race(const struct sweep *w, size_t top, bool *next);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 struct pin_set {

@@ -253,6 +253,9 @@ void score_outputs(size_t n, const struct tensor *const *fp32, const struct tens
         tensor_free(x);
         tensor_free(y);
     }
+    out->signal = s.xx;
+    out->noise = s.ee;
+    out->nonfinite = s.nonfinite;
     out->sqnr = metric_find("sqnr")->value(&s, NAN);
     out->cosine = metric_find("cosine")->value(&s, NAN);
     out->mse = metric_find("mse")->value(&s, NAN);
