@@ -34,6 +34,9 @@ int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct b
 /* Output i of g as the floats that its codes stand for; others as they are. One reference. */
 int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
                 struct tensor **out, struct err *err);
+/* Lays out an INT8 output, in place of the pointer, as the FP32 one is, so that their values stand
+ * side by side. */
+int feed_like(const struct tensor *x, struct tensor **y, struct err *err);
 
 /* ---- Matching (match.c) --------------------------------------------------------------------- */
 enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };
@@ -94,6 +97,14 @@ enum { LAYER_NODES = 64 };
 /* FP32 nodes that make up a layer: from its tensor back to the nearest other layers. */
 size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer,
                    int nodes[LAYER_NODES]);
+
+/* What a layer costs in FP32 on one sample (cost.c). Convolutions, matrix products and fully
+ * connected layers multiply; unknown dimensions count as 1. */
+struct layer_cost {
+    double weights; /* bytes of constants */
+    double macs;    /* products that are added up */
+};
+struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that
@@ -204,6 +215,7 @@ struct image_result {
     char **layer_errors;        /* n_layers; NULL entries where all went well */
     struct image_score score;
 };
+void image_score_init(struct image_score *s); /* nothing known */
 void image_result_init(struct image_result *r, size_t n_layers);
 void image_result_fini(struct image_result *r, size_t n_layers);
 /* Merges; takes over score.error and layer errors. */
@@ -329,24 +341,75 @@ size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
 void sweep_add_base(struct sweep *w, const struct image_score *s);
 /* The FP32 model's own value of an outcome on the images that the base has seen. */
 double sweep_fp32(const struct sweep *w, const struct outcome *o);
-/* How much better a trial is than the base on the images that both have seen, in the unit of the
- * outcome; NAN unknown. Two exact ones differ by 0. */
-double sweep_gain(const struct sweep *w, const struct trial *t);
-/* 95 % interval of that gain for images like these, images taken as independent: Student's t on the
- * jackknife's pseudo-values, for shares the adjusted Wald interval of paired proportions (Agresti
- * and Min 2005). NAN below two images. */
+/* Whether trials are judged by what they gain over the base (SWEEP_LOO, SWEEP_SEARCH), or by their
+ * value alone: beside FP32 itself, whose error is 0, gains would be infinite. */
+bool sweep_is_gain(const struct sweep *w);
+/* That gain (positive: better than the base, on the images that both have seen) or value, in the
+ * unit of the outcome; NAN unknown. Two exact ones differ by 0. */
+double sweep_effect(const struct sweep *w, const struct trial *t);
+/* 95 % interval of it for images like these, images taken as independent: Student's t on the
+ * jackknife's pseudo-values; for shares the adjusted Wald intervals, of paired proportions (Agresti
+ * and Min 2005) or of one (Agresti and Coull 1998). NAN below two images. */
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
-/* Trials by gain, best first; prefixes in network order. Those measured on more images come before
- * those on fewer, those with errors last; equal gains are told apart by the SQNR. */
+/* Trials by effect: largest gain or worst value first; prefixes in network order. Those measured on
+ * more images come before those on fewer, those with errors last; equals are told apart by the
+ * SQNR. */
 void sweep_rank(const struct sweep *w, size_t *order);
-/* Trials behind place `top` whose interval reaches above the gain of the one in that place. */
+/* Trials behind place `top` whose interval reaches past the one in that place. */
 size_t sweep_doubtful(const struct sweep *w, const size_t *order, size_t top);
+/* A trial that is the base as it is now. */
+void sweep_keep_base(struct sweep *w);
+/* Of the base and the trials that were measured on all images, those that no other beats with as
+ * few layers in FP32; by their number, then best first. points: room for n_trials + 1. */
+size_t sweep_pareto(const struct sweep *w, const struct trial **points);
 /* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
 /* A race: all trials on few images, then twice as many for the better half, until some more than
  * `top` are measured on all. Marks the trials to be measured next (per trial) and returns up to
  * which image; 0 when it is over. */
 size_t sweep_race(const struct sweep *w, size_t top, bool *next);
+
+size_t sweep_race_runs(size_t n_trials, size_t top, size_t n_images); /* of all its rounds */
+
+/* ---- Goals and searches (search.c) ---------------------------------------------------------- */
+/* What a set of pins is to achieve. */
+struct goal {
+    const struct outcome *outcome;
+    bool is_drop; /* at most `limit` worse than FP32; else at least as good as `limit` */
+    double limit; /* in the unit of the outcome */
+};
+/* How much worse than the FP32 model on the same images; below 0: better. */
+double goal_drop(const struct goal *g, const struct sweep *w, const struct trial *t);
+bool goal_met(const struct goal *g, const struct sweep *w, const struct trial *t);
+
+/* One change on the way to a set of pins. */
+struct search_step {
+    size_t layer; /* pinned, or unpinned again; SIZE_MAX: the start */
+    bool pinned;
+    size_t pins;              /* then in force */
+    struct layer_cost cost;   /* of all of them */
+    double value[N_OUTCOMES]; /* measured on all images */
+};
+/* Which layers to try next: greedy by gain, where gains measured before the last pins count as
+ * promises that are renewed when a layer comes to the front. */
+struct search {
+    size_t n_layers;
+    bool *candidate;    /* per layer: may be pinned still */
+    double *gain, *tie; /* per layer, as last measured */
+    bool *fresh;        /* measured with the pins in force */
+    size_t n_steps, cap_steps;
+    struct search_step *steps;
+};
+struct search *search_new(size_t n_layers, const bool *candidate);
+void search_free(struct search *s);
+/* A trial of the layer was measured against the base of w. */
+void search_measured(struct search *s, const struct sweep *w, const struct trial *t);
+/* The layer to pin, if no stale promise is better; else SIZE_MAX and the up to `room` stale layers
+ * to measure in list; *n 0 when there is none left. */
+size_t search_next(const struct search *s, size_t room, size_t *list, size_t *n);
+/* The set of pins has changed by a layer: promises are stale. t: the new set, measured. */
+void search_step(struct search *s, const struct graph *fp32, const struct match *m, size_t layer,
+                 bool pinned, const struct trial *t);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 struct pin_set {

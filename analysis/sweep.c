@@ -121,7 +121,7 @@ double sweep_fp32(const struct sweep *w, const struct outcome *o)
     return o->value(w->fp32[o - outcomes]);
 }
 
-/* ---- Gains ---------------------------------------------------------------------------------- */
+/* ---- Effects -------------------------------------------------------------------------------- */
 
 static void sum_terms(const struct trial *t, size_t n, double sum[2])
 {
@@ -132,19 +132,35 @@ static void sum_terms(const struct trial *t, size_t n, double sum[2])
     }
 }
 
-static double difference(const struct outcome *o, const double a[2], const double b[2])
+bool sweep_is_gain(const struct sweep *w)
 {
-    double x = o->value(a), y = o->value(b);
-    return x == y ? 0 : o->higher_is_better ? x - y : y - x; /* infinities may be equal */
+    return w->kind == SWEEP_LOO || w->kind == SWEEP_SEARCH;
 }
 
-double sweep_gain(const struct sweep *w, const struct trial *t)
+/* a: sums of the trial, b: of the base. */
+static double effect(const struct sweep *w, const double a[2], const double b[2])
+{
+    const struct outcome *o = w->outcome;
+    double x = o->value(a), y = o->value(b);
+    return !sweep_is_gain(w)     ? x
+           : x == y              ? 0 /* infinities too */
+           : o->higher_is_better ? x - y
+                                 : y - x;
+}
+
+double sweep_effect(const struct sweep *w, const struct trial *t)
 {
     size_t n = MIN(t->n, w->base.n);
     double a[2], b[2];
     sum_terms(t, n, a);
     sum_terms(&w->base, n, b);
-    return difference(w->outcome, a, b);
+    return effect(w, a, b);
+}
+
+/* Whether larger effects come first: gains do, of values the bad ones. */
+static bool larger_first(const struct sweep *w)
+{
+    return sweep_is_gain(w) || !w->outcome->higher_is_better;
 }
 
 /* Quantile 0.975 of Student's t: exact for one and two degrees of freedom, else the expansion of
@@ -174,7 +190,7 @@ static void jackknife(const struct sweep *w, const struct trial *t, size_t n, do
     size_t count = 0;
     sum_terms(t, n, a);
     sum_terms(&w->base, n, b);
-    double all = difference(w->outcome, a, b);
+    double all = effect(w, a, b);
     for (size_t i = 0; i < n; i++) {
         count += counted(t, &w->base, i);
     }
@@ -185,7 +201,7 @@ static void jackknife(const struct sweep *w, const struct trial *t, size_t n, do
         const double *x = t->terms[i], *y = w->base.terms[i];
         const double without_a[2] = {a[0] - x[0], a[1] - x[1]};
         const double without_b[2] = {b[0] - y[0], b[1] - y[1]};
-        double d = difference(w->outcome, without_a, without_b);
+        double d = effect(w, without_a, without_b);
         double pseudo = (double)count * all - (double)(count - 1) * d - all;
         sum += pseudo;
         squares += pseudo * pseudo;
@@ -214,17 +230,34 @@ static void paired_shares(const struct sweep *w, const struct trial *t, size_t n
     *hi = pairs > 3 ? 100 * (mean + half) : NAN;
 }
 
+/* Two hits and two misses are added. */
+static void one_share(const struct trial *t, size_t n, double *lo, double *hi)
+{
+    double sum[2];
+    sum_terms(t, n, sum);
+    double m = sum[1] + 4, mean = (sum[0] + 2) / m;
+    double half = student(SIZE_MAX) * sqrt(mean * (1 - mean) / m);
+    *lo = sum[1] > 1 ? 100 * fmax(0, mean - half) : NAN;
+    *hi = sum[1] > 1 ? 100 * fmin(1, mean + half) : NAN;
+}
+
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi)
 {
     size_t n = MIN(t->n, w->base.n);
-    (w->outcome->counts ? paired_shares : jackknife)(w, t, n, lo, hi);
+    if (!w->outcome->counts) {
+        jackknife(w, t, n, lo, hi);
+    } else if (sweep_is_gain(w)) {
+        paired_shares(w, t, n, lo, hi);
+    } else {
+        one_share(t, n, lo, hi);
+    }
 }
 
 /* ---- Ranking -------------------------------------------------------------------------------- */
 
 struct place {
     size_t index, n;
-    double gain, tie;
+    double effect, tie; /* larger comes first */
     bool bad;
 };
 
@@ -243,19 +276,20 @@ static int place_cmp(const void *pa, const void *pb)
     if (a->n != b->n) {
         return a->n < b->n ? 1 : -1;
     }
-    int by_gain = compare_down(a->gain, b->gain), by_tie = compare_down(a->tie, b->tie);
-    return by_gain ? by_gain : by_tie ? by_tie : (a->index > b->index) - (a->index < b->index);
+    int by_effect = compare_down(a->effect, b->effect), by_tie = compare_down(a->tie, b->tie);
+    return by_effect ? by_effect : by_tie ? by_tie : (a->index > b->index) - (a->index < b->index);
 }
 
 void sweep_rank(const struct sweep *w, size_t *order)
 {
     struct place *p = mem_alloc((w->n_trials + 1) * sizeof *p);
     const struct outcome *tie = outcome_find("sqnr");
+    const double sign = larger_first(w) ? 1 : -1, tie_sign = sweep_is_gain(w) ? 1 : -1;
     for (size_t i = 0; i < w->n_trials; i++) {
         const struct trial *t = &w->trials[i];
         p[i] = (struct place){.index = i, .n = t->n, .bad = t->error || !t->n};
-        p[i].gain = sweep_gain(w, t);
-        p[i].tie = trial_value(t, tie);
+        p[i].effect = sign * sweep_effect(w, t);
+        p[i].tie = tie_sign * trial_value(t, tie);
     }
     if (w->kind != SWEEP_PREFIX && w->kind != SWEEP_BISECT) {
         qsort(p, w->n_trials, sizeof *p, place_cmp);
@@ -272,14 +306,71 @@ size_t sweep_doubtful(const struct sweep *w, const size_t *order, size_t top)
     if (!top || top > w->n_trials) {
         return 0;
     }
-    double last = sweep_gain(w, &w->trials[order[top - 1]]);
+    double last = sweep_effect(w, &w->trials[order[top - 1]]);
     for (size_t i = top; i < w->n_trials; i++) {
         const struct trial *t = &w->trials[order[i]];
         double lo, hi;
         sweep_interval(w, t, &lo, &hi);
-        n += !t->error && t->n < w->n_images && !(hi < last);
+        bool behind = larger_first(w) ? hi < last : lo > last;
+        n += !t->error && t->n < w->n_images && !behind;
     }
     return n;
+}
+
+/* ---- Frontier ------------------------------------------------------------------------------- */
+
+void sweep_keep_base(struct sweep *w)
+{
+    size_t at = sweep_try(w, SIZE_MAX, w->base.pinned);
+    struct trial *t = &w->trials[at], *b = &w->base;
+    t->n = t->cap = b->n;
+    t->terms = mem_alloc((b->n + 1) * sizeof *t->terms);
+    memcpy(t->terms, b->terms, b->n * sizeof *t->terms);
+    memcpy(t->sums, b->sums, sizeof t->sums);
+    t->nonfinite = b->nonfinite;
+}
+
+struct point {
+    const struct trial *t;
+    size_t pins, index;
+    double value; /* higher is better */
+};
+
+static int point_cmp(const void *pa, const void *pb)
+{
+    const struct point *a = pa, *b = pb;
+    int by_value = compare_down(a->value, b->value);
+    return a->pins != b->pins ? (a->pins > b->pins) - (a->pins < b->pins)
+           : by_value         ? by_value
+                              : (a->index > b->index) - (a->index < b->index);
+}
+
+size_t sweep_pareto(const struct sweep *w, const struct trial **points)
+{
+    struct point *p = mem_alloc((w->n_trials + 1) * sizeof *p);
+    size_t n = 0, kept = 0;
+    for (size_t i = 0; i <= w->n_trials; i++) {
+        const struct trial *t = i < w->n_trials ? &w->trials[i] : &w->base;
+        double value = trial_value(t, w->outcome) * (w->outcome->higher_is_better ? 1 : -1);
+        if (t->error || t->n < w->n_images || isnan(value)) {
+            continue;
+        }
+        p[n] = (struct point){.t = t, .index = i, .value = value};
+        for (size_t k = 0; k < w->n_layers; k++) {
+            p[n].pins += t->pinned[k];
+        }
+        n++;
+    }
+    qsort(p, n, sizeof *p, point_cmp);
+    double best = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        if (!kept || p[i].value > best) {
+            best = p[i].value;
+            points[kept++] = p[i].t;
+        }
+    }
+    free(p);
+    return kept;
 }
 
 /* ---- Races ---------------------------------------------------------------------------------- */
@@ -297,10 +388,19 @@ void sweep_shuffle(size_t n, size_t *images)
 
 enum { FIRST_IMAGES = 2 };
 
+/* One round: how many of the trials that have seen `seen` images go on, and up to which. A few more
+ * than asked for stay in, as places may still change. */
+static size_t race_round(size_t left, size_t seen, size_t top, size_t n_images, size_t *upto)
+{
+    size_t finalists = top + MAX((size_t)2, top / 4);
+    size_t kept = !seen ? left : MAX(MIN(left, finalists), (left + 1) / 2);
+    *upto = MIN(!seen ? FIRST_IMAGES : kept <= finalists ? n_images : 2 * seen, n_images);
+    return kept;
+}
+
 size_t sweep_race(const struct sweep *w, size_t top, bool *next)
 {
-    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), seen = 0, left = 0;
-    size_t finalists = top + MAX((size_t)2, top / 4); /* a few more, as places may still change */
+    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), seen = 0, left = 0, upto;
     sweep_rank(w, order);
     for (size_t i = 0; i < w->n_trials; i++) {
         seen = w->trials[i].error ? seen : MAX(seen, w->trials[i].n);
@@ -309,11 +409,20 @@ size_t sweep_race(const struct sweep *w, size_t top, bool *next)
     for (size_t i = 0; i < w->n_trials; i++) {
         left += !w->trials[i].error && w->trials[i].n == seen;
     }
-    size_t kept = !seen ? left : MAX(MIN(left, finalists), (left + 1) / 2);
-    size_t upto = !seen ? FIRST_IMAGES : kept <= finalists ? w->n_images : 2 * seen;
+    size_t kept = race_round(left, seen, top, w->n_images, &upto);
     for (size_t i = 0; i < kept; i++) { /* the others stand behind them in the order */
         next[order[i]] = seen < w->n_images;
     }
     free(order);
-    return seen < w->n_images && kept ? MIN(upto, w->n_images) : 0;
+    return seen < w->n_images && kept ? upto : 0;
+}
+
+size_t sweep_race_runs(size_t n_trials, size_t top, size_t n_images)
+{
+    size_t runs = 0, upto;
+    for (size_t seen = 0, left = n_trials; seen < n_images && left; seen = upto) {
+        left = race_round(left, seen, top, n_images, &upto);
+        runs += (left + 1) * (upto - seen);
+    }
+    return runs;
 }

@@ -409,9 +409,10 @@ struct replay;
  * numerics and kernels. */
 struct replay *replay_new(const struct plan *p, const struct plan *base);
 void replay_free(struct replay *r);
-/* Marks the values of the base that p takes from it (boundaries) and, with `all`, those that it is
- * compared with to stop early. keep: per value of plan_graph(base). */
-void replay_keeps(const struct replay *r, bool all, bool *keep);
+/* Marks the values that a run of p makes: all that it may leave behind. keep: per value. */
+void replay_makes(const struct replay *r, bool *keep);
+/* Marks the values of the base that p takes from it, if all are there; per value of the base. */
+void replay_takes(const struct replay *r, bool *keep);
 struct replay_options {
     const bool *keep; /* per value: added to the activations; NULL: nothing is */
     const struct cancel *cancel;

@@ -181,10 +181,10 @@ static bool boundary_enter(void *ctx, int node)
     return true;
 }
 
-void replay_keeps(const struct replay *r, bool all, bool *keep)
+void replay_takes(const struct replay *r, bool *keep)
 {
     struct boundary b = {.r = r, .keep = keep};
-    for (size_t v = 0; r->base && v < r->base->g->n_values; v++) {
+    for (size_t v = 0; v < r->base->g->n_values; v++) {
         int i = r->base->g->values[v].producer;
         if (i >= 0 && !r->base->steps[i].folded) {
             digest_map_put(&b.base, r->base->ids[v], (int)v);
@@ -192,10 +192,12 @@ void replay_keeps(const struct replay *r, bool all, bool *keep)
     }
     walk_back(r->p, NULL, boundary_stop, boundary_enter, &b);
     digest_map_fini(&b.base);
-    for (size_t v = 0; all && v < r->p->g->n_values; v++) {
-        if (r->twin[v] >= 0) {
-            keep[r->twin[v]] = true;
-        }
+}
+
+void replay_makes(const struct replay *r, bool *keep)
+{
+    for (size_t v = 0; v < r->p->g->n_values; v++) {
+        keep[v] = keep[v] || is_made(r->p, (int)v);
     }
 }
 
