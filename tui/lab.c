@@ -1,53 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * lab.c: measures trials over images. An image is opened once: loaded, run through the FP32 model
- * for its outputs and through the base for its activations. Then each trial computes only what its
- * pins change. Threads take trials of open images, and open another image when none is left.
+ * lab.c: measures trials over images: models are planned once, then threads take trials of open
+ * images, and open another image when none is left. lab_image.c deals with one image.
  */
-#include "tui/lab.h"
+#include "tui/lab_image.h"
 
 #include <stdlib.h>
-
-/* What is known of one image. */
-struct shelf {
-    struct tensor **in;  /* for the INT8 side; NULL: not loaded */
-    struct tensor **ref; /* outputs of the FP32 model, in real numbers */
-    struct activations *known;
-    unsigned base;            /* which base has left its activations; 0: none */
-    struct image_score score; /* of that base */
-};
-
-struct bench {
-    struct plan *plan;
-    struct replay *replay;
-};
-
-struct lab {
-    struct session *s; /* its lock, job and budget */
-    struct lab_options o;
-    const struct graph *fp32, *int8;
-    const struct match *match;
-    const struct plan *plan_fp32;
-    const struct preprocess *pp;
-    struct plan_options po;
-    bool classify;
-    int jobs;
-    size_t n_inputs;
-    struct model_input *inputs;
-    size_t n_images;
-    struct sample *samples; /* copies: the data set may grow meanwhile */
-    struct shelf *shelves;  /* per image of the sweep */
-    struct bench base;
-    unsigned n_bases;
-    size_t n_trials;
-    struct bench *trials;
-    bool *keep[2];      /* by level: all that the base makes, what trials take; 2: nothing */
-    atomic_int level;   /* rises where memory is short */
-    atomic_size_t size; /* the largest shelf so far */
-    atomic_size_t kept; /* bytes on shelves of images that are not open */
-    size_t done, total; /* runs; under s->lock */
-    struct err failed;  /* of the first image that could not be run; under m->lock */
-};
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
@@ -90,22 +48,6 @@ static void bench_close(struct bench *b)
     replay_free(b->replay);
     plan_free(b->plan);
     *b = (struct bench){0};
-}
-
-static void tensors_free(struct tensor **t, size_t n)
-{
-    for (size_t i = 0; t && i < n; i++) {
-        tensor_free(t[i]);
-    }
-    free(t);
-}
-
-static void shelf_clear(const struct lab *l, struct shelf *x)
-{
-    tensors_free(x->in, l->n_inputs);
-    tensors_free(x->ref, l->match->n_outputs);
-    activations_free(x->known);
-    *x = (struct shelf){0};
 }
 
 static void close_trials(struct lab *l)
@@ -237,154 +179,15 @@ static void open_trials(struct lab *l, struct sweep *w, size_t n, const size_t *
     }
 }
 
-/* ---- One image ------------------------------------------------------------------------------ */
-
-static int score_model(const struct lab *l, const struct plan *p, const struct shelf *x,
-                       struct tensor **out, int label, struct image_score *s, struct err *err)
-{
-    size_t n = l->match->n_outputs;
-    int rc = OK;
-    for (size_t i = 0; i < n && !rc; i++) {
-        struct tensor *real = NULL;
-        rc = feed_output(plan_graph(p), i, out[i], NULL, &real, err);
-        if (!rc) {
-            tensor_free(out[i]);
-            out[i] = real;
-            rc = feed_like(x->ref[i], &out[i], err);
-        }
-    }
-    if (!rc) {
-        score_outputs(n, (const struct tensor *const *)x->ref, (const struct tensor *const *)out,
-                      l->classify, label, s);
-    }
-    return rc;
-}
-
-/* Loads an image and runs it through the FP32 model. */
-static int shelf_load(const struct lab *l, const struct sample *sample, struct shelf *x,
-                      struct err *err)
-{
-    size_t n = l->n_inputs;
-    const struct graph *g[2] = {plan_graph(l->plan_fp32), plan_graph(l->base.plan)};
-    struct tensor **in = mem_alloc((n + 1) * sizeof *in), **own = mem_alloc((n + 1) * sizeof *own);
-    x->in = mem_alloc((n + 1) * sizeof *x->in);
-    x->ref = mem_alloc((l->match->n_outputs + 1) * sizeof *x->ref);
-    x->known = activations_new();
-    int rc = n ? sample_load(sample, l->pp, (int)n, l->inputs, in, err) : OK;
-    for (size_t i = 0; i < n && !rc; i++) {
-        rc = feed_input(g[SIDE_FP32], i, in[i], NULL, &own[i], err);
-        rc = rc ? rc : feed_input(g[SIDE_INT8], i, in[i], NULL, &x->in[i], err);
-    }
-    struct run_options o = {.cancel = &l->s->job.cancel};
-    rc = rc ? rc : plan_run(l->plan_fp32, (const struct tensor *const *)own, x->ref, &o, err);
-    for (size_t i = 0; i < l->match->n_outputs && !rc; i++) {
-        struct tensor *real = NULL;
-        rc = feed_output(g[SIDE_FP32], i, x->ref[i], NULL, &real, err);
-        if (!rc) {
-            tensor_free(x->ref[i]);
-            x->ref[i] = real;
-        }
-    }
-    tensors_free(in, n);
-    tensors_free(own, n);
-    return rc;
-}
-
-/* Runs the base and keeps its activations: of all values, or where memory is short of fewer. */
-static int run_base(struct lab *l, struct shelf *x, struct tensor **out, struct err *err)
-{
-    const struct tensor *const *in = (const struct tensor *const *)x->in;
-    size_t limit = l->s->budget.limit;
-    for (;;) {
-        int level = atomic_load(&l->level);
-        const bool *keep = level < 2 ? l->keep[level] : NULL;
-        struct replay_options o = {.keep = keep, .cancel = &l->s->job.cancel};
-        int rc = replay_run(l->base.replay, in, x->known, &o, out, err);
-        bool large = !rc && limit && activations_size(x->known) > limit / 2;
-        if (level < 2 && (rc == E_LIMIT || large)) {
-            atomic_compare_exchange_strong(&l->level, &level, level + 1);
-            activations_free(x->known);
-            x->known = activations_new();
-        }
-        if (rc != E_LIMIT || level == 2) {
-            if (!rc && keep && !large) {
-                activations_prune(x->known, l->base.plan, keep);
-            }
-            return rc;
-        }
-    }
-}
-
-static int shelf_base(struct lab *l, struct shelf *x, int label, struct err *err)
-{
-    struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
-    struct run_options o = {.cancel = &l->s->job.cancel};
-    int rc = l->o.brute ? plan_run(l->base.plan, (const struct tensor *const *)x->in, out, &o, err)
-                        : run_base(l, x, out, err);
-    image_score_init(&x->score);
-    rc = rc ? rc : score_model(l, l->base.plan, x, out, label, &x->score, err);
-    x->base = rc ? 0 : l->n_bases;
-    tensors_free(out, l->match->n_outputs);
-    return rc;
-}
-
-static int shelf_open(struct lab *l, size_t at, struct err *err)
-{
-    struct shelf *x = &l->shelves[at];
-    int rc = OK;
-    if (!x->in) {
-        rc = shelf_load(l, &l->samples[at], x, err);
-    } else {
-        atomic_fetch_sub(&l->kept, activations_size(x->known));
-    }
-    if (!rc && x->base != l->n_bases) {
-        rc = shelf_base(l, x, l->samples[at].label, err);
-    }
-    if (rc) {
-        shelf_clear(l, x);
-        return rc;
-    }
-    size_t size = activations_size(x->known), most = atomic_load(&l->size);
-    while (size > most && !atomic_compare_exchange_weak(&l->size, &most, size)) {
-    }
-    return OK;
-}
-
-/* The image has no more trials for now. */
-static void shelf_close(struct lab *l, size_t at)
-{
-    struct shelf *x = &l->shelves[at];
-    size_t limit = l->s->budget.limit, size = x->known ? activations_size(x->known) : 0;
-    if (l->o.retain && x->in && (!limit || atomic_load(&l->kept) + size < limit / 2)) {
-        atomic_fetch_add(&l->kept, size);
-    } else {
-        shelf_clear(l, x);
-    }
-}
-
-static int trial_run(const struct lab *l, const struct bench *b, const struct shelf *x, int label,
-                     struct image_score *s, struct err *err)
-{
-    struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
-    const struct tensor *const *in = (const struct tensor *const *)x->in;
-    struct run_options o = {.cancel = &l->s->job.cancel};
-    struct replay_options ro = {.cancel = &l->s->job.cancel};
-    image_score_init(s);
-    int rc = l->o.brute ? plan_run(b->plan, in, out, &o, err)
-                        : replay_run(b->replay, in, x->known, &ro, out, err);
-    rc = rc ? rc : score_model(l, b->plan, x, out, label, s, err);
-    tensors_free(out, l->match->n_outputs);
-    return rc;
-}
-
 /* ---- Many images ---------------------------------------------------------------------------- */
 
 /* An image under way. */
 struct slot {
-    enum { SLOT_FREE, SLOT_OPENING, SLOT_OPEN, SLOT_DONE } state;
+    enum { SLOT_FREE, SLOT_CHOSEN, SLOT_OPENING, SLOT_OPEN, SLOT_DONE } state;
     size_t at, next, left;      /* image; next trial to take; trials not finished */
     struct image_score *scores; /* per trial, the base behind them */
     char **errors;              /* of trials */
+    size_t n_again, *again;     /* trials that found too little memory */
 };
 
 struct measuring {
@@ -397,6 +200,7 @@ struct measuring {
     pthread_cond_t changed;
     int n_slots;
     struct slot *slots;
+    int active, most; /* threads at work, and how many may be: one where memory is short */
     bool stopped;
 };
 
@@ -440,35 +244,43 @@ static void add_done(struct measuring *m)
     }
 }
 
+/* Whether what failed for lack of memory is to be tried again, alone. */
+static bool try_alone(struct measuring *m, int rc)
+{
+    bool again = rc == E_LIMIT && m->most > 1;
+    m->most = again ? 1 : m->most;
+    return again;
+}
+
 /* An image that cannot be read counts as failed, for the base and all trials. */
 static void open_image(struct measuring *m, struct slot *s)
 {
     struct lab *l = m->l;
     struct err err = {0};
     int rc = shelf_open(l, s->at, &err);
-    count_runs(l, 1);
     pthread_mutex_lock(&m->lock);
     m->stopped = m->stopped || rc == E_STOP;
+    if (try_alone(m, rc)) {
+        s->state = SLOT_CHOSEN;
+        return;
+    }
+    count_runs(l, 1);
     if (rc && !l->failed.code) {
         l->failed = err;
     }
-    if (rc) {
-        for (size_t k = 0; k <= m->n; k++) {
-            image_score_init(&s->scores[k]);
-        }
-        s->left = 0;
-    } else {
+    for (size_t k = 0; k <= m->n && rc; k++) {
+        image_score_init(&s->scores[k]);
+    }
+    if (!rc) {
         s->scores[m->n] = l->shelves[s->at].score;
-        s->left = m->n;
     }
     s->next = 0;
+    s->left = rc ? 0 : m->n;
     s->state = s->left ? SLOT_OPEN : SLOT_DONE;
     if (!s->left) {
         shelf_close(l, s->at);
         add_done(m);
     }
-    pthread_cond_broadcast(&m->changed);
-    pthread_mutex_unlock(&m->lock);
 }
 
 static void run_trial(struct measuring *m, struct slot *s, size_t k)
@@ -476,20 +288,20 @@ static void run_trial(struct measuring *m, struct slot *s, size_t k)
     struct lab *l = m->l;
     const struct bench *b = &l->trials[m->trials[k]];
     struct err err = {0};
-    int rc = b->plan
-                 ? trial_run(l, b, &l->shelves[s->at], l->samples[s->at].label, &s->scores[k], &err)
-                 : OK; /* it has its error */
-    count_runs(l, 1);
+    int rc = b->plan ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* it has its error */
     pthread_mutex_lock(&m->lock);
     m->stopped = m->stopped || rc == E_STOP;
+    if (try_alone(m, rc) || (rc == E_LIMIT && shelf_shrink(l, &l->shelves[s->at]))) {
+        s->again[s->n_again++] = k;
+        return;
+    }
+    count_runs(l, 1);
     s->errors[k] = rc && rc != E_STOP ? mem_dup(err.text) : NULL;
     if (--s->left == 0 && !m->stopped) {
         shelf_close(l, s->at);
         s->state = SLOT_DONE;
         add_done(m);
-        pthread_cond_broadcast(&m->changed);
     }
-    pthread_mutex_unlock(&m->lock);
 }
 
 /* Images that may be open at a time: one until it is known how much memory an image takes. */
@@ -500,28 +312,40 @@ static int most_slots(const struct measuring *m)
     return size || m->l->o.brute ? (int)MIN(fit, (size_t)m->n_slots) : 1;
 }
 
-/* Something to do: a trial of an open image, or an image to open; false when there is nothing now.
- * Called with m->lock held. */
+/* A trial of an open image. */
+static bool choose_trial(const struct measuring *m, struct slot *s, size_t *trial)
+{
+    if (s->state != SLOT_OPEN || (!s->n_again && s->next == m->n)) {
+        return false;
+    }
+    *trial = s->n_again ? s->again[--s->n_again] : s->next++;
+    return true;
+}
+
+/* Something to do: a trial of an open image, or (*trial SIZE_MAX) an image to open; false when
+ * there is nothing now. Called with m->lock held. */
 static bool choose(struct measuring *m, struct slot **slot, size_t *trial)
 {
     int used = 0;
-    struct slot *unused = NULL;
-    for (int i = 0; i < m->n_slots; i++) {
-        struct slot *s = &m->slots[i];
-        if (s->state == SLOT_OPEN && s->next < m->n) {
-            *slot = s;
-            *trial = s->next++;
+    struct slot *image = NULL;
+    for (int i = 0; i < m->n_slots && m->active < m->most; i++) {
+        *slot = &m->slots[i];
+        if (choose_trial(m, *slot, trial)) {
             return true;
         }
-        used += s->state != SLOT_FREE;
-        unused = s->state == SLOT_FREE ? s : unused;
+        used += (*slot)->state != SLOT_FREE;
     }
-    if (m->next >= m->upto || !unused || used >= most_slots(m)) {
+    for (int i = 0; i < m->n_slots && m->active < m->most; i++) {
+        struct slot *s = &m->slots[i];
+        bool fresh = s->state == SLOT_FREE && m->next < m->upto && used < most_slots(m);
+        image = s->state == SLOT_CHOSEN || (fresh && !image) ? s : image;
+    }
+    if (!image) {
         return false;
     }
-    unused->state = SLOT_OPENING;
-    unused->at = m->next++;
-    *slot = unused;
+    image->at = image->state == SLOT_CHOSEN ? image->at : m->next++;
+    image->state = SLOT_OPENING;
+    *slot = image;
     *trial = SIZE_MAX;
     return true;
 }
@@ -537,14 +361,16 @@ static void *measure_worker(void *arg)
             pthread_cond_wait(&m->changed, &m->lock);
             continue;
         }
+        m->active++;
         pthread_mutex_unlock(&m->lock);
         if (trial == SIZE_MAX) {
             open_image(m, s);
         } else {
             run_trial(m, s, trial);
         }
-        pthread_mutex_lock(&m->lock);
+        m->active--; /* both come back with the lock */
         m->stopped = m->stopped || cancelled(&m->l->s->job.cancel);
+        pthread_cond_broadcast(&m->changed);
     }
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
@@ -558,7 +384,7 @@ static size_t seen(const struct sweep *w, size_t n, const size_t *trials)
     for (size_t i = 0; i < n; i++) {
         least = w->trials[trials[i]].error ? least : MIN(least, w->trials[trials[i]].n);
     }
-    return least;
+    return least == SIZE_MAX ? w->base.n : least;
 }
 
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto)
@@ -580,11 +406,12 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
 {
     struct measuring m = {.l = l, .w = w, .n = n, .trials = trials, .upto = upto};
     m.next = m.turn = seen(w, n, trials);
-    m.n_slots = l->jobs;
+    m.n_slots = m.most = l->jobs;
     m.slots = mem_alloc((size_t)m.n_slots * sizeof *m.slots);
     for (int i = 0; i < m.n_slots; i++) {
         m.slots[i].scores = mem_alloc((n + 1) * sizeof *m.slots[i].scores);
         m.slots[i].errors = mem_alloc((n + 1) * sizeof *m.slots[i].errors);
+        m.slots[i].again = mem_alloc((n + 1) * sizeof *m.slots[i].again);
     }
     pthread_mutex_init(&m.lock, NULL);
     pthread_cond_init(&m.changed, NULL);
@@ -597,6 +424,7 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
         }
         free(m.slots[i].scores);
         free(m.slots[i].errors);
+        free(m.slots[i].again);
     }
     free(m.slots);
     if (m.turn < upto) {
