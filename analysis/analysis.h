@@ -327,6 +327,7 @@ struct sweep {
     struct trial *trials;
     size_t n_images;
     size_t *images; /* data set indices in the order in which they are measured */
+    size_t top;     /* first places that a race makes exact; 0: no race */
     size_t failed;  /* images that could not be read */
 };
 /* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
@@ -355,8 +356,8 @@ void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, do
  * more images come before those on fewer, those with errors last; equals are told apart by the
  * SQNR. */
 void sweep_rank(const struct sweep *w, size_t *order);
-/* Trials behind place `top` whose interval reaches past the one in that place. */
-size_t sweep_doubtful(const struct sweep *w, const size_t *order, size_t top);
+/* Of a race: trials behind the first `top` whose interval reaches past the last of those. */
+size_t sweep_doubtful(const struct sweep *w, const size_t *order);
 /* A trial that is the base as it is now. */
 void sweep_keep_base(struct sweep *w);
 /* Of the base and the trials that were measured on all images, those that no other beats with as
@@ -365,9 +366,9 @@ size_t sweep_pareto(const struct sweep *w, const struct trial **points);
 /* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
 /* A race: all trials on few images, then twice as many for the better half, until some more than
- * `top` are measured on all. Marks the trials to be measured next (per trial) and returns up to
+ * w->top are measured on all. Marks the trials to be measured next (per trial) and returns up to
  * which image; 0 when it is over. */
-size_t sweep_race(const struct sweep *w, size_t top, bool *next);
+size_t sweep_race(const struct sweep *w, bool *next);
 
 size_t sweep_race_runs(size_t n_trials, size_t top, size_t n_images); /* of all its rounds */
 

@@ -300,9 +300,9 @@ void sweep_rank(const struct sweep *w, size_t *order)
     free(p);
 }
 
-size_t sweep_doubtful(const struct sweep *w, const size_t *order, size_t top)
+size_t sweep_doubtful(const struct sweep *w, const size_t *order)
 {
-    size_t n = 0;
+    size_t n = 0, top = w->top;
     if (!top || top > w->n_trials) {
         return 0;
     }
@@ -398,7 +398,7 @@ static size_t race_round(size_t left, size_t seen, size_t top, size_t n_images, 
     return kept;
 }
 
-size_t sweep_race(const struct sweep *w, size_t top, bool *next)
+size_t sweep_race(const struct sweep *w, bool *next)
 {
     size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), seen = 0, left = 0, upto;
     sweep_rank(w, order);
@@ -409,7 +409,7 @@ size_t sweep_race(const struct sweep *w, size_t top, bool *next)
     for (size_t i = 0; i < w->n_trials; i++) {
         left += !w->trials[i].error && w->trials[i].n == seen;
     }
-    size_t kept = race_round(left, seen, top, w->n_images, &upto);
+    size_t kept = race_round(left, seen, w->top, w->n_images, &upto);
     for (size_t i = 0; i < kept; i++) { /* the others stand behind them in the order */
         next[order[i]] = seen < w->n_images;
     }

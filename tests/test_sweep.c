@@ -325,12 +325,13 @@ static void races_end_exact_for_the_first(void **state)
     (void)state;
     struct sweep *w = sweep_of(SWEEP_LOO, "mse", RUNNERS, TRACK);
     bool next[RUNNERS];
+    w->top = 8;
     size_t runs = 0, order[RUNNERS], rounds = 0, seen = 0;
     double hard[TRACK];
     for (size_t i = 0; i < TRACK; i++) {
         hard[i] = 100 + 10 * normal();
     }
-    for (size_t upto; (upto = sweep_race(w, 8, next)); rounds++) {
+    for (size_t upto; (upto = sweep_race(w, next)); rounds++) {
         size_t n = 0;
         for (size_t k = 0; k < RUNNERS; k++) {
             n += next[k];
@@ -354,7 +355,7 @@ static void races_end_exact_for_the_first(void **state)
         assert_int_equal(w->trials[order[i]].n, TRACK);
     }
     assert_true(w->trials[order[RUNNERS - 1]].n < TRACK);
-    assert_int_equal(sweep_doubtful(w, order, 8), 0);
+    assert_int_equal(sweep_doubtful(w, order), 0);
     sweep_free(w);
 }
 
@@ -363,13 +364,14 @@ static void small_races_are_exact_at_once(void **state)
     (void)state;
     struct sweep *w = sweep_of(SWEEP_LOO, "mse", 3, 2);
     bool next[3];
-    assert_int_equal(sweep_race(w, 8, next), 2);
+    w->top = 8;
+    assert_int_equal(sweep_race(w, next), 2);
     assert_true(next[0] && next[1] && next[2]);
     assert_int_equal(sweep_race_runs(3, 8, 2), 8);
     for (size_t k = 0; k < 3; k++) {
         w->trials[k].error = mem_dup("no");
     }
-    assert_int_equal(sweep_race(w, 8, next), 0); /* nobody is left */
+    assert_int_equal(sweep_race(w, next), 0); /* nobody is left */
     sweep_free(w);
 }
 
@@ -397,6 +399,7 @@ static void doubts_are_counted(void **state)
     (void)state;
     struct sweep *w = sweep_of(SWEEP_LOO, "mse", 3, 8);
     const double noise[][3] = {{50, 80, 99}, {52, 20, 98}};
+    w->top = 1;
     for (size_t i = 0; i < 8; i++) {
         add_base(w, 100);
         add(w, 0, noise[i % 2][0]);
@@ -408,7 +411,7 @@ static void doubts_are_counted(void **state)
     size_t order[3];
     sweep_rank(w, order);
     assert_int_equal(order[0], 0);
-    assert_int_equal(sweep_doubtful(w, order, 1), 1); /* one that spreads, and one that is worse */
+    assert_int_equal(sweep_doubtful(w, order), 1); /* one that spreads, and one that is worse */
     sweep_free(w);
 }
 

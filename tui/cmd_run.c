@@ -149,7 +149,8 @@ static int exec_run(struct call *c, struct err *err)
 static int exec_wait(struct call *c, struct err *err)
 {
     int rc = job_wait(c->s, err);
-    if (c->s->study && c->s->study->n_images) {
+    const struct job_kind *k = c->s->job.kind;
+    if (k && strcmp(k->what, "run") == 0 && c->s->study && c->s->study->n_images) {
         report_run(c);
     }
     return rc;
@@ -175,9 +176,11 @@ static int exec_jobs(struct call *c, struct err *err)
                                states[j->state], "done", (json_int_t)j->done, "total",
                                (json_int_t)j->total, "rate", json_num(job_rate(j)), "eta",
                                json_num(job_eta(j))));
+    } else if (!j->kind) {
+        fprintf(c->out, "nothing has been run yet\n");
     } else {
         fprintf(c->out, "%s #%d %s: %zu of %zu %s, %.1f/s\n", what, j->id, states[j->state],
-                j->done, j->total, j->kind ? j->kind->unit : "", job_rate(j));
+                j->done, j->total, j->kind->unit, job_rate(j));
     }
     return OK;
 }
@@ -208,17 +211,18 @@ static int exec_evaluate(struct call *c, struct err *err)
     const struct outcome *o = outcome_find(metric);
     double fp32 = outcome_value(o, t->n_images, t->images, SIDE_FP32);
     double int8 = outcome_value(o, t->n_images, t->images, SIDE_INT8);
+    double drop = o->higher_is_better ? fp32 - int8 : int8 - fp32;
     const struct pin_state *p = &s->undo[s->at_undo];
     if (s->json) {
         emit_json(c,
                   json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "metric", metric, "fp32", json_num(fp32),
-                            "int8", json_num(int8), "drop", json_num(fp32 - int8), "images",
+                            "int8", json_num(int8), "drop", json_num(drop), "images",
                             (json_int_t)(t->n_images - t->failed), "pins", (json_int_t)p->n));
     } else {
         fprintf(c->out, "%s on %zu images with %zu pinned: ", metric, t->n_images - t->failed,
                 p->n);
         if (o->counts) {
-            fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, fp32 - int8);
+            fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, drop);
         } else {
             fprintf(c->out, "%.6g against FP32\n", int8);
         }
@@ -236,9 +240,8 @@ static const struct opt_spec run_opts[] = {
 };
 
 static const struct opt_spec evaluate_opts[] = {
-    {"--metric", ARG_CHOICE, "top1|agreement|sqnr|cosine|mse|kl",
-     "default: top1 with labels, agreement without, sqnr when outputs are not classes",
-     "top1|agreement|sqnr|cosine|mse|kl"},
+    {"--metric", ARG_OUTCOME, "METRIC",
+     "default: top1 with labels, agreement without, sqnr when outputs are not classes", NULL},
     {"--limit", ARG_INT, "N", "only the first N images", NULL},
     {0},
 };

@@ -64,7 +64,8 @@ static int shelf_load(const struct lab *l, const struct sample *sample, struct s
     rc = rc ? rc : plan_run(l->plan_fp32, (const struct tensor *const *)own, x->ref, &o, err);
     for (size_t i = 0; i < l->match->n_outputs && !rc; i++) {
         struct tensor *real = NULL;
-        rc = feed_output(g[SIDE_FP32], i, x->ref[i], NULL, &real, err);
+        rc = x->ref[i] ? feed_output(g[SIDE_FP32], i, x->ref[i], NULL, &real, err)
+                       : err_set(err, E_UNSUPPORTED, "output %zu cannot be computed", i);
         if (!rc) {
             tensor_free(x->ref[i]);
             x->ref[i] = real;

@@ -79,7 +79,7 @@ static int rank_all(struct session *s, struct search_job *j, struct err *err)
             try_layer(s, j, k, true);
         }
     }
-    int rc = sweep_run_race(j->lab, j->w, RANK_TOP, err);
+    int rc = sweep_run_race(j->lab, j->w, err);
     if (!rc && j->w->base.n < j->w->n_images) { /* no candidate was left in the race */
         rc = lab_measure(j->lab, j->w, 0, NULL, j->w->n_images, err);
     }
@@ -204,8 +204,9 @@ static int search_finish(struct session *s, void *ctx, struct err *err)
         rc = session_pin(s, j->w->base.pinned, "search", err);
     }
     if (!rc && j->c.has_limit && s->job.state == JOB_DONE && !done(j)) {
-        rc = err_set(err, E_CHECK, "no set of pins was found that keeps the limit; %zu are pinned",
-                     n);
+        rc = err_set(err, E_CHECK,
+                     "no set of pins that keeps the limit was found; %zu %s pinned now", n,
+                     n == 1 ? "is" : "are");
     }
     lab_free(j->lab);
     free(j->before);
@@ -255,6 +256,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     session_forget_sweep(s);
     j->w = s->sweep = sweep_new(SWEEP_SEARCH, c->goal.outcome, n_layers, 0, NULL, NULL, j->before,
                                 c->n_images, images);
+    j->w->top = RANK_TOP;
     j->s = s->search = search_new(n_layers, can);
     const struct lab_options o = {.jobs = c->jobs, .retain = true};
     j->lab = lab_new(s, j->w, &o);

@@ -62,13 +62,13 @@ static int measure_all(struct sweep_job *j, struct err *err)
     return rc;
 }
 
-int sweep_run_race(struct lab *lab, struct sweep *w, size_t top, struct err *err)
+int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
 {
     bool *next = mem_alloc(w->n_trials + 1);
     size_t *list = mem_alloc((w->n_trials + 1) * sizeof *list);
     int rc = OK;
-    lab_expect(lab, sweep_race_runs(w->n_trials, top, w->n_images));
-    for (size_t upto; !rc && (upto = sweep_race(w, top, next));) {
+    lab_expect(lab, sweep_race_runs(w->n_trials, w->top, w->n_images));
+    for (size_t upto; !rc && (upto = sweep_race(w, next));) {
         size_t n = 0;
         for (size_t i = 0; i < w->n_trials; i++) {
             if (next[i]) {
@@ -87,7 +87,7 @@ static int sweep_body(struct session *s, void *ctx, struct err *err)
     (void)s;
     struct sweep_job *j = ctx;
     int rc = lab_base(j->lab, j->w, err);
-    return rc ? rc : j->c.race ? sweep_run_race(j->lab, j->w, j->c.top, err) : measure_all(j, err);
+    return rc ? rc : j->c.race ? sweep_run_race(j->lab, j->w, err) : measure_all(j, err);
 }
 
 static int sweep_finish(struct session *s, void *ctx, struct err *err)
@@ -241,6 +241,7 @@ int sweep_start(struct session *s, const struct sweep_choice *c, bool background
     session_forget_sweep(s);
     s->sweep = sweep_new(c->kind, c->goal.outcome, n_layers, whole ? 0 : n, rows, all, base,
                          c->n_images, image_list(c));
+    s->sweep->top = c->race ? c->top : 0;
     struct sweep_job *j = mem_alloc(sizeof *j);
     *j = (struct sweep_job){.w = s->sweep, .c = *c, .layers = rows, .n_layers = n};
     const struct lab_options lo = {.jobs = c->jobs, .brute = c->brute, .retain = whole};

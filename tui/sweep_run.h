@@ -29,8 +29,16 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
 /* Per layer: whether it can be pinned at all; free() it. */
 bool *sweep_pinnable(struct session *s, size_t *n);
 
+/* "loo", "only", "prefix", "bisect", "search" by sweep_kind. */
+extern const char *const sweep_kind_names[];
+/* Prints what the last sweep, bisection or search has found, also while it is under way; the rows
+ * of a sweep become what @1, @2 stand for. E_STATE when there is none. */
+int sweep_report(struct call *c, struct err *err);
+/* Prints the models tried last that no other beats with as few pins. */
+int sweep_report_pareto(struct call *c, struct err *err);
+
 struct lab;
 /* Measures all trials of w in a race. */
-int sweep_run_race(struct lab *lab, struct sweep *w, size_t top, struct err *err);
+int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err);
 
 #endif
