@@ -130,6 +130,7 @@ static const struct job_kind run_kind = {
     .what = "run",
     .unit = "images",
     .short_unit = "img",
+    .uses_plans = true,
     .body = run_body,
     .finish = run_finish,
     .summary = run_summary,

@@ -88,12 +88,13 @@ void session_forget_run(struct session *s)
 static void retire(struct session *s, struct plan *p, struct graph *g)
 {
     struct job *j = &s->job;
-    if (j->state == JOB_RUNNING && j->n_old < COUNT(j->old_plans)) {
+    bool used = j->state == JOB_RUNNING && j->kind->uses_plans;
+    if (used && j->n_old < COUNT(j->old_plans)) {
         j->old_plans[j->n_old] = p;
         j->old_graphs[j->n_old++] = g;
         return;
     }
-    if (j->state == JOB_RUNNING) { /* many changes during one run: end it rather than pile up */
+    if (used) { /* many changes during one run: end it rather than pile up */
         job_cancel(s);
         job_wait(s, NULL);
     }

@@ -44,6 +44,7 @@ enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
 struct job_kind {
     const char *what;              /* "run" */
     const char *unit, *short_unit; /* what it counts: "images", "img" */
+    bool uses_plans;               /* those of the session that pins replace */
     /* Does it, on a thread of its own and without the lock. */
     int (*body)(struct session *s, void *ctx, struct err *err);
     /* Called once by the front when it has ended, however it did; frees ctx. */
