@@ -34,6 +34,9 @@ int feed_input(const struct graph *g, size_t i, const struct tensor *t, struct b
 /* Output i of g as the floats that its codes stand for; others as they are. One reference. */
 int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct budget *b,
                 struct tensor **out, struct err *err);
+/* Lays out an INT8 output, in place of the pointer, as the FP32 one is, so that their values stand
+ * side by side. */
+int feed_like(const struct tensor *x, struct tensor **y, struct err *err);
 
 /* ---- Matching (match.c) --------------------------------------------------------------------- */
 enum match_by { MATCH_NAME, MATCH_QDQ, MATCH_TOPOLOGY, MATCH_HAND };
@@ -142,6 +145,14 @@ void graphmap_group(const struct graphmap *g, const int *group, size_t n, struct
                     struct map_edges *out);
 void map_edges_fini(struct map_edges *e);
 
+/* What a layer costs in FP32 on one sample (cost.c). Convolutions, matrix products and fully
+ * connected layers multiply; unknown dimensions count as 1. */
+struct layer_cost {
+    double weights; /* bytes of constants */
+    double macs;    /* products that are added up */
+};
+struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer);
+
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that
  * the shape gives (stats.h). */
@@ -221,6 +232,8 @@ struct image_score {
     int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
     double fp32_p, int8_p;    /* the top-1 output values */
     double sqnr, cosine, mse; /* over all outputs concatenated */
+    double signal, noise;     /* sum x^2 and sum (x-y)^2 over them */
+    uint64_t nonfinite;       /* pairs of them with NaN or infinity, not counted above */
     double margin;   /* change INT8 - FP32 of (value of reference class - best other); reference =
                         label, else FP32's top-1; NAN when not classifying */
     double dlogit;   /* change of the reference class's output value */
@@ -249,6 +262,7 @@ struct image_result {
     char **layer_errors;        /* n_layers; NULL entries where all went well */
     struct image_score score;
 };
+void image_score_init(struct image_score *s); /* nothing known */
 void image_result_init(struct image_result *r, size_t n_layers);
 void image_result_fini(struct image_result *r, size_t n_layers);
 /* Merges; takes over score.error and layer errors. */
@@ -301,6 +315,149 @@ struct implicit {
  * ONNX, E_SHAPE when no layer has its scales in c. */
 int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
                    struct implicit *report, struct err *err);
+
+/* ---- Outcomes: THE table of what a model achieves over images (outcome.c) ------------------- */
+/* A quotient of two sums over images, so that any subset of images has its value and every image
+ * its share in it. */
+struct outcome {
+    const char *name;  /* the word of --metric, and JSON field */
+    const char *title; /* column head */
+    const char *unit;  /* "dB", "%", "" */
+    int digits;        /* decimals in tables */
+    bool higher_is_better;
+    bool counts; /* a share of the images, in percent */
+    /* What one image adds to the two sums, for that side against FP32; false: nothing. */
+    bool (*terms)(const struct image_score *s, enum side side, double t[2]);
+    double (*value)(const double t[2]); /* of the sums; NAN undefined, INFINITY exact */
+    const char *help, *formula;
+};
+enum { N_OUTCOMES = 6 };
+extern const struct outcome outcomes[N_OUTCOMES + 1]; /* ends with name NULL */
+const struct outcome *outcome_find(const char *name);
+/* Over the images that could be run. */
+double outcome_value(const struct outcome *o, size_t n, const struct image_score *s,
+                     enum side side);
+
+/* ---- Trials and sweeps (sweep.c) ------------------------------------------------------------ */
+/* A mixed model that is tried out: which layers it computes in FP32 and what it achieves. */
+struct trial {
+    size_t layer; /* which it is about */
+    bool *pinned; /* per layer of the match */
+    char *error;  /* it cannot be made or run; NULL: it can */
+    bool in_effect;
+    const char *why;    /* static; why the pin of `layer` is not in effect */
+    size_t n, cap;      /* images measured, failed ones included: the first n of the sweep's */
+    double (*terms)[2]; /* per image, of the sweep's outcome; 0, 0: failed or not counted */
+    double sums[N_OUTCOMES][2];
+    uint64_t nonfinite; /* output values with NaN or infinity on either side */
+};
+void trial_init(struct trial *t, size_t n_layers, size_t layer);
+void trial_fini(struct trial *t);
+/* Adds the score of the next image; s->ok false: it could not be read. */
+void trial_add(struct trial *t, const struct outcome *o, const struct image_score *s);
+double trial_value(const struct trial *t, const struct outcome *o);
+
+enum sweep_kind {
+    SWEEP_LOO,    /* the model in force, one more layer in FP32 */
+    SWEEP_ONLY,   /* everything in FP32 but one layer */
+    SWEEP_PREFIX, /* the layers up to one in INT8, the rest in FP32 */
+    SWEEP_BISECT, /* some of those */
+    SWEEP_SEARCH, /* sets of pins that a search tried */
+};
+struct sweep {
+    enum sweep_kind kind;
+    const struct outcome *outcome;
+    size_t n_layers;   /* of the match */
+    struct trial base; /* what trials are compared with: the model in force, else all in FP32 */
+    double fp32[N_OUTCOMES][2]; /* sums of the FP32 model itself */
+    size_t n_trials, cap_trials;
+    struct trial *trials;
+    size_t n_images;
+    size_t *images; /* data set indices in the order in which they are measured */
+    size_t top;     /* first places that a race makes exact; 0: no race */
+    size_t failed;  /* images that could not be read */
+};
+/* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
+ * in force (NULL: none); takes over images. */
+struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_layers,
+                        size_t n_rows, const size_t *rows, const bool *all, const bool *base,
+                        size_t n_images, size_t *images);
+void sweep_free(struct sweep *w);
+/* Another trial with these layers in FP32; returns its index. */
+size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
+/* Adds the score of the base on the next image. */
+void sweep_add_base(struct sweep *w, const struct image_score *s);
+/* The FP32 model's own value of an outcome on the images that the base has seen. */
+double sweep_fp32(const struct sweep *w, const struct outcome *o);
+/* Whether trials are judged by what they gain over the base (SWEEP_LOO, SWEEP_SEARCH), or by their
+ * value alone: beside FP32 itself, whose error is 0, gains would be infinite. */
+bool sweep_is_gain(const struct sweep *w);
+/* That gain (positive: better than the base, on the images that both have seen) or value, in the
+ * unit of the outcome; NAN unknown. Two exact ones differ by 0. */
+double sweep_effect(const struct sweep *w, const struct trial *t);
+/* 95 % interval of it for images like these, images taken as independent: Student's t on the
+ * jackknife's pseudo-values; for shares the adjusted Wald intervals, of paired proportions (Agresti
+ * and Min 2005) or of one (Agresti and Coull 1998). NAN below two images. */
+void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
+/* Trials by effect: largest gain or worst value first; prefixes in network order. Those measured on
+ * more images come before those on fewer, those with errors last; equals are told apart by the
+ * SQNR. */
+void sweep_rank(const struct sweep *w, size_t *order);
+/* Of a race: trials behind the first `top` whose interval reaches past the last of those. */
+size_t sweep_doubtful(const struct sweep *w, const size_t *order);
+/* A trial that is the base as it is now. */
+void sweep_keep_base(struct sweep *w);
+/* Of the base and the trials that were measured on all images, those that no other beats with as
+ * few layers in FP32; by their number, then best first. points: room for n_trials + 1. */
+size_t sweep_pareto(const struct sweep *w, const struct trial **points);
+/* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
+void sweep_shuffle(size_t n, size_t *images);
+/* A race: all trials on few images, then twice as many for the better half, until some more than
+ * w->top are measured on all. Marks the trials to be measured next (per trial) and returns up to
+ * which image; 0 when it is over. */
+size_t sweep_race(const struct sweep *w, bool *next);
+
+size_t sweep_race_runs(size_t n_trials, size_t top, size_t n_images); /* of all its rounds */
+
+/* ---- Goals and searches (search.c) ---------------------------------------------------------- */
+/* What a set of pins is to achieve. */
+struct goal {
+    const struct outcome *outcome;
+    bool is_drop; /* at most `limit` worse than FP32; else at least as good as `limit` */
+    double limit; /* in the unit of the outcome */
+};
+/* How much worse than the FP32 model on the same images; below 0: better. */
+double goal_drop(const struct goal *g, const struct sweep *w, const struct trial *t);
+bool goal_met(const struct goal *g, const struct sweep *w, const struct trial *t);
+
+/* One change on the way to a set of pins. */
+struct search_step {
+    size_t layer; /* pinned, or unpinned again; SIZE_MAX: the start */
+    bool pinned;
+    size_t pins;              /* then in force */
+    struct layer_cost cost;   /* of all of them */
+    double value[N_OUTCOMES]; /* measured on all images */
+};
+/* Which layers to try next: greedy by gain, where gains measured before the last pins count as
+ * promises that are renewed when a layer comes to the front. */
+struct search {
+    size_t n_layers;
+    bool *candidate;    /* per layer: may be pinned still */
+    double *gain, *tie; /* per layer, as last measured */
+    bool *fresh;        /* measured with the pins in force */
+    size_t n_steps, cap_steps;
+    struct search_step *steps;
+};
+struct search *search_new(size_t n_layers, const bool *candidate);
+void search_free(struct search *s);
+/* A trial of the layer was measured against the base of w. */
+void search_measured(struct search *s, const struct sweep *w, const struct trial *t);
+/* The layer to pin, if no stale promise is better; else SIZE_MAX and the up to `room` stale layers
+ * to measure in list; *n 0 when there is none left. */
+size_t search_next(const struct search *s, size_t room, size_t *list, size_t *n);
+/* The set of pins has changed by a layer: promises are stale. t: the new set, measured. */
+void search_step(struct search *s, const struct graph *fp32, const struct match *m, size_t layer,
+                 bool pinned, const struct trial *t);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 struct pin_set {

@@ -141,3 +141,15 @@ int feed_output(const struct graph *g, size_t i, const struct tensor *t, struct 
     int rc = quant_dequantize(t, v->quant, b, out, err);
     return rc ? err_in(err, "output '%s'", v->name) : OK;
 }
+
+int feed_like(const struct tensor *x, struct tensor **y, struct err *err)
+{
+    struct tensor *moved = NULL;
+    int rc = channels_move(*y, channels_between((*y)->rank, (*y)->dims, x->rank, x->dims), x->rank,
+                           x->dims, NULL, &moved, err);
+    if (!rc) {
+        tensor_free(*y);
+        *y = moved;
+    }
+    return rc;
+}

@@ -39,25 +39,30 @@ void study_free(struct study *s)
     free(s);
 }
 
+void image_score_init(struct image_score *s)
+{
+    *s = (struct image_score){.label = -1,
+                              .fp32_top1 = -1,
+                              .int8_top1 = -1,
+                              .worst_layer = -1,
+                              .sqnr = NAN,
+                              .cosine = NAN,
+                              .mse = NAN,
+                              .margin = NAN,
+                              .dlogit = NAN,
+                              .kl = NAN,
+                              .fp32_p = NAN,
+                              .int8_p = NAN,
+                              .worst_sqnr = NAN};
+}
+
 void image_result_init(struct image_result *r, size_t n_layers)
 {
     *r = (struct image_result){
         .layers = mem_grow(NULL, n_layers * sizeof *r->layers),
         .layer_errors = mem_alloc(n_layers * sizeof *r->layer_errors),
-        .score = {.label = -1,
-                  .fp32_top1 = -1,
-                  .int8_top1 = -1,
-                  .worst_layer = -1,
-                  .sqnr = NAN,
-                  .cosine = NAN,
-                  .mse = NAN,
-                  .margin = NAN,
-                  .dlogit = NAN,
-                  .kl = NAN,
-                  .fp32_p = NAN,
-                  .int8_p = NAN,
-                  .worst_sqnr = NAN},
     };
+    image_score_init(&r->score);
     for (size_t i = 0; i < n_layers; i++) {
         layer_stats_begin(&r->layers[i]);
     }
@@ -253,6 +258,9 @@ void score_outputs(size_t n, const struct tensor *const *fp32, const struct tens
         tensor_free(x);
         tensor_free(y);
     }
+    out->signal = s.xx;
+    out->noise = s.ee;
+    out->nonfinite = s.nonfinite;
     out->sqnr = metric_find("sqnr")->value(&s, NAN);
     out->cosine = metric_find("cosine")->value(&s, NAN);
     out->mse = metric_find("mse")->value(&s, NAN);

@@ -98,6 +98,29 @@ void strmap_fini(struct strmap *m);
 void strmap_put(struct strmap *m, const char *key, int value); /* replaces */
 int strmap_get(const struct strmap *m, const char *key, int missing);
 
+/* ---- Digests (digest.c): 128 bits by which contents are known; no protection against forgery. --
+ */
+struct digest {
+    uint64_t lo, hi;
+};
+/* Continues d, which starts as {0, 0}, with the next piece; where one piece ends counts. */
+void digest_add(struct digest *d, const void *data, size_t size);
+void digest_text(struct digest *d, const char *s); /* NULL as "" */
+void digest_int(struct digest *d, int64_t v);
+static inline bool digest_equal(struct digest a, struct digest b)
+{
+    return a.lo == b.lo && a.hi == b.hi;
+}
+
+/* Map from digest to int. */
+struct digest_map {
+    struct digest_slot *slots;
+    size_t n, cap;
+};
+void digest_map_fini(struct digest_map *m);
+void digest_map_put(struct digest_map *m, struct digest key, int value); /* replaces */
+int digest_map_get(const struct digest_map *m, struct digest key, int missing);
+
 /* ---- Cancellation: set from any thread or a signal handler, polled between layers. ---------- */
 struct cancel {
     atomic_bool stop;

@@ -76,7 +76,8 @@ struct tensor {
     struct tensor *base;   /* owner of data when this is a view */
     struct budget *budget; /* where `taken` bytes go back to */
     size_t taken;
-    bool borrowed; /* data belongs to somebody else (a mapped file) */
+    bool borrowed;                   /* data belongs to somebody else (a mapped file) */
+    atomic_uint_least64_t digest[2]; /* of a constant, once asked for; [0] 0: not yet */
 };
 
 /* New tensor of numbers, contents undefined. E_UNSUPPORTED for a type without size, E_LIMIT when
@@ -119,6 +120,8 @@ int64_t tensor_s64(const struct tensor *t, size_t i);
 int tensor_to_f32(const struct tensor *t, struct budget *b, struct tensor **out, struct err *err);
 bool tensor_equal(const struct tensor *a,
                   const struct tensor *b); /* dtype, shape, order and bits */
+/* Digest of dtype, shape and bits of a constant, which must not change afterwards: kept with it. */
+struct digest tensor_digest(const struct tensor *t);
 /* "1x3x224x224"; scalars "scalar". Returns dst. */
 char *shape_text(char *dst, size_t size, int rank, const int64_t *dims);
 /* IEEE half and bfloat16 conversions, round to nearest even, NaN kept. */
@@ -307,13 +310,20 @@ size_t fused_nodes(const struct graph *source, const struct graph *executed, int
 const char *fused_reason(const struct graph *executed, int node);
 
 /* ---- Plans: a graph made ready to run ------------------------------------------------------- */
+/* What plans of nearly equal graphs share: packed weights and folded constants, each made once and
+ * kept while a plan uses it. For any number of threads; it may go before the plans do. */
+struct plan_store;
+struct plan_store *plan_store_new(void);
+void plan_store_free(struct plan_store *s);
+
 enum kernels { KERNELS_FAST, KERNELS_PLAIN };
 struct plan_options {
     enum numerics numerics; /* of another dialect than the graph's: numerics_for() chooses */
     enum kernels kernels;
-    struct budget *budget; /* activations of all runs of this plan; may be NULL */
-    bool reference;        /* the FP32 side: functions as they are defined, not as the runtime
-                              approximates them */
+    struct budget *budget;    /* activations of all runs of this plan; may be NULL */
+    bool reference;           /* the FP32 side: functions as they are defined, not as the runtime
+                                 approximates them */
+    struct plan_store *store; /* shared with other plans; NULL: nothing is */
     bool partial; /* leave out nodes that cannot run, and what is behind them, see plan_gaps() */
 };
 /* A plan keeps the fused graph, folded constants and packed weights. Immutable after plan_new, so
@@ -383,6 +393,39 @@ int run_begin(const struct plan *p, const struct tensor *const *inputs, const st
 int run_step(struct run *r, bool *more, struct err *err);
 /* Frees r; outputs as plan_run() gives them, NULL: not wanted. */
 int run_end(struct run *r, struct tensor **outputs, struct err *err);
+
+/* ---- Replay: running only what differs (replay.c) ------------------------------------------- */
+/* Tensors of one sample, known by what they are: the identity that the structure of a plan gives to
+ * each of its values. Values of two plans with equal identity have the same bits, so what one has
+ * computed the other takes. One thread at a time may add. */
+struct activations;
+struct activations *activations_new(void);
+void activations_free(struct activations *a);
+size_t activations_size(const struct activations *a); /* bytes held */
+
+/* How a plan follows from another one; made once, used for all samples. */
+struct replay;
+/* base NULL: p stands alone. Both plans must live as long as it, and be made with the same budget,
+ * numerics and kernels. */
+struct replay *replay_new(const struct plan *p, const struct plan *base);
+void replay_free(struct replay *r);
+/* Marks the values that a run of p makes: all that it may leave behind. keep: per value. */
+void replay_makes(const struct replay *r, bool *keep);
+/* Marks the values of the base that p takes from it, if all are there; per value of the base. */
+void replay_takes(const struct replay *r, bool *keep);
+struct replay_options {
+    const bool *keep; /* per value: added to the activations; NULL: nothing is */
+    const struct cancel *cancel;
+    size_t *executed; /* += nodes executed; may be NULL */
+};
+/* Runs what the outputs need and `known` does not have. Where a result has the bits of the base's
+ * value of the same name, it counts as that value, so that what the base made of it is taken as
+ * well. Same result, bit by bit, as plan_run(). */
+int replay_run(const struct replay *r, const struct tensor *const *inputs,
+               struct activations *known, const struct replay_options *o, struct tensor **outputs,
+               struct err *err);
+/* Drops all activations but those kept of p. */
+void activations_prune(struct activations *a, const struct plan *p, const bool *keep);
 
 /* ---- Sums of integer layers (accumulate.c) --------------------------------------------------- */
 /* Of one layer or channel. Sums are those of 64 bits, bias included. */

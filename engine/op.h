@@ -72,6 +72,8 @@ struct op {
     int min_in, max_in;
     int (*ref)(struct op_call *c, struct err *err);
     int (*fast)(struct op_call *c, struct err *err); /* NULL = ref */
+    /* State made of constant inputs, attributes and numerics alone. Plans share it: it may outlive
+     * the node, but not the constants. */
     int (*prepare)(const struct op_prep *p, void **state, struct err *err);
     void (*release)(void *state);
     const char *spec; /* where the formula comes from: "ONNX Conv-11" */

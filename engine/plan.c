@@ -209,11 +209,33 @@ static int fold_rows(const struct node *n, struct tensor **out, struct err *err)
     return rc;
 }
 
+/* What another plan has folded already. */
+static bool fold_shared(struct plan *p, size_t i)
+{
+    const struct node *n = &p->g->nodes[i];
+    bool all = true;
+    for (int k = 0; k < n->n_out && all; k++) {
+        int v = n->out[k];
+        if (v >= 0) {
+            p->folded[v] = plan_shared_constant(p, p->ids[v]);
+            all = p->folded[v];
+        }
+    }
+    for (int k = 0; k < n->n_out && !all; k++) {
+        if (n->out[k] >= 0) {
+            tensor_free(p->folded[n->out[k]]);
+            p->folded[n->out[k]] = NULL;
+        }
+    }
+    p->steps[i].folded = all;
+    return all;
+}
+
 static int fold_constants(struct plan *p, struct err *err)
 {
     for (size_t i = 0; i < p->g->n_nodes; i++) {
         const struct node *n = &p->g->nodes[i];
-        if (p->steps[i].blocked || !foldable(p, n)) {
+        if (p->steps[i].blocked || !foldable(p, n) || fold_shared(p, i)) {
             continue;
         }
         struct slots s;
@@ -229,7 +251,7 @@ static int fold_constants(struct plan *p, struct err *err)
         rc = rc ? rc : fold_rows(n, s.out, &why);
         for (int k = 0; k < n->n_out && !rc; k++) {
             if (n->out[k] >= 0) {
-                p->folded[n->out[k]] = s.out[k];
+                p->folded[n->out[k]] = plan_share_constant(p, p->ids[n->out[k]], s.out[k]);
             } else {
                 tensor_free(s.out[k]);
             }
@@ -274,7 +296,7 @@ static int prepare_steps(struct plan *p, struct err *err)
             .numerics = p->o.numerics,
         };
         struct err why = {0};
-        int rc = op->prepare(&prep, &p->steps[i].state, &why);
+        int rc = plan_share_state(p, i, &prep, &p->steps[i].state, &why);
         slots_fini(&s);
         if (rc == E_UNSUPPORTED && p->o.partial) {
             refuse(p, i, why.text);
@@ -291,12 +313,17 @@ static int align_constants(struct plan *p, struct err *err)
 {
     for (size_t v = 0; v < p->g->n_values; v++) {
         struct tensor *c = p->g->values[v].constant;
-        if (c && (uintptr_t)c->data % MAX(dtype_size(c->dtype), (size_t)1)) {
-            p->folded[v] = tensor_aligned(c);
-            if (!p->folded[v]) {
+        if (!c || (uintptr_t)c->data % MAX(dtype_size(c->dtype), (size_t)1) == 0) {
+            continue;
+        }
+        p->folded[v] = plan_shared_constant(p, p->ids[v]);
+        if (!p->folded[v]) {
+            struct tensor *copy = tensor_aligned(c);
+            if (!copy) {
                 return err_set(err, E_LIMIT, "out of memory for initializer '%s' of %zu bytes",
                                p->g->values[v].name, c->size);
             }
+            p->folded[v] = plan_share_constant(p, p->ids[v], copy);
         }
     }
     return OK;
@@ -390,6 +417,7 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     p->o = *o;
     /* A pair may be of two formats: each side computes as its own is deployed. */
     p->o.numerics = numerics_for(o->numerics, g->dialect);
+    p->o.store = o->store ? plan_store_ref(o->store) : plan_store_new();
     int rc = graph_fuse(g, p->o.numerics, &p->g, err);
     if (rc) {
         goto out;
@@ -399,6 +427,8 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     p->folded = mem_alloc(p->g->n_values * sizeof *p->folded);
     p->gap = mem_alloc(p->g->n_values * sizeof *p->gap);
     list_quants(p);
+    p->wide = o->numerics == NUM_ORT ? wide_values(p->g) : NULL;
+    plan_identify(p);
     rc = bind_operators(p, err);
     rc = rc || p->o.partial ? rc : check_gaps(p, err);
     rc = rc ? rc : align_constants(p, err);
@@ -408,7 +438,6 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     if (!rc) {
         count_uses(p);
         join_tails(p);
-        p->wide = o->numerics == NUM_ORT ? wide_values(p->g) : NULL;
         *out = p;
         return OK;
     }
@@ -436,11 +465,8 @@ void plan_free(struct plan *p)
     if (!p) {
         return;
     }
-    for (size_t i = 0; p->steps && i < p->g->n_nodes; i++) {
-        if (p->steps[i].op && p->steps[i].op->release && p->steps[i].state) {
-            p->steps[i].op->release(p->steps[i].state);
-        }
-    }
+    plan_let_go(p);
+    plan_store_free(p->o.store);
     for (size_t v = 0; p->folded && v < p->g->n_values; v++) {
         tensor_free(p->folded[v]);
     }
@@ -450,6 +476,8 @@ void plan_free(struct plan *p)
     for (size_t i = 0; i < p->n_gaps; i++) {
         free((char *)p->gaps[i].reason);
     }
+    free(p->node_ids);
+    free(p->ids);
     free(p->gaps);
     free(p->quants);
     free(p->uses);

@@ -27,8 +27,50 @@ struct plan {
     int *gap;                    /* per value: index of what keeps it from being computed, plus 1 */
     struct plan_gap *gaps;
     size_t n_gaps, cap_gaps;
-    bool *wide; /* per value: float16 that stays float32, see wide.h; NULL: none */
+    bool *wide;              /* per value: float16 that stays float32, see wide.h; NULL: none */
+    struct digest seed;      /* of identities: numerics and kernels */
+    struct digest *node_ids; /* per node, without its inputs */
+    struct digest *ids;      /* per value */
+    struct shared **shared;  /* held of o.store */
+    size_t n_shared, cap_shared;
 };
+
+/* ---- Identities (identity.c) ---------------------------------------------------------------- */
+/* Fills in seed, node_ids and ids. */
+void plan_identify(struct plan *p);
+/* Identities of what node i makes from those of its inputs; ids: per value, may differ from p->ids
+ * where more is known of the inputs. */
+void node_identities(const struct plan *p, size_t i, struct digest *ids);
+
+/* ---- What plans have in common (shared.c) --------------------------------------------------- */
+/* A folded or aligned constant that some plan has made, NULL when none has; one reference. */
+struct tensor *plan_shared_constant(struct plan *p, struct digest id);
+/* Offers t, whose reference it takes, to other plans; the one to use, one reference. */
+struct tensor *plan_share_constant(struct plan *p, struct digest id, struct tensor *t);
+/* The state of node i: made now, or by another plan before; it lives as long as the plan. */
+int plan_share_state(struct plan *p, size_t i, const struct op_prep *prep, void **state,
+                     struct err *err);
+struct plan_store *plan_store_ref(struct plan_store *s);
+/* Gives back all that the plan holds of its store. */
+void plan_let_go(struct plan *p);
+
+/* ---- Nodes ---------------------------------------------------------------------------------- */
+
+/* One execution: tensors by value index and how many consumers still want each. */
+struct run {
+    const struct plan *p;
+    const struct run_options *o; /* may be NULL */
+    struct tensor **values;
+    struct tensor **other; /* the same in the other order, when some node asked for it */
+    struct tensor **tails; /* per node: its result, made by the node in front of it */
+    int *left;
+    bool *held;    /* per value: float16 held as float32; NULL when the plan has no wide values */
+    bool *missing; /* per value: a kernel refused it, or it is behind such; NULL: none is */
+    bool *skip;    /* per node: not to be executed; NULL: none, see replay.c */
+    size_t next;   /* node to execute */
+};
+/* Drops what a run has of a value. */
+void run_forget(struct run *r, int v);
 
 int plan_opset(const struct graph *g, const struct node *n);
 

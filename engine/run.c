@@ -9,19 +9,6 @@
 
 #include <stdlib.h>
 
-/* One execution: tensors by value index and how many consumers still want each. */
-struct run {
-    const struct plan *p;
-    const struct run_options *o; /* may be NULL */
-    struct tensor **values;
-    struct tensor **other; /* the same in the other order, when some node asked for it */
-    struct tensor **tails; /* per node: its result, made by the node in front of it */
-    int *left;
-    bool *held;    /* per value: float16 held as float32; NULL when the plan has no wide values */
-    bool *missing; /* per value: a kernel refused it, or it is behind such; NULL: none is */
-    size_t next;   /* node to execute */
-};
-
 /* ---- One node ------------------------------------------------------------------------------- */
 
 void slots_init(struct slots *s, const struct node *n)
@@ -138,7 +125,7 @@ static int tap_value(struct run *r, int value, const struct tensor *t, struct er
     return rc;
 }
 
-static void forget(struct run *r, int v)
+void run_forget(struct run *r, int v)
 {
     tensor_free(r->values[v]);
     tensor_free(r->other[v]);
@@ -151,7 +138,7 @@ static void release_inputs(struct run *r, const struct node *n)
     for (int k = 0; k < n->n_in; k++) {
         int v = n->in[k];
         if (v >= 0 && --r->left[v] == 0) {
-            forget(r, v);
+            run_forget(r, v);
         }
     }
 }
@@ -215,13 +202,14 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
     if (rc) {
         return rc;
     }
-    if (s->tail >= 0) {
+    bool tail = s->tail >= 0 && !(r->skip && r->skip[s->tail]);
+    if (tail) {
         int v = c->node->out[0];
         c->tail = &s->tail_range;
         c->raw = tap_wants(r->o, v) || r->left[v] > 1;
     }
     rc = call_run(r->p, i, c, err);
-    if (s->tail >= 0) {
+    if (tail) {
         r->tails[s->tail] = c->tail_out;
     }
     return rc;
@@ -307,7 +295,7 @@ static int step_run(struct run *r, size_t i, struct err *err)
         release_inputs(r, n);
         for (int k = 0; k < n->n_out; k++) {
             if (n->out[k] >= 0 && r->left[n->out[k]] == 0) {
-                forget(r, n->out[k]); /* an output that nobody reads */
+                run_forget(r, n->out[k]); /* an output that nobody reads */
             }
         }
     }
@@ -318,7 +306,8 @@ static int step_run(struct run *r, size_t i, struct err *err)
 int run_step(struct run *r, bool *more, struct err *err)
 {
     const struct plan *p = r->p;
-    while (r->next < p->g->n_nodes && (p->steps[r->next].folded || p->steps[r->next].blocked)) {
+    while (r->next < p->g->n_nodes && (p->steps[r->next].folded || p->steps[r->next].blocked ||
+                                       (r->skip && r->skip[r->next]))) {
         r->next++;
     }
     *more = r->next < p->g->n_nodes;
@@ -420,7 +409,7 @@ int run_end(struct run *r, struct tensor **outputs, struct err *err)
 {
     int rc = outputs ? take_outputs(r, outputs, err) : OK;
     for (size_t v = 0; v < r->p->g->n_values; v++) {
-        forget(r, (int)v);
+        run_forget(r, (int)v);
     }
     for (size_t i = 0; i < r->p->g->n_nodes; i++) {
         tensor_free(r->tails[i]);
@@ -430,6 +419,7 @@ int run_end(struct run *r, struct tensor **outputs, struct err *err)
     free(r->tails);
     free(r->held);
     free(r->missing);
+    free(r->skip);
     free(r->left);
     free(r);
     return rc;

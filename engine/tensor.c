@@ -360,6 +360,22 @@ bool tensor_equal(const struct tensor *a, const struct tensor *b)
            (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
 }
 
+struct digest tensor_digest(const struct tensor *t)
+{
+    struct tensor *m = (struct tensor *)t; /* what is kept is not part of the value */
+    struct digest d = {atomic_load_explicit(&m->digest[0], memory_order_acquire),
+                       atomic_load_explicit(&m->digest[1], memory_order_relaxed)};
+    if (!d.lo) {
+        d.hi = 0;
+        digest_int(&d, t->dtype);
+        digest_add(&d, t->dims, (size_t)t->rank * sizeof *t->dims);
+        digest_add(&d, t->data, t->size);
+        atomic_store_explicit(&m->digest[1], d.hi, memory_order_relaxed);
+        atomic_store_explicit(&m->digest[0], d.lo, memory_order_release);
+    }
+    return d;
+}
+
 char *shape_text(char *dst, size_t size, int rank, const int64_t *dims)
 {
     if (rank == 0) {

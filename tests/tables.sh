@@ -66,6 +66,15 @@ for metric in $metrics; do
     that "metric $metric: not a sort key" \
         "$qscope" --batch -e "$open" -e "layers --sort $metric --top 1"
 done
+# Outcomes: sweeps and evaluate are judged by each.
+outcomes=$(names outcomes name)
+that "outcomes lists nothing" test -n "$outcomes"
+for outcome in $outcomes; do
+    that "outcome $outcome: sweep does not know it" \
+        "$qscope" --batch -e "$open" -e "sweep loo /head/Gemm --metric $outcome"
+    that "outcome $outcome: evaluate does not know it" \
+        "$qscope" --batch -e "$open" -e "evaluate --metric $outcome"
+done
 that "ops lists nothing" test -n "$(names ops name)"
 that "an operator names no specification" \
     test -z "$(names ops spec | grep -x '' || true)"

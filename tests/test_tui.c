@@ -291,7 +291,7 @@ static void empty_screen_says_what_to_type(void **state)
 
 /* ---- Scripts -------------------------------------------------------------------------------- */
 
-struct outcome {
+struct ended {
     int rc;
     size_t failed;
     char *out;
@@ -299,9 +299,9 @@ struct outcome {
 };
 
 /* Runs a script from memory; what it says on stderr goes to /dev/null. */
-static struct outcome run_script(struct session *s, const char *text, size_t size, bool keep_going)
+static struct ended run_script(struct session *s, const char *text, size_t size, bool keep_going)
 {
-    struct outcome o = {0};
+    struct ended o = {0};
     size_t out_size = 0;
     FILE *out = open_memstream(&o.out, &out_size);
     FILE *in = fmemopen((void *)(uintptr_t)text, size, "r");
@@ -323,7 +323,7 @@ static void assert_script(const char *text, bool keep_going, int rc, size_t fail
 {
     struct session *s = session_new();
     s->batch = true;
-    struct outcome o = run_script(s, text, strlen(text), keep_going);
+    struct ended o = run_script(s, text, strlen(text), keep_going);
     assert_int_equal(o.rc, rc);
     assert_int_equal(o.failed, failed);
     assert_string_equal(o.out, out);
@@ -360,7 +360,7 @@ static void script_limits(void **state)
     (void)state;
     struct session *s = session_new();
     s->batch = true;
-    struct outcome o = run_script(s, "echo a\0b\n", 9, false);
+    struct ended o = run_script(s, "echo a\0b\n", 9, false);
     assert_int_equal(o.rc, E_USAGE);
     free(o.out);
     const size_t size = (1 << 20) + 100;

@@ -14,8 +14,8 @@
 #include "tui/tui.h"
 
 static const struct cmd *const families[] = {
-    cmd_model, cmd_data, cmd_run,   cmd_rank, cmd_fused, cmd_sums,   cmd_image,  cmd_graph,
-    cmd_pin,   cmd_file, cmd_shell, cmd_help, cmd_ui,    cmd_choice, cmd_screen,
+    cmd_model, cmd_data,  cmd_run,  cmd_rank,  cmd_fused, cmd_sums, cmd_image,  cmd_graph,
+    cmd_pin,   cmd_sweep, cmd_file, cmd_shell, cmd_help,  cmd_ui,   cmd_choice, cmd_screen,
 };
 
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)
@@ -170,7 +170,7 @@ char *cmd_join(const char *head, size_t n, char *const *words)
 
 /* ---- Finding a command ---------------------------------------------------------------------- */
 
-struct search {
+struct lookup {
     const char *word;
     const struct cmd *exact, *prefix, *near;
     int n_prefix, distance;
@@ -180,7 +180,7 @@ struct search {
 /* Commands are one or two words ("load pair"): a name matches when its first word does. */
 static void consider(void *ctx, const struct cmd *c)
 {
-    struct search *q = ctx;
+    struct lookup *q = ctx;
     size_t n = strlen(q->word);
     if (strcmp(c->name, q->word) == 0 || (c->alias && strcmp(c->alias, q->word) == 0)) {
         q->exact = c;
@@ -200,7 +200,7 @@ static void consider(void *ctx, const struct cmd *c)
 
 int cmd_find(const struct session *s, const char *word, const struct cmd **out, struct err *err)
 {
-    struct search q = {.word = word, .distance = 3};
+    struct lookup q = {.word = word, .distance = 3};
     cmd_each(consider, &q);
     if (q.exact || (!s->batch && q.n_prefix == 1)) {
         *out = q.exact ? q.exact : q.prefix;
@@ -307,6 +307,8 @@ static int check_word(enum arg_kind kind, const char *choices, const char *what,
         return metric_find(name) || strcmp(name, "none") == 0
                    ? OK
                    : err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", name);
+    case ARG_OUTCOME:
+        return outcome_find(word) ? OK : err_set(err, E_USAGE, "no metric '%s' of outputs", word);
     case ARG_LAYER:
         if (word[0] == '{') {
             char *inner = mem_printf("%.*s", (int)MAX(strlen(word), 2) - 2, word + 1);
@@ -426,7 +428,7 @@ static int resolve(const struct session *s, const struct words *w, size_t from, 
 {
     if (from + 1 < to) {
         char *two = mem_printf("%s %s", w->w[from], w->w[from + 1]);
-        struct search q = {.word = two, .distance = 0};
+        struct lookup q = {.word = two, .distance = 0};
         cmd_each(consider, &q);
         free(two);
         if (q.exact) {

@@ -204,6 +204,10 @@ static void add_kind(struct found *f, enum arg_kind kind, const char *choices, c
         for (const struct image_key *k = image_keys; k->name; k++)
             add(f, k->name);
         break;
+    case ARG_OUTCOME:
+        for (const struct outcome *o = outcomes; o->name; o++)
+            add(f, o->name);
+        break;
     case ARG_COMMAND:
         add_commands(f, NULL);
         break;

@@ -148,8 +148,9 @@ static int exec_run(struct call *c, struct err *err)
 
 static int exec_wait(struct call *c, struct err *err)
 {
-    int rc = run_wait(c->s, err);
-    if (c->s->study && c->s->study->n_images) {
+    int rc = job_wait(c->s, err);
+    const struct job_kind *k = c->s->job.kind;
+    if (k && strcmp(k->what, "run") == 0 && c->s->study && c->s->study->n_images) {
         report_run(c);
     }
     return rc;
@@ -158,9 +159,9 @@ static int exec_wait(struct call *c, struct err *err)
 static int exec_cancel(struct call *c, struct err *err)
 {
     if (c->s->job.state != JOB_RUNNING) {
-        return err_set(err, E_STATE, "no run is under way");
+        return err_set(err, E_STATE, "nothing is under way");
     }
-    run_cancel(c->s);
+    job_cancel(c->s);
     return OK;
 }
 
@@ -169,47 +170,22 @@ static int exec_jobs(struct call *c, struct err *err)
     (void)err;
     static const char *const states[] = {"idle", "running", "done", "cancelled", "failed"};
     const struct job *j = &c->s->job;
+    const char *what = j->kind ? j->kind->what : "run";
     if (c->s->json) {
-        emit_json(c, json_pack("{s:i,s:s,s:I,s:I,s:o,s:o}", "id", j->id, "state", states[j->state],
-                               "done", (json_int_t)j->done, "total", (json_int_t)j->total, "rate",
-                               json_num(job_rate(j)), "eta", json_num(job_eta(j))));
+        emit_json(c, json_pack("{s:i,s:s,s:s,s:I,s:I,s:o,s:o}", "id", j->id, "what", what, "state",
+                               states[j->state], "done", (json_int_t)j->done, "total",
+                               (json_int_t)j->total, "rate", json_num(job_rate(j)), "eta",
+                               json_num(job_eta(j))));
+    } else if (!j->kind) {
+        fprintf(c->out, "nothing has been run yet\n");
     } else {
-        fprintf(c->out, "run #%d %s: %zu of %zu images, %.1f img/s\n", j->id, states[j->state],
-                j->done, j->total, job_rate(j));
+        fprintf(c->out, "%s #%d %s: %zu of %zu %s, %.1f/s\n", what, j->id, states[j->state],
+                j->done, j->total, j->kind->unit, job_rate(j));
     }
     return OK;
 }
 
 /* ---- evaluate ------------------------------------------------------------------------------- */
-
-static double mean_output(const struct study *t, double (*value)(const struct image_score *))
-{
-    double sum = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < t->n_images; i++) {
-        double v = t->images[i].ok ? value(&t->images[i]) : NAN;
-        if (isfinite(v)) {
-            sum += v;
-            n++;
-        }
-    }
-    return n ? sum / (double)n : NAN;
-}
-
-static double output_sqnr(const struct image_score *x)
-{
-    return x->sqnr;
-}
-
-static double output_cosine(const struct image_score *x)
-{
-    return x->cosine;
-}
-
-static double output_mse(const struct image_score *x)
-{
-    return x->mse;
-}
 
 static int exec_evaluate(struct call *c, struct err *err)
 {
@@ -232,29 +208,21 @@ static int exec_evaluate(struct call *c, struct err *err)
     }
     const struct study *t = s->study;
     metric = metric ? metric : t->labelled ? "top1" : s->classify ? "agreement" : "sqnr";
-    double fp32 = NAN, int8;
-    if (strcmp(metric, "top1") == 0) {
-        fp32 = study_accuracy(t, SIDE_FP32);
-        int8 = study_accuracy(t, SIDE_INT8);
-    } else if (strcmp(metric, "agreement") == 0) {
-        fp32 = 100;
-        int8 = study_agreement(t);
-    } else {
-        int8 = mean_output(t, strcmp(metric, "sqnr") == 0     ? output_sqnr
-                              : strcmp(metric, "cosine") == 0 ? output_cosine
-                                                              : output_mse);
-    }
+    const struct outcome *o = outcome_find(metric);
+    double fp32 = outcome_value(o, t->n_images, t->images, SIDE_FP32);
+    double int8 = outcome_value(o, t->n_images, t->images, SIDE_INT8);
+    double drop = o->higher_is_better ? fp32 - int8 : int8 - fp32;
     const struct pin_state *p = &s->undo[s->at_undo];
     if (s->json) {
         emit_json(c,
                   json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "metric", metric, "fp32", json_num(fp32),
-                            "int8", json_num(int8), "drop", json_num(fp32 - int8), "images",
+                            "int8", json_num(int8), "drop", json_num(drop), "images",
                             (json_int_t)(t->n_images - t->failed), "pins", (json_int_t)p->n));
     } else {
         fprintf(c->out, "%s on %zu images with %zu pinned: ", metric, t->n_images - t->failed,
                 p->n);
-        if (isfinite(fp32)) {
-            fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, fp32 - int8);
+        if (o->counts) {
+            fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, drop);
         } else {
             fprintf(c->out, "%.6g against FP32\n", int8);
         }
@@ -272,9 +240,8 @@ static const struct opt_spec run_opts[] = {
 };
 
 static const struct opt_spec evaluate_opts[] = {
-    {"--metric", ARG_CHOICE, "top1|agreement|sqnr|cosine|mse",
-     "default: top1 with labels, agreement without, sqnr when outputs are not classes",
-     "top1|agreement|sqnr|cosine|mse"},
+    {"--metric", ARG_OUTCOME, "METRIC",
+     "default: top1 with labels, agreement without, sqnr when outputs are not classes", NULL},
     {"--limit", ARG_INT, "N", "only the first N images", NULL},
     {0},
 };

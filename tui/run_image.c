@@ -279,19 +279,6 @@ static int lanes_run(struct pass *p, struct lane lane[2], struct err *err)
     return rc;
 }
 
-/* An output in the layout that the FP32 side has, so that values are scored pair by pair. */
-static int align_output(const struct tensor *x, struct tensor **y, struct err *err)
-{
-    struct tensor *moved = NULL;
-    int rc = channels_move(*y, channels_between((*y)->rank, (*y)->dims, x->rank, x->dims), x->rank,
-                           x->dims, NULL, &moved, err);
-    if (!rc) {
-        tensor_free(*y);
-        *y = moved;
-    }
-    return rc;
-}
-
 static int run_both(const struct run_setup *u, struct tensor *const *in,
                     const struct run_with *with, struct image_result *r, struct tensor **out,
                     struct err *err)
@@ -344,7 +331,7 @@ static int run_sides(const struct run_setup *u, struct tensor *const *in,
         complete = complete && (out[i] || !u->plan[i / n_out]);
     }
     for (size_t i = 0; i < n_out && !rc && complete && u->plan[0] && u->plan[1]; i++) {
-        rc = align_output(out[i], &out[n_out + i], err);
+        rc = feed_like(out[i], &out[n_out + i], err);
     }
     if (!rc && !complete) {
         score_nothing(&r->score);

@@ -394,12 +394,15 @@ static void notice_job(struct screen *sc)
     if (sc->job_seen && !running) {
         struct err err = {0};
         sc->capture_tried = false;
-        if (run_wait(s, &err) != OK && err.code != E_STOP) {
+        if (job_wait(s, &err) != OK && err.code != E_STOP) {
             toast_error(s, &err);
         } else {
-            char *text = mem_printf("run #%d %s: %zu of %zu images, %zu failed", s->job.id,
+            const struct job *j = &s->job;
+            char found[160];
+            j->kind->summary(s, found, sizeof found);
+            char *text = mem_printf("%s #%d %s: %zu of %zu %s, %s", j->kind->what, j->id,
                                     err.code == E_STOP ? "cancelled, results kept" : "done",
-                                    s->job.done, s->job.total, s->study ? s->study->failed : 0);
+                                    j->done, j->total, j->kind->unit, found);
             session_log(s, 'n', text);
             toast(s, false, text);
             free(text);
@@ -473,8 +476,8 @@ int screen_run(struct session *s, const char *first, struct err *err)
         step(&sc);
     if (sc.editing)
         edit_cancelled(&sc);
-    run_cancel(s);
-    run_wait(s, NULL);
+    job_cancel(s);
+    job_wait(s, NULL);
     s->screen = false;
     term_close(sc.term);
     if (!signals_ended() && !sc.gone)

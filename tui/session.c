@@ -24,6 +24,8 @@ struct session *session_new(void)
     s->set.color = true;
     s->budget.limit = s->set.memory;
     s->vars = json_object();
+    s->store = plan_store_new();
+    s->bisected = SIZE_MAX;
     s->ui.sort = metric_find("sqnr");
     s->ui.image_sort = &image_keys[0];
     s->undo = mem_alloc(sizeof *s->undo);
@@ -61,8 +63,14 @@ static void capture_clear(struct session *s)
 
 void session_forget(struct session *s)
 {
-    run_cancel(s);
-    run_wait(s, NULL);
+    session_forget_run(s);
+    session_forget_sweep(s);
+}
+
+void session_forget_run(struct session *s)
+{
+    job_cancel(s);
+    job_wait(s, NULL);
     capture_clear(s);
     study_free(s->study);
     s->study = NULL;
@@ -80,14 +88,15 @@ void session_forget(struct session *s)
 static void retire(struct session *s, struct plan *p, struct graph *g)
 {
     struct job *j = &s->job;
-    if (j->state == JOB_RUNNING && j->n_old < COUNT(j->old_plans)) {
+    bool used = j->state == JOB_RUNNING && j->kind->uses_plans;
+    if (used && j->n_old < COUNT(j->old_plans)) {
         j->old_plans[j->n_old] = p;
         j->old_graphs[j->n_old++] = g;
         return;
     }
-    if (j->state == JOB_RUNNING) { /* many changes during one run: end it rather than pile up */
-        run_cancel(s);
-        run_wait(s, NULL);
+    if (used) { /* many changes during one run: end it rather than pile up */
+        job_cancel(s);
+        job_wait(s, NULL);
     }
     plan_free(p);
     graph_free(g);
@@ -138,6 +147,7 @@ void session_free(struct session *s)
     free(s->hand);
     free(s->task);
     dataset_fini(&s->data);
+    plan_store_free(s->store);
     json_decref(s->vars);
     for (size_t i = 0; i < s->n_log; i++) {
         free(s->log[i].text);
@@ -159,6 +169,7 @@ static struct plan_options plan_options(struct session *s)
     return (struct plan_options){.numerics = s->set.numerics,
                                  .kernels = s->set.kernels,
                                  .budget = &s->budget,
+                                 .store = s->store,
                                  .partial = true};
 }
 
@@ -308,8 +319,8 @@ int session_replan(struct session *s, struct err *err)
 {
     struct plan *pa = NULL, *pb = NULL;
     bool gaps = session_has_gaps(s);
-    run_cancel(s);
-    run_wait(s, NULL);
+    job_cancel(s);
+    job_wait(s, NULL);
     /* Plain kernels take their time and refuse what the fast ones do. */
     bool probe = gaps || s->set.kernels == KERNELS_FAST;
     int rc = s->fp32 ? plan_side(s, s->fp32, true, probe, &pa, err) : OK;

@@ -27,7 +27,7 @@ static volatile sig_atomic_t came[N_SIGNALS];
 static volatile sig_atomic_t ended;
 static volatile sig_atomic_t busy_now;
 static bool batch_mode;
-static struct cancel *job_cancel;
+static struct cancel *stop_flag;
 static int wake[2] = {-1, -1};
 static struct {
     volatile sig_atomic_t armed;
@@ -68,8 +68,8 @@ static void on_note(int sig)
 {
     const int saved = errno;
     came[sig] = 1;
-    if (sig == SIGINT && (busy_now || batch_mode) && job_cancel)
-        atomic_store(&job_cancel->stop, true);
+    if (sig == SIGINT && (busy_now || batch_mode) && stop_flag)
+        atomic_store(&stop_flag->stop, true);
     if (sig == SIGINT && batch_mode) {
         if (ended)
             _exit(128 + sig);
@@ -87,8 +87,8 @@ static void on_end(int sig)
         _exit(128 + sig);
     }
     ended = sig;
-    if (job_cancel)
-        atomic_store(&job_cancel->stop, true);
+    if (stop_flag)
+        atomic_store(&stop_flag->stop, true);
     wake_up();
     errno = saved;
 }
@@ -167,7 +167,7 @@ static void crash_install(void)
 
 void signals_install(struct cancel *job, bool batch)
 {
-    job_cancel = job;
+    stop_flag = job;
     batch_mode = batch;
     if (wake[0] < 0 && pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0)
         abort();

@@ -38,15 +38,32 @@ struct capture {
     struct layer_stats stats; /* of this image alone, with histograms */
 };
 
+struct session;
 enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
-/* A run over images in the background (run.c). Guarded by session.lock. */
+/* Work that may go on in the background: a run, a sweep, a search. */
+struct job_kind {
+    const char *what;              /* "run" */
+    const char *unit, *short_unit; /* what it counts: "images", "img" */
+    bool uses_plans;               /* those of the session that pins replace */
+    /* Does it, on a thread of its own and without the lock. */
+    int (*body)(struct session *s, void *ctx, struct err *err);
+    /* Called once by the front when it has ended, however it did; frees ctx. */
+    int (*finish)(struct session *s, void *ctx, struct err *err);
+    /* What it has found, in a few words. */
+    void (*summary)(const struct session *s, char *dst, size_t size);
+};
+/* Guarded by session.lock. */
 struct job {
     enum job_state state;
-    int id;             /* 1, 2, ... */
-    size_t done, total; /* images */
+    int id; /* 1, 2, ... */
+    const struct job_kind *kind;
+    void *ctx;          /* until it is finished */
+    size_t done, total; /* in kind->unit */
     struct timespec started, ended;
     struct cancel cancel;
     struct err err;
+    FILE *note; /* progress for people, or NULL */
+    double noted;
     bool threaded; /* pthread is to be joined */
     pthread_t thread;
     struct graph *old_graphs[8]; /* replaced by pins while this job still runs on them */
@@ -104,6 +121,7 @@ struct session {
                                   only while they merge a result */
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
+    struct plan_store *store;  /* of all plans made for these models */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
@@ -128,6 +146,9 @@ struct session {
     size_t *ran;         /* data set indices of the run, in order */
     size_t n_ran;
     struct pin_state *run_pins; /* pins that were in force in that run; NULL = none */
+    struct sweep *sweep;        /* the last one, also while it grows; NULL: none */
+    struct search *search;      /* steps of the last search; NULL: the last sweep was another */
+    size_t bisected;            /* layer that the last bisection found; SIZE_MAX: none */
     struct job job;
     struct capture capture; /* fp32/int8 NULL = empty */
 
@@ -193,22 +214,36 @@ size_t session_inputs(const struct session *s, struct model_input *in, size_t ro
 int session_sample(const struct session *s, size_t image, struct tensor **in, struct err *err);
 /* How the INT8 side computes a layer: "runs as QLinearConv", "runs in float: reason". Static. */
 const char *session_runs_as(const struct session *s, size_t layer);
-/* Forgets the results of the last run (preprocessing or data set changed). */
+/* Forgets the results of the last run. */
+void session_forget_run(struct session *s);
+/* Forgets all that was measured (preprocessing or data set changed). */
 void session_forget(struct session *s);
+/* Forgets the last sweep or search. */
+void session_forget_sweep(struct session *s);
 /* Plans again after a change of numerics or kernels. */
 int session_replan(struct session *s, struct err *err);
 /* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
 
+/* ---- Jobs (job.c) --------------------------------------------------------------------------- */
+/* Starts a job; in the background, else waits and prints progress to `note` when it is a terminal.
+ * Called with the lock held; gives it up while waiting. */
+int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t total,
+              bool background, FILE *note, struct err *err);
+/* Waits for the job; the lock is given up meanwhile. E_STOP when it was cancelled. */
+int job_wait(struct session *s, struct err *err);
+void job_cancel(struct session *s);
+/* How far it is; called with the lock held. */
+void job_advance(struct session *s, size_t done, size_t total);
+/* worker(ctx) on n threads, this one among them; returns when all have ended. */
+void job_threads(int n, void *(*worker)(void *ctx), void *ctx);
+double job_rate(const struct job *j); /* units/s, NAN before 3 */
+double job_eta(const struct job *j);  /* seconds, NAN when unknown */
+
 /* ---- Runs (run.c) --------------------------------------------------------------------------- */
-/* Starts a run over the given data set indices; background when s->screen, else waits and prints
- * progress to `note` when it is a terminal. Takes over `images`. Called with the lock held; gives
- * the lock up while waiting. */
+/* Starts a run over the given data set indices, as job_start() does. Takes over `images`. */
 int run_start(struct session *s, size_t n, size_t *images, bool background, FILE *note,
               struct err *err);
-/* Waits for the job; the lock is given up meanwhile. */
-int run_wait(struct session *s, struct err *err);
-void run_cancel(struct session *s);
 /* One image through both sides, without locks. image_result_init'ed by the caller. `keep`: when not
  * NULL, called with each activation that the dump or a capture wants, both sides. */
 typedef int run_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
@@ -221,8 +256,6 @@ struct run_hooks {
 };
 int run_image(const struct session *s, size_t image, const struct run_hooks *hooks,
               const struct cancel *cancel, struct image_result *r, struct err *err);
-double job_rate(const struct job *j); /* images/s, NAN before 3 */
-double job_eta(const struct job *j);  /* seconds, NAN when unknown */
 
 /* ---- Commands (cmd.c) ----------------------------------------------------------------------- */
 enum arg_kind {
@@ -231,11 +264,12 @@ enum arg_kind {
     ARG_CHOICE, /* one of `choices` */
     ARG_INT,
     ARG_REAL,
-    ARG_FILE,   /* path */
-    ARG_LAYER,  /* LAYER of the language: may stand for several layers */
-    ARG_IMAGE,  /* image name, glob, index #N or @marked */
-    ARG_METRIC, /* name[:asc|:desc] */
-    ARG_SCORE,  /* the same of an image score */
+    ARG_FILE,    /* path */
+    ARG_LAYER,   /* LAYER of the language: may stand for several layers */
+    ARG_IMAGE,   /* image name, glob, index #N or @marked */
+    ARG_METRIC,  /* name[:asc|:desc] */
+    ARG_SCORE,   /* the same of an image score */
+    ARG_OUTCOME, /* name of an outcome */
     ARG_COMMAND,
     ARG_SETTING,
     ARG_VALUE, /* of the setting named by the word before */
@@ -284,7 +318,7 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_image[], cmd_graph[], cmd_pin[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[],
+    cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[],
     cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for

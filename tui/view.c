@@ -72,7 +72,8 @@ static void draw_job_running(const struct session *s, struct grid *g, int row)
     char eta[32];
     const double rate = job_rate(j);
     const double share = j->total ? (double)j->done / (double)j->total : 0;
-    int at = grid_printf(g, row, 0, ST_NORMAL, " run #%d %4zu/%zu img ", j->id, j->done, j->total);
+    int at = grid_printf(g, row, 0, ST_NORMAL, " %s #%d %4zu/%zu %s ", j->kind->what, j->id,
+                         j->done, j->total, j->kind->short_unit);
     const int bar = g->cols >= 100 ? 32 : g->cols >= 76 ? 20 : 0;
     if (bar) {
         draw_bar(g, row, at, bar, share, ST_BAR);
@@ -80,8 +81,8 @@ static void draw_job_running(const struct session *s, struct grid *g, int row)
     }
     at += grid_printf(g, row, at, ST_NORMAL, " %3.0f%%", floor(100 * share));
     if (isfinite(rate))
-        at += grid_printf(g, row, at, ST_NORMAL, "  %.*f img/s  ETA %s", rate < 10 ? 1 : 0, rate,
-                          text_seconds(eta, sizeof(eta), job_eta(j)));
+        at += grid_printf(g, row, at, ST_NORMAL, "  %.*f %s/s  ETA %s", rate < 10 ? 1 : 0, rate,
+                          j->kind->short_unit, text_seconds(eta, sizeof(eta), job_eta(j)));
     if (cancelled(&j->cancel))
         grid_text(g, row, at, -1, ST_WARN, "  stopping");
     else
@@ -99,12 +100,12 @@ static void draw_job_idle(const struct session *s, struct grid *g, int row)
         return;
     }
     const char *how = j->state == JOB_CANCELLED ? "cancelled, kept" : "last";
-    int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: run #%d, %zu of %zu images", how, j->id,
-                         j->done, j->total);
+    int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %zu of %zu %s", how,
+                         j->kind->what, j->id, j->done, j->total, j->kind->unit);
     /* A printed screen is compared with another one: time has no place in it. */
     if (s->screen && isfinite(job_rate(j)))
-        at += grid_printf(g, row, at, ST_NORMAL, ", %.1f s (%.0f img/s)",
-                          (double)j->done / job_rate(j), job_rate(j));
+        at += grid_printf(g, row, at, ST_NORMAL, ", %.1f s (%.0f %s/s)",
+                          (double)j->done / job_rate(j), job_rate(j), j->kind->short_unit);
     const size_t failed = s->study ? s->study->failed : 0;
     if (j->state == JOB_FAILED) {
         char why[sizeof(j->err.text)];

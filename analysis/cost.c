@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cost.c: what it costs to compute a layer in FP32: its weights and its multiplications.
+ */
+#include "analysis/analysis.h"
+
+enum factor {
+    PER_FILTER, /* products per output: elements of one filter, [o, ...] */
+    PER_PLANE,  /* of one plane: [1, h, w, channels] */
+    PER_INPUT,  /* filters are [i, ...] and every input meets one */
+    PER_ROW,    /* length of the rows of input 0 */
+    PER_COLUMN, /* of its columns */
+};
+
+/* Operators that multiply. The weights are input 1 wherever they decide. */
+static const struct {
+    const char *op;
+    enum factor factor;
+} rules[] = {
+    {"Conv", PER_FILTER},
+    {"ConvTranspose", PER_INPUT},
+    {"MatMul", PER_ROW},
+    {"Gemm", PER_ROW},
+    {"CONV_2D", PER_FILTER},
+    {"DEPTHWISE_CONV_2D", PER_PLANE},
+    {"FULLY_CONNECTED", PER_FILTER},
+    {"BATCH_MATMUL", PER_ROW},
+};
+
+/* Elements of a value, unknown dimensions counted as 1. */
+static double elements(const struct graph *g, int v)
+{
+    double n = 1;
+    for (int d = 0; d < g->values[v].rank; d++) {
+        n *= g->values[v].dims[d] > 0 ? (double)g->values[v].dims[d] : 1;
+    }
+    return n;
+}
+
+static double dim(const struct graph *g, int v, int from_end)
+{
+    const struct value *x = &g->values[v];
+    bool known = x->rank >= from_end && x->dims[x->rank - from_end] > 0;
+    return known ? (double)x->dims[x->rank - from_end] : 1;
+}
+
+static double filter(const struct graph *g, const struct node *n)
+{
+    const struct tensor *w = n->n_in > 1 && n->in[1] >= 0 ? g->values[n->in[1]].constant : NULL;
+    return w && w->rank > 0 && w->dims[0] > 0 ? (double)w->n / (double)w->dims[0] : 0;
+}
+
+static double node_macs(const struct graph *g, const struct node *n)
+{
+    for (size_t i = 0; i < COUNT(rules) && n->n_in > 1 && n->in[0] >= 0 && n->out[0] >= 0; i++) {
+        if (strcmp(n->op, rules[i].op) != 0) {
+            continue;
+        }
+        enum factor f = rules[i].factor;
+        f = f == PER_ROW && attr_int(n, "transA", 0) ? PER_COLUMN : f;
+        const struct tensor *w = n->in[1] >= 0 ? g->values[n->in[1]].constant : NULL;
+        double out = elements(g, n->out[0]);
+        return f == PER_FILTER   ? out * filter(g, n)
+               : f == PER_INPUT  ? elements(g, n->in[0]) * filter(g, n)
+               : f == PER_PLANE  ? (w && w->rank == 4 ? out * (double)(w->dims[1] * w->dims[2]) : 0)
+               : f == PER_COLUMN ? out * dim(g, n->in[0], 2)
+                                 : out * dim(g, n->in[0], 1);
+    }
+    return 0;
+}
+
+struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer)
+{
+    struct layer_cost c = {0};
+    int nodes[LAYER_NODES];
+    size_t n = layer_nodes(fp32, m, layer, nodes);
+    for (size_t i = 0; i < n; i++) {
+        const struct node *x = &fp32->nodes[nodes[i]];
+        c.macs += node_macs(fp32, x);
+        for (int k = 0; k < x->n_in; k++) {
+            const struct tensor *t = x->in[k] >= 0 ? fp32->values[x->in[k]].constant : NULL;
+            c.weights += t && dtype_is_float(t->dtype) ? (double)t->size : 0;
+        }
+    }
+    return c;
+}

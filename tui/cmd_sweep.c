@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * cmd_sweep.c: sweep, bisect, search, pareto: which layers matter, asked by trying them.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/gaps.h"
+#include "tui/sweep_run.h"
+
+/* ---- What is asked for ---------------------------------------------------------------------- */
+
+/* What changes are judged by: the SQNR changes with every bit; a drop is one of accuracy. */
+static const struct outcome *choose_outcome(const struct call *c)
+{
+    const char *name = call_opt(c, "--metric");
+    const struct session *s = c->s;
+    bool labelled = false;
+    for (size_t i = 0; i < s->data.n && !labelled; i++) {
+        labelled = s->data.samples[i].label >= 0;
+    }
+    if (name || !call_opt(c, "--max-drop")) {
+        return outcome_find(name ? name : "sqnr");
+    }
+    return outcome_find(!s->classify ? "cosine" : labelled ? "top1" : "agreement");
+}
+
+static int read_limit(const struct call *c, struct goal *g, bool *has, struct err *err)
+{
+    const char *drop = call_opt(c, "--max-drop"), *reach = call_opt(c, "--reach");
+    if (drop && reach) {
+        return err_set(err, E_USAGE, "--max-drop or --reach, not both");
+    }
+    *has = drop || reach;
+    g->is_drop = drop != NULL;
+    g->limit = *has ? strtod(drop ? drop : reach, NULL) : NAN;
+    if (drop && strcmp(g->outcome->name, "sqnr") == 0) {
+        return err_set(err, E_USAGE,
+                       "FP32 has no error, so every drop of its SQNR is infinite: "
+                       "say --reach DB");
+    }
+    return drop && !(g->limit >= 0)
+               ? err_set(err, E_USAGE, "--max-drop is at least 0, found '%s'", drop)
+               : OK;
+}
+
+static int read_count(const struct call *c, const char *name, size_t dflt, size_t *out,
+                      struct err *err)
+{
+    int64_t v;
+    int rc = call_int(c, name, (int64_t)dflt, &v, err);
+    if (!rc && v < 1 && call_opt(c, name)) {
+        rc = err_set(err, E_USAGE, "%s is at least 1, found %lld", name, (long long)v);
+    }
+    *out = rc ? 0 : (size_t)v;
+    return rc;
+}
+
+/* The rows that LAYER words stand for; NULL when there are none. */
+static int read_rows(struct call *c, size_t first, bool **rows, struct err *err)
+{
+    struct session *s = c->s;
+    size_t n, *list;
+    *rows = NULL;
+    if (c->n_args <= first) {
+        return OK;
+    }
+    int rc = layer_lists(s, c->n_args - first, c->args + first, &n, &list, err);
+    if (rc) {
+        return rc;
+    }
+    *rows = mem_alloc(s->match.n_layers + 1);
+    for (size_t i = 0; i < n; i++) {
+        (*rows)[list[i]] = true;
+    }
+    free(list);
+    return OK;
+}
+
+static int read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice *x,
+                       struct err *err)
+{
+    struct session *s = c->s;
+    size_t images = MAX(s->data.n, (size_t)1), jobs = 1;
+    *x = (struct sweep_choice){.kind = kind, .goal.outcome = choose_outcome(c)};
+    x->race = call_opt(c, "--progressive") != NULL;
+    x->brute = call_opt(c, "--brute") != NULL;
+    int rc = read_limit(c, &x->goal, &x->has_limit, err);
+    rc = rc ? rc : read_count(c, "--images", images, &x->n_images, err);
+    rc = rc ? rc : read_count(c, "--top", 8, &x->top, err);
+    rc = rc ? rc : read_count(c, "--jobs", (size_t)s->set.jobs, &jobs, err);
+    rc = rc ? rc : read_count(c, "--max-pins", 0, &x->max_pins, err);
+    if (!rc && jobs > 256) {
+        rc = err_set(err, E_USAGE, "--jobs is 1 to 256, found %zu", jobs);
+    }
+    if (!rc && x->race && (x->brute || call_opt(c, "--exact"))) {
+        rc = err_set(err, E_USAGE, "--progressive, --exact and --brute exclude each other");
+    }
+    if (!rc && gaps_block_output(s)) {
+        rc = err_set(err, E_UNSUPPORTED, "the outputs cannot be computed: 'info' says why");
+    }
+    if (!rc && !s->match.n_outputs) {
+        rc = err_set(err, E_UNSUPPORTED, "the models have no outputs to compare");
+    }
+    x->n_images = MIN(x->n_images, images);
+    x->jobs = (int)jobs;
+    return rc;
+}
+
+/* ---- Commands ------------------------------------------------------------------------------- */
+
+static int exec_sweep(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct sweep_choice x;
+    bool *rows = NULL, background = s->screen || c->background;
+    enum sweep_kind kind = SWEEP_LOO;
+    int rc = read_choice(c, kind, &x, err);
+    if (rc) {
+        return rc;
+    }
+    if (strcmp(c->args[0], "show") == 0) {
+        return sweep_report(c, err);
+    }
+    while (strcmp(sweep_kind_names[kind], c->args[0]) != 0) {
+        kind++;
+    }
+    x.kind = kind;
+    if (kind == SWEEP_PREFIX && x.race) {
+        return err_set(err, E_USAGE, "prefixes are not ranked: --progressive has no meaning");
+    }
+    rc = read_rows(c, 1, &rows, err);
+    x.rows = rows;
+    rc = rc ? rc : sweep_start(s, &x, background, s->json ? NULL : c->note, err);
+    free(rows);
+    if (background) {
+        if (!rc) {
+            fprintf(c->note, "sweep #%d started on %zu images\n", s->job.id, x.n_images);
+        }
+        return rc;
+    }
+    /* What is done is kept and reported, also after ^C. */
+    return rc && rc != E_STOP ? rc : (sweep_report(c, NULL), rc);
+}
+
+static int exec_bisect(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct sweep_choice x;
+    bool background = s->screen || c->background;
+    int rc = read_choice(c, SWEEP_BISECT, &x, err);
+    if (!rc && !x.has_limit) {
+        rc = err_set(err, E_USAGE, "'bisect' wants a limit: --max-drop X or --reach X");
+    }
+    rc = rc ? rc : sweep_start(s, &x, background, s->json ? NULL : c->note, err);
+    if (!rc && background) {
+        fprintf(c->note, "bisect #%d started on %zu images\n", s->job.id, x.n_images);
+    } else if (!rc) {
+        rc = sweep_report(c, err);
+    }
+    return rc;
+}
+
+static int exec_search(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct sweep_choice x;
+    bool *rows = NULL, background = s->screen || c->background;
+    int rc = read_choice(c, SWEEP_SEARCH, &x, err);
+    if (!rc && !x.has_limit && !x.max_pins) {
+        rc =
+            err_set(err, E_USAGE, "'search' wants an end: --max-drop X, --reach X or --max-pins N");
+    }
+    rc = rc ? rc : read_rows(c, 0, &rows, err);
+    x.rows = rows;
+    rc = rc ? rc : search_start(s, &x, background, s->json ? NULL : c->note, err);
+    free(rows);
+    if (!rc && background) {
+        fprintf(c->note, "search #%d started on %zu images\n", s->job.id, x.n_images);
+    } else if (!background && (!rc || rc == E_STOP || rc == E_CHECK)) {
+        sweep_report(c, NULL);
+    }
+    return rc;
+}
+
+static int exec_pareto(struct call *c, struct err *err)
+{
+    return sweep_report_pareto(c, err);
+}
+
+static int exec_outcomes(struct call *c, struct err *err)
+{
+    (void)err;
+    json_t *list = json_array();
+    for (const struct outcome *o = outcomes; o->name; o++) {
+        if (c->s->json) {
+            json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s,s:s}", "name", o->name, "unit",
+                                                  o->unit, "higher_is_better", o->higher_is_better,
+                                                  "help", o->help, "formula", o->formula));
+        } else {
+            fprintf(c->out, "%-16s %-4s %s\n%21s %s\n", o->name, o->unit, o->help, "", o->formula);
+        }
+    }
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:O}", "outcomes", list));
+    }
+    json_decref(list);
+    return OK;
+}
+
+/* ---- Table ---------------------------------------------------------------------------------- */
+
+#define METRIC_OPT                                                                                 \
+    {                                                                                              \
+        "--metric", ARG_OUTCOME, "METRIC", "what the outputs are judged by (outcomes lists them)", \
+            NULL                                                                                   \
+    }
+#define IMAGES_OPT                                                                                 \
+    {                                                                                              \
+        "--images", ARG_INT, "N", "only the first N of the data set", NULL                         \
+    }
+#define JOBS_OPT                                                                                   \
+    {                                                                                              \
+        "--jobs", ARG_INT, "N", "threads", NULL                                                    \
+    }
+
+static const struct opt_spec sweep_opts[] = {
+    METRIC_OPT,
+    IMAGES_OPT,
+    {"--top", ARG_INT, "K", "rows to show; places that --progressive makes exact (8)", NULL},
+    {"--exact", ARG_FLAG, NULL, "all layers on all images (the default)", NULL},
+    {"--progressive", ARG_FLAG, NULL, "few images for all layers, all images for the first K",
+     NULL},
+    {"--brute", ARG_FLAG, NULL, "every model whole and by itself, for comparison", NULL},
+    JOBS_OPT,
+    {0},
+};
+
+static const struct opt_spec bisect_opts[] = {
+    {"--max-drop", ARG_REAL, "X", "how much worse than FP32 is still good", NULL},
+    {"--reach", ARG_REAL, "X", "the value that is still good", NULL},
+    METRIC_OPT,
+    IMAGES_OPT,
+    JOBS_OPT,
+    {0},
+};
+
+static const struct opt_spec search_opts[] = {
+    {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
+    {"--reach", ARG_REAL, "X", "stop at this value", NULL},
+    {"--max-pins", ARG_INT, "N", "pin at most N layers more", NULL},
+    METRIC_OPT,
+    IMAGES_OPT,
+    JOBS_OPT,
+    {0},
+};
+
+const struct cmd cmd_sweep[] = {
+    {
+        .name = "sweep",
+        .group = "pins",
+        .help = "try every layer: loo alone in FP32, only alone in INT8, prefix up to it in INT8",
+        .detail =
+            "Each layer gives a model of its own, which is run on the images and judged by its "
+            "outputs. loo puts one more layer of the model in force back to FP32, only quantizes "
+            "one layer of an otherwise FP32 model, prefix quantizes the layers up to one. Models "
+            "run only what differs from the model they come from, with the same bits as when they "
+            "run whole. Gains have 95 % intervals over images like these. With --progressive all "
+            "layers see 2 images, the better half 4, and so on; only those that may belong to the "
+            "first K see all. show prints what the last sweep, bisect or search has found, also "
+            "while it "
+            "is under way. @1 is then the first row.",
+        .example = "sweep loo --images 4 --top 5",
+        .needs = NEED_PAIR | NEED_DATA,
+        .args = {{"loo|only|prefix|show", ARG_CHOICE, "loo|only|prefix|show", false, false},
+                 {"LAYER", ARG_LAYER, NULL, true, true}},
+        .opts = sweep_opts,
+        .exec = exec_sweep,
+    },
+    {
+        .name = "bisect",
+        .group = "pins",
+        .help = "find the layer in network order at which quantization breaks a limit",
+        .detail =
+            "Halves the network again and again: layers in front in INT8, the others in FP32. "
+            "Takes about log2 of the number of layers runs over the images. Where the loss "
+            "does not grow layer by layer it finds one place of several.",
+        .example = "bisect --reach 20 --images 4",
+        .needs = NEED_PAIR | NEED_DATA,
+        .opts = bisect_opts,
+        .exec = exec_bisect,
+    },
+    {
+        .name = "search",
+        .group = "pins",
+        .help = "find few layers to pin so that a limit is kept, and pin them",
+        .detail =
+            "Starts from the pins in force. Ranks all layers once, pins the one that gains most, "
+            "measures the next ones again, and so on until the limit is kept; then takes back what "
+            "is not needed. The model found is run once more by itself. Its pins are one step for "
+            "undo. With LAYER words only those may be pinned. Without --metric, --max-drop is in "
+            "points of accuracy, --reach in dB of the SQNR of the outputs.",
+        .example = "search --max-drop 5 --images 24",
+        .needs = NEED_PAIR | NEED_DATA,
+        .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
+        .opts = search_opts,
+        .exec = exec_search,
+    },
+    {
+        .name = "pareto",
+        .group = "pins",
+        .help = "of the models tried last, those that no other beats with as few pins",
+        .detail = "After a search or a sweep: number of pins against what was to be improved, with "
+                  "the FP32 weights and multiplications that they cost.",
+        .example = "sweep loo --images 2 ; pareto",
+        .needs = NEED_PAIR,
+        .exec = exec_pareto,
+    },
+    {
+        .name = "outcomes",
+        .group = "pins",
+        .help = "what sweeps, searches and evaluate judge the outputs of a model by",
+        .example = "outcomes",
+        .exec = exec_outcomes,
+    },
+    {0},
+};

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * job.c: the one piece of work that may go on in the background, whatever it is: a run, a sweep, a
+ * search. It knows how far it is, can be cancelled, and is waited for.
+ */
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tui/tui.h"
+
+static double seconds_between(const struct timespec *from, const struct timespec *to)
+{
+    return (double)(to->tv_sec - from->tv_sec) + 1e-9 * (double)(to->tv_nsec - from->tv_nsec);
+}
+
+static double job_seconds(const struct job *j)
+{
+    struct timespec now = j->ended;
+    if (j->state == JOB_RUNNING) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    }
+    return seconds_between(&j->started, &now);
+}
+
+double job_rate(const struct job *j)
+{
+    double t = job_seconds(j);
+    return j->done >= 3 && t > 0 ? (double)j->done / t : NAN;
+}
+
+double job_eta(const struct job *j)
+{
+    return (double)(j->total - j->done) / job_rate(j);
+}
+
+void job_advance(struct session *s, size_t done, size_t total)
+{
+    struct job *j = &s->job;
+    j->done = done;
+    j->total = total;
+    double t = job_seconds(j);
+    if (j->note && done && (t - j->noted > 0.25 || done == total)) {
+        j->noted = t;
+        fprintf(j->note, "\r%zu/%zu %s  %.1f/s  ETA %.0f s   %s", done, total, j->kind->unit,
+                (double)done / t, (double)(total - done) * t / (double)done,
+                done == total ? "\n" : "");
+        fflush(j->note);
+    }
+}
+
+void job_threads(int n, void *(*worker)(void *ctx), void *ctx)
+{
+    pthread_t *t = mem_alloc((size_t)MAX(n, 1) * sizeof *t);
+    int started = 0;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old); /* signals are for the front */
+    while (started < n - 1 && !pthread_create(&t[started], NULL, worker, ctx)) {
+        started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    worker(ctx);
+    for (int i = 0; i < started; i++) {
+        pthread_join(t[i], NULL);
+    }
+    free(t);
+}
+
+static void end(struct session *s, int rc)
+{
+    struct job *j = &s->job;
+    clock_gettime(CLOCK_MONOTONIC, &j->ended);
+    j->state = rc == E_STOP ? JOB_CANCELLED : rc ? JOB_FAILED : JOB_DONE;
+    for (size_t i = 0; i < j->n_old; i++) {
+        plan_free(j->old_plans[i]);
+        graph_free(j->old_graphs[i]);
+    }
+    j->n_old = 0;
+}
+
+static void *job_thread(void *arg)
+{
+    struct session *s = arg;
+    struct err err = {0};
+    int rc = s->job.kind->body(s, s->job.ctx, &err);
+    pthread_mutex_lock(&s->lock);
+    if (rc) {
+        s->job.err = err;
+    }
+    end(s, rc);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t total,
+              bool background, FILE *note, struct err *err)
+{
+    s->job = (struct job){
+        .state = JOB_RUNNING, .id = s->job.id + 1, .kind = kind, .ctx = ctx, .total = total};
+    s->job.note = note && isatty(fileno(note)) ? note : NULL;
+    clock_gettime(CLOCK_MONOTONIC, &s->job.started);
+    if (background && !pthread_create(&s->job.thread, NULL, job_thread, s)) {
+        s->job.threaded = true;
+        return OK;
+    }
+    pthread_mutex_unlock(&s->lock);
+    job_thread(s);
+    pthread_mutex_lock(&s->lock);
+    return job_wait(s, err);
+}
+
+int job_wait(struct session *s, struct err *err)
+{
+    struct job *j = &s->job;
+    if (j->threaded) {
+        pthread_t t = j->thread;
+        j->threaded = false;
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(t, NULL);
+        pthread_mutex_lock(&s->lock);
+    }
+    if (j->ctx && j->state != JOB_RUNNING) { /* the first to wait ends it, on the front */
+        void *ctx = j->ctx;
+        j->ctx = NULL;
+        struct err why = {0};
+        int rc = j->kind->finish(s, ctx, &why);
+        if (rc && j->state == JOB_DONE) {
+            j->state = JOB_FAILED;
+            j->err = why;
+        }
+    }
+    if (j->state == JOB_CANCELLED) {
+        return err_set(err, E_STOP, "cancelled after %zu of %zu %s", j->done, j->total,
+                       j->kind->unit);
+    }
+    return j->state == JOB_FAILED ? err_set(err, j->err.code, "%s", j->err.text) : OK;
+}
+
+void job_cancel(struct session *s)
+{
+    if (s->job.state == JOB_RUNNING) {
+        atomic_store(&s->job.cancel.stop, true);
+    }
+}

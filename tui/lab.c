@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * lab.c: measures trials over images: models are planned once, then threads take trials of open
+ * images, and open another image when none is left. lab_image.c deals with one image.
+ */
+#include "tui/lab_image.h"
+
+#include <stdlib.h>
+
+/* ---- Life ----------------------------------------------------------------------------------- */
+
+struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_options *o)
+{
+    struct lab *l = mem_alloc(sizeof *l);
+    *l = (struct lab){
+        .s = s,
+        .o = *o,
+        .fp32 = s->fp32,
+        .int8 = s->int8,
+        .match = &s->match,
+        .plan_fp32 = s->plan_fp32,
+        .pp = &s->pp,
+        .po = {.numerics = s->set.numerics,
+               .kernels = s->set.kernels,
+               .budget = &s->budget,
+               .store = o->brute ? NULL : s->store},
+        .classify = s->classify,
+        .jobs = o->jobs,
+        .n_images = w->n_images,
+    };
+    l->o.retain = l->o.retain || l->o.brute; /* FP32 outputs and inputs, nothing else */
+    l->n_inputs = session_inputs(s, NULL, 0);
+    l->inputs = mem_alloc((l->n_inputs + 1) * sizeof *l->inputs);
+    session_inputs(s, l->inputs, l->n_inputs);
+    l->samples = mem_alloc((l->n_images + 1) * sizeof *l->samples);
+    l->shelves = mem_alloc((l->n_images + 1) * sizeof *l->shelves);
+    for (size_t i = 0; i < l->n_images; i++) {
+        /* A model without inputs runs on one sample that is nothing. */
+        l->samples[i] = s->data.n ? s->data.samples[w->images[i]] : (struct sample){.label = -1};
+        l->samples[i].path = mem_dup(l->samples[i].path);
+        l->samples[i].name = mem_dup(l->samples[i].name);
+    }
+    return l;
+}
+
+static void bench_close(struct bench *b)
+{
+    replay_free(b->replay);
+    plan_free(b->plan);
+    *b = (struct bench){0};
+}
+
+static void close_trials(struct lab *l)
+{
+    for (size_t i = 0; i < l->n_trials; i++) {
+        bench_close(&l->trials[i]);
+    }
+    free(l->trials);
+    l->trials = NULL;
+    l->n_trials = 0;
+}
+
+void lab_free(struct lab *l)
+{
+    if (!l) {
+        return;
+    }
+    for (size_t i = 0; i < l->n_images; i++) {
+        shelf_clear(l, &l->shelves[i]);
+        free(l->samples[i].path);
+        free(l->samples[i].name);
+    }
+    close_trials(l);
+    bench_close(&l->base);
+    free(l->keep[0]);
+    free(l->keep[1]);
+    free(l->shelves);
+    free(l->samples);
+    free(l->inputs);
+    free(l);
+}
+
+/* ---- Models --------------------------------------------------------------------------------- */
+
+/* Whether the pin of the trial's layer is really computed in float. */
+static void check_effect(const struct lab *l, struct trial *t, const struct graph *mixed,
+                         const struct plan *plan)
+{
+    struct match m;
+    if (t->layer < l->match->n_layers && t->pinned[t->layer] && mixed &&
+        !match_graphs(l->fp32, mixed, 0, NULL, &m, NULL)) {
+        t->in_effect = pin_in_effect(mixed, plan_graph(plan), l->fp32, &m,
+                                     l->match->layers[t->layer].fp32, &t->why);
+        match_fini(&m);
+    }
+}
+
+static int bench_open(const struct lab *l, struct trial *t, const struct plan *base,
+                      struct bench *out, struct err *err)
+{
+    struct graph *mixed = NULL;
+    struct plan *plan = NULL;
+    size_t pins = 0;
+    struct pin_set set = {.n_layers = l->match->n_layers, .pinned = t->pinned};
+    int *values = mem_alloc((set.n_layers + 1) * sizeof *values);
+    for (size_t k = 0; k < set.n_layers; k++) {
+        pins += t->pinned[k];
+    }
+    int rc = pins ? pin_apply(l->fp32, l->int8, l->match, &set, &mixed, values, err) : OK;
+    rc = rc ? rc : plan_new(mixed ? mixed : l->int8, &l->po, &plan, err);
+    if (!rc) {
+        check_effect(l, t, mixed, plan);
+        *out = (struct bench){.plan = plan, .replay = replay_new(plan, base)};
+    }
+    graph_free(mixed);
+    free(values);
+    return rc;
+}
+
+int lab_base(struct lab *l, struct sweep *w, struct err *err)
+{
+    struct bench made;
+    int rc = bench_open(l, &w->base, NULL, &made, err);
+    if (rc) {
+        return rc;
+    }
+    close_trials(l);
+    bench_close(&l->base);
+    l->base = made;
+    l->n_bases++;
+    size_t n = plan_graph(made.plan)->n_values + 1;
+    for (int level = 0; level < 2; level++) {
+        free(l->keep[level]);
+        l->keep[level] = mem_alloc(n);
+    }
+    replay_makes(made.replay, l->keep[0]);
+    return OK;
+}
+
+/* Trials are planned by all threads. */
+struct opening {
+    struct lab *l;
+    struct sweep *w;
+    size_t n;
+    const size_t *trials;
+    atomic_size_t next;
+};
+
+static void *open_worker(void *arg)
+{
+    struct opening *o = arg;
+    for (size_t i; (i = atomic_fetch_add(&o->next, 1)) < o->n;) {
+        struct trial *t = &o->w->trials[o->trials[i]];
+        struct bench *b = &o->l->trials[o->trials[i]];
+        struct err err = {0};
+        if (b->plan || t->error || cancelled(&o->l->s->job.cancel)) {
+            continue;
+        }
+        if (bench_open(o->l, t, o->l->base.plan, b, &err)) {
+            pthread_mutex_lock(&o->l->s->lock);
+            t->error = mem_dup(err.text);
+            pthread_mutex_unlock(&o->l->s->lock);
+        }
+    }
+    return NULL;
+}
+
+static void open_trials(struct lab *l, struct sweep *w, size_t n, const size_t *trials)
+{
+    struct opening o = {.l = l, .w = w, .n = n, .trials = trials};
+    l->trials = mem_grow(l->trials, (w->n_trials + 1) * sizeof *l->trials);
+    memset(l->trials + l->n_trials, 0, (w->n_trials - l->n_trials) * sizeof *l->trials);
+    l->n_trials = w->n_trials;
+    job_threads((int)MIN((size_t)l->jobs, n), open_worker, &o);
+    for (size_t i = 0; i < n; i++) {
+        if (l->trials[trials[i]].replay) {
+            replay_takes(l->trials[trials[i]].replay, l->keep[1]);
+        }
+    }
+}
+
+/* ---- Many images ---------------------------------------------------------------------------- */
+
+/* An image under way. */
+struct slot {
+    enum { SLOT_FREE, SLOT_CHOSEN, SLOT_OPENING, SLOT_OPEN, SLOT_DONE } state;
+    size_t at, next, left;      /* image; next trial to take; trials not finished */
+    struct image_score *scores; /* per trial, the base behind them */
+    char **errors;              /* of trials */
+    size_t n_again, *again;     /* trials that found too little memory */
+};
+
+struct measuring {
+    struct lab *l;
+    struct sweep *w;
+    size_t n;
+    const size_t *trials;
+    size_t next, turn, upto; /* images to open and to add next */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int n_slots;
+    struct slot *slots;
+    int active, most; /* threads at work, and how many may be: one where memory is short */
+    bool stopped;
+};
+
+static void count_runs(struct lab *l, size_t runs)
+{
+    pthread_mutex_lock(&l->s->lock);
+    l->done += runs;
+    job_advance(l->s, l->done, MAX(l->total, l->done));
+    pthread_mutex_unlock(&l->s->lock);
+}
+
+/* Adds the image whose turn it is, and those behind it that are done. Called with m->lock held. */
+static void add_done(struct measuring *m)
+{
+    struct sweep *w = m->w;
+    for (int i = 0; i < m->n_slots; i++) {
+        struct slot *s = &m->slots[i];
+        if (s->state != SLOT_DONE || s->at != m->turn) {
+            continue;
+        }
+        pthread_mutex_lock(&m->l->s->lock);
+        if (w->base.n == s->at) {
+            sweep_add_base(w, &s->scores[m->n]);
+        }
+        for (size_t k = 0; k < m->n; k++) {
+            struct trial *t = &w->trials[m->trials[k]];
+            if (s->errors[k] && !t->error) {
+                t->error = s->errors[k];
+                s->errors[k] = NULL;
+            }
+            if (!t->error) {
+                trial_add(t, w->outcome, &s->scores[k]);
+            }
+            free(s->errors[k]);
+            s->errors[k] = NULL;
+        }
+        pthread_mutex_unlock(&m->l->s->lock);
+        s->state = SLOT_FREE;
+        m->turn++;
+        i = -1; /* look again: the next one may be done */
+    }
+}
+
+/* Whether what failed for lack of memory is to be tried again, alone. */
+static bool try_alone(struct measuring *m, int rc)
+{
+    bool again = rc == E_LIMIT && m->most > 1;
+    m->most = again ? 1 : m->most;
+    return again;
+}
+
+/* An image that cannot be read counts as failed, for the base and all trials. */
+static void open_image(struct measuring *m, struct slot *s)
+{
+    struct lab *l = m->l;
+    struct err err = {0};
+    int rc = shelf_open(l, s->at, &err);
+    pthread_mutex_lock(&m->lock);
+    m->stopped = m->stopped || rc == E_STOP;
+    if (try_alone(m, rc)) {
+        s->state = SLOT_CHOSEN;
+        return;
+    }
+    count_runs(l, 1);
+    if (rc && !l->failed.code) {
+        l->failed = err;
+    }
+    for (size_t k = 0; k <= m->n && rc; k++) {
+        image_score_init(&s->scores[k]);
+    }
+    if (!rc) {
+        s->scores[m->n] = l->shelves[s->at].score;
+    }
+    s->next = 0;
+    s->left = rc ? 0 : m->n;
+    s->state = s->left ? SLOT_OPEN : SLOT_DONE;
+    if (!s->left) {
+        shelf_close(l, s->at);
+        add_done(m);
+    }
+}
+
+static void run_trial(struct measuring *m, struct slot *s, size_t k)
+{
+    struct lab *l = m->l;
+    const struct bench *b = &l->trials[m->trials[k]];
+    struct err err = {0};
+    int rc = b->plan ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* it has its error */
+    pthread_mutex_lock(&m->lock);
+    m->stopped = m->stopped || rc == E_STOP;
+    if (try_alone(m, rc) || (rc == E_LIMIT && shelf_shrink(l, &l->shelves[s->at]))) {
+        s->again[s->n_again++] = k;
+        return;
+    }
+    count_runs(l, 1);
+    s->errors[k] = rc && rc != E_STOP ? mem_dup(err.text) : NULL;
+    if (--s->left == 0 && !m->stopped) {
+        shelf_close(l, s->at);
+        s->state = SLOT_DONE;
+        add_done(m);
+    }
+}
+
+/* Images that may be open at a time: one until it is known how much memory an image takes. */
+static int most_slots(const struct measuring *m)
+{
+    size_t size = atomic_load(&m->l->size), limit = m->l->s->budget.limit;
+    size_t fit = limit && size ? MAX(limit / 2 / size, (size_t)1) : (size_t)m->n_slots;
+    return size || m->l->o.brute ? (int)MIN(fit, (size_t)m->n_slots) : 1;
+}
+
+/* A trial of an open image. */
+static bool choose_trial(const struct measuring *m, struct slot *s, size_t *trial)
+{
+    if (s->state != SLOT_OPEN || (!s->n_again && s->next == m->n)) {
+        return false;
+    }
+    *trial = s->n_again ? s->again[--s->n_again] : s->next++;
+    return true;
+}
+
+/* Something to do: a trial of an open image, or (*trial SIZE_MAX) an image to open; false when
+ * there is nothing now. Called with m->lock held. */
+static bool choose(struct measuring *m, struct slot **slot, size_t *trial)
+{
+    int used = 0;
+    struct slot *image = NULL;
+    for (int i = 0; i < m->n_slots && m->active < m->most; i++) {
+        *slot = &m->slots[i];
+        if (choose_trial(m, *slot, trial)) {
+            return true;
+        }
+        used += (*slot)->state != SLOT_FREE;
+    }
+    for (int i = 0; i < m->n_slots && m->active < m->most; i++) {
+        struct slot *s = &m->slots[i];
+        bool fresh = s->state == SLOT_FREE && m->next < m->upto && used < most_slots(m);
+        image = s->state == SLOT_CHOSEN || (fresh && !image) ? s : image;
+    }
+    if (!image) {
+        return false;
+    }
+    image->at = image->state == SLOT_CHOSEN ? image->at : m->next++;
+    image->state = SLOT_OPENING;
+    *slot = image;
+    *trial = SIZE_MAX;
+    return true;
+}
+
+static void *measure_worker(void *arg)
+{
+    struct measuring *m = arg;
+    pthread_mutex_lock(&m->lock);
+    while (m->turn < m->upto && !m->stopped) {
+        struct slot *s;
+        size_t trial;
+        if (!choose(m, &s, &trial)) {
+            pthread_cond_wait(&m->changed, &m->lock);
+            continue;
+        }
+        m->active++;
+        pthread_mutex_unlock(&m->lock);
+        if (trial == SIZE_MAX) {
+            open_image(m, s);
+        } else {
+            run_trial(m, s, trial);
+        }
+        m->active--; /* both come back with the lock */
+        m->stopped = m->stopped || cancelled(&m->l->s->job.cancel);
+        pthread_cond_broadcast(&m->changed);
+    }
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+/* Images that the trials have seen already. */
+static size_t seen(const struct sweep *w, size_t n, const size_t *trials)
+{
+    size_t least = n ? SIZE_MAX : w->base.n;
+    for (size_t i = 0; i < n; i++) {
+        least = w->trials[trials[i]].error ? least : MIN(least, w->trials[trials[i]].n);
+    }
+    return least == SIZE_MAX ? w->base.n : least;
+}
+
+size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto)
+{
+    size_t from = seen(w, n, trials);
+    return from < upto ? (upto - from) * (n + 1) : 0;
+}
+
+void lab_expect(struct lab *l, size_t runs)
+{
+    pthread_mutex_lock(&l->s->lock);
+    l->total = l->done + runs;
+    job_advance(l->s, l->done, l->total);
+    pthread_mutex_unlock(&l->s->lock);
+}
+
+static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
+                   struct err *err)
+{
+    struct measuring m = {.l = l, .w = w, .n = n, .trials = trials, .upto = upto};
+    m.next = m.turn = seen(w, n, trials);
+    m.n_slots = m.most = l->jobs;
+    m.slots = mem_alloc((size_t)m.n_slots * sizeof *m.slots);
+    for (int i = 0; i < m.n_slots; i++) {
+        m.slots[i].scores = mem_alloc((n + 1) * sizeof *m.slots[i].scores);
+        m.slots[i].errors = mem_alloc((n + 1) * sizeof *m.slots[i].errors);
+        m.slots[i].again = mem_alloc((n + 1) * sizeof *m.slots[i].again);
+    }
+    pthread_mutex_init(&m.lock, NULL);
+    pthread_cond_init(&m.changed, NULL);
+    job_threads(l->jobs, measure_worker, &m);
+    pthread_cond_destroy(&m.changed);
+    pthread_mutex_destroy(&m.lock);
+    for (int i = 0; i < m.n_slots; i++) {
+        for (size_t k = 0; k < n; k++) {
+            free(m.slots[i].errors[k]);
+        }
+        free(m.slots[i].scores);
+        free(m.slots[i].errors);
+        free(m.slots[i].again);
+    }
+    free(m.slots);
+    if (m.turn < upto) {
+        return err_set(err, E_STOP, "cancelled");
+    }
+    return w->failed && w->failed == w->base.n
+               ? err_set(err, l->failed.code, "no image could be run: %s", l->failed.text)
+               : OK;
+}
+
+int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
+                struct err *err)
+{
+    int rc = OK;
+    if (!l->o.brute || !n) {
+        open_trials(l, w, n, trials);
+        return measure(l, w, n, trials, upto, err);
+    }
+    for (size_t i = 0; i < n && !rc; i++) { /* one model at a time, as scripts do it */
+        open_trials(l, w, 1, trials + i);
+        rc = measure(l, w, 1, trials + i, upto, err);
+        bench_close(&l->trials[trials[i]]);
+    }
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * lab.h: private to tui/: measures trials of a sweep over images.
+ */
+#ifndef TUI_LAB_H
+#define TUI_LAB_H
+
+#include "tui/tui.h"
+
+/* What a job needs to measure: a copy of what the session had when it started. */
+struct lab;
+struct lab_options {
+    int jobs;    /* threads */
+    bool brute;  /* every trial by itself and as a whole: nothing is reused */
+    bool retain; /* images will be asked for again: what is known of them is kept while it fits */
+};
+/* Called with the lock held. The images of the sweep are used in its order. */
+struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_options *o);
+void lab_free(struct lab *l);
+/* Makes the trial at w->base the model that others are compared with and follow from. */
+int lab_base(struct lab *l, struct sweep *w, struct err *err);
+/* Measures the base, and the n trials of the list, on the images up to `upto`; trials of one call
+ * have seen equally many before. Works on `jobs` threads; scores are added in image order and with
+ * session.lock held, so a view sees them grow and results depend on no number of threads. Trials
+ * that fail get their error. E_STOP when cancelled; what was added by then is whole images. */
+int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
+                struct err *err);
+/* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
+size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);
+/* Progress: how many runs there will be in all, as far as known. */
+void lab_expect(struct lab *l, size_t runs);
+
+#endif

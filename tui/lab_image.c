@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * lab_image.c: one image in a lab. It is opened once: loaded, run through the FP32 model for its
+ * outputs and through the base for its activations; then each trial computes only what its pins
+ * change.
+ */
+#include "tui/lab_image.h"
+
+#include <stdlib.h>
+
+static void tensors_free(struct tensor **t, size_t n)
+{
+    for (size_t i = 0; t && i < n; i++) {
+        tensor_free(t[i]);
+    }
+    free(t);
+}
+
+void shelf_clear(const struct lab *l, struct shelf *x)
+{
+    tensors_free(x->in, l->n_inputs);
+    tensors_free(x->ref, l->match->n_outputs);
+    activations_free(x->known);
+    *x = (struct shelf){0};
+}
+
+static int score_model(const struct lab *l, const struct plan *p, const struct shelf *x,
+                       struct tensor **out, int label, struct image_score *s, struct err *err)
+{
+    size_t n = l->match->n_outputs;
+    int rc = OK;
+    for (size_t i = 0; i < n && !rc; i++) {
+        struct tensor *real = NULL;
+        rc = feed_output(plan_graph(p), i, out[i], NULL, &real, err);
+        if (!rc) {
+            tensor_free(out[i]);
+            out[i] = real;
+            rc = feed_like(x->ref[i], &out[i], err);
+        }
+    }
+    if (!rc) {
+        score_outputs(n, (const struct tensor *const *)x->ref, (const struct tensor *const *)out,
+                      l->classify, label, s);
+    }
+    return rc;
+}
+
+/* Loads an image and runs it through the FP32 model. */
+static int shelf_load(const struct lab *l, const struct sample *sample, struct shelf *x,
+                      struct err *err)
+{
+    size_t n = l->n_inputs;
+    const struct graph *g[2] = {plan_graph(l->plan_fp32), plan_graph(l->base.plan)};
+    struct tensor **in = mem_alloc((n + 1) * sizeof *in), **own = mem_alloc((n + 1) * sizeof *own);
+    x->in = mem_alloc((n + 1) * sizeof *x->in);
+    x->ref = mem_alloc((l->match->n_outputs + 1) * sizeof *x->ref);
+    x->known = activations_new();
+    int rc = n ? sample_load(sample, l->pp, (int)n, l->inputs, in, err) : OK;
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = feed_input(g[SIDE_FP32], i, in[i], NULL, &own[i], err);
+        rc = rc ? rc : feed_input(g[SIDE_INT8], i, in[i], NULL, &x->in[i], err);
+    }
+    struct run_options o = {.cancel = &l->s->job.cancel};
+    rc = rc ? rc : plan_run(l->plan_fp32, (const struct tensor *const *)own, x->ref, &o, err);
+    for (size_t i = 0; i < l->match->n_outputs && !rc; i++) {
+        struct tensor *real = NULL;
+        rc = x->ref[i] ? feed_output(g[SIDE_FP32], i, x->ref[i], NULL, &real, err)
+                       : err_set(err, E_UNSUPPORTED, "output %zu cannot be computed", i);
+        if (!rc) {
+            tensor_free(x->ref[i]);
+            x->ref[i] = real;
+        }
+    }
+    tensors_free(in, n);
+    tensors_free(own, n);
+    return rc;
+}
+
+bool shelf_shrink(struct lab *l, struct shelf *x)
+{
+    int level = atomic_load(&l->level);
+    if (level == KEEP_NOTHING) {
+        return false;
+    }
+    atomic_compare_exchange_strong(&l->level, &level, level + 1);
+    if (level + 1 == KEEP_NOTHING) {
+        activations_free(x->known);
+        x->known = activations_new();
+    } else {
+        activations_prune(x->known, l->base.plan, l->keep[level + 1]);
+    }
+    return true;
+}
+
+/* Runs the base and keeps its activations: of all values, or where memory is short of fewer. */
+static int run_base(struct lab *l, struct shelf *x, struct tensor **out, struct err *err)
+{
+    const struct tensor *const *in = (const struct tensor *const *)x->in;
+    size_t limit = l->s->budget.limit;
+    for (;;) {
+        int level = atomic_load(&l->level);
+        const bool *keep = level < KEEP_NOTHING ? l->keep[level] : NULL;
+        struct replay_options o = {.keep = keep, .cancel = &l->s->job.cancel};
+        int rc = replay_run(l->base.replay, in, x->known, &o, out, err);
+        if (rc != E_LIMIT || !shelf_shrink(l, x)) {
+            if (!rc && keep) {
+                activations_prune(x->known, l->base.plan, keep);
+            }
+            while (limit && activations_size(x->known) > limit / 2 && shelf_shrink(l, x)) {
+            }
+            return rc;
+        }
+    }
+}
+
+static int shelf_base(struct lab *l, struct shelf *x, int label, struct err *err)
+{
+    struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
+    struct run_options o = {.cancel = &l->s->job.cancel};
+    int rc = l->o.brute ? plan_run(l->base.plan, (const struct tensor *const *)x->in, out, &o, err)
+                        : run_base(l, x, out, err);
+    image_score_init(&x->score);
+    rc = rc ? rc : score_model(l, l->base.plan, x, out, label, &x->score, err);
+    x->base = rc ? 0 : l->n_bases;
+    tensors_free(out, l->match->n_outputs);
+    return rc;
+}
+
+int shelf_open(struct lab *l, size_t at, struct err *err)
+{
+    struct shelf *x = &l->shelves[at];
+    int rc = OK;
+    if (!x->in) {
+        rc = shelf_load(l, &l->samples[at], x, err);
+    } else {
+        atomic_fetch_sub(&l->kept, activations_size(x->known));
+    }
+    if (!rc && x->base != l->n_bases) {
+        rc = shelf_base(l, x, l->samples[at].label, err);
+    }
+    if (rc) {
+        shelf_clear(l, x);
+        return rc;
+    }
+    size_t size = activations_size(x->known), most = atomic_load(&l->size);
+    while (size > most && !atomic_compare_exchange_weak(&l->size, &most, size)) {
+    }
+    return OK;
+}
+
+void shelf_close(struct lab *l, size_t at)
+{
+    struct shelf *x = &l->shelves[at];
+    size_t limit = l->s->budget.limit, size = x->known ? activations_size(x->known) : 0;
+    if (l->o.retain && x->in && (!limit || atomic_load(&l->kept) + size < limit / 2)) {
+        atomic_fetch_add(&l->kept, size);
+    } else {
+        shelf_clear(l, x);
+    }
+}
+
+int shelf_trial(const struct lab *l, const struct bench *b, size_t at, struct image_score *s,
+                struct err *err)
+{
+    const struct shelf *x = &l->shelves[at];
+    struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
+    const struct tensor *const *in = (const struct tensor *const *)x->in;
+    struct run_options o = {.cancel = &l->s->job.cancel};
+    struct replay_options ro = {.cancel = &l->s->job.cancel};
+    image_score_init(s);
+    int rc = l->o.brute ? plan_run(b->plan, in, out, &o, err)
+                        : replay_run(b->replay, in, x->known, &ro, out, err);
+    rc = rc ? rc : score_model(l, b->plan, x, out, l->samples[at].label, s, err);
+    tensors_free(out, l->match->n_outputs);
+    return rc;
+}

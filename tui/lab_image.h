@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * lab_image.h: private to lab*.c: what a lab is made of, and one image in it.
+ */
+#ifndef TUI_LAB_IMAGE_H
+#define TUI_LAB_IMAGE_H
+
+#include "tui/lab.h"
+
+/* What is known of one image. */
+struct shelf {
+    struct tensor **in;  /* for the INT8 side; NULL: not loaded */
+    struct tensor **ref; /* outputs of the FP32 model, in real numbers */
+    struct activations *known;
+    unsigned base;            /* which base has left its activations; 0: none */
+    struct image_score score; /* of that base */
+};
+
+struct bench {
+    struct plan *plan;
+    struct replay *replay;
+};
+
+enum { KEEP_ALL, KEEP_BOUNDARIES, KEEP_NOTHING }; /* of the base's activations */
+
+struct lab {
+    struct session *s; /* its lock, job and budget */
+    struct lab_options o;
+    const struct graph *fp32, *int8;
+    const struct match *match;
+    const struct plan *plan_fp32;
+    const struct preprocess *pp;
+    struct plan_options po;
+    bool classify;
+    int jobs;
+    size_t n_inputs;
+    struct model_input *inputs;
+    size_t n_images;
+    struct sample *samples; /* copies: the data set may grow meanwhile */
+    struct shelf *shelves;  /* per image of the sweep */
+    struct bench base;
+    unsigned n_bases;
+    size_t n_trials;
+    struct bench *trials;
+    bool *keep[KEEP_NOTHING]; /* by level: all that the base makes, what trials take; 2: nothing */
+    atomic_int level;         /* rises where memory is short */
+    atomic_size_t size;       /* the largest shelf so far */
+    atomic_size_t kept;       /* bytes on shelves of images that are not open */
+    size_t done, total;       /* runs; under s->lock */
+    struct err failed;        /* of the first image that could not be run; under m->lock */
+};
+
+/* Loads the image, runs it through the FP32 model and the base, unless that is known. */
+int shelf_open(struct lab *l, size_t at, struct err *err);
+/* The image has no more trials for now: kept if it will be asked for again and memory allows. */
+void shelf_close(struct lab *l, size_t at);
+void shelf_clear(const struct lab *l, struct shelf *x);
+/* Keeps less of the base, in this image and those that follow; false: it is nothing already. */
+bool shelf_shrink(struct lab *l, struct shelf *x);
+/* Runs a trial on an open image. Many threads may do so at once. */
+int shelf_trial(const struct lab *l, const struct bench *b, size_t at, struct image_score *s,
+                struct err *err);
+
+#endif

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * sweep_report.c: what sweeps, bisections and searches have found, as text and as JSON.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/sweep_run.h"
+
+/* ---- Text ----------------------------------------------------------------------------------- */
+
+/* A value in a column: "12.34", "exact", "n/a". */
+static const char *value_text(char dst[32], const struct outcome *o, double v, bool sign)
+{
+    if (isnan(v)) {
+        snprintf(dst, 32, "n/a");
+    } else if (isinf(v)) {
+        snprintf(dst, 32, v > 0 ? "exact" : "-inf");
+    } else if (v != 0 && fabs(v) < 0.5 * pow(10, -o->digits)) {
+        snprintf(dst, 32, sign ? "%+.1e" : "%.1e", v);
+    } else {
+        snprintf(dst, 32, sign ? "%+.*f" : "%.*f", o->digits, v);
+    }
+    return dst;
+}
+
+const char *const sweep_kind_names[] = {
+    [SWEEP_LOO] = "loo",       [SWEEP_ONLY] = "only",     [SWEEP_PREFIX] = "prefix",
+    [SWEEP_BISECT] = "bisect", [SWEEP_SEARCH] = "search",
+};
+
+/* Columns beside the chosen outcome: those that say something here. */
+static bool is_shown(const struct sweep *w, const struct outcome *o)
+{
+    bool usual = strcmp(o->name, "top1") == 0 || strcmp(o->name, "agreement") == 0 ||
+                 strcmp(o->name, "sqnr") == 0;
+    return o == w->outcome || (usual && w->base.sums[o - outcomes][1] > 0);
+}
+
+static void print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t)
+{
+    char text[32];
+    fprintf(out, "%s:", name);
+    for (const struct outcome *o = outcomes; o->name; o++) {
+        if (is_shown(w, o)) {
+            double v = t ? trial_value(t, o) : sweep_fp32(w, o);
+            const char *unit = isfinite(v) ? o->unit : "";
+            fprintf(out, "  %s %s%s%s", o->name, value_text(text, o, v, false), *unit ? " " : "",
+                    unit);
+        }
+    }
+    fputc('\n', out);
+}
+
+/* Position, pin, name and operator of a layer. */
+static void print_layer(const struct session *s, FILE *out, size_t row, size_t layer)
+{
+    char label[64];
+    int w = session_layer_short(s, layer, label, sizeof label, 34);
+    fprintf(out, "%4zu %c %s%*s %-10.10s", row, session_pinned(s, layer) ? '*' : '.', label, 34 - w,
+            "", s->match.layers[layer].op);
+}
+
+static void print_values(FILE *out, const struct sweep *w, const struct trial *t)
+{
+    char text[32];
+    for (const struct outcome *o = outcomes; o->name; o++) {
+        if (is_shown(w, o)) {
+            fprintf(out, " %9s", t ? value_text(text, o, trial_value(t, o), false) : o->title);
+        }
+    }
+}
+
+/* Of prefixes, which add up: what a layer does beside the row before it. */
+static double prefix_step(const struct sweep *w, const struct trial *t, const struct trial *before)
+{
+    double x = trial_value(t, w->outcome);
+    double y = before ? trial_value(before, w->outcome) : sweep_fp32(w, w->outcome);
+    return x - y;
+}
+
+static void print_row(const struct session *s, FILE *out, const struct sweep *w, size_t row,
+                      const struct trial *t, const struct trial *before)
+{
+    char text[32];
+    double low, high;
+    const struct outcome *o = w->outcome;
+    print_layer(s, out, row, t->layer);
+    if (t->error || !t->n) {
+        fprintf(out, " %s\n", t->error ? t->error : "not measured");
+        return;
+    }
+    if (sweep_is_gain(w)) {
+        fprintf(out, " %9s", value_text(text, o, sweep_effect(w, t), true));
+    } else if (w->kind == SWEEP_PREFIX) {
+        fprintf(out, " %9s", value_text(text, o, prefix_step(w, t, before), true));
+    }
+    if (w->kind != SWEEP_PREFIX) {
+        sweep_interval(w, t, &low, &high);
+        fprintf(out, " %9s", value_text(text, o, low, sweep_is_gain(w)));
+        fprintf(out, " %9s", value_text(text, o, high, sweep_is_gain(w)));
+    }
+    print_values(out, w, t);
+    fprintf(out, " %6zu%s%s\n", t->n,
+            t->in_effect ? "" : "  pin NOT in effect: ", t->in_effect || !t->why ? "" : t->why);
+}
+
+static void print_head(FILE *out, const struct sweep *w)
+{
+    static const char *const titles[] = {
+        [SWEEP_LOO] = "each layer alone back in FP32: gain",
+        [SWEEP_ONLY] = "each layer alone in INT8:",
+        [SWEEP_PREFIX] = "layers in INT8 up to each one: step",
+    };
+    fprintf(out, "%s %s%s%s%s%s on %zu images\n", titles[w->kind],
+            w->kind == SWEEP_ONLY ? "" : "in ", w->outcome->name, *w->outcome->unit ? " (" : "",
+            w->outcome->unit, *w->outcome->unit ? ")" : "", w->base.n - w->failed);
+    print_model(out, w, "FP32", NULL);
+    print_model(out, w, w->kind == SWEEP_ONLY ? "nothing in INT8" : "INT8", &w->base);
+    fprintf(out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");
+    if (w->kind != SWEEP_ONLY) {
+        fprintf(out, " %9s", w->kind == SWEEP_PREFIX ? "STEP" : "GAIN");
+    }
+    if (w->kind != SWEEP_PREFIX) {
+        fprintf(out, " %9s %9s", "95% LOW", "HIGH");
+    }
+    print_values(out, w, NULL);
+    fprintf(out, " %6s\n", "IMAGES");
+}
+
+static void sweep_text(struct call *c, const size_t *order, size_t n)
+{
+    const struct sweep *w = c->s->sweep;
+    print_head(c->out, w);
+    for (size_t i = 0; i < n; i++) {
+        print_row(c->s, c->out, w, i + 1, &w->trials[order[i]],
+                  i ? &w->trials[order[i - 1]] : NULL);
+    }
+    size_t doubtful = sweep_doubtful(w, order);
+    if (doubtful) {
+        fprintf(c->note, "%zu more may belong to the first %zu (95 %% intervals)\n", doubtful,
+                w->top);
+    }
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+static json_t *values_json(const struct sweep *w, const struct trial *t)
+{
+    json_t *o = json_object();
+    for (const struct outcome *x = outcomes; x->name; x++) {
+        json_object_set_new(o, x->name, json_num(t ? trial_value(t, x) : sweep_fp32(w, x)));
+    }
+    return o;
+}
+
+static struct layer_cost pins_cost(const struct session *s, const bool *pinned, size_t *pins)
+{
+    struct layer_cost sum = {0};
+    *pins = 0;
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        if (pinned[k]) {
+            struct layer_cost one = layer_cost(s->fp32, &s->match, k);
+            sum.weights += one.weights;
+            sum.macs += one.macs;
+            ++*pins;
+        }
+    }
+    return sum;
+}
+
+/* A model that was tried: what it achieves and costs. */
+static json_t *trial_json(const struct session *s, const struct sweep *w, const struct trial *t)
+{
+    size_t pins;
+    struct layer_cost cost = pins_cost(s, t->pinned, &pins);
+    json_t *o = values_json(w, t);
+    json_object_set_new(o, "pins", json_integer((json_int_t)pins));
+    json_object_set_new(o, "fp32_weights", json_num(cost.weights));
+    json_object_set_new(o, "fp32_macs", json_num(cost.macs));
+    json_object_set_new(o, "images", json_integer((json_int_t)t->n));
+    if (t->nonfinite) {
+        json_object_set_new(o, "nonfinite", json_integer((json_int_t)t->nonfinite));
+    }
+    return o;
+}
+
+static json_t *row_json(const struct session *s, const struct sweep *w, const struct trial *t)
+{
+    double lo, hi;
+    json_t *o = trial_json(s, w, t);
+    sweep_interval(w, t, &lo, &hi);
+    json_object_set_new(o, "layer", json_text(s->match.layers[t->layer].name));
+    json_object_set_new(o, "op", json_text(s->match.layers[t->layer].op));
+    if (sweep_is_gain(w)) {
+        json_object_set_new(o, "gain", json_num(sweep_effect(w, t)));
+    }
+    json_object_set_new(o, "low", json_num(lo));
+    json_object_set_new(o, "high", json_num(hi));
+    json_object_set_new(o, "in_effect", json_boolean(t->in_effect));
+    if (t->why) {
+        json_object_set_new(o, "why", json_string(t->why));
+    }
+    if (t->error) {
+        json_object_set_new(o, "error", json_text(t->error));
+    }
+    return o;
+}
+
+/* What all reports begin with. */
+static json_t *head_json(const struct session *s)
+{
+    const struct sweep *w = s->sweep;
+    json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:o,s:o}", "kind", sweep_kind_names[w->kind], "metric",
+                          w->outcome->name, "images", (json_int_t)(w->base.n - w->failed), "failed",
+                          (json_int_t)w->failed, "fp32", values_json(w, NULL), "base",
+                          trial_json(s, w, &w->base));
+    json_numerics(o, s);
+    return o;
+}
+
+static void sweep_json(struct call *c, const size_t *order, size_t n)
+{
+    const struct session *s = c->s;
+    const struct sweep *w = s->sweep;
+    json_t *o = head_json(s), *rows = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(rows, row_json(s, w, &w->trials[order[i]]));
+    }
+    json_object_set_new(o, "rows", rows);
+    json_object_set_new(o, "doubtful", json_integer((json_int_t)sweep_doubtful(w, order)));
+    emit_json(c, o);
+}
+
+/* ---- sweep ---------------------------------------------------------------------------------- */
+
+static void report_sweep(struct call *c)
+{
+    struct session *s = c->s;
+    const struct sweep *w = s->sweep;
+    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), n = w->n_trials;
+    int64_t top = 0;
+    sweep_rank(w, order);
+    call_int(c, "--top", 0, &top, NULL);
+    n = top > 0 ? MIN(n, (size_t)top) : n;
+    free(s->listed);
+    s->listed = mem_alloc((n + 1) * sizeof *s->listed);
+    s->n_listed = n;
+    for (size_t i = 0; i < n; i++) {
+        s->listed[i] = w->trials[order[i]].layer;
+    }
+    (s->json ? sweep_json : sweep_text)(c, order, n);
+    free(order);
+}
+
+/* ---- bisect --------------------------------------------------------------------------------- */
+
+static void report_bisect(struct call *c)
+{
+    const struct session *s = c->s;
+    const struct sweep *w = s->sweep;
+    if (s->json) {
+        json_t *o = head_json(s), *tried = json_array();
+        for (size_t i = 0; i < w->n_trials; i++) {
+            json_array_append_new(tried, trial_json(s, w, &w->trials[i]));
+        }
+        json_object_set_new(o, "layer",
+                            s->bisected == SIZE_MAX ? json_null()
+                                                    : json_text(s->match.layers[s->bisected].name));
+        json_object_set_new(o, "tried", tried);
+        emit_json(c, o);
+        return;
+    }
+    for (size_t i = 0; i < w->n_trials; i++) {
+        const struct trial *t = &w->trials[i];
+        char *name = t->layer == SIZE_MAX
+                         ? mem_dup("nothing in INT8")
+                         : mem_printf("in INT8 up to %s", session_layer_label(s, t->layer));
+        print_model(c->out, w, name, t);
+        free(name);
+    }
+    if (s->bisected == SIZE_MAX) {
+        fprintf(c->out, "the limit is kept with every layer in INT8\n");
+    } else {
+        fprintf(c->out, "%s is the layer at which the limit breaks\n",
+                session_layer_label(s, s->bisected));
+    }
+}
+
+/* ---- search --------------------------------------------------------------------------------- */
+
+static void print_step(const struct session *s, FILE *out, size_t i)
+{
+    const struct search_step *x = &s->search->steps[i];
+    char text[32];
+    fprintf(out, "%4zu %4zu %c%-34.34s", i, x->pins,
+            x->layer == SIZE_MAX ? ' '
+            : x->pinned          ? '+'
+                                 : '-',
+            x->layer == SIZE_MAX ? "start" : session_layer_label(s, x->layer));
+    for (const struct outcome *o = outcomes; o->name; o++) {
+        if (is_shown(s->sweep, o)) {
+            fprintf(out, " %9s", value_text(text, o, x->value[o - outcomes], false));
+        }
+    }
+    fprintf(out, " %9.3f %9.3f\n", x->cost.weights / 1e6, x->cost.macs / 1e6);
+}
+
+static json_t *step_json(const struct session *s, const struct search_step *x)
+{
+    json_t *o = json_object();
+    for (size_t k = 0; k < N_OUTCOMES; k++) {
+        json_object_set_new(o, outcomes[k].name, json_num(x->value[k]));
+    }
+    json_object_set_new(
+        o, "layer", x->layer == SIZE_MAX ? json_null() : json_text(s->match.layers[x->layer].name));
+    json_object_set_new(o, "pinned", json_boolean(x->pinned));
+    json_object_set_new(o, "pins", json_integer((json_int_t)x->pins));
+    json_object_set_new(o, "fp32_weights", json_num(x->cost.weights));
+    json_object_set_new(o, "fp32_macs", json_num(x->cost.macs));
+    return o;
+}
+
+static void report_search(struct call *c)
+{
+    const struct session *s = c->s;
+    const struct search *q = s->search;
+    if (s->json) {
+        json_t *o = head_json(s), *steps = json_array(), *layers = json_array();
+        for (size_t i = 0; i < q->n_steps; i++) {
+            json_array_append_new(steps, step_json(s, &q->steps[i]));
+        }
+        for (size_t k = 0; k < s->match.n_layers; k++) {
+            if (s->sweep->base.pinned[k]) {
+                json_array_append_new(layers, json_text(s->match.layers[k].name));
+            }
+        }
+        json_object_set_new(o, "layers", layers);
+        json_object_set_new(o, "steps", steps);
+        emit_json(c, o);
+        return;
+    }
+    fprintf(c->out, "%4s %4s  %-34s", "STEP", "PINS", "LAYER");
+    print_values(c->out, s->sweep, NULL);
+    fprintf(c->out, " %9s %9s\n", "FP32 MB", "M MACS");
+    for (size_t i = 0; i < q->n_steps; i++) {
+        print_step(s, c->out, i);
+    }
+}
+
+/* ---- pareto --------------------------------------------------------------------------------- */
+
+static void print_point(const struct session *s, FILE *out, const struct trial *t)
+{
+    size_t pins;
+    struct layer_cost cost = pins_cost(s, t->pinned, &pins);
+    fprintf(out, "%4zu", pins);
+    print_values(out, s->sweep, t);
+    fprintf(out, " %9.3f %9.3f ", cost.weights / 1e6, cost.macs / 1e6);
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        if (t->pinned[k]) {
+            fprintf(out, " %s", session_layer_label(s, k));
+        }
+    }
+    fputc('\n', out);
+}
+
+int sweep_report_pareto(struct call *c, struct err *err)
+{
+    const struct session *s = c->s;
+    const struct sweep *w = s->sweep;
+    if (!w) {
+        return err_set(err, E_STATE, "nothing has been tried yet: sweep or search");
+    }
+    const struct trial **points = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
+    size_t n = sweep_pareto(w, points);
+    if (s->json) {
+        json_t *o = head_json(s), *list = json_array();
+        for (size_t i = 0; i < n; i++) {
+            json_t *x = trial_json(s, w, points[i]), *layers = json_array();
+            for (size_t k = 0; k < s->match.n_layers; k++) {
+                if (points[i]->pinned[k]) {
+                    json_array_append_new(layers, json_text(s->match.layers[k].name));
+                }
+            }
+            json_object_set_new(x, "layers", layers);
+            json_array_append_new(list, x);
+        }
+        json_object_set_new(o, "points", list);
+        emit_json(c, o);
+    } else {
+        fprintf(c->out, "%4s", "PINS");
+        print_values(c->out, w, NULL);
+        fprintf(c->out, " %9s %9s  %s\n", "FP32 MB", "M MACS", "LAYERS");
+        for (size_t i = 0; i < n; i++) {
+            print_point(s, c->out, points[i]);
+        }
+    }
+    free(points);
+    return OK;
+}
+
+int sweep_report(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    if (!s->sweep || !s->sweep->base.n) {
+        return err_set(err, E_STATE, "nothing has been tried yet: sweep, bisect or search");
+    }
+    if (s->sweep->kind == SWEEP_BISECT) {
+        report_bisect(c);
+    } else if (s->sweep->kind == SWEEP_SEARCH) {
+        report_search(c);
+    } else {
+        report_sweep(c);
+    }
+    return OK;
+}
