@@ -13,7 +13,8 @@ struct options {
     const char *model, *npy, *side; /* npy, side: NULL when not given */
     enum numerics numerics;
     int threads, runs, warm; /* runs of each thread */
-    bool tap, plain, zeros, json, profile, profile_nodes;
+    int for_ms;              /* run for so long instead; 0: as often as runs says */
+    bool tap, plain, zeros, json, profile, profile_nodes, serve;
 };
 struct bench {
     struct options o;
