@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The least that any comparison on onnxruntime needs: creates the two plain sessions and runs
+them. Only the outputs are visible.
+
+usage: ort_pair.py FP32 INT8 INPUTS.npy IMAGES
+
+Prints the seconds from behind the imports to the end.
+"""
+
+import sys
+import time
+
+import numpy as np
+import onnxruntime as ort
+
+
+def main():
+    start = time.perf_counter()
+    images = np.load(sys.argv[3], mmap_mode="r")
+    count = int(sys.argv[4])
+    for path in sys.argv[1:3]:
+        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        for i in range(count):
+            session.run(None, {name: np.ascontiguousarray(images[i:i + 1])})
+    print(time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
