@@ -2,14 +2,15 @@
  *
  * forward.c: times forward passes of one model, as a session runs them: nothing is compared, no
  * image is decoded. With several threads each runs images of its own, so that the figures are
- * those of throughput.
+ * those of throughput; --split threads share the work inside each layer instead, for latency.
  *
- *   forward MODEL [--threads N] [--runs R | --for MS] [--warm R] [--tap] [--plain]
- *           [--numerics NAME] [--side fp32|int8] [--npy FILE | --zeros]
+ *   forward MODEL [--threads N] [--split N] [--runs R | --for MS] [--warm R] [--tap]
+ *           [--plain] [--numerics NAME] [--side fp32|int8] [--npy FILE | --zeros]
  *           [--profile] [--profile-nodes] [--json] [--serve]
  *
- * --tap gives every activation to a reader that touches each page of it. The side, unless it is
- * said, follows from the operators: a model without quantizers is computed as the FP32 side is.
+ * --tap gives every activation, as it lies in memory, to a reader that touches each page of it.
+ * The side, unless it is said, follows from the operators: a model without quantizers is computed
+ * as the FP32 side is.
  * --serve measures once for every line on standard input, so that two programs can take turns.
  */
 #include "tests/bench/forward.h"
@@ -57,6 +58,9 @@ static int word_option(struct options *o, const char *name, const char *word, st
 {
     if (strcmp(name, "--threads") == 0) {
         return count_option(word, &o->threads, err);
+    }
+    if (strcmp(name, "--split") == 0) {
+        return count_option(word, &o->split, err);
     }
     if (strcmp(name, "--runs") == 0) {
         return count_option(word, &o->runs, err);
@@ -213,6 +217,7 @@ static int load(struct bench *b, struct err *err)
     for (size_t i = 0; i < b->g->n_inputs && !rc; i++) {
         rc = make_input(&b->g->values[b->g->inputs[i]], b->o.zeros, &b->inputs[i], err);
     }
+    b->par = par_new(b->o.split);
     return rc || !b->o.npy ? rc : read_rows(b, err);
 }
 
@@ -226,6 +231,7 @@ static void unload(struct bench *b)
     }
     free(b->inputs);
     free(b->rows);
+    par_free(b->par);
     plan_free(b->plan);
     graph_free(b->g);
 }
@@ -258,7 +264,7 @@ int bench_run(const struct bench *b, size_t image, plan_tap *tap, void *ctx, str
 {
     const struct tensor *in[MAX_INPUTS] = {0};
     size_t n = b->g->n_inputs;
-    const struct run_options o = {.tap = tap, .tap_ctx = ctx, .any_layout = true};
+    const struct run_options o = {.tap = tap, .tap_ctx = ctx, .any_layout = true, .par = b->par};
     if (n > MAX_INPUTS) {
         return err_set(err, E_LIMIT, "%zu inputs, at most %d", n, MAX_INPUTS);
     }
@@ -384,7 +390,7 @@ static int serve(const struct bench *b, struct err *err)
 
 int main(int argc, char **argv)
 {
-    struct bench b = {.o = {.threads = 1, .runs = 20, .warm = 2, .numerics = NUM_ORT}};
+    struct bench b = {.o = {.threads = 1, .split = 1, .runs = 20, .warm = 2, .numerics = NUM_ORT}};
     struct err err = {0};
     mallopt(M_MMAP_THRESHOLD, 256 << 20); /* as the program does, see tui/main.c */
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
@@ -394,6 +400,9 @@ int main(int argc, char **argv)
         rc = bench_run(&b, (size_t)i, NULL, NULL, &err);
     }
     bool profile = b.o.profile || b.o.profile_nodes;
+    if (!rc && b.o.split > 1 && b.o.threads > 1) {
+        rc = err_set(&err, E_USAGE, "--split and --threads exclude each other");
+    }
     if (!rc) {
         rc = profile ? profile_runs(&b, &err) : b.o.serve ? serve(&b, &err) : time_runs(&b, &err);
     }

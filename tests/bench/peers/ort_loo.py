@@ -3,7 +3,7 @@
 """The leanest leave-one-out that a script on onnxruntime can do: for each layer one session of the
 QDQ model without that layer's quantizers, the final output alone, all cores.
 
-usage: ort_loo.py FP32 QDQ INPUTS.npy IMAGES LAYER...
+usage: ort_loo.py FP32 QDQ INPUTS.npy IMAGES BATCH LAYER...
 
 A variant computes what a pin in qscope does: the layer has its float weights, and a copy (Max of
 one input) stands in front of the quantizer behind it, without which onnxruntime quantizes the
@@ -20,57 +20,70 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-BATCH = 8  # images a run: the fastest of 1, 8 and 32 on ResNet-50 and MobileNetV2
-
 
 def session(model):
-    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def outputs(one, images):
-    return np.concatenate([one.run(None, {"x": images[i:i + BATCH]})[0]
-                           for i in range(0, len(images), BATCH)])
+def outputs(one, images, batch):
+    return np.concatenate([one.run(None, {"x": images[i:i + batch]})[0]
+                           for i in range(0, len(images), batch)])
 
 
 class Variants:
     def __init__(self, fp32, qdq):
         self.model = onnx.load(qdq)
-        self.graph = self.model.graph
         plain = onnx.load(fp32).graph
         self.fp32 = {node.name: node for node in plain.node}
         self.weights = {t.name: t for t in plain.initializer}
-        self.made_by = {out: node for node in self.graph.node for out in node.output}
-        self.at = {node.name: i for i, node in enumerate(self.graph.node)}
+        self.made_by = {out: node for node in self.model.graph.node for out in node.output}
+        self.image = self.model.graph.input[0].name
+        self.final = self.model.graph.output[0].name
+
+    def float_for(self, layer, k, name, constants):
+        """What input k of a layer, by this name, reads when the layer is in float: a weight of
+        the FP32 model, or the image itself; the activations of other layers stay quantized."""
+        source = self.made_by.get(name)
+        if source is None or source.op_type != "DequantizeLinear":
+            return name
+        if weight := self.weights.get(self.fp32[layer].input[k]):
+            constants.add().CopyFrom(weight)
+            constants[-1].name = f"{layer}.float{k}"
+            return constants[-1].name
+        quantize = self.made_by.get(source.input[0])
+        return self.image if quantize is not None and quantize.input[0] == self.image else name
 
     def without(self, layer):
         """The model as bytes, with one layer in float."""
-        i = self.at[layer]
-        node, before = self.graph.node[i], self.graph.node[i].SerializeToString()
-        constants = len(self.graph.initializer)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        graph = model.graph
+        i, node = next((i, n) for i, n in enumerate(graph.node) if n.name == layer)
         for k, name in enumerate(node.input):
-            source = self.made_by.get(name)
-            weight = self.weights.get(self.fp32[layer].input[k])
-            if source is not None and source.op_type == "DequantizeLinear" and weight is not None:
-                node.input[k] = f"{layer}.float{k}"
-                self.graph.initializer.add().CopyFrom(weight)
-                self.graph.initializer[-1].name = node.input[k]
-        out, node.output[0] = node.output[0], f"{layer}.float"
-        self.graph.node.insert(i + 1, helper.make_node("Max", [f"{layer}.float"], [out]))
-        made = self.model.SerializeToString()
-        del self.graph.node[i + 1]
-        self.graph.node[i].ParseFromString(before)
-        del self.graph.initializer[constants:]
-        return made
+            node.input[k] = self.float_for(layer, k, name, graph.initializer)
+        out = node.output[0]
+        quantize = next((n for n in graph.node if out in n.input), None)
+        last = next((n for n in graph.node if self.final in n.output), None)
+        if last is not None and quantize is not None and last.input[0] == quantize.output[0]:
+            node.output[0] = self.final  # behind the last layer nothing is quantized any more
+            graph.node.remove(last)
+            graph.node.remove(quantize)
+        else:
+            node.output[0] = f"{layer}.float"
+            graph.node.insert(i + 1, helper.make_node("Max", [node.output[0]], [out]))
+        return model.SerializeToString()
 
 
 def main():
     start = time.perf_counter()
-    fp32, qdq = sys.argv[1:3]
+    fp32, qdq, batch = *sys.argv[1:3], int(sys.argv[5])
     images = np.load(sys.argv[3])[:int(sys.argv[4])]
-    reference = outputs(session(fp32), images)
+    reference = outputs(session(fp32), images, batch)
     variants, errors = Variants(fp32, qdq), {}
-    for layer in sys.argv[5:]:
-        found = outputs(session(variants.without(layer)), images)
+    for layer in sys.argv[6:]:
+        found = outputs(session(variants.without(layer)), images, batch)
         errors[layer] = float(np.mean((found - reference) ** 2))
     print(json.dumps({"seconds": time.perf_counter() - start, "mse": errors}))
 

@@ -3,7 +3,7 @@
 """The least that any comparison on onnxruntime needs: creates the two plain sessions and runs
 them. Only the outputs are visible.
 
-usage: ort_pair.py FP32 INT8 INPUTS.npy IMAGES
+usage: ort_pair.py FP32 INT8 INPUTS.npy IMAGES THREADS
 
 Prints the seconds from behind the imports to the end.
 """
@@ -18,9 +18,10 @@ import onnxruntime as ort
 def main():
     start = time.perf_counter()
     images = np.load(sys.argv[3], mmap_mode="r")
-    count = int(sys.argv[4])
+    count, options = int(sys.argv[4]), ort.SessionOptions()
+    options.intra_op_num_threads = int(sys.argv[5])
     for path in sys.argv[1:3]:
-        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         for i in range(count):
             session.run(None, {name: np.ascontiguousarray(images[i:i + 1])})
