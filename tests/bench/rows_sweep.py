@@ -2,47 +2,40 @@
 """Sweeps over layers: leave-one-out, its progressive form, the search for pins."""
 
 import json
+import statistics
 import sys
-from pathlib import Path
 
 from make_models import NETWORKS
-from measure import BUILD, PEERS, QSCOPE, ROOT, compare, interleave, qscope, run
+from measure import PEERS, QSCOPE, ROOT, compare, interleave, qscope, run
 from rows_compare import files, word
 from rows_forward import TITLES
 
-LOO_FASTER, SCRIPT_FASTER, PROGRESSIVE_FASTER, SEARCH_FASTER = 2.5, 40, 7, 20
 TOP = 8
 
 
 def has(command):
     """Whether this qscope knows a command."""
     listed = json.loads(run(QSCOPE, "--batch", "--no-config", "--json", "-e", "help").out)
-    return command in (row["name"] for rows in listed.values() if isinstance(rows, list)
-                       for row in rows)
+    return any(isinstance(rows, list) and any(row.get("name") == command for row in rows)
+               for rows in listed.values())
 
 
-def opening(options, network):
+def ask(options, network, command):
+    """A whole process that loads the pair and gives one command; beside it what it says."""
     fp32, int8, inputs = files(options, network)
-    return f"load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}"
-
-
-def brute(options, network, images):
-    """The same question without any reuse; {layer: mean square error} and seconds."""
-    found = json.loads(run(BUILD / "tests/bench/brute", *files(options, network), images, 2).out)
-    return found["mse"], found["seconds"]
-
-
-def sweep(options, network, images, *how):
-    """A whole process that sweeps; {layer: mean square error of the output} beside it."""
-    done = qscope(*opening(options, network), f"sweep loo {' '.join(how)} --images {images}",
+    done = qscope(f"load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}", command,
                   options=["--json"])
-    rows = json.loads(done.out.splitlines()[-1])["layers"]
-    return done, {row["name"]: row["mse"] for row in rows}
+    return done, json.loads(done.out.splitlines()[-1])
 
 
-def best(errors, count=TOP):
-    """The layers whose pin helps most."""
-    return sorted(errors, key=errors.get)[:count]
+def sweep(options, network, images, how):
+    """Leave-one-out in one of its ways; {layer: mean square error of the outputs} by rank."""
+    done, said = ask(options, network, f"sweep loo --{how} --images {images} --metric mse")
+    return done, {row["layer"]: row["mse"] for row in said["rows"]}
+
+
+def seconds(found):
+    return [x[0].seconds for x in found]
 
 
 # ---- Leave-one-out --------------------------------------------------------------------------
@@ -53,121 +46,123 @@ def lean_script(options, network, layers, images, batch):
     return found, json.loads(found.out)["mse"]
 
 
-def faster_batch(options, network, layers, images):
-    """Of one image a run and eight, what makes the script faster."""
-    return min((1, 8), key=lambda batch: lean_script(options, network, layers[:6], images,
-                                                     batch)[0].seconds)
-
-
 def against_lean(options, network, images, pairs):
-    mse, _ = brute(options, network, images)
+    mse = sweep(options, network, images, "brute")[1]
     layers = list(mse)
-    batch = faster_batch(options, network, layers, images)
-    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "--exact"),
+    batch = min((1, 8), key=lambda n: lean_script(options, network, layers[:6], images,
+                                                  n)[0].seconds)
+    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "exact"),
                        lean=lambda: lean_script(options, network, layers, images, batch))
-    ours, theirs = ([x[0].seconds for x in found[who]] for who in ("qscope", "lean"))
     exact, lean = found["qscope"][0][1], found["lean"][0][1]
-    equal = sum(exact.get(layer) == mse[layer] for layer in layers)
+    equal = sum(exact[layer] == mse[layer] for layer in layers)
     off = max(abs(lean[layer] / mse[layer] - 1) for layer in layers)
-    note = (f"{TITLES[network]}: {equal} of {len(layers)} results of the sweep equal those of "
-            f"qscope's brute force to the last bit; the script's differ by at most {off:.1g} of "
-            f"the value.")
+    note = (f"{TITLES[network]}: {equal} of {len(layers)} errors equal those of brute force to "
+            f"the last bit; the script's differ by at most {off:.1g} of the value.")
     case = f"{TITLES[network]}, {len(layers)} layers, {images} images"
-    return compare(case, f"one session a variant, batches of {batch}", "s", ours, theirs,
-                   LOO_FASTER, faster=True), note
+    return compare(case, f"one session a variant, batches of {batch}", "s",
+                   seconds(found["qscope"]), seconds(found["lean"]), 2.5, faster=True), note
 
 
 def against_script(options, network, images, pairs, count):
     """The script is measured on a few layers and scaled to all."""
     fp32, _, inputs = files(options, network)
-    layers = [layer for layer in sweep(options, network, 1, "--exact")[1]
+    layers = [layer for layer in sweep(options, network, 1, "exact")[1]
               if layer.startswith(("conv", "fc"))]
-    some = layers[::max(1, len(layers) // count)][:count]
+    some = layers[::len(layers) // count][:count]
 
     def script():
         found = run(sys.executable, PEERS / "ort_quantize_loo.py", fp32, inputs, images, *some)
-        seconds = json.loads(found.out)["seconds"]
-        return sum(seconds) / len(seconds) * len(layers)
+        return statistics.mean(json.loads(found.out)["seconds"]) * len(layers)
 
-    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "--exact")[0].seconds,
+    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "exact"),
                        script=script)
-    case = f"{TITLES[network]}, {images} images"
-    return compare(case, f"quantize_static a layer, {len(some)} of {len(layers)} measured", "s",
-                   found["qscope"], found["script"], SCRIPT_FASTER, faster=True)
+    return compare(f"{TITLES[network]}, {images} images",
+                   f"quantize_static for each layer, {len(some)} of {len(layers)} measured", "s",
+                   seconds(found["qscope"]), found["script"], 40, faster=True)
 
 
 def leave_one_out(options):
-    if not has("sweep loo"):
+    if not has("sweep"):
         return None
-    lines, notes = [], []
+    lines, notes, pairs = [], [], 1 if options.quick else 5
     for network in NETWORKS:
-        line, note = against_lean(options, network, 8 if options.quick else 32,
-                                  1 if options.quick else 5)
-        lines.append(line)
+        line, note = against_lean(options, network, 8 if options.quick else 32, pairs)
+        lines += [line, against_script(options, network, 8, pairs, 1 if options.quick else 3)]
         notes.append(note)
-        lines.append(against_script(options, network, 8, 1 if options.quick else 5,
-                                    1 if options.quick else 3))
     return {"title": "Exact leave-one-out over all layers",
-            "text": ["Whole processes: every layer alone in float, the error of the final output.",
+            "text": ["Whole processes: each layer alone in float, the error of the outputs.",
                      "The peers are the leanest script on onnxruntime, one session of the QDQ "
-                     "model for each layer with that layer in float and the final output alone, "
-                     "and the script users write, `quantize_static` anew without each layer."],
+                     "model for each layer with that layer in float, outputs alone; and the "
+                     "script that users write, `quantize_static` again without each layer."],
             "lines": lines, "notes": notes}
 
 
 # ---- Progressive ----------------------------------------------------------------------------
 
 def progressive(options):
-    if not has("sweep loo"):
+    if not has("sweep"):
         return None
     lines, notes, images = [], [], 8 if options.quick else 32
     for network in NETWORKS:
-        found = interleave(1 if options.quick else 5,
-                           qscope=lambda: sweep(options, network, images, "--progressive",
-                                                f"--top {TOP}"),
-                           brute=lambda: brute(options, network, images))
-        first, whole = best(found["qscope"][0][1]), best(found["brute"][0][0])
+        found = interleave(
+            1 if options.quick else 5,
+            qscope=lambda: sweep(options, network, images, f"progressive --top {TOP}"),
+            brute=lambda: sweep(options, network, images, "brute"))
         lines.append(compare(f"{TITLES[network]}, {images} images", "brute force", "s",
-                             [x[0].seconds for x in found["qscope"]],
-                             [x[1] for x in found["brute"]], PROGRESSIVE_FASTER, faster=True))
+                             seconds(found["qscope"]), seconds(found["brute"]), 7, faster=True))
+        first, whole = list(found["qscope"][0][1]), list(found["brute"][0][1])[:TOP]
+        same = " in the same order" if first == whole else ""
         notes.append(f"{TITLES[network]}: {len(set(first) & set(whole))} of the first {TOP} "
-                     f"layers are those of brute force"
-                     f"{', in the same order' if first == whole else ''}.")
-    return {"title": f"First trustworthy top {TOP} of the ranking",
+                     f"layers are those of brute force{same}.")
+    return {"title": f"First {TOP} of the ranking",
             "text": ["The progressive sweep, a whole process, against qscope itself without any "
-                     "reuse: each layer pinned alone, all images from the first layer to the last."],
+                     "reuse: each layer in float alone, all images from the first layer to the "
+                     "last."],
             "lines": lines, "notes": notes}
 
 
 # ---- Search for pins ------------------------------------------------------------------------
 
-def nncf_python():
-    """The environment of NNCF, made on the first use."""
+def nncf(options, network, images, *max_drop):
+    """NNCF in an environment of its own, which is made on the first use."""
     folder = ROOT / "build/bench/nncf"
     run("sh", "-c", '. tests/venv.sh && venv_make "$1" tests/bench/nncf-requirements.txt', "sh",
         folder, cwd=ROOT)
-    return folder / "bin/python"
+    fp32, _, inputs = files(options, network)
+    found = run(folder / "bin/python", PEERS / "nncf_search.py", fp32, inputs, images, *max_drop)
+    return json.loads(found.out.splitlines()[-1])
+
+
+def search_one(options, network, images, pairs):
+    """Half the drop of the better of the two INT8 models is to be reached."""
+    evaluated = ask(options, network, f"run --limit {images} ; evaluate --metric cosine")[1]
+    start = {"qscope": 1 - evaluated["int8"], "NNCF": nncf(options, network, images)["start"]}
+    drop = float(f"{min(start.values()) / 2:.1e}")
+    command = f"search --max-drop {drop} --metric cosine --images {images}"
+    found = interleave(pairs, qscope=lambda: ask(options, network, command),
+                       peer=lambda: nncf(options, network, images, drop))
+    ours, theirs = found["qscope"][0][1], found["peer"][0]
+    reached = 1 - ours["steps"][-1]["cosine"]
+    note = (f"{TITLES[network]}: cosine of the outputs at most {drop:g} below 1, from "
+            f"{start['qscope']:.2g} in qscope and {start['NNCF']:.2g} in NNCF; qscope reaches "
+            f"{reached:.2g} with {len(ours['layers'])} layers in float, NNCF reverts "
+            f"{theirs['reverted']} operations after {theirs['runs']} runs.")
+    return compare(f"{TITLES[network]}, {images} images", "NNCF accuracy control", "s",
+                   seconds(found["qscope"]), [x["seconds"] for x in found["peer"]], 20,
+                   faster=True), note
 
 
 def search(options):
     if not has("search"):
         return None
-    python = nncf_python()
-    lines, notes, images = [], [], 8
-    for network in NETWORKS[1:] if options.quick else NETWORKS:
-        fp32, _, inputs = files(options, network)
-        peer = json.loads(run(python, PEERS / "nncf_search.py", fp32, inputs, images).out)
-        command = f"search --max-drop {peer['max_drop']} --metric cosine --images {images}"
-        ours = [qscope(*opening(options, network), command, options=["--json"])
-                for _ in range(1 if options.quick else 5)]
-        said = json.loads(ours[0].out.splitlines()[-1])
-        lines.append(compare(TITLES[network], "NNCF accuracy control", "s",
-                             [x.seconds for x in ours], [peer["seconds"]] * len(ours),
-                             SEARCH_FASTER, faster=True))
-        notes.append(f"{TITLES[network]}: drop of the cosine at most {peer['max_drop']:g}; qscope "
-                     f"pins {said['pins']} layers, NNCF reverts {peer['reverted']} in "
-                     f"{peer['runs']} runs.")
-    return {"title": "Search for the smallest set of layers in float",
-            "text": ["The same FP32 model, images, metric and permitted drop; each tool starts "
-                     "from its own INT8 model."],
+    lines, notes = [], []
+    for network in NETWORKS:
+        line, note = search_one(options, network, 2 if options.quick else 8,
+                                1 if options.quick else 5)
+        lines.append(line)
+        notes.append(note)
+    return {"title": "Search for few layers in float",
+            "text": ["The same FP32 model, images, metric and drop; each tool starts from the "
+                     "INT8 model that is its own.",
+                     "qscope is a whole process, NNCF is timed from quantization to its last run."],
             "lines": lines, "notes": notes}
