@@ -28,6 +28,7 @@ class Finished:
     cpu: float      # s, user and system, of all threads
     peak: float     # MiB, resident
     out: str
+    notes: str      # standard error
 
 
 def run(*command, check=True, **options):
@@ -44,7 +45,8 @@ def run(*command, check=True, **options):
     process.returncode = os.waitstatus_to_exitcode(status)
     if check and process.returncode:
         raise RuntimeError(f"exit {process.returncode}: {command}\n{errors[-2000:]}")
-    return Finished(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out)
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out,
+                    errors)
 
 
 def qscope(*lines, options=(), check=True):

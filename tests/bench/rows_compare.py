@@ -18,7 +18,7 @@ import numpy as np
 import pyte
 
 from make_models import INPUTS, NETWORKS
-from measure import PEERS, QSCOPE, Server, compare, interleave, qscope, run
+from measure import BUILD, PEERS, QSCOPE, Server, compare, interleave, qscope, run
 from rows_forward import TITLES
 
 
@@ -46,14 +46,19 @@ def many(options, images):
 
 def comparison(fp32, int8, inputs, images, jobs):
     """One process: both models, all layers, all metrics."""
-    return qscope(f"load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}",
-                  f"run --limit {images}", "layers", options=["--jobs", str(jobs)])
+    return qscope(f"time load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}",
+                  f"time run --limit {images}", "time layers", options=["--jobs", str(jobs)])
+
+
+def phases(done):
+    """Seconds that loading, the run and the listing took."""
+    return [float(found) for found in re.findall(r"^([\d.]+) s$", done.notes, re.MULTILINE)]
 
 
 def plain_sessions(fp32, int8, inputs, images, jobs):
-    """The two sessions and their runs: (whole process, s behind the imports)."""
+    """The two sessions and their runs: whole process, and seconds of its parts."""
     done = run(sys.executable, PEERS / "ort_pair.py", fp32, int8, inputs, images, jobs)
-    return done, float(done.out)
+    return done, json.loads(done.out)
 
 
 def against_plain(options, network, pairs, jobs):
@@ -63,10 +68,15 @@ def against_plain(options, network, pairs, jobs):
                        plain=lambda: plain_sessions(fp32, int8, inputs, 8, jobs))
     case = TITLES[network] + (", 1 thread" if jobs == 1 else "")
     ours = [x.seconds for x in found["qscope"]]
-    process, behind = zip(*found["plain"])
+    load, both, _ = zip(*(phases(x) for x in found["qscope"]))
+    process, parts = zip(*found["plain"])
     return [compare(case, "process with the two plain sessions", "s", ours,
                     [x.seconds for x in process], 1.3),
-            compare(case, "the same without Python's start and imports", "s", ours, behind)]
+            compare(case, "the same without Python's start and imports", "s", ours,
+                    [x["all"] for x in parts]),
+            compare(f"{case}: `load pair`", "sessions created", "s", load,
+                    [x["create"] for x in parts]),
+            compare(f"{case}: `run`", "sessions run", "s", both, [x["run"] for x in parts])]
 
 
 def against_debug(options, network, pairs, target):
@@ -90,19 +100,28 @@ def flat_memory(options, network):
                    [peaks[most]], [peaks[few]], 1.05)
 
 
+def opening(options, network):
+    """What opening the pair costs, in words."""
+    found = json.loads(run(BUILD / "tests/bench/phases", *files(options, network)[:2],
+                           3 if options.quick else 15).out)
+    return (f"{TITLES[network]}, CPU milliseconds of opening the pair: "
+            + ", ".join(f"{name} {ms:.1f}" for name, ms in found.items()) + ".")
+
+
 def whole(options):
-    lines = []
+    lines, notes = [], []
     for network, target in zip(NETWORKS, (30, 50)):
         lines += against_debug(options, network, 1 if options.quick else 5, target)
         for jobs in (2, 1):
             lines += against_plain(options, network, 3 if options.quick else 9, jobs)
         lines.append(flat_memory(options, network))
+        notes.append(opening(options, network))
     return {"title": "Whole comparison of 8 images",
             "text": ["Whole processes, from start to exit: all layers, all metrics.",
                      "The peers are the comparison that comes with onnxruntime, and a process "
                      "that creates the two plain sessions and runs the images, which compares "
                      "nothing."],
-            "lines": lines}
+            "lines": lines, "notes": notes}
 
 
 # ---- The first screen -----------------------------------------------------------------------
@@ -142,10 +161,10 @@ def start(options):
         found = interleave(5 if options.quick else 11,
                            qscope=lambda: first_screen(fp32, int8, image),
                            plain=lambda: plain_sessions(fp32, int8, image, 1, 2))
-        process, behind = zip(*found["plain"])
+        process, parts = zip(*found["plain"])
         target = 1.5 if network == "resnet50" else None
         lines += [compare(TITLES[network], "two sessions created and run once", "s",
-                          found["qscope"], behind, target),
+                          found["qscope"], [x["all"] for x in parts], target),
                   compare(TITLES[network], "the same, whole process", "s", found["qscope"],
                           [x.seconds for x in process])]
     return {"title": "From start to the first ranked screen",
