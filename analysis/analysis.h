@@ -87,6 +87,11 @@ int match_graphs(const struct graph *fp32, const struct graph *int8, size_t n_ha
                  const struct match_pair *hand, struct match *out, struct err *err);
 /* One model alone: every activation is a layer whose other side is -1. */
 void match_single(const struct graph *g, enum side side, struct match *out);
+/* infer.c: fills in element types and shapes that the file does not declare, from the definitions
+ * of the operators; a free first dimension of an input counts as 1. false, and nothing filled in,
+ * when the graph has more than networks of convolutions and matrix products are made of in float32
+ * and codes of 8 bits. Whatever it knows, no kernel refuses. */
+bool graph_infer(struct graph *g);
 /* probe.c: fills in element types and shapes that the file does not declare: from one run on zeros.
  * Symbolic dimensions of inputs count as 1. Nodes that their kernels refuse on sizes that the file
  * declares become gaps of a partial p, which nobody else may run yet; E_UNSUPPORTED when that

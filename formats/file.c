@@ -45,30 +45,20 @@ static bool read_fully(int fd, uint8_t *dst, size_t size, off_t offset)
     return true;
 }
 
-static int copy_in(int fd, struct file *f, struct err *err)
+/* Memory for a whole file. Large ones ask for huge pages: to touch a file's worth of small pages
+ * for the first time takes several times as long as to copy it. */
+static void *file_buffer(size_t size)
 {
-    uint8_t *p = malloc(f->size);
-    if (!p) {
-        return err_set(err, E_LIMIT, "%s: out of memory for %zu bytes", f->path, f->size);
+    static const size_t huge = (size_t)2 << 20;
+    if (size < 2 * huge) {
+        return malloc(size);
     }
-    if (!read_fully(fd, p, f->size, 0)) {
-        int rc = errno ? io_error(err, f->path, "read")
-                       : err_set(err, E_IO, "%s: file became shorter while it was read", f->path);
-        free(p);
-        return rc;
+    size_t whole = (size + huge - 1) / huge * huge;
+    void *p = aligned_alloc(huge, whole);
+    if (p) {
+        madvise(p, whole, MADV_HUGEPAGE); /* where there are none, small ones do */
     }
-    f->data = p;
-    return OK;
-}
-
-static int map_in(int fd, struct file *f, struct err *err)
-{
-    void *p = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED) {
-        return io_error(err, f->path, "map");
-    }
-    f->data = p;
-    return OK;
+    return p;
 }
 
 /* What an open file is, when it is not the regular file it should be. */
@@ -83,9 +73,8 @@ static int check_regular(const struct stat *st, const char *path, struct err *er
                                            : "a device or socket");
 }
 
-int file_map(const char *path, size_t limit, struct file *out, struct err *err)
+int file_open(const char *path, size_t limit, struct file_part *out, struct err *err)
 {
-    struct file f = {0};
     struct stat st;
     /* O_NONBLOCK: opening a fifo must not wait for a writer. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -93,29 +82,83 @@ int file_map(const char *path, size_t limit, struct file *out, struct err *err)
         return io_error(err, path, "open");
     }
     int rc = fstat(fd, &st) ? io_error(err, path, "read") : check_regular(&st, path, err);
-    if (rc) {
-        goto out;
-    }
     limit = limit ? limit : default_limit;
-    if ((uintmax_t)st.st_size > limit) {
+    if (!rc && (uintmax_t)st.st_size > limit) {
         rc = err_set(err, E_FORMAT, "%s: file of %jd bytes is over the limit of %zu", path,
                      (intmax_t)st.st_size, limit);
-        goto out;
     }
-    f.path = mem_dup(path);
-    f.size = (size_t)st.st_size;
-    f.mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    if (rc) {
+        close(fd);
+        return rc;
+    }
+    *out = (struct file_part){
+        .fd = fd,
+        .path = path,
+        .size = (size_t)st.st_size,
+        .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+    };
+    return OK;
+}
+
+int file_read_part(const struct file_part *f, size_t offset, size_t size, void *dst,
+                   struct err *err)
+{
+    if (read_fully(f->fd, dst, size, (off_t)offset)) {
+        return OK;
+    }
+    return errno ? io_error(err, f->path, "read")
+                 : err_set(err, E_IO, "%s: file became shorter while it was read", f->path);
+}
+
+void file_close(struct file_part *f)
+{
+    close(f->fd);
+    f->fd = -1;
+}
+
+static int copy_in(const struct file_part *from, struct file *f, struct err *err)
+{
+    uint8_t *p = file_buffer(f->size);
+    if (!p) {
+        return err_set(err, E_LIMIT, "%s: out of memory for %zu bytes", f->path, f->size);
+    }
+    int rc = file_read_part(from, 0, f->size, p, err);
+    if (rc) {
+        free(p);
+        return rc;
+    }
+    f->data = p;
+    return OK;
+}
+
+static int map_in(const struct file_part *from, struct file *f, struct err *err)
+{
+    void *p = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, from->fd, 0);
+    if (p == MAP_FAILED) {
+        return io_error(err, f->path, "map");
+    }
+    f->data = p;
+    return OK;
+}
+
+int file_map(const char *path, size_t limit, struct file *out, struct err *err)
+{
+    struct file_part from;
+    int rc = file_open(path, limit, &from, err);
+    if (rc) {
+        return rc;
+    }
+    struct file f = {.path = mem_dup(path), .size = from.size, .mtime_ns = from.mtime_ns};
     if (f.size) {
-        rc = f.size > map_above ? map_in(fd, &f, err) : copy_in(fd, &f, err);
+        rc = f.size > map_above ? map_in(&from, &f, err) : copy_in(&from, &f, err);
     }
-    if (!rc) {
-        *out = f;
-        f.path = NULL;
+    file_close(&from);
+    if (rc) {
+        free(f.path);
+        return rc;
     }
-out:
-    free(f.path);
-    close(fd);
-    return rc;
+    *out = f;
+    return OK;
 }
 
 void file_unmap(struct file *f)

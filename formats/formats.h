@@ -20,6 +20,19 @@ struct file {
  * permission; E_LIMIT above `limit` bytes (0 = 4 GiB). */
 int file_map(const char *path, size_t limit, struct file *out, struct err *err);
 void file_unmap(struct file *f);
+/* A file of which only parts are read. path stays the caller's. */
+struct file_part {
+    int fd;
+    const char *path;
+    size_t size;
+    int64_t mtime_ns;
+};
+/* As file_map(), without reading. */
+int file_open(const char *path, size_t limit, struct file_part *out, struct err *err);
+/* E_IO also when the file has no such part any more. */
+int file_read_part(const struct file_part *f, size_t offset, size_t size, void *dst,
+                   struct err *err);
+void file_close(struct file_part *f);
 /* Opens a file strictly below the directory of `model_path` (no "..", no absolute path, no
  * symbolic links, regular files only) and reads [offset, offset+size) into dst. */
 int file_read_below(const char *model_path, const char *name, uint64_t offset, size_t size,

@@ -10,17 +10,17 @@
 #include <stdlib.h>
 
 static const char magic[] = "\x93NUMPY"; /* 6 bytes */
-enum { MAGIC_SIZE = 6, HEADER_MAX = 1 << 16 };
+enum { MAGIC_SIZE = 6, HEADER_MAX = 1 << 16, HEAD_MAX = HEADER_MAX + 12 };
 
-/* A parsed file; data points into the mapped bytes. */
+/* A parsed header, and the data when the whole file is in memory. */
 struct npy {
     enum dtype dtype;
     bool swap;    /* the other byte order */
     bool fortran; /* first axis runs fastest */
     int rank;
     int64_t dims[MAX_RANK];
+    size_t offset; /* of the data in the file */
     const uint8_t *data;
-    size_t n; /* elements */
 };
 
 static const struct descr {
@@ -192,11 +192,11 @@ static int parse_header(const char *text, size_t n, struct npy *out, struct err 
     return OK;
 }
 
-static int npy_parse(const struct file *f, struct npy *out, struct err *err)
+/* p: the first bytes of a file of `size` bytes: all of them, or HEAD_MAX. */
+static int npy_parse(const uint8_t *p, size_t size, struct npy *out, struct err *err)
 {
-    const uint8_t *p = f->data;
-    if (f->size < MAGIC_SIZE + 6 || memcmp(p, magic, MAGIC_SIZE)) {
-        return err_set(err, E_FORMAT, "npy: no numpy header at byte 0 of %zu", f->size);
+    if (size < MAGIC_SIZE + 6 || memcmp(p, magic, MAGIC_SIZE)) {
+        return err_set(err, E_FORMAT, "npy: no numpy header at byte 0 of %zu", size);
     }
     int version = p[6];
     if (version < 1 || version > 3) {
@@ -207,16 +207,16 @@ static int npy_parse(const struct file *f, struct npy *out, struct err *err)
     if (version > 1) {
         n |= (size_t)p[10] << 16 | (size_t)p[11] << 24;
     }
-    if (n > HEADER_MAX || n > f->size - head) {
+    if (n > HEADER_MAX || n > size - head) {
         return err_set(err, E_FORMAT, "npy: header of %zu bytes, file has %zu and the limit is %d",
-                       n, f->size - head, HEADER_MAX);
+                       n, size - head, HEADER_MAX);
     }
     int rc = parse_header((const char *)p + head, n, out, err);
     if (rc) {
         return rc;
     }
     /* The bytes present bound every allocation that follows. */
-    size_t need = dtype_size(out->dtype), have = f->size - head - n;
+    size_t need = dtype_size(out->dtype), have = size - head - n;
     bool fits = true;
     for (int i = 0; i < out->rank; i++) {
         fits = fits && mul_ok(need, (size_t)out->dims[i], &need);
@@ -227,8 +227,7 @@ static int npy_parse(const struct file *f, struct npy *out, struct err *err)
                        fits ? "" : "over ", fits ? need : SIZE_MAX, dtype_name(out->dtype),
                        shape_text(shape, sizeof shape, out->rank, out->dims));
     }
-    out->data = p + head + n;
-    out->n = need / dtype_size(out->dtype);
+    out->offset = head + n;
     return OK;
 }
 
@@ -273,16 +272,32 @@ static void npy_steps(const struct npy *npy, size_t *steps)
     }
 }
 
-/* The whole array, or one element along its first axis when row >= 0. */
+/* Any byte but 0 is true. */
+static void tidy_bools(struct tensor *t)
+{
+    uint8_t *b = t->data;
+    for (size_t i = 0; t->dtype == DT_BOOL && i < t->n; i++) {
+        b[i] = b[i] != 0;
+    }
+}
+
+/* A tensor for the whole array, or for one element along its first axis when row >= 0. */
+static int npy_tensor(const struct npy *npy, int64_t row, struct tensor **out, struct err *err)
+{
+    int skip = row >= 0;
+    if (skip && (npy->rank < 1 || row >= npy->dims[0])) {
+        return err_set(err, E_SHAPE, "npy: no row %" PRId64, row);
+    }
+    return tensor_new(npy->dtype, npy->rank - skip, npy->dims + skip, NULL, out, err);
+}
+
+/* From data in memory. */
 static int npy_copy(const struct npy *npy, int64_t row, struct tensor **out, struct err *err)
 {
     size_t steps[MAX_RANK] = {0};
     int skip = row >= 0;
     struct tensor *t = NULL;
-    if (skip && (npy->rank < 1 || row >= npy->dims[0])) {
-        return err_set(err, E_SHAPE, "npy: no row %" PRId64, row);
-    }
-    int rc = tensor_new(npy->dtype, npy->rank - skip, npy->dims + skip, NULL, &t, err);
+    int rc = npy_tensor(npy, row, &t, err);
     if (rc) {
         return rc;
     }
@@ -294,12 +309,7 @@ static int npy_copy(const struct npy *npy, int64_t row, struct tensor **out, str
     } else if (t->size) {
         memcpy(t->data, src, t->size);
     }
-    if (t->dtype == DT_BOOL) {
-        uint8_t *b = t->data;
-        for (size_t i = 0; i < t->n; i++) {
-            b[i] = b[i] != 0;
-        }
-    }
+    tidy_bools(t);
     *out = t;
     return OK;
 }
@@ -307,11 +317,58 @@ static int npy_copy(const struct npy *npy, int64_t row, struct tensor **out, str
 static int npy_load_file(const struct file *f, struct tensor **out, struct err *err)
 {
     struct npy npy = {0};
-    int rc = npy_parse(f, &npy, err);
+    int rc = npy_parse(f->data, f->size, &npy, err);
+    npy.data = rc ? NULL : f->data + npy.offset;
     return rc ? rc : npy_copy(&npy, -1, out, err);
 }
 
-int npy_load_row(const char *path, int64_t row, struct tensor **out, struct err *err)
+/* Reads the header alone. */
+static int npy_open(const char *path, size_t limit, struct file_part *f, struct npy *npy,
+                    struct err *err)
+{
+    int rc = file_open(path, limit, f, err);
+    if (rc) {
+        return rc;
+    }
+    size_t n = MIN(f->size, (size_t)HEAD_MAX);
+    uint8_t *head = mem_alloc(n + 1);
+    rc = file_read_part(f, 0, n, head, err);
+    if (!rc) {
+        rc = npy_parse(head, f->size, npy, err);
+        if (rc) {
+            err_in(err, "%s", path);
+        }
+    }
+    free(head);
+    if (rc) {
+        file_close(f);
+    }
+    return rc;
+}
+
+/* Only the bytes that are wanted, straight into the tensor. */
+static int npy_read(const struct file_part *f, const struct npy *npy, int64_t row,
+                    struct tensor **out, struct err *err)
+{
+    struct tensor *t = NULL;
+    int rc = npy_tensor(npy, row, &t, err);
+    if (rc) {
+        err_in(err, "%s", f->path);
+        return rc;
+    }
+    size_t skipped = row > 0 ? (size_t)row * t->size : 0;
+    rc = file_read_part(f, npy->offset + skipped, t->size, t->data, err);
+    if (rc) {
+        tensor_free(t);
+        return rc;
+    }
+    tidy_bools(t);
+    *out = t;
+    return OK;
+}
+
+/* The whole file through memory: for arrays that have to be put in order. */
+static int npy_reorder(const char *path, int64_t row, struct tensor **out, struct err *err)
 {
     struct file f = {0};
     struct npy npy = {0};
@@ -319,15 +376,29 @@ int npy_load_row(const char *path, int64_t row, struct tensor **out, struct err 
     if (rc) {
         return rc;
     }
-    rc = npy_parse(&f, &npy, err);
-    if (!rc) {
-        rc = npy_copy(&npy, row, out, err);
-    }
+    rc = npy_parse(f.data, f.size, &npy, err);
+    npy.data = rc ? NULL : f.data + npy.offset;
+    rc = rc ? rc : npy_copy(&npy, row, out, err);
     if (rc) {
         err_in(err, "%s", path);
     }
     file_unmap(&f);
     return rc;
+}
+
+int npy_load_row(const char *path, int64_t row, struct tensor **out, struct err *err)
+{
+    struct file_part f;
+    struct npy npy = {0};
+    /* Of a file of any size one row can be read. */
+    int rc = npy_open(path, row >= 0 ? SIZE_MAX : 0, &f, &npy, err);
+    if (rc) {
+        return rc;
+    }
+    bool plain = !npy.swap && !npy.fortran;
+    rc = plain ? npy_read(&f, &npy, row, out, err) : OK;
+    file_close(&f);
+    return plain ? rc : npy_reorder(path, row, out, err);
 }
 
 int npy_load(const char *path, struct tensor **out, struct err *err)
@@ -337,20 +408,14 @@ int npy_load(const char *path, struct tensor **out, struct err *err)
 
 int npy_shape(const char *path, int *rank, int64_t *dims, struct err *err)
 {
-    struct file f = {0};
+    struct file_part f;
     struct npy npy = {0};
-    int rc = file_map(path, 0, &f, err);
-    if (rc) {
-        return rc;
-    }
-    rc = npy_parse(&f, &npy, err);
-    if (rc) {
-        err_in(err, "%s", path);
-    } else {
+    int rc = npy_open(path, SIZE_MAX, &f, &npy, err);
+    if (!rc) {
         *rank = npy.rank;
         memcpy(dims, npy.dims, sizeof npy.dims);
+        file_close(&f);
     }
-    file_unmap(&f);
     return rc;
 }
 

@@ -11,19 +11,14 @@ set -eu
 
 cd "$(dirname "$0")/.."
 . tests/packages.sh
+. tests/venv.sh
 # shellcheck disable=SC2086
 packages_install $BUILD_PACKAGES $TEST_PACKAGES
 
 check=build/check
 mkdir -p "$check"
 
-# The environment is made anew when the list of what it holds has changed.
-if ! cmp -s tests/requirements.txt "$check/venv/requirements.txt"; then
-    rm -rf "$check/venv"
-    /usr/bin/python3 -m venv "$check/venv"
-    "$check/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
-    cp tests/requirements.txt "$check/venv/requirements.txt"
-fi
+venv_make "$check/venv" tests/requirements.txt
 
 configure_and_build()
 {

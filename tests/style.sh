@@ -47,7 +47,8 @@ calls()
 
 none "not formatted, run clang-format -i" "$(unformatted)"
 none "no licence line" "$(find_in "$sources $(ls .ci/run samples/*.py samples/*.sh \
-    tests/*.py tests/*.sh tests/oracle/*.py)" -LF 'SPDX-License-Identifier: GPL-3.0-or-later')"
+    tests/*.py tests/*.sh tests/oracle/*.py tests/bench/*.py tests/bench/*.sh \
+    tests/bench/peers/*.py)" -LF 'SPDX-License-Identifier: GPL-3.0-or-later')"
 none "banned function" "$(find_in "$sources" -nE \
     "$(calls 'strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca')")"
 none "printing or exiting below tui/" "$(find_in "$below_tui" -nE \
@@ -57,7 +58,7 @@ none "tab, or blank at the end of a line" "$(find_in "$sources" -nP '\t| $')"
 # The soft limit is 500; past this one a file does too much.
 # shellcheck disable=SC2086
 none "file too long" "$(wc -l $sources | awk '$2 != "total" && $1 > 700 { print $2 ": " $1 }')"
-none "shell" "$(shellcheck -x tests/*.sh samples/*.sh .ci/run || true)"
+none "shell" "$(shellcheck -x tests/*.sh tests/bench/*.sh samples/*.sh .ci/run || true)"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -9,6 +9,7 @@
  * Without arguments the archive is unpacked from QSCOPE_SHARED or ../shared. Prints a line for
  * each case that fails or is refused, then counts; there must be none.
  */
+#include "analysis/analysis.h"
 #include "formats/formats.h"
 
 #include <jansson.h>
@@ -26,9 +27,10 @@ enum { MAX_TENSORS = 32, EXIT_SKIP = 77 };
 struct node_case {
     const char *name;
     double rtol, atol;
+    bool inferred; /* types and shapes followed from the operators */
 };
 
-enum outcome { PASSED, FAILED, UNSUPPORTED };
+enum verdict { PASSED, FAILED, UNSUPPORTED };
 
 /* ---- One case ------------------------------------------------------------------------------- */
 
@@ -87,7 +89,33 @@ static int compare(const struct tensor *found, const struct tensor *expected,
     return OK;
 }
 
-static int run_case(const char *dir, const struct node_case *c, enum numerics numerics,
+/* Types and shapes that follow from the operators must be those of the tensors. Sizes of inputs
+ * that the file leaves open are given. */
+static int check_inferred(struct graph *g, struct tensor *const *in, struct tensor *const *out,
+                          struct node_case *c, struct err *err)
+{
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        memcpy(g->values[g->inputs[i]].dims, in[i]->dims, sizeof in[i]->dims);
+    }
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        g->values[g->outputs[i]].dtype = DT_NONE;
+        g->values[g->outputs[i]].rank = -1;
+    }
+    c->inferred = graph_infer(g);
+    for (size_t i = 0; i < g->n_outputs && c->inferred; i++) {
+        const struct value *v = &g->values[g->outputs[i]];
+        char a[128], b[128];
+        if (v->dtype != out[i]->dtype || v->rank != out[i]->rank ||
+            memcmp(v->dims, out[i]->dims, (size_t)v->rank * sizeof *v->dims) != 0) {
+            return err_set(err, E_CHECK, "inferred %s %s, found %s %s", dtype_name(v->dtype),
+                           shape_text(a, sizeof a, v->rank, v->dims), dtype_name(out[i]->dtype),
+                           shape_text(b, sizeof b, out[i]->rank, out[i]->dims));
+        }
+    }
+    return OK;
+}
+
+static int run_case(const char *dir, struct node_case *c, enum numerics numerics,
                     enum kernels kernels, struct err *err)
 {
     char path[512];
@@ -111,6 +139,7 @@ static int run_case(const char *dir, const struct node_case *c, enum numerics nu
         rc = compare(out[i], want[i], c, err);
         rc = rc ? err_in(err, "output %zu", i) : OK;
     }
+    rc = rc ? rc : check_inferred(g, in, out, c, err);
 out:
     free_tensors(in, MAX_TENSORS);
     free_tensors(out, MAX_TENSORS);
@@ -126,7 +155,7 @@ static bool is_quantized(const char *ops)
 }
 
 /* With the fast and with the plain kernels; quantization also as the specification says. */
-static enum outcome judge_case(const char *dir, const struct node_case *c, const char *ops)
+static enum verdict judge_case(const char *dir, struct node_case *c, const char *ops)
 {
     static const struct {
         const char *name;
@@ -185,7 +214,7 @@ static int run_all(const char *dir, const char *cases_path)
         return EXIT_FAILURE;
     }
     int of[3] = {0};
-    size_t i;
+    size_t i, inferred = 0;
     const json_t *entry;
     json_array_foreach(cases, i, entry)
     {
@@ -193,12 +222,15 @@ static int run_all(const char *dir, const char *cases_path)
         char ops[256];
         if (read_case(entry, &c, ops, sizeof ops)) {
             of[judge_case(dir, &c, ops)]++;
+            inferred += c.inferred;
         }
     }
     json_decref(cases);
     printf("node tests that onnxruntime passes: %d passed, %d failed, %d unsupported\n", of[PASSED],
            of[FAILED], of[UNSUPPORTED]);
-    return of[PASSED] > 0 && of[FAILED] + of[UNSUPPORTED] == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    printf("types and shapes inferred: %zu\n", inferred);
+    return of[PASSED] > 0 && inferred > 0 && of[FAILED] + of[UNSUPPORTED] == 0 ? EXIT_SUCCESS
+                                                                               : EXIT_FAILURE;
 }
 
 /* Runs a program and waits; true when it ends with 0. */

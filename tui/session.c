@@ -9,6 +9,7 @@
 
 #include "tui/gaps.h"
 #include "tui/graph.h"
+#include "tui/load.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
@@ -164,75 +165,6 @@ const struct graph *session_int8(const struct session *s)
     return s->mixed ? s->mixed : s->int8;
 }
 
-static struct plan_options plan_options(struct session *s)
-{
-    return (struct plan_options){.numerics = s->set.numerics,
-                                 .kernels = s->set.kernels,
-                                 .budget = &s->budget,
-                                 .store = s->store,
-                                 .partial = true};
-}
-
-/* Plans and probes a model. Shapes the file leaves open are only for display and matching: that the
- * probe fails is no error, unless it shows that nothing can run. */
-static int plan_side(struct session *s, struct graph *g, bool reference, bool probe,
-                     struct plan **out, struct err *err)
-{
-    struct plan *p = NULL;
-    struct plan_options o = plan_options(s);
-    o.reference = reference;
-    int rc = plan_new(g, &o, &p, err);
-    if (rc) {
-        return rc;
-    }
-    rc = probe ? graph_probe(g, p, err) : OK;
-    if (rc == E_UNSUPPORTED) {
-        plan_free(p);
-        return rc;
-    }
-    *out = p;
-    return OK;
-}
-
-/* Replaces an FP32 model by what a calibration cache makes of it. */
-static int quantize_side(struct session *s, const char *cache, struct graph **g,
-                         struct implicit *report, struct err *err)
-{
-    struct calibration c;
-    struct graph *quantized = NULL;
-    struct plan *p = NULL;
-    int rc = calibration_load(cache, &c, err);
-    if (rc) {
-        return rc;
-    }
-    /* For shapes, which an older operator set may need to be spelled anew. */
-    plan_free(plan_side(s, *g, true, true, &p, NULL) ? NULL : p);
-    rc = graph_quantize(*g, &c, &quantized, report, err);
-    rc = rc ? err_in(err, "%s", (*g)->path) : OK;
-    calibration_fini(&c);
-    if (!rc) {
-        graph_free(*g);
-        *g = quantized;
-    }
-    return rc;
-}
-
-static int load_side(struct session *s, const char *path, const char *cache, bool reference,
-                     struct graph **g, struct plan **p, struct implicit *report, struct err *err)
-{
-    int rc = model_load(path, g, err);
-    if (rc) {
-        return rc;
-    }
-    rc = cache ? quantize_side(s, cache, g, report, err) : OK;
-    rc = rc ? rc : plan_side(s, *g, reference, true, p, err);
-    if (rc) {
-        graph_free(*g);
-        *g = NULL;
-    }
-    return rc;
-}
-
 static void reset_layers(struct session *s)
 {
     s->marked = mem_grow(s->marked, (s->match.n_layers + 1) * sizeof *s->marked);
@@ -283,34 +215,32 @@ static void follow_model(struct session *s)
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
                  struct err *err)
 {
-    struct graph *a = NULL, *b = NULL;
-    struct plan *pa = NULL, *pb = NULL;
+    struct loading a = {.s = s, .path = fp32, .reference = true};
+    struct loading b = {.s = s, .path = int8, .cache = cache};
     struct match probe = {0};
-    struct implicit report = {0};
     enum numerics before = s->set.numerics;
     /* A cache says nothing to any other runtime. */
     s->set.numerics = cache ? NUM_TENSORRT : before;
-    int rc = fp32 ? load_side(s, fp32, NULL, true, &a, &pa, NULL, err) : OK;
-    rc = rc || !int8 ? rc : load_side(s, int8, cache, false, &b, &pb, &report, err);
+    int rc = load_sides(&a, &b, err);
     /* Whether they belong together is known before anything of the session is given up. */
-    rc = rc || !a || !b ? rc : match_graphs(a, b, 0, NULL, &probe, err);
+    rc = rc || !a.g || !b.g ? rc : match_graphs(a.g, b.g, 0, NULL, &probe, err);
     if (rc) {
         s->set.numerics = before;
-        plan_free(pa);
-        plan_free(pb);
-        graph_free(a);
-        graph_free(b);
+        plan_free(a.p);
+        plan_free(b.p);
+        graph_free(a.g);
+        graph_free(b.g);
         return rc;
     }
     match_fini(&probe);
     session_unload(s);
-    s->implicit = report;
-    s->fp32 = a;
-    s->int8 = b;
-    s->plan_fp32 = pa;
-    s->plan_int8 = pb;
-    s->pair = a && b;
-    s->set.numerics = numerics_for(s->set.numerics, (b ? b : a)->dialect);
+    s->implicit = b.report;
+    s->fp32 = a.g;
+    s->int8 = b.g;
+    s->plan_fp32 = a.p;
+    s->plan_int8 = b.p;
+    s->pair = a.g && b.g;
+    s->set.numerics = numerics_for(s->set.numerics, (b.g ? b.g : a.g)->dialect);
     follow_model(s);
     return session_match(s, err);
 }
@@ -323,8 +253,8 @@ int session_replan(struct session *s, struct err *err)
     job_wait(s, NULL);
     /* Plain kernels take their time and refuse what the fast ones do. */
     bool probe = gaps || s->set.kernels == KERNELS_FAST;
-    int rc = s->fp32 ? plan_side(s, s->fp32, true, probe, &pa, err) : OK;
-    rc = rc || !s->int8 ? rc : plan_side(s, s->mixed ? s->mixed : s->int8, false, probe, &pb, err);
+    int rc = s->fp32 ? side_plan(s, s->fp32, true, probe, &pa, err) : OK;
+    rc = rc || !s->int8 ? rc : side_plan(s, s->mixed ? s->mixed : s->int8, false, probe, &pb, err);
     if (rc) {
         plan_free(pa);
         plan_free(pb);
@@ -417,7 +347,7 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
     struct pin_set set = {.n_layers = n, .pinned = (bool *)pinned};
     int rc = count ? pin_apply(s->fp32, s->int8, &s->match, &set, &mixed, values, err) : OK;
     /* Its nodes ran in the two models; those that could not must be left out again. */
-    rc = rc ? rc : plan_side(s, mixed ? mixed : s->int8, false, session_has_gaps(s), &plan, err);
+    rc = rc ? rc : side_plan(s, mixed ? mixed : s->int8, false, session_has_gaps(s), &plan, err);
     if (rc) {
         graph_free(mixed);
         free(values);

@@ -2,13 +2,16 @@
  *
  * forward.c: times forward passes of one model, as a session runs them: nothing is compared, no
  * image is decoded. With several threads each runs images of its own, so that the figures are
- * those of throughput.
+ * those of throughput; --split threads share the work inside each layer instead, for latency.
  *
- *   forward MODEL [--threads N] [--runs R] [--warm R] [--tap] [--plain] [--numerics NAME]
- *           [--side fp32|int8] [--npy FILE | --zeros] [--profile] [--profile-nodes] [--json]
+ *   forward MODEL [--threads N] [--split N] [--runs R | --for MS] [--warm R] [--tap]
+ *           [--plain] [--numerics NAME] [--side fp32|int8] [--npy FILE | --zeros]
+ *           [--profile] [--profile-nodes] [--json] [--serve]
  *
- * --tap gives every activation to a reader that touches each page of it. The side, unless it is
- * said, follows from the operators: a model without quantizers is computed as the FP32 side is.
+ * --tap gives every activation, as it lies in memory, to a reader that touches each page of it.
+ * The side, unless it is said, follows from the operators: a model without quantizers is computed
+ * as the FP32 side is.
+ * --serve measures once for every line on standard input, so that two programs can take turns.
  */
 #include "tests/bench/forward.h"
 
@@ -56,8 +59,14 @@ static int word_option(struct options *o, const char *name, const char *word, st
     if (strcmp(name, "--threads") == 0) {
         return count_option(word, &o->threads, err);
     }
+    if (strcmp(name, "--split") == 0) {
+        return count_option(word, &o->split, err);
+    }
     if (strcmp(name, "--runs") == 0) {
         return count_option(word, &o->runs, err);
+    }
+    if (strcmp(name, "--for") == 0) {
+        return count_option(word, &o->for_ms, err);
     }
     if (strcmp(name, "--warm") == 0) {
         return count_option(word, &o->warm, err);
@@ -82,9 +91,13 @@ static int read_options(int argc, char **argv, struct options *o, struct err *er
     const struct {
         const char *name;
         bool *flag;
-    } flags[] = {{"--tap", &o->tap},         {"--plain", &o->plain},
-                 {"--zeros", &o->zeros},     {"--json", &o->json},
-                 {"--profile", &o->profile}, {"--profile-nodes", &o->profile_nodes}};
+    } flags[] = {{"--tap", &o->tap},
+                 {"--plain", &o->plain},
+                 {"--zeros", &o->zeros},
+                 {"--json", &o->json},
+                 {"--serve", &o->serve},
+                 {"--profile", &o->profile},
+                 {"--profile-nodes", &o->profile_nodes}};
     for (int i = 1; i < argc; i++) {
         bool known = false;
         for (size_t k = 0; k < COUNT(flags); k++) {
@@ -204,6 +217,7 @@ static int load(struct bench *b, struct err *err)
     for (size_t i = 0; i < b->g->n_inputs && !rc; i++) {
         rc = make_input(&b->g->values[b->g->inputs[i]], b->o.zeros, &b->inputs[i], err);
     }
+    b->par = par_new(b->o.split);
     return rc || !b->o.npy ? rc : read_rows(b, err);
 }
 
@@ -217,6 +231,7 @@ static void unload(struct bench *b)
     }
     free(b->inputs);
     free(b->rows);
+    par_free(b->par);
     plan_free(b->plan);
     graph_free(b->g);
 }
@@ -226,7 +241,7 @@ static void unload(struct bench *b)
 struct worker {
     const struct bench *b;
     pthread_t thread;
-    int index;
+    int index, runs;
     double *ms; /* one per run */
     unsigned seen;
     int rc;
@@ -249,7 +264,7 @@ int bench_run(const struct bench *b, size_t image, plan_tap *tap, void *ctx, str
 {
     const struct tensor *in[MAX_INPUTS] = {0};
     size_t n = b->g->n_inputs;
-    const struct run_options o = {.tap = tap, .tap_ctx = ctx, .any_layout = true};
+    const struct run_options o = {.tap = tap, .tap_ctx = ctx, .any_layout = true, .par = b->par};
     if (n > MAX_INPUTS) {
         return err_set(err, E_LIMIT, "%zu inputs, at most %d", n, MAX_INPUTS);
     }
@@ -266,15 +281,26 @@ int bench_run(const struct bench *b, size_t image, plan_tap *tap, void *ctx, str
     return rc;
 }
 
+/* Enough runs: as many as were asked for, or for as long, but a few. */
+static bool enough(const struct options *o, int runs, double ms)
+{
+    enum { AT_LEAST = 3 };
+    return o->for_ms ? runs >= AT_LEAST && ms >= o->for_ms : runs >= o->runs;
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
     const struct options *o = &w->b->o;
-    for (int r = 0; r < o->runs && !w->rc; r++) {
-        double start = now_ms();
-        size_t image = (size_t)r * (size_t)o->threads + (size_t)w->index;
+    size_t cap = 0;
+    double start = now_ms(), last = start;
+    while (!w->rc && !enough(o, w->runs, last - start)) {
+        size_t image = (size_t)w->runs * (size_t)o->threads + (size_t)w->index;
         w->rc = bench_run(w->b, image, o->tap ? touch : NULL, w, &w->err);
-        w->ms[r] = now_ms() - start;
+        w->ms = mem_push(w->ms, (size_t)w->runs, &cap, sizeof *w->ms);
+        double end = now_ms();
+        w->ms[w->runs++] = end - last;
+        last = end;
     }
     return NULL;
 }
@@ -285,9 +311,8 @@ static int compare_ms(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print_times(const struct bench *b, double *ms, double wall, double cpu)
+static void print_times(const struct bench *b, size_t n, double *ms, double wall, double cpu)
 {
-    size_t n = (size_t)b->o.runs * (size_t)b->o.threads;
     double threads = b->o.threads, images = (double)n;
     qsort(ms, n, sizeof *ms, compare_ms);
     double median = (ms[(n - 1) / 2] + ms[n / 2]) / 2 / threads;
@@ -297,25 +322,39 @@ static void print_times(const struct bench *b, double *ms, double wall, double c
                "\"activations_peak\": %zu}\n",
                median, ms[0] / threads, wall / images, cpu / images, n, b->o.threads, b->read_ms,
                b->plan_ms, (size_t)b->budget.peak);
-        return;
+    } else {
+        printf("ms per image: median %.3f  min %.3f  wall %.3f  CPU %.3f  (%zu images, %d "
+               "threads)\nonce: read %.2f ms, plan %.2f ms; activations at most %.1f MiB\n",
+               median, ms[0] / threads, wall / images, cpu / images, n, b->o.threads, b->read_ms,
+               b->plan_ms, (double)b->budget.peak / (1 << 20));
     }
-    printf("ms per image: median %.3f  min %.3f  wall %.3f  CPU %.3f  (%zu images, %d thread%s)\n",
-           median, ms[0] / threads, wall / images, cpu / images, n, b->o.threads,
-           b->o.threads == 1 ? "" : "s");
-    printf("once: read %.2f ms, plan %.2f ms; activations at most %.1f MiB\n", b->read_ms,
-           b->plan_ms, (double)b->budget.peak / (1 << 20));
+    fflush(stdout);
+}
+
+/* The times of all workers in one list. */
+static double *gather(const struct worker *w, size_t threads, size_t *n)
+{
+    *n = 0;
+    for (size_t i = 0; i < threads; i++) {
+        *n += (size_t)w[i].runs;
+    }
+    double *ms = mem_alloc((*n + 1) * sizeof *ms), *at = ms;
+    for (size_t i = 0; i < threads; i++) {
+        memcpy(at, w[i].ms, (size_t)w[i].runs * sizeof *ms);
+        at += w[i].runs;
+    }
+    return ms;
 }
 
 static int time_runs(const struct bench *b, struct err *err)
 {
-    size_t threads = (size_t)b->o.threads, runs = (size_t)b->o.runs;
-    double *ms = mem_alloc(threads * runs * sizeof *ms);
+    size_t threads = (size_t)b->o.threads, started = 0, n;
     struct worker *w = mem_alloc(threads * sizeof *w);
     int rc = OK;
-    size_t started = 0;
     double start = now_ms(), cpu = cpu_ms();
-    for (; started < threads && !rc; started++) {
-        w[started] = (struct worker){.b = b, .index = (int)started, .ms = ms + started * runs};
+    for (; started < threads; started++) {
+        w[started].b = b;
+        w[started].index = (int)started;
         if (pthread_create(&w[started].thread, NULL, work, &w[started])) {
             rc = err_set(err, E_LIMIT, "cannot start thread %zu", started);
             break;
@@ -329,16 +368,29 @@ static int time_runs(const struct bench *b, struct err *err)
         }
     }
     if (!rc) {
-        print_times(b, ms, now_ms() - start, cpu_ms() - cpu);
+        double wall = now_ms() - start, *ms = gather(w, threads, &n);
+        print_times(b, n, ms, wall, cpu_ms() - cpu);
+        free(ms);
+    }
+    for (size_t i = 0; i < threads; i++) {
+        free(w[i].ms);
     }
     free(w);
-    free(ms);
+    return rc;
+}
+
+static int serve(const struct bench *b, struct err *err)
+{
+    int rc = OK;
+    for (int c; !rc && (c = getchar()) != EOF;) {
+        rc = c == '\n' ? time_runs(b, err) : OK;
+    }
     return rc;
 }
 
 int main(int argc, char **argv)
 {
-    struct bench b = {.o = {.threads = 1, .runs = 20, .warm = 2, .numerics = NUM_ORT}};
+    struct bench b = {.o = {.threads = 1, .split = 1, .runs = 20, .warm = 2, .numerics = NUM_ORT}};
     struct err err = {0};
     mallopt(M_MMAP_THRESHOLD, 256 << 20); /* as the program does, see tui/main.c */
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
@@ -347,10 +399,12 @@ int main(int argc, char **argv)
     for (int i = 0; i < b.o.warm && !rc; i++) {
         rc = bench_run(&b, (size_t)i, NULL, NULL, &err);
     }
-    if (b.o.profile || b.o.profile_nodes) {
-        rc = rc ? rc : profile_runs(&b, &err);
-    } else {
-        rc = rc ? rc : time_runs(&b, &err);
+    bool profile = b.o.profile || b.o.profile_nodes;
+    if (!rc && b.o.split > 1 && b.o.threads > 1) {
+        rc = err_set(&err, E_USAGE, "--split and --threads exclude each other");
+    }
+    if (!rc) {
+        rc = profile ? profile_runs(&b, &err) : b.o.serve ? serve(&b, &err) : time_runs(&b, &err);
     }
     unload(&b);
     if (rc) {

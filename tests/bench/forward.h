@@ -13,13 +13,16 @@ struct options {
     const char *model, *npy, *side; /* npy, side: NULL when not given */
     enum numerics numerics;
     int threads, runs, warm; /* runs of each thread */
-    bool tap, plain, zeros, json, profile, profile_nodes;
+    int split;               /* threads inside each layer */
+    int for_ms;              /* run for so long instead; 0: as often as runs says */
+    bool tap, plain, zeros, json, profile, profile_nodes, serve;
 };
 struct bench {
     struct options o;
     struct graph *g;
     struct plan *plan;
     struct budget budget;
+    struct par *par;
     struct tensor **inputs; /* one per input of the model */
     struct tensor **rows;   /* samples for the first input; none: `inputs` serve all runs */
     size_t n_rows;

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sweeps over layers: leave-one-out, its progressive form, the search for pins."""
+
+import json
+import statistics
+import sys
+
+from make_models import NETWORKS
+from measure import PEERS, QSCOPE, ROOT, compare, interleave, qscope, run
+from rows_compare import files, word
+from rows_forward import TITLES
+
+TOP = 8
+
+
+def has(command):
+    """Whether this qscope knows a command."""
+    listed = json.loads(run(QSCOPE, "--batch", "--no-config", "--json", "-e", "help").out)
+    return any(isinstance(rows, list) and any(row.get("name") == command for row in rows)
+               for rows in listed.values())
+
+
+def ask(options, network, command):
+    """A whole process that loads the pair and gives one command; beside it what it says."""
+    fp32, int8, inputs = files(options, network)
+    done = qscope(f"load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}", command,
+                  options=["--json"])
+    return done, json.loads(done.out.splitlines()[-1])
+
+
+def sweep(options, network, images, how):
+    """Leave-one-out in one of its ways; {layer: mean square error of the outputs} by rank."""
+    done, said = ask(options, network, f"sweep loo --{how} --images {images} --metric mse")
+    return done, {row["layer"]: row["mse"] for row in said["rows"]}
+
+
+def seconds(found):
+    return [x[0].seconds for x in found]
+
+
+# ---- Leave-one-out --------------------------------------------------------------------------
+
+def lean_script(options, network, layers, images, batch):
+    found = run(sys.executable, PEERS / "ort_loo.py", *files(options, network), images, batch,
+                *layers)
+    return found, json.loads(found.out)["mse"]
+
+
+def against_lean(options, network, images, pairs):
+    mse = sweep(options, network, images, "brute")[1]
+    layers = list(mse)
+    batch = min((1, 8), key=lambda n: lean_script(options, network, layers[:6], images,
+                                                  n)[0].seconds)
+    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "exact"),
+                       lean=lambda: lean_script(options, network, layers, images, batch))
+    exact, lean = found["qscope"][0][1], found["lean"][0][1]
+    equal = sum(exact[layer] == mse[layer] for layer in layers)
+    off = max(abs(lean[layer] / mse[layer] - 1) for layer in layers)
+    note = (f"{TITLES[network]}: {equal} of {len(layers)} errors equal those of brute force to "
+            f"the last bit; the script's differ by at most {off:.1g} of the value.")
+    case = f"{TITLES[network]}, {len(layers)} layers, {images} images"
+    return compare(case, f"one session a variant, batches of {batch}", "s",
+                   seconds(found["qscope"]), seconds(found["lean"]), 2.5, faster=True), note
+
+
+def against_script(options, network, images, pairs, count):
+    """The script is measured on a few layers and scaled to all."""
+    fp32, _, inputs = files(options, network)
+    layers = [layer for layer in sweep(options, network, 1, "exact")[1]
+              if layer.startswith(("conv", "fc"))]
+    some = layers[::len(layers) // count][:count]
+
+    def script():
+        found = run(sys.executable, PEERS / "ort_quantize_loo.py", fp32, inputs, images, *some)
+        return statistics.mean(json.loads(found.out)["seconds"]) * len(layers)
+
+    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "exact"),
+                       script=script)
+    return compare(f"{TITLES[network]}, {images} images",
+                   f"quantize_static for each layer, {len(some)} of {len(layers)} measured", "s",
+                   seconds(found["qscope"]), found["script"], 40, faster=True)
+
+
+def leave_one_out(options):
+    if not has("sweep"):
+        return None
+    lines, notes, pairs = [], [], 1 if options.quick else 5
+    for network in NETWORKS:
+        line, note = against_lean(options, network, 8 if options.quick else 32, pairs)
+        lines += [line, against_script(options, network, 8, pairs, 1 if options.quick else 3)]
+        notes.append(note)
+    return {"title": "Exact leave-one-out over all layers",
+            "text": ["Whole processes: each layer alone in float, the error of the outputs.",
+                     "The peers are the leanest script on onnxruntime, one session of the QDQ "
+                     "model for each layer with that layer in float, outputs alone; and the "
+                     "script that users write, `quantize_static` again without each layer."],
+            "lines": lines, "notes": notes}
+
+
+# ---- Progressive ----------------------------------------------------------------------------
+
+def progressive(options):
+    if not has("sweep"):
+        return None
+    lines, notes, images = [], [], 8 if options.quick else 32
+    for network in NETWORKS:
+        found = interleave(
+            1 if options.quick else 5,
+            qscope=lambda: sweep(options, network, images, f"progressive --top {TOP}"),
+            brute=lambda: sweep(options, network, images, "brute"))
+        lines.append(compare(f"{TITLES[network]}, {images} images", "brute force", "s",
+                             seconds(found["qscope"]), seconds(found["brute"]), 7, faster=True))
+        first, whole = list(found["qscope"][0][1]), list(found["brute"][0][1])[:TOP]
+        same = " in the same order" if first == whole else ""
+        notes.append(f"{TITLES[network]}: {len(set(first) & set(whole))} of the first {TOP} "
+                     f"layers are those of brute force{same}.")
+    return {"title": f"First {TOP} of the ranking",
+            "text": ["The progressive sweep, a whole process, against qscope itself without any "
+                     "reuse: each layer in float alone, all images from the first layer to the "
+                     "last."],
+            "lines": lines, "notes": notes}
+
+
+# ---- Search for pins ------------------------------------------------------------------------
+
+def nncf(options, network, images, *max_drop):
+    """NNCF in an environment of its own, which is made on the first use."""
+    folder = ROOT / "build/bench/nncf"
+    run("sh", "-c", '. tests/venv.sh && venv_make "$1" tests/bench/nncf-requirements.txt', "sh",
+        folder, cwd=ROOT)
+    fp32, _, inputs = files(options, network)
+    found = run(folder / "bin/python", PEERS / "nncf_search.py", fp32, inputs, images, *max_drop)
+    return json.loads(found.out.splitlines()[-1])
+
+
+def search_one(options, network, images, pairs):
+    """Half the drop of the better of the two INT8 models is to be reached."""
+    evaluated = ask(options, network, f"run --limit {images} ; evaluate --metric cosine")[1]
+    start = {"qscope": 1 - evaluated["int8"], "NNCF": nncf(options, network, images)["start"]}
+    drop = float(f"{min(start.values()) / 2:.1e}")
+    command = f"search --max-drop {drop} --metric cosine --images {images}"
+    found = interleave(pairs, qscope=lambda: ask(options, network, command),
+                       peer=lambda: nncf(options, network, images, drop))
+    ours, theirs = found["qscope"][0][1], found["peer"][0]
+    reached = 1 - ours["steps"][-1]["cosine"]
+    note = (f"{TITLES[network]}: cosine of the outputs at most {drop:g} below 1, from "
+            f"{start['qscope']:.2g} in qscope and {start['NNCF']:.2g} in NNCF; qscope reaches "
+            f"{reached:.2g} with {len(ours['layers'])} layers in float, NNCF reverts "
+            f"{theirs['reverted']} operations after {theirs['runs']} runs.")
+    return compare(f"{TITLES[network]}, {images} images", "NNCF accuracy control", "s",
+                   seconds(found["qscope"]), [x["seconds"] for x in found["peer"]], 20,
+                   faster=True), note
+
+
+def search(options):
+    if not has("search"):
+        return None
+    lines, notes = [], []
+    for network in NETWORKS:
+        line, note = search_one(options, network, 2 if options.quick else 8,
+                                1 if options.quick else 5)
+        lines.append(line)
+        notes.append(note)
+    return {"title": "Search for few layers in float",
+            "text": ["The same FP32 model, images, metric and drop; each tool starts from the "
+                     "INT8 model that is its own.",
+                     "qscope is a whole process, NNCF is timed from quantization to its last run."],
+            "lines": lines, "notes": notes}
