@@ -123,20 +123,20 @@ static int op_qlinear_mul(struct op_call *c, struct err *err)
 static void global_mean(const struct tensor *x, size_t each, const struct q1 *qx,
                         const struct q1 *qy, struct tensor *y)
 {
-    struct finish f = {
-        .add = (int32_t)(0u - (uint32_t)each * (uint32_t)qx->z),
-        .scale = qx->s / (qy->s * (float)each),
+    const float scale = qx->s / (qy->s * (float)each);
+    const struct finish f = {
+        .dtype = qy->dtype,
+        .scale = &scale,
         .lo = (float)(qy->qmin - qy->z),
         .hi = (float)(qy->qmax - qy->z),
         .z = qy->z,
     };
     for (size_t i = 0; i < y->n; i++) {
-        uint32_t sum = 0;
+        uint32_t sum = 0u - (uint32_t)each * (uint32_t)qx->z;
         for (size_t k = 0; k < each; k++) {
             sum += (uint32_t)code_at(x, i * each + k);
         }
-        int32_t acc = (int32_t)sum;
-        ((uint8_t *)y->data)[i] = finish_one(&acc, 0, &f);
+        finish_one(&f, 0, (int32_t)sum, 0, (uint8_t *)y->data + i);
     }
 }
 

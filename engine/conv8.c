@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * conv8.c: see conv8.h: how rows of a product are gathered from an image, and which pixels a
+ * depthwise filter reads. It packs no weights (conv8_filter.c) and multiplies nothing.
+ */
+#include "engine/conv8.h"
+
+#include "engine/op_quant.h"
+
+#include <stdlib.h>
+
+/* ---- Gathering ------------------------------------------------------------------------------ */
+
+enum { COPY_STEP = 32 };
+
+/* dst[i] = src[i] ^ flip. Takes whole steps where that reads nothing behind `end`; what is written
+ * too much is written again by whoever comes next. */
+static uint8_t *copy_codes(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t *end,
+                           uint8_t flip)
+{
+    const size_t whole = (n + COPY_STEP - 1) / COPY_STEP * COPY_STEP;
+    if (whole <= (size_t)(end - src)) {
+        for (size_t i = 0; i < whole; i += COPY_STEP) {
+            uint8_t v[COPY_STEP];
+            memcpy(v, src + i, COPY_STEP);
+            for (int k = 0; k < COPY_STEP; k++) {
+                v[k] ^= flip;
+            }
+            memcpy(dst + i, v, COPY_STEP);
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            dst[i] = src[i] ^ flip;
+        }
+    }
+    return dst + n;
+}
+
+static size_t image_bytes(const struct conv_shape *s)
+{
+    return (size_t)(s->n * s->h * s->w * s->c);
+}
+
+/* The row of the filter at input row y (NULL: padding) whose first pixel is x0. */
+static uint8_t *gather_line(const struct conv8 *v, const uint8_t *y, int64_t x0, uint8_t *dst)
+{
+    const struct conv_shape *s = &v->s;
+    const size_t cg = (size_t)s->cg, line = (size_t)s->kw * cg;
+    const uint8_t *end = v->x + image_bytes(s);
+    if (!y) {
+        memset(dst, v->zero, line);
+        return dst + line;
+    }
+    if (s->dw == 1 && s->g == 1 && x0 >= 0 && x0 + s->kw <= s->w) {
+        return copy_codes(dst, y + (size_t)x0 * cg, line, end, v->flip);
+    }
+    for (int64_t kx = 0; kx < s->kw; kx++) {
+        const int64_t x = x0 + kx * s->dw;
+        if (x >= 0 && x < s->w) {
+            dst = copy_codes(dst, y + (size_t)(x * s->c), cg, end, v->flip);
+        } else {
+            memset(dst, v->zero, cg);
+            dst += cg;
+        }
+    }
+    return dst;
+}
+
+/* Rows of the product are output pixels, their elements ky, kx, channel of the group. */
+static void gather(const void *ctx, size_t set, size_t r0, size_t n, uint8_t *dst)
+{
+    const struct conv8 *v = ctx;
+    const struct conv_shape *s = &v->s;
+    const size_t depth = v->filter->right.depth, k = v->filter->right.k;
+    const size_t row = (size_t)(s->w * s->c), plane = (size_t)s->h * row;
+    const uint8_t *x = v->x + set * (size_t)s->cg;
+    int64_t ox = (int64_t)r0 % s->ow, oy = (int64_t)r0 / s->ow % s->oh;
+    size_t image = r0 / (size_t)(s->ow * s->oh);
+    for (size_t i = 0; i < n; i++, dst += depth) {
+        uint8_t *to = dst;
+        for (int64_t ky = 0; ky < s->kh; ky++) {
+            const int64_t y = oy * s->sh - s->pt + ky * s->dh;
+            const bool inside = y >= 0 && y < s->h;
+            to = gather_line(v, inside ? x + image * plane + (size_t)y * row : NULL,
+                             ox * s->sw - s->pl, to);
+        }
+        memset(to, 0, depth - k);
+        if (++ox == s->ow) {
+            ox = 0;
+            oy++;
+        }
+        if (oy == s->oh) {
+            oy = 0;
+            image++;
+        }
+    }
+}
+
+static int run_dense(const struct conv8 *v, struct par *par, struct err *err)
+{
+    const struct conv_shape *s = &v->s;
+    const struct conv8_filter *f = v->filter;
+    const size_t size = dtype_size(v->dtype), og = f->o / f->g;
+    const bool as_is = conv_is_pointwise(s) && !v->flip;
+    const struct gemm8 g = {
+        .kernels = v->kernels,
+        .right = &f->right,
+        .rows = (size_t)(s->n * s->oh * s->ow),
+        .x = as_is ? v->x : NULL,
+        .ldx = (size_t)s->c,
+        .x_set = (size_t)s->cg,
+        .readable = image_bytes(s),
+        .fill = gather,
+        .ctx = v,
+        .add = v->params->add,
+        .finish = {v->dtype, v->params->scale, v->params->mul, v->lo, v->hi, v->z},
+        .y = v->y,
+        .y_set = og * size,
+        .ldy = f->o * size,
+    };
+    return gemm8_run(&g, par, err);
+}
+
+/* ---- Depthwise ------------------------------------------------------------------------------ */
+
+/* A thread's own memory: where the pixels of one output row are. */
+struct pointers {
+    const uint8_t **ptr; /* [padded columns][kh] */
+};
+
+struct rows {
+    const struct conv8 *v;
+    const uint8_t *x; /* the image, one channel for each of the result */
+    uint8_t *padding; /* a pixel of it */
+    size_t *at;       /* see struct depthwise_row */
+    size_t cols;      /* padded columns that a row of results uses */
+    size_t each;      /* output rows of an item */
+    size_t items;
+    atomic_size_t next;
+    struct pointers *own; /* per thread */
+    struct finish finish;
+};
+
+static void point_at_row(const struct rows *w, const uint8_t **ptr, size_t image, int64_t oy)
+{
+    const struct conv_shape *s = &w->v->s;
+    const size_t pixel = w->v->filter->dw.channels, kh = (size_t)s->kh;
+    for (size_t ky = 0; ky < kh; ky++) {
+        const int64_t y = oy * s->sh - s->pt + (int64_t)ky * s->dh;
+        const bool inside = y >= 0 && y < s->h;
+        const size_t row = inside ? (image * (size_t)s->h + (size_t)y) * (size_t)s->w : 0;
+        for (size_t i = 0; i < w->cols; i++) {
+            const int64_t x = (int64_t)i - s->pl;
+            const bool here = inside && x >= 0 && x < s->w;
+            ptr[i * kh + ky] = here ? w->x + (row + (size_t)x) * pixel : w->padding;
+        }
+    }
+}
+
+static void run_rows(void *ctx, size_t thread)
+{
+    struct rows *w = ctx;
+    const struct conv8 *v = w->v;
+    const struct conv_shape *s = &v->s;
+    const size_t oh = (size_t)s->oh, all = (size_t)s->n * oh;
+    const size_t ldy = v->filter->o * dtype_size(v->dtype);
+    struct depthwise_row d = {
+        .w = &v->filter->dw,
+        .ptr = w->own[thread].ptr,
+        .step = (size_t)(s->sw * s->kh),
+        .at = w->at,
+        .pixels = (size_t)s->ow,
+        .add = v->params->add,
+        .f = &w->finish,
+        .ldy = ldy,
+    };
+    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->items;) {
+        for (size_t r = i * w->each; r < MIN(all, (i + 1) * w->each); r++) {
+            point_at_row(w, w->own[thread].ptr, r / oh, (int64_t)(r % oh));
+            d.y = (uint8_t *)v->y + r * d.pixels * ldy;
+            v->kernels->depthwise(&d);
+        }
+    }
+}
+
+/* Taps are taken column by column, as the filter is packed. */
+static int tap_places(struct rows *w, struct err *err)
+{
+    const struct conv_shape *s = &w->v->s;
+    const size_t kh = (size_t)s->kh, taps = w->v->filter->dw.taps;
+    const size_t n = (taps + QUAD - 1) / QUAD * QUAD;
+    int rc = scratch_new(n, sizeof *w->at, (void **)&w->at, err);
+    for (size_t t = 0; t < n && !rc; t++) {
+        const size_t from = t < taps ? t : 0; /* its weight is 0 */
+        w->at[t] = from / kh * (size_t)s->dw * kh + from % kh;
+    }
+    return rc;
+}
+
+/* The image with u8 codes and every channel as often as results come from it. */
+static int widen_image(const struct conv8 *v, uint8_t **out, struct err *err)
+{
+    const size_t n = image_bytes(&v->s), times = (size_t)(v->s.o / v->s.c);
+    int rc = scratch_new(n, times, (void **)out, err);
+    uint8_t *to = *out;
+    for (size_t i = 0; i < n && !rc && times == 1; i++) {
+        to[i] = v->x[i] ^ v->flip;
+    }
+    for (size_t i = 0; i < n && !rc && times > 1; i++, to += times) {
+        memset(to, v->x[i] ^ v->flip, times);
+    }
+    return rc;
+}
+
+enum {
+    ITEMS_PER_THREAD = 4,
+    WORTH_SHARING = 1 << 17, /* products and results that take longer than to wake a thread */
+};
+
+static int rows_init(struct rows *w, size_t threads, uint8_t **image, struct err *err)
+{
+    const struct conv8 *v = w->v;
+    const struct conv_shape *s = &v->s;
+    const size_t all = (size_t)(s->n * s->oh), pixel = v->filter->dw.channels;
+    w->cols = (size_t)((s->ow - 1) * s->sw + (s->kw - 1) * s->dw + 1);
+    w->each = MAX(all / (threads * ITEMS_PER_THREAD), (size_t)1);
+    w->each = threads > 1 ? w->each : all;
+    w->items = (all + w->each - 1) / w->each;
+    w->own = mem_alloc(threads * sizeof *w->own);
+    size_t n = 0;
+    int rc = mul_ok(w->cols, (size_t)s->kh, &n) ? OK : err_set(err, E_LIMIT, "window too large");
+    for (size_t i = 0; i < threads && !rc; i++) {
+        rc = scratch_new(n, sizeof *w->own[i].ptr, (void **)&w->own[i].ptr, err);
+    }
+    rc = rc ? rc : scratch_new(pixel, 1, (void **)&w->padding, err);
+    rc = rc ? rc : tap_places(w, err);
+    if (!rc) {
+        memset(w->padding, v->zero, pixel);
+        w->x = v->x;
+    }
+    if (!rc && (v->flip || s->o != s->c)) {
+        rc = widen_image(v, image, err);
+        w->x = *image;
+    }
+    return rc;
+}
+
+static int run_depthwise(const struct conv8 *v, struct par *par, struct err *err)
+{
+    const struct conv_shape *s = &v->s;
+    struct rows w = {
+        .v = v,
+        .finish = {v->dtype, v->params->scale, NULL, v->lo, v->hi, v->z},
+    };
+    const size_t results = (size_t)(s->n * s->oh * s->ow * s->o);
+    size_t threads = results * v->filter->dw.taps < WORTH_SHARING ? 1 : par_threads(par);
+    threads = MIN(threads, (size_t)(s->n * s->oh));
+    uint8_t *image = NULL;
+    int rc = rows_init(&w, threads, &image, err);
+    if (!rc) {
+        par_for(threads > 1 ? par : NULL, threads, run_rows, &w);
+    }
+    for (size_t i = 0; i < threads; i++) {
+        free(w.own[i].ptr);
+    }
+    free(w.own);
+    free(w.at);
+    free(w.padding);
+    free(image);
+    return rc;
+}
+
+int conv8_run(const struct conv8 *c, struct par *par, struct err *err)
+{
+    if (c->s.n * c->s.oh * c->s.ow * c->s.o == 0) {
+        return OK;
+    }
+    return c->filter->depthwise ? run_depthwise(c, par, err) : run_dense(c, par, err);
+}
