@@ -13,57 +13,132 @@
 
 enum { COPY_STEP = 32 };
 
-/* dst[i] = src[i] ^ flip. Takes whole steps where that reads nothing behind `end`; what is written
- * too much is written again by whoever comes next. */
-static uint8_t *copy_codes(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t *end,
-                           uint8_t flip)
-{
-    const size_t whole = (n + COPY_STEP - 1) / COPY_STEP * COPY_STEP;
-    if (whole <= (size_t)(end - src)) {
-        for (size_t i = 0; i < whole; i += COPY_STEP) {
-            uint8_t v[COPY_STEP];
-            memcpy(v, src + i, COPY_STEP);
-            for (int k = 0; k < COPY_STEP; k++) {
-                v[k] ^= flip;
-            }
-            memcpy(dst + i, v, COPY_STEP);
-        }
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            dst[i] = src[i] ^ flip;
-        }
-    }
-    return dst + n;
-}
-
 static size_t image_bytes(const struct conv_shape *s)
 {
     return (size_t)(s->n * s->h * s->w * s->c);
 }
 
-/* The row of the filter at input row y (NULL: padding) whose first pixel is x0. */
-static uint8_t *gather_line(const struct conv8 *v, const uint8_t *y, int64_t x0, uint8_t *dst)
+static inline void copy_step(uint8_t *restrict dst, const uint8_t *restrict src, uint8_t flip)
 {
+    for (size_t k = 0; k < COPY_STEP; k++) {
+        dst[k] = src[k] ^ flip;
+    }
+}
+
+/* dst[i] = src[i] ^ flip. In whole steps where that reads nothing behind `end`: what is written too
+ * much is written again by what comes next, or stands where it does not matter. */
+static inline void copy_codes(uint8_t *restrict dst, const uint8_t *restrict src, size_t n,
+                              const uint8_t *end, uint8_t flip)
+{
+    const size_t whole = (n + COPY_STEP - 1) / COPY_STEP * COPY_STEP;
+    if (whole > (size_t)(end - src)) {
+        for (size_t i = 0; i < n; i++) {
+            dst[i] = src[i] ^ flip;
+        }
+        return;
+    }
+    for (size_t i = 0; i < whole; i += COPY_STEP) {
+        copy_step(dst + i, src + i, flip);
+    }
+}
+
+/* What all pixels of a convolution have in common. */
+struct patch {
+    const struct conv8 *v;
+    const uint8_t *end; /* of the images */
+    size_t row, line;   /* bytes of a row of the image, of the filter */
+    size_t step;        /* bytes from pixel to pixel of the result */
+    size_t depth;       /* bytes of a row of the product */
+    bool together;      /* whether a line of the filter is one piece of the image */
+};
+
+/* Any pixel, wherever its filter lies. */
+static void gather_pixel(const struct patch *p, const uint8_t *image, int64_t y0, int64_t x0,
+                         uint8_t *dst)
+{
+    const struct conv8 *v = p->v;
     const struct conv_shape *s = &v->s;
-    const size_t cg = (size_t)s->cg, line = (size_t)s->kw * cg;
-    const uint8_t *end = v->x + image_bytes(s);
-    if (!y) {
-        memset(dst, v->zero, line);
-        return dst + line;
-    }
-    if (s->dw == 1 && s->g == 1 && x0 >= 0 && x0 + s->kw <= s->w) {
-        return copy_codes(dst, y + (size_t)x0 * cg, line, end, v->flip);
-    }
-    for (int64_t kx = 0; kx < s->kw; kx++) {
-        const int64_t x = x0 + kx * s->dw;
-        if (x >= 0 && x < s->w) {
-            dst = copy_codes(dst, y + (size_t)(x * s->c), cg, end, v->flip);
-        } else {
-            memset(dst, v->zero, cg);
-            dst += cg;
+    const size_t cg = (size_t)s->cg;
+    for (int64_t ky = 0; ky < s->kh; ky++, dst += p->line) {
+        const int64_t y = y0 + ky * s->dh;
+        if (y < 0 || y >= s->h) {
+            memset(dst, v->zero, p->line);
+            continue;
+        }
+        const uint8_t *from = image + (size_t)y * p->row;
+        if (p->together && x0 >= 0 && x0 + s->kw <= s->w) {
+            copy_codes(dst, from + (size_t)(x0 * s->c), p->line, p->end, v->flip);
+            continue;
+        }
+        for (int64_t kx = 0; kx < s->kw; kx++) {
+            const int64_t x = x0 + kx * s->dw;
+            if (x >= 0 && x < s->w) {
+                copy_codes(dst + (size_t)kx * cg, from + (size_t)(x * s->c), cg, p->end, v->flip);
+            } else {
+                memset(dst + (size_t)kx * cg, v->zero, cg);
+            }
         }
     }
-    return dst;
+}
+
+/* Pixels [0, n) of a row of results whose filters lie inside the image; src: the first one's
+ * corner. Only copies whole steps. */
+static void gather_inner(const struct patch *p, const uint8_t *src, size_t n, uint8_t *dst)
+{
+    const size_t kh = (size_t)p->v->s.kh, down = (size_t)p->v->s.dh * p->row, line = p->line;
+    const uint8_t flip = p->v->flip;
+    for (size_t i = 0; i < n; i++, src += p->step, dst += p->depth) {
+        const uint8_t *from = src;
+        uint8_t *to = dst;
+        for (size_t ky = 0; ky < kh; ky++, from += down, to += line) {
+            for (size_t k = 0; k < line; k += COPY_STEP) {
+                copy_step(to + k, from + k, flip);
+            }
+        }
+    }
+}
+
+/* Results [x0, x1) that gather_inner() can do, of those whose filters start in row y0. */
+static void inner_range(const struct patch *p, const uint8_t *image, int64_t y0, int64_t *x0,
+                        int64_t *x1)
+{
+    const struct conv_shape *s = &p->v->s;
+    const int64_t last = s->w - s->kw + s->pl, y1 = y0 + (s->kh - 1) * s->dh;
+    *x0 = *x1 = 0;
+    if (!p->together || y0 < 0 || y1 >= s->h || last < 0) {
+        return;
+    }
+    *x0 = (s->pl + s->sw - 1) / s->sw;
+    *x1 = MIN(s->ow, last / s->sw + 1);
+    const uint8_t *row = image + (size_t)y1 * p->row;
+    while (*x1 > *x0 &&
+           (size_t)(p->end - row) <
+               (size_t)((*x1 - 1) * s->sw - s->pl) * (size_t)s->c + p->line + COPY_STEP) {
+        --*x1;
+    }
+}
+
+/* Results [ox, end) of row oy of an image. */
+static void gather_row(const struct patch *p, const uint8_t *image, int64_t oy, int64_t ox,
+                       int64_t end, uint8_t *dst)
+{
+    const struct conv_shape *s = &p->v->s;
+    const int64_t y0 = oy * s->sh - s->pt;
+    int64_t in0, in1;
+    inner_range(p, image, y0, &in0, &in1);
+    while (ox < end) {
+        const int64_t x0 = ox * s->sw - s->pl;
+        if (ox >= in0 && ox < in1) {
+            const int64_t n = MIN(in1, end) - ox;
+            gather_inner(p, image + (size_t)y0 * p->row + (size_t)(x0 * s->c), (size_t)n, dst);
+            ox += n;
+            dst += (size_t)n * p->depth;
+        } else {
+            gather_pixel(p, image, y0, x0, dst);
+            ox++;
+            dst += p->depth;
+        }
+    }
 }
 
 /* Rows of the product are output pixels, their elements ky, kx, channel of the group. */
@@ -71,28 +146,21 @@ static void gather(const void *ctx, size_t set, size_t r0, size_t n, uint8_t *ds
 {
     const struct conv8 *v = ctx;
     const struct conv_shape *s = &v->s;
-    const size_t depth = v->filter->right.depth, k = v->filter->right.k;
-    const size_t row = (size_t)(s->w * s->c), plane = (size_t)s->h * row;
-    const uint8_t *x = v->x + set * (size_t)s->cg;
-    int64_t ox = (int64_t)r0 % s->ow, oy = (int64_t)r0 / s->ow % s->oh;
-    size_t image = r0 / (size_t)(s->ow * s->oh);
-    for (size_t i = 0; i < n; i++, dst += depth) {
-        uint8_t *to = dst;
-        for (int64_t ky = 0; ky < s->kh; ky++) {
-            const int64_t y = oy * s->sh - s->pt + ky * s->dh;
-            const bool inside = y >= 0 && y < s->h;
-            to = gather_line(v, inside ? x + image * plane + (size_t)y * row : NULL,
-                             ox * s->sw - s->pl, to);
-        }
-        memset(to, 0, depth - k);
-        if (++ox == s->ow) {
-            ox = 0;
-            oy++;
-        }
-        if (oy == s->oh) {
-            oy = 0;
-            image++;
-        }
+    const size_t ow = (size_t)s->ow, pixels = (size_t)s->oh * ow;
+    const struct patch p = {
+        .v = v,
+        .end = v->x + image_bytes(s),
+        .row = (size_t)(s->w * s->c),
+        .line = (size_t)(s->kw * s->cg),
+        .step = (size_t)(s->sw * s->c),
+        .depth = v->filter->right.depth,
+        .together = s->kw == 1 || (s->dw == 1 && s->g == 1),
+    };
+    for (size_t r = r0, m; r < r0 + n; r += m, dst += m * p.depth) {
+        const size_t image = r / pixels, ox = r % ow;
+        m = MIN(ow - ox, r0 + n - r);
+        gather_row(&p, v->x + set * (size_t)s->cg + image * (size_t)s->h * p.row,
+                   (int64_t)(r % pixels / ow), (int64_t)ox, (int64_t)(ox + m), dst);
     }
 }
 
@@ -170,6 +238,7 @@ static void run_rows(void *ctx, size_t thread)
         .step = (size_t)(s->sw * s->kh),
         .at = w->at,
         .pixels = (size_t)s->ow,
+        .stride_3x3 = s->kh == 3 && s->kw == 3 && s->dw == 1 && s->sw <= 2 ? (int)s->sw : 0,
         .add = v->params->add,
         .f = &w->finish,
         .ldy = ldy,
@@ -183,18 +252,21 @@ static void run_rows(void *ctx, size_t thread)
     }
 }
 
-/* Taps are taken column by column, as the filter is packed. */
 static int tap_places(struct rows *w, struct err *err)
 {
     const struct conv_shape *s = &w->v->s;
-    const size_t kh = (size_t)s->kh, taps = w->v->filter->dw.taps;
-    const size_t n = (taps + QUAD - 1) / QUAD * QUAD;
-    int rc = scratch_new(n, sizeof *w->at, (void **)&w->at, err);
-    for (size_t t = 0; t < n && !rc; t++) {
-        const size_t from = t < taps ? t : 0; /* its weight is 0 */
-        w->at[t] = from / kh * (size_t)s->dw * kh + from % kh;
+    const size_t kh = (size_t)s->kh, kw = (size_t)s->kw, slots = w->v->filter->dw.slots;
+    int rc = scratch_new(slots, sizeof *w->at, (void **)&w->at, err);
+    if (rc) {
+        return rc;
     }
-    return rc;
+    memset(w->at, 0, slots * sizeof *w->at);
+    for (size_t kx = 0; kx < kw; kx++) {
+        for (size_t ky = 0; ky < kh; ky++) {
+            w->at[conv8_slot(kh, kw, ky, kx)] = kx * (size_t)s->dw * kh + ky;
+        }
+    }
+    return OK;
 }
 
 /* The image with u8 codes and every channel as often as results come from it. */
@@ -253,7 +325,7 @@ static int run_depthwise(const struct conv8 *v, struct par *par, struct err *err
         .finish = {v->dtype, v->params->scale, NULL, v->lo, v->hi, v->z},
     };
     const size_t results = (size_t)(s->n * s->oh * s->ow * s->o);
-    size_t threads = results * v->filter->dw.taps < WORTH_SHARING ? 1 : par_threads(par);
+    size_t threads = results * v->filter->dw.slots < WORTH_SHARING ? 1 : par_threads(par);
     threads = MIN(threads, (size_t)(s->n * s->oh));
     uint8_t *image = NULL;
     int rc = rows_init(&w, threads, &image, err);

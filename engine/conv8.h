@@ -35,6 +35,9 @@ void conv8_filter_free(struct conv8_filter *f);
 /* Where the parameters of output channel o stand in arrays of f->total. */
 size_t conv8_place(const struct conv8_filter *f, size_t o);
 
+/* Slot of a tap of a depthwise filter, see struct depthwise_filter. */
+size_t conv8_slot(size_t kh, size_t kw, size_t ky, size_t kx);
+
 /* Parameters of results, arrays of filter->total. */
 struct conv8_params {
     int32_t *add; /* what sums of codes start with: bias and zero points */

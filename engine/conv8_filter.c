@@ -186,53 +186,69 @@ static int pack_dense(struct conv8_filter *f, const struct conv8_weights *w, str
 
 /* ---- Depthwise filters ---------------------------------------------------------------------- */
 
-/* For vpdpbusd: 64 channels, then four taps at a time. A register has the bytes of the four taps
- * side by side; which channels, see interleave() in kernel_int8_vnni.c. */
-static void pack_quads(struct depthwise_filter *d, int8_t *dst)
+size_t conv8_slot(size_t kh, size_t kw, size_t ky, size_t kx)
 {
-    const size_t quads = (d->taps + QUAD - 1) / QUAD;
-    memset(dst, 0, d->width * quads * QUAD);
-    for (size_t c = 0; c < d->channels; c++) {
+    return kh == 3 && kw == 3 ? kx * QUAD + ky : kx * kh + ky;
+}
+
+/* For vpdpbusd: 64 channels, then four slots at a time. A register has the bytes of the four side
+ * by side; which channels, see interleave() in kernel_int8_vnni.c. */
+static void pack_quads(const struct depthwise_filter *d, int8_t *dst)
+{
+    for (size_t c = 0; c < d->width; c++) {
         const size_t part = c % STRIP_COLS / 16, reg = c % 16 / 4;
-        int8_t *block = dst + c / STRIP_COLS * STRIP_COLS * quads * QUAD;
-        for (size_t t = 0; t < d->taps; t++) {
+        int8_t *block = dst + c / STRIP_COLS * STRIP_COLS * d->slots;
+        for (size_t t = 0; t < d->slots; t++) {
             block[(t / QUAD * 4 + reg) * 64 + (part * 4 + c % 4) * QUAD + t % QUAD] =
                 (int8_t)d->w[t * d->width + c];
         }
     }
 }
 
-static int pack_depthwise(struct conv8_filter *f, const struct conv8_weights *w, struct err *err)
+/* Weights of channel o minus its zero point; whether they fit s8. */
+static bool widen_channel(struct conv8_filter *f, const struct conv8_weights *w, size_t o,
+                          int16_t *codes)
 {
-    struct depthwise_filter *d = &f->dw;
-    const size_t width = (f->o + STRIP_COLS - 1) / STRIP_COLS * STRIP_COLS;
-    *d = (struct depthwise_filter){.taps = w->kh * w->kw, .channels = f->o, .width = width};
-    f->total = width;
-    size_t n = 0;
+    uint32_t sum = 0;
     bool fits = true;
-    int16_t *codes = NULL;
-    int8_t *quads = NULL;
-    int rc = mul_ok(width, d->taps + QUAD, &n) ? OK : err_set(err, E_LIMIT, "filter too large");
-    rc = rc ? rc : scratch_new(n, sizeof *codes, (void **)&codes, err);
-    d->w = codes;
-    for (size_t o = 0; o < f->o && !rc; o++) {
-        uint32_t sum = 0;
-        for (size_t t = 0; t < d->taps; t++) {
-            const size_t from = t % w->kh * w->kw + t / w->kh; /* column by column */
-            const int32_t v = weight_at(w, o * w->by_o + from * w->by_t) - w->zero[o];
-            codes[t * width + o] = (int16_t)v;
+    for (size_t ky = 0; ky < w->kh; ky++) {
+        for (size_t kx = 0; kx < w->kw; kx++) {
+            const size_t from = o * w->by_o + (ky * w->kw + kx) * w->by_t;
+            const int32_t v = weight_at(w, from) - w->zero[o];
+            codes[conv8_slot(w->kh, w->kw, ky, kx) * f->dw.width + o] = (int16_t)v;
             fits = fits && v >= INT8_MIN && v <= INT8_MAX;
             sum += (uint32_t)v;
         }
-        f->sum[o] = (int32_t)sum;
-        f->zero[o] = 0;
     }
+    f->sum[o] = (int32_t)sum;
+    f->zero[o] = 0;
+    return fits;
+}
+
+static int pack_depthwise(struct conv8_filter *f, const struct conv8_weights *w, struct err *err)
+{
+    struct depthwise_filter *d = &f->dw;
+    int16_t *codes = NULL;
+    int8_t *quads = NULL;
+    size_t n = 0;
+    bool fits = true;
+    d->channels = f->o;
+    f->total = d->width = (f->o + STRIP_COLS - 1) / STRIP_COLS * STRIP_COLS;
+    d->slots = conv8_slot(w->kh, w->kw, w->kh - 1, w->kw - 1) / QUAD * QUAD + QUAD;
+    int rc = mul_ok(d->width, d->slots, &n) ? OK : err_set(err, E_LIMIT, "filter too large");
+    rc = rc ? rc : scratch_new(n, sizeof *codes, (void **)&codes, err);
+    if (rc) {
+        return rc;
+    }
+    d->w = codes;
+    memset(codes, 0, n * sizeof *codes);
+    for (size_t o = 0; o < f->o; o++) {
+        fits = widen_channel(f, w, o, codes) && fits;
+    }
+    rc = fits ? scratch_new(n, 1, (void **)&quads, err) : OK;
     if (!rc && fits) {
-        rc = scratch_new(n, 1, (void **)&quads, err);
-        if (!rc) {
-            d->quads = quads;
-            pack_quads(d, quads);
-        }
+        pack_quads(d, quads);
+        d->quads = quads;
     }
     return rc;
 }

@@ -163,6 +163,7 @@ static void run_item(const struct work *w, const struct room *room, size_t item)
         for (size_t r = 0; r < n; r += s.rows) {
             s.a = a + r * s.lda;
             s.rows = MIN(n - r, g->kernels->strip_rows);
+            s.first = chunk == 0 && r == 0;
             s.add = g->add + at + (r0 + r) * s.add_step;
             g->kernels->product(&s, acc);
             finish_strip(g->kernels, &f, acc, right->ones ? room->sums + r : NULL, s.rows, cols,

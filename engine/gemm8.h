@@ -42,8 +42,8 @@ struct gemm8 {
     /* Row r of a set at x + set * x_set + r * ldx, `readable` bytes from x; NULL: only by fill. */
     const uint8_t *x;
     size_t ldx, x_set, readable;
-    /* Writes rows [r0, r0 + n), each to the next right->depth bytes of dst: k codes and zeros. May
-     * write SLACK bytes behind the last one. */
+    /* Writes rows [r0, r0 + n) in this order, each to the next right->depth bytes of dst: k codes;
+     * what stands behind them does not matter. May write SLACK bytes behind the last row. */
     void (*fill)(const void *ctx, size_t set, size_t r0, size_t n, uint8_t *dst);
     const void *ctx;
     const int32_t *add; /* [sets][width], or [rows][width] with add_step = width and one set */

@@ -48,7 +48,7 @@ static void depthwise_plain(const struct depthwise_row *r)
             int32_t acc[STRIP_COLS];
             for (size_t c = 0; c < n; c++) {
                 uint32_t sum = (uint32_t)r->add[c0 + c];
-                for (size_t t = 0; t < w->taps; t++) {
+                for (size_t t = 0; t < w->slots; t++) {
                     sum += (uint32_t)(ptr[r->at[t]][c0 + c] * w->w[t * w->width + c0 + c]);
                 }
                 acc[c] = (int32_t)sum;

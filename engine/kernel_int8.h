@@ -50,24 +50,29 @@ struct strip {
     size_t quads;       /* steps of QUAD along k */
     const int32_t *add; /* what the sums of row r start with: add[r * add_step + c] */
     size_t add_step;    /* 0: the same for all rows */
+    bool first;         /* whether the weights are read for the first time */
 };
 
-/* A filter of which every channel has taps of its own. */
+/* A filter of which every channel has taps of its own. Taps have slots, in fours, some of them
+ * empty: those of a column of a 3x3 filter stand in one four. */
 struct depthwise_filter {
-    size_t taps, channels;
+    size_t channels;
     size_t width;        /* channels rounded up to STRIP_COLS */
-    const int16_t *w;    /* w - zw: [taps][width] */
-    const int8_t *quads; /* the same for vpdpbusd, see depthwise8.c; NULL where s8 is too small */
+    size_t slots;        /* a multiple of QUAD */
+    const int16_t *w;    /* w - zw: [slots][width], 0 in empty slots */
+    const int8_t *quads; /* the same for vpdpbusd, see conv8_filter.c; NULL where s8 is too small */
 };
 
-/* Output pixels of one row, all channels: the input of tap t of pixel i is ptr[i * step + at[t]].
+/* Output pixels of one row, all channels: the input of slot t of pixel i is ptr[i * step + at[t]].
  */
 struct depthwise_row {
     const struct depthwise_filter *w;
     const uint8_t *const *ptr;
     size_t step;
-    const size_t *at; /* entries up to the next multiple of QUAD are valid */
+    const size_t *at; /* of empty slots: any valid one */
     size_t pixels;
+    int stride_3x3; /* 3x3 without dilation: ptr goes column by column, step is thrice this; else 0
+                     */
     const int32_t *add;     /* [width] */
     const struct finish *f; /* arrays of [width] */
     uint8_t *y;

@@ -13,7 +13,11 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { TILE = 16, TILE_BYTES = TILE * K_STEP };
+enum {
+    TILE = 16,
+    TILE_BYTES = TILE * K_STEP,
+    AHEAD = 8, /* steps: the time in which the L3 cache answers */
+};
 
 /* As instructions and not as intrinsics: those of gcc 12 do not say that they read memory. */
 #define TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::)
@@ -22,6 +26,14 @@ enum { TILE = 16, TILE_BYTES = TILE * K_STEP };
 #define TILE_STORE(t, p, step)                                                                     \
     __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"(step) : "memory")
 #define TILE_MADD(c, a, b) __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+
+/* The lines of a tile of weights, on their way from memory while others are multiplied. */
+INLINE void fetch_tile(const int8_t *w)
+{
+    for (int i = 0; i < TILE; i++) {
+        __builtin_prefetch(w + i * K_STEP, 0, 2);
+    }
+}
 
 /* One or two tiles of rows from r0 and one or two blocks of columns from b0. */
 INLINE void square(const struct strip *s, size_t r0, size_t b0, const bool two_rows,
@@ -44,6 +56,10 @@ INLINE void square(const struct strip *s, size_t r0, size_t b0, const bool two_r
         TILE_LOAD(3, add + half + BLOCK_COLS, from);
     }
     for (size_t i = 0; i < steps; i++, a0 += K_STEP, a1 += K_STEP) {
+        if (s->first) {
+            fetch_tile(w0 + (i + AHEAD) * TILE_BYTES);
+            fetch_tile(w1 + (i + AHEAD) * TILE_BYTES);
+        }
         TILE_LOAD(6, w0 + i * TILE_BYTES, line);
         TILE_LOAD(4, a0, lda);
         TILE_MADD(0, 4, 6);

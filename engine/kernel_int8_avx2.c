@@ -151,8 +151,8 @@ INLINE AVX2 void depthwise_sums(const struct depthwise_row *d, const uint8_t *co
     const __m256i a1 = _mm256_loadu_si256((const void *)(d->add + c + HALF));
     sum[0] = _mm256_permute2x128_si256(a0, a1, 0x20);
     sum[1] = _mm256_permute2x128_si256(a0, a1, 0x31);
-    for (size_t t = 0; t < f->taps; t += 2) {
-        __m256i x[2], w[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (size_t t = 0; t < f->slots; t += 2) {
+        __m256i x[2], w[2];
         for (size_t i = 0; i < 2; i++) {
             const uint8_t *p = ptr[d->at[t + i]] + c;
             uint8_t part[BLOCK_COLS] = {0};
@@ -161,9 +161,7 @@ INLINE AVX2 void depthwise_sums(const struct depthwise_row *d, const uint8_t *co
                 p = part;
             }
             x[i] = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)p));
-            if (t + i < f->taps) {
-                w[i] = _mm256_loadu_si256((const void *)(f->w + (t + i) * f->width + c));
-            }
+            w[i] = _mm256_loadu_si256((const void *)(f->w + (t + i) * f->width + c));
         }
         sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(_mm256_unpacklo_epi16(x[0], x[1]),
                                                             _mm256_unpacklo_epi16(w[0], w[1])));

@@ -124,38 +124,65 @@ INLINE VNNI __mmask64 first_bytes(size_t n)
     return n < 64 ? ((__mmask64)1 << n) - 1 : ~(__mmask64)0;
 }
 
-INLINE VNNI void finish_blocks(const struct finish *f, const int32_t *acc, const int32_t *row,
-                               size_t rows, size_t cols, const size_t blocks, uint8_t *y,
-                               size_t ldy)
+/* One register of codes: `blocks` blocks of columns of each of 4 / blocks rows. */
+INLINE VNNI __m512i finish_register(const struct finish *f, const int32_t *acc, const int32_t *row,
+                                    const __m512 *scale, const size_t blocks)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i z = _mm512_set1_epi16((short)f->z);
     const __m512 hi = _mm512_set1_ps(f->hi);
+    const size_t used = MAX_BLOCKS / blocks * blocks;
+    __m512i v[MAX_BLOCKS];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < MAX_BLOCKS; i++) {
+        const size_t r = i / blocks, b = i % blocks;
+        if (i >= used) {
+            v[i] = _mm512_setzero_si512();
+            continue;
+        }
+        v[i] = _mm512_loadu_si512(acc + r * STRIP_COLS + b * BLOCK_COLS);
+        if (row) {
+            const __m512i m = _mm512_loadu_si512(f->mul + b * BLOCK_COLS);
+            const __m512i by = _mm512_set1_epi32(row[r]);
+            v[i] = _mm512_add_epi32(v[i], _mm512_mullo_epi32(m, by));
+        }
+        v[i] = scaled(v[i], scale[b], hi);
+    }
+    const __m512i c = f->dtype == DT_S8 ? packed(v, z, true) : packed(v, z, false);
+    return _mm512_permutexvar_epi32(order, c);
+}
+
+INLINE VNNI void finish_blocks(const struct finish *f, const int32_t *acc, const int32_t *row,
+                               size_t rows, size_t cols, const size_t blocks, uint8_t *y,
+                               size_t ldy)
+{
+    const size_t group = MAX_BLOCKS / blocks;
     const __mmask64 keep = first_bytes(cols);
-    const bool is_signed = f->dtype == DT_S8;
     __m512 scale[MAX_BLOCKS];
-    __m512i v[MAX_BLOCKS] = {0};
 #pragma GCC unroll 4
     for (size_t b = 0; b < blocks; b++) {
         scale[b] = _mm512_loadu_ps(f->scale + b * BLOCK_COLS);
     }
-    for (size_t r = 0; r < rows; r++, acc += STRIP_COLS, y += ldy) {
-#pragma GCC unroll 4
-        for (size_t b = 0; b < blocks; b++) {
-            v[b] = _mm512_loadu_si512(acc + b * BLOCK_COLS);
-            if (row) {
-                __m512i m = _mm512_loadu_si512(f->mul + b * BLOCK_COLS);
-                m = _mm512_mullo_epi32(m, _mm512_set1_epi32(row[r]));
-                v[b] = _mm512_add_epi32(v[b], m);
-            }
-            v[b] = scaled(v[b], scale[b], hi);
+    /* Sums behind the last row are there, if of no meaning. */
+    for (size_t r = 0; r < rows; r += group, acc += group * STRIP_COLS) {
+        int32_t few[MAX_BLOCKS] = {0};
+        for (size_t i = 0; row && i < MIN(group, rows - r); i++) {
+            few[i] = row[r + i];
         }
-        __m512i c = is_signed ? packed(v, z, true) : packed(v, z, false);
-        c = _mm512_permutexvar_epi32(order, c);
-        if (cols == STRIP_COLS) {
-            _mm512_storeu_si512(y, c);
-        } else {
-            _mm512_mask_storeu_epi8(y, keep, c);
+        __m512i c = finish_register(f, acc, row ? few : NULL, scale, blocks);
+        for (size_t i = 0; i < MIN(group, rows - r); i++, y += ldy) {
+            if (blocks == 1 && cols == BLOCK_COLS) {
+                _mm_storeu_si128((void *)y, _mm512_castsi512_si128(c));
+            } else if (blocks == 2 && cols == 2 * BLOCK_COLS) {
+                _mm256_storeu_si256((void *)y, _mm512_castsi512_si256(c));
+            } else if (cols == STRIP_COLS) {
+                _mm512_storeu_si512(y, c);
+            } else {
+                _mm512_mask_storeu_epi8(y, keep, c);
+            }
+            c = blocks == 1   ? _mm512_shuffle_i32x4(c, c, 0x39)
+                : blocks == 2 ? _mm512_shuffle_i32x4(c, c, 0x4e)
+                              : c;
         }
     }
 }
@@ -215,99 +242,232 @@ INLINE VNNI void interleave(const __m512i *r, __m512i *v)
     v[3] = _mm512_unpackhi_epi16(hi01, hi23);
 }
 
-/* Channels [c0, c0 + n) of all pixels. */
-INLINE VNNI void depthwise_block(const struct depthwise_row *d, size_t c0, size_t n,
-                                 const size_t quads, const bool whole)
-{
-    const bool codes = d->f->dtype == DT_U8 || d->f->dtype == DT_S8;
-    const bool is_signed = d->f->dtype == DT_S8;
-    const __m512i z = _mm512_set1_epi16((short)d->f->z);
-    const __m512 hi = _mm512_set1_ps(d->f->hi);
-    const __mmask64 keep = first_bytes(n);
-    const int8_t *w = d->w->quads + c0 * quads * QUAD;
+/* What all pixels of 64 channels have in common. */
+struct lanes {
+    const struct depthwise_row *d;
+    size_t c0, n;
+    __mmask64 keep;
+    const int8_t *w;
     __m512i add[4], scale[4];
-    load_swapped(d->add + c0, add);
-    if (codes) {
-        load_swapped(d->f->scale + c0, scale);
+    __m512i z;
+    __m512 hi;
+    bool codes;
+};
+
+INLINE VNNI void lanes_init(struct lanes *l, const struct depthwise_row *d, size_t c0)
+{
+    l->d = d;
+    l->c0 = c0;
+    l->n = MIN(d->w->channels - c0, (size_t)STRIP_COLS);
+    l->keep = first_bytes(l->n);
+    l->w = d->w->quads + c0 * d->w->slots;
+    l->z = _mm512_set1_epi16((short)d->f->z);
+    l->hi = _mm512_set1_ps(d->f->hi);
+    l->codes = d->f->dtype == DT_U8 || d->f->dtype == DT_S8;
+    load_swapped(d->add + c0, l->add);
+    if (l->codes) {
+        load_swapped(d->f->scale + c0, l->scale);
     }
+}
+
+INLINE VNNI __m512i lanes_load(const struct lanes *l, const uint8_t *p, const bool whole)
+{
+    return whole ? _mm512_loadu_si512(p + l->c0) : _mm512_maskz_loadu_epi8(l->keep, p + l->c0);
+}
+
+/* sum += v * weights of quad q */
+INLINE VNNI void lanes_madd(const struct lanes *l, __m512i *sum, const __m512i *v, size_t q)
+{
+    for (size_t k = 0; k < 4; k++) {
+        madd(&sum[k], v[k], _mm512_loadu_si512(l->w + (q * 4 + k) * 64));
+    }
+}
+
+INLINE VNNI void lanes_store(const struct lanes *l, const __m512i *sum, size_t pixel,
+                             const bool whole)
+{
+    const struct depthwise_row *d = l->d;
+    __m512i v[4] = {sum[0], sum[1], sum[2], sum[3]};
+    if (!l->codes) {
+        int32_t acc[STRIP_COLS];
+        swap_parts(v);
+        for (int k = 0; k < 4; k++) {
+            _mm512_storeu_si512(acc + k * BLOCK_COLS, v[k]);
+        }
+        finish_depthwise(&kernel_int8_vnni, d, acc, pixel, l->c0, l->n);
+        return;
+    }
+    for (int k = 0; k < 4; k++) {
+        v[k] = scaled(v[k], _mm512_castsi512_ps(l->scale[k]), l->hi);
+    }
+    const __m512i c = d->f->dtype == DT_S8 ? packed(v, l->z, true) : packed(v, l->z, false);
+    uint8_t *y = d->y + pixel * d->ldy + l->c0;
+    if (whole) {
+        _mm512_storeu_si512(y, c);
+    } else {
+        _mm512_mask_storeu_epi8(y, l->keep, c);
+    }
+}
+
+/* Any filter: every pixel loads all of its taps. */
+INLINE VNNI void lanes_any(const struct lanes *l, const bool whole)
+{
+    const struct depthwise_row *d = l->d;
     for (size_t i = 0; i < d->pixels; i++) {
         const uint8_t *const *ptr = d->ptr + i * d->step;
-        __m512i sum[4] = {add[0], add[1], add[2], add[3]};
-        for (size_t q = 0; q < quads; q++) {
+        __m512i sum[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
+        for (size_t q = 0; q < d->w->slots / QUAD; q++) {
             __m512i r[QUAD], v[4];
             for (size_t t = 0; t < QUAD; t++) {
-                const uint8_t *p = ptr[d->at[q * QUAD + t]] + c0;
-                r[t] = whole ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8(keep, p);
+                r[t] = lanes_load(l, ptr[d->at[q * QUAD + t]], whole);
             }
             interleave(r, v);
-            for (size_t k = 0; k < 4; k++) {
-                madd(&sum[k], v[k], _mm512_loadu_si512(w + (q * 4 + k) * 64));
-            }
+            lanes_madd(l, sum, v, q);
         }
-        if (!codes) {
-            int32_t acc[STRIP_COLS];
-            swap_parts(sum);
-            for (int k = 0; k < 4; k++) {
-                _mm512_storeu_si512(acc + k * BLOCK_COLS, sum[k]);
-            }
-            finish_depthwise(&kernel_int8_vnni, d, acc, i, c0, n);
-            continue;
-        }
-        for (int k = 0; k < 4; k++) {
-            sum[k] = scaled(sum[k], _mm512_castsi512_ps(scale[k]), hi);
-        }
-        const __m512i c = is_signed ? packed(sum, z, true) : packed(sum, z, false);
-        _mm512_mask_storeu_epi8(d->y + i * d->ldy + c0, keep, c);
+        lanes_store(l, sum, i, whole);
+    }
+}
+
+/* Column x of three rows, interleaved. */
+INLINE VNNI void lanes_column(const struct lanes *l, size_t x, __m512i *v, const bool whole)
+{
+    const uint8_t *const *ptr = l->d->ptr + x * 3;
+    __m512i r[QUAD];
+    for (size_t t = 0; t < 3; t++) {
+        r[t] = lanes_load(l, ptr[t], whole);
+    }
+    r[3] = _mm512_setzero_si512();
+    interleave(r, v);
+}
+
+/* 3 x 3 in steps of one pixel: each column goes into three results while it is at hand. */
+INLINE VNNI void lanes_3x3(const struct lanes *l, const bool whole)
+{
+    __m512i a[4], b[4], v[4]; /* sums of the next result and the one after it */
+    memcpy(a, l->add, sizeof a);
+    memcpy(b, l->add, sizeof b);
+    lanes_column(l, 0, v, whole);
+    lanes_madd(l, a, v, 0);
+    lanes_column(l, 1, v, whole);
+    lanes_madd(l, a, v, 1);
+    lanes_madd(l, b, v, 0);
+    for (size_t i = 0; i < l->d->pixels; i++) {
+        __m512i c[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
+        lanes_column(l, i + 2, v, whole);
+        lanes_madd(l, a, v, 2);
+        lanes_madd(l, b, v, 1);
+        lanes_madd(l, c, v, 0);
+        lanes_store(l, a, i, whole);
+        memcpy(a, b, sizeof a);
+        memcpy(b, c, sizeof b);
+    }
+}
+
+/* 3 x 3 in steps of two: every other column goes into two results. */
+INLINE VNNI void lanes_3x3_by_2(const struct lanes *l, const bool whole)
+{
+    __m512i a[4], v[4];
+    memcpy(a, l->add, sizeof a);
+    lanes_column(l, 0, v, whole);
+    lanes_madd(l, a, v, 0);
+    for (size_t i = 0; i < l->d->pixels; i++) {
+        __m512i b[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
+        lanes_column(l, 2 * i + 1, v, whole);
+        lanes_madd(l, a, v, 1);
+        lanes_column(l, 2 * i + 2, v, whole);
+        lanes_madd(l, a, v, 2);
+        lanes_madd(l, b, v, 0);
+        lanes_store(l, a, i, whole);
+        memcpy(a, b, sizeof a);
+    }
+}
+
+INLINE VNNI void lanes_run(const struct lanes *l, const bool whole)
+{
+    if (l->d->stride_3x3 == 1) {
+        lanes_3x3(l, whole);
+    } else if (l->d->stride_3x3 == 2) {
+        lanes_3x3_by_2(l, whole);
+    } else {
+        lanes_any(l, whole);
     }
 }
 
 VNNI void kernel_depthwise_vnni(const struct depthwise_row *d)
 {
-    const size_t quads = (d->w->taps + QUAD - 1) / QUAD;
+    struct lanes l;
     if (!d->w->quads) {
         kernel_depthwise_avx2(d);
         return;
     }
     for (size_t c0 = 0; c0 < d->w->channels; c0 += STRIP_COLS) {
-        const size_t n = MIN(d->w->channels - c0, (size_t)STRIP_COLS);
-        if (quads == 3) { /* 3 x 3 */
-            if (n == STRIP_COLS) {
-                depthwise_block(d, c0, n, 3, true);
-            } else {
-                depthwise_block(d, c0, n, 3, false);
-            }
+        lanes_init(&l, d, c0);
+        if (l.n == STRIP_COLS) {
+            lanes_run(&l, true);
         } else {
-            depthwise_block(d, c0, n, quads, false);
+            lanes_run(&l, false);
         }
     }
 }
 
 /* ---- Sums of two ---------------------------------------------------------------------------- */
 
-VNNI static __m512 codes_to_float(const uint8_t *p, __mmask16 k, const struct int8_add *a)
+INLINE VNNI __m512 codes_to_float(__m128i c, const bool is_signed)
 {
-    __m128i c = _mm_maskz_loadu_epi8(k, p);
-    __m512i v = a->is_signed ? _mm512_cvtepi8_epi32(c) : _mm512_cvtepu8_epi32(c);
-    return _mm512_cvtepi32_ps(_mm512_add_epi32(v, _mm512_set1_epi32(a->shift)));
+    return _mm512_cvtepi32_ps(is_signed ? _mm512_cvtepi8_epi32(c) : _mm512_cvtepu8_epi32(c));
+}
+
+/* Part k of a register of codes. */
+INLINE VNNI __m128i part_of(__m512i c, const int k)
+{
+    return k == 0   ? _mm512_castsi512_si128(c)
+           : k == 1 ? _mm512_extracti32x4_epi32(c, 1)
+           : k == 2 ? _mm512_extracti32x4_epi32(c, 2)
+                    : _mm512_extracti32x4_epi32(c, 3);
+}
+
+/* 64 sums of codes; signed codes that count 128 higher are taken as unsigned ones. */
+INLINE VNNI __m512i add_codes(__m512i a, __m512i b, const struct int8_add *p, const bool is_signed)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512 ra = _mm512_set1_ps(p->ra), rb = _mm512_set1_ps(p->rb), f = _mm512_set1_ps(p->f);
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m512 fa = codes_to_float(part_of(a, k), is_signed);
+        const __m512 fb = codes_to_float(part_of(b, k), is_signed);
+        v[k] = _mm512_cvtps_epi32(_mm512_fmadd_ps(fa, ra, _mm512_fmadd_ps(fb, rb, f)));
+    }
+    const __m512i c = is_signed ? packed(v, _mm512_setzero_si512(), true)
+                                : packed(v, _mm512_setzero_si512(), false);
+    return _mm512_permutexvar_epi32(order, c);
+}
+
+INLINE VNNI void add_all(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
+                         const struct int8_add *p, const bool is_signed, uint8_t *y)
+{
+    const __m512i flip = _mm512_set1_epi8(p->shift ? (char)0x80 : 0);
+    const __m512i repeated = _mm512_set1_epi8((char)b[0]);
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 keep = first_bytes(n - i);
+        __m512i va = _mm512_maskz_loadu_epi8(keep, a + i), vb = repeated;
+        if (step_b) {
+            vb = _mm512_maskz_loadu_epi8(keep, b + i);
+        }
+        va = _mm512_xor_si512(va, flip);
+        vb = _mm512_xor_si512(vb, flip);
+        const __m512i c = add_codes(va, vb, p, is_signed);
+        _mm512_mask_storeu_epi8(y + i, keep, _mm512_xor_si512(c, flip));
+    }
 }
 
 VNNI static void add_vnni(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
                           const struct int8_add *p, uint8_t *y)
 {
-    const __m512 ra = _mm512_set1_ps(p->ra), rb = _mm512_set1_ps(p->rb), f = _mm512_set1_ps(p->f);
-    const __m512i shift = _mm512_set1_epi32(p->shift);
-    const __m512i lo = _mm512_set1_epi32((p->is_signed ? INT8_MIN : 0) + p->shift);
-    const __m512i hi = _mm512_add_epi32(lo, _mm512_set1_epi32(UINT8_MAX));
-    __m512 fb = _mm512_set1_ps((float)((p->is_signed ? (int8_t)b[0] : b[0]) + p->shift));
-    for (size_t i = 0; i < n; i += 16) {
-        __mmask16 k = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
-        if (step_b) {
-            fb = codes_to_float(b + i, k, p);
-        }
-        __m512 fa = codes_to_float(a + i, k, p);
-        __m512i v = _mm512_cvtps_epi32(_mm512_fmadd_ps(fa, ra, _mm512_fmadd_ps(fb, rb, f)));
-        v = _mm512_min_epi32(_mm512_max_epi32(v, lo), hi);
-        _mm512_mask_cvtepi32_storeu_epi8(y + i, k, _mm512_sub_epi32(v, shift));
+    if (p->is_signed && !p->shift) {
+        add_all(a, b, step_b, n, p, true, y);
+    } else {
+        add_all(a, b, step_b, n, p, false, y);
     }
 }
 

@@ -514,15 +514,15 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_qlinear[] = {
-    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .spec = "ORT QLinearAdd-1"},
+    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .layout = layout_any, .spec = "ORT QLinearAdd-1"},
     {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .spec = "ORT QLinearMul-1"},
     {.name = "QLinearAveragePool", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_average_pool, .spec = "ORT QLinearAveragePool-1"},
     {.name = "QLinearGlobalAveragePool", .domain = ms, .since = 1, .min_in = 5, .max_in = 5, .ref = op_qlinear_global_average_pool, .spec = "ORT QLinearGlobalAveragePool-1"},
     {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .spec = "ORT QLinearConcat-1"},
     {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .spec = "ORT QLinearWhere-1"},
     {.name = "QLinearSoftmax", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_softmax, .spec = "ORT QLinearSoftmax-1"},
-    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .spec = "ORT QLinearSigmoid-1"},
-    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .spec = "ORT QLinearLeakyRelu-1"},
+    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .layout = layout_any, .spec = "ORT QLinearSigmoid-1"},
+    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .layout = layout_any, .spec = "ORT QLinearLeakyRelu-1"},
     {0},
 };
 // clang-format on

@@ -357,7 +357,6 @@ static void fill_left(const void *ctx, size_t set, size_t r0, size_t n, uint8_t 
                 dst[k] = j->a[r * p->k + k] ^ flip;
             }
         }
-        memset(dst + p->k, 0, j->depth - p->k);
     }
 }
 
