@@ -212,15 +212,22 @@ struct rows {
 static void point_at_row(const struct rows *w, const uint8_t **ptr, size_t image, int64_t oy)
 {
     const struct conv_shape *s = &w->v->s;
-    const size_t pixel = w->v->filter->dw.channels, kh = (size_t)s->kh;
-    for (size_t ky = 0; ky < kh; ky++) {
+    const size_t pixel = w->v->filter->dw.channels, kh = (size_t)s->kh, cols = w->cols;
+    const size_t left = MIN((size_t)s->pl, cols), right = MIN(left + (size_t)s->w, cols);
+    for (size_t ky = 0; ky < kh; ky++, ptr++) {
         const int64_t y = oy * s->sh - s->pt + (int64_t)ky * s->dh;
         const bool inside = y >= 0 && y < s->h;
         const size_t row = inside ? (image * (size_t)s->h + (size_t)y) * (size_t)s->w : 0;
-        for (size_t i = 0; i < w->cols; i++) {
-            const int64_t x = (int64_t)i - s->pl;
-            const bool here = inside && x >= 0 && x < s->w;
-            ptr[i * kh + ky] = here ? w->x + (row + (size_t)x) * pixel : w->padding;
+        const uint8_t *p = inside ? w->x + row * pixel : w->padding;
+        const size_t step = inside ? pixel : 0;
+        for (size_t i = 0; i < left; i++) {
+            ptr[i * kh] = w->padding;
+        }
+        for (size_t i = left; i < right; i++, p += step) {
+            ptr[i * kh] = p;
+        }
+        for (size_t i = right; i < cols; i++) {
+            ptr[i * kh] = w->padding;
         }
     }
 }

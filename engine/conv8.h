@@ -20,7 +20,8 @@ struct conv8_weights {
     const int32_t *zero; /* one per output channel */
 };
 
-/* Packed weights. Arrays of `total` have room for every output channel at conv8_place(). */
+/* Packed weights. Parameters of output channels are arrays of `total`, in the order of the packed
+ * ones. */
 struct conv8_filter {
     bool depthwise;
     size_t g, o, k; /* k: products of one output */
@@ -32,9 +33,6 @@ struct conv8_filter {
 };
 int conv8_filter_new(const struct conv8_weights *w, struct conv8_filter **out, struct err *err);
 void conv8_filter_free(struct conv8_filter *f);
-/* Where the parameters of output channel o stand in arrays of f->total. */
-size_t conv8_place(const struct conv8_filter *f, size_t o);
-
 /* Slot of a tap of a depthwise filter, see struct depthwise_filter. */
 size_t conv8_slot(size_t kh, size_t kw, size_t ky, size_t kx);
 
@@ -48,6 +46,8 @@ struct conv8_params {
  * the bias (o values or NULL): sum (x - zx)(w - zw) = add + sum x w' + mul sum x. */
 int conv8_params_init(struct conv8_params *p, const struct conv8_filter *f, int32_t zx,
                       const int32_t *bias, struct err *err);
+/* Sets the scale of output channel o; for all of them, in order. */
+void conv8_params_scale(struct conv8_params *p, const struct conv8_filter *f, size_t o, float s);
 void conv8_params_fini(struct conv8_params *p);
 
 struct conv8 {

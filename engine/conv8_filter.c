@@ -45,102 +45,71 @@ static int32_t choose_shift(const struct conv8_weights *w, size_t o)
 
 /* ---- Dense filters -------------------------------------------------------------------------- */
 
-/* Up to BLOCK_COLS channels from o on, side by side. */
+/* Up to BLOCK_COLS channels, side by side. */
 struct block {
     const uint8_t *from[BLOCK_COLS];
-    uint32_t shift[BLOCK_COLS]; /* four times */
+    uint8_t shift[BLOCK_COLS];
     size_t n;
 };
 
-/* Four bytes minus four others, each for itself. */
-static uint32_t subtract_bytes(uint32_t a, uint32_t b)
+/* One channel's weights, whose taps follow each other, as taps of channels that do: whole quads of
+ * channels. */
+static void transpose_taps(const struct conv8_weights *w, const uint8_t *from, uint8_t *to)
 {
-    const uint32_t high = 0x80808080u;
-    return ((a | high) - (b & ~high)) ^ ((a ^ ~b) & high);
-}
-
-static void put_quad(int8_t *dst, uint32_t four, uint32_t shift)
-{
-    four = shift ? subtract_bytes(four, shift) : four;
-    memcpy(dst, &four, sizeof four);
-}
-
-/* Channels, then taps in memory; whole quads of channels. */
-static void pack_strided(const struct conv8_weights *w, const struct block *b, int8_t *dst)
-{
-    const size_t taps = w->kh * w->kw, quads = w->cg / QUAD, by_c = w->by_c;
-    for (size_t q = 0; q < quads; q++) {
+    const size_t taps = w->kh * w->kw;
+    for (size_t c = 0; c < w->cg; c += QUAD, from += QUAD * taps) {
         for (size_t t = 0; t < taps; t++) {
-            int8_t *line = dst + (t * quads + q) * BLOCK_COLS * QUAD;
-            for (size_t i = 0; i < b->n; i++) {
-                const uint8_t *p = b->from[i] + q * QUAD * by_c + t * w->by_t;
-                const uint8_t v[QUAD] = {p[0], p[by_c], p[2 * by_c], p[3 * by_c]};
-                uint32_t four;
-                memcpy(&four, v, sizeof four);
-                put_quad(line + i * QUAD, four, b->shift[i]);
-            }
+            const uint8_t *p = from + t;
+            const uint32_t four = (uint32_t)p[0] | (uint32_t)p[taps] << 8 |
+                                  (uint32_t)p[2 * taps] << 16 | (uint32_t)p[3 * taps] << 24;
+            memcpy(to + t * w->cg + c, &four, sizeof four);
         }
     }
 }
 
-/* Taps, then channels in memory: k as it comes. */
-static void pack_straight(const struct block *b, size_t k, int8_t *dst)
-{
-    for (size_t q = 0; q < k / QUAD; q++) {
-        for (size_t i = 0; i < b->n; i++) {
-            uint32_t four;
-            memcpy(&four, b->from[i] + q * QUAD, sizeof four);
-            put_quad(dst + (q * BLOCK_COLS + i) * QUAD, four, b->shift[i]);
-        }
-    }
-}
-
-/* Any order and number, from product k0 on. */
-static void pack_rest(const struct conv8_weights *w, const struct block *b, size_t k0, int8_t *dst)
+/* Any order and number. */
+static void pack_any(const struct conv8_weights *w, const struct block *b, int8_t *dst)
 {
     const size_t k = w->cg * w->kh * w->kw;
-    for (size_t at = k0; at < k; at++) {
+    for (size_t at = 0; at < k; at++) {
         const size_t from = at % w->cg * w->by_c + at / w->cg * w->by_t;
         for (size_t i = 0; i < b->n; i++) {
             dst[(at / QUAD * BLOCK_COLS + i) * QUAD + at % QUAD] =
-                (int8_t)(b->from[i][from] - (uint8_t)b->shift[i]);
+                (int8_t)(b->from[i][from] - b->shift[i]);
         }
     }
 }
 
-static uint32_t sum_signed(const int8_t *p, size_t n)
+/* The products of a channel lie one after the other, in the order of the packed ones. */
+static bool is_straight(const struct conv8_weights *w)
 {
-    enum { RUN = 128 }; /* of which 16 bits hold the sum */
-    uint32_t sum = 0;
-    for (size_t i = 0; i < n; i += RUN) {
-        const size_t end = MIN(n, i + RUN);
-        int16_t part = 0;
-        for (size_t k = i; k < end; k++) {
-            part = (int16_t)(part + p[k]);
-        }
-        sum += (uint32_t)part;
-    }
-    return sum;
+    return (w->cg == 1 || w->by_c == 1) && (w->kh * w->kw == 1 || w->by_t == w->cg);
+}
+
+/* The same, but taps first. */
+static bool is_by_channel(const struct conv8_weights *w)
+{
+    const size_t taps = w->kh * w->kw;
+    return (w->cg == 1 || w->by_c == taps) && (taps == 1 || w->by_t == 1);
 }
 
 static uint32_t sum_weights(const struct conv8_weights *w, size_t o)
 {
-    const size_t taps = w->kh * w->kw, k = w->cg * taps;
-    const bool together = w->cg == 1 || taps == 1 || w->by_c * w->by_t == MAX(w->cg, taps);
-    const bool unit = MIN(w->cg == 1 ? SIZE_MAX : w->by_c, taps == 1 ? SIZE_MAX : w->by_t) == 1;
-    if (w->dtype == DT_S8 && together && unit) {
-        return sum_signed((const int8_t *)w->data + o * w->by_o, k);
+    if (w->dtype == DT_S8 && (is_straight(w) || is_by_channel(w))) {
+        return gemm8_sum_s8((const int8_t *)w->data + o * w->by_o, w->cg * w->kh * w->kw);
     }
     uint32_t sum = 0;
     for (size_t c = 0; c < w->cg; c++) {
-        for (size_t t = 0; t < taps; t++) {
+        for (size_t t = 0; t < w->kh * w->kw; t++) {
             sum += (uint32_t)weight_at(w, o * w->by_o + c * w->by_c + t * w->by_t);
         }
     }
     return sum;
 }
 
-static void pack_block(struct conv8_filter *f, const struct conv8_weights *w, size_t set, size_t c0)
+/* room: for the weights of a block. */
+static void pack_block(struct conv8_filter *f, const struct conv8_weights *w, size_t set, size_t c0,
+                       uint8_t *room)
 {
     const size_t og = f->o / f->g, k = f->k;
     int8_t *dst = gemm8_column(&f->right, set, c0);
@@ -149,35 +118,39 @@ static void pack_block(struct conv8_filter *f, const struct conv8_weights *w, si
         const size_t o = set * og + c0 + i;
         const int32_t shift = choose_shift(w, o);
         b.from[i] = (const uint8_t *)w->data + o * w->by_o;
-        b.shift[i] = (uint32_t)(uint8_t)shift * 0x01010101u;
+        b.shift[i] = (uint8_t)shift;
         f->zero[o] = w->zero[o] - shift;
         f->sum[o] = (int32_t)(sum_weights(w, o) - (uint32_t)shift * (uint32_t)k);
     }
-    size_t done = 0;
-    if (w->kh * w->kw == 1 ? w->by_c == 1 : w->by_c == 1 && w->by_t == w->cg) {
-        pack_straight(&b, k, dst);
-        done = k / QUAD * QUAD;
-    } else if (w->cg % QUAD == 0) {
-        pack_strided(w, &b, dst);
-        done = k;
+    const bool in_quads = !is_straight(w) && is_by_channel(w) && w->cg % QUAD == 0;
+    for (size_t i = 0; i < b.n && in_quads; i++) {
+        transpose_taps(w, b.from[i], room + i * k);
+        b.from[i] = room + i * k;
     }
-    pack_rest(w, &b, done, dst);
+    if (is_straight(w) || in_quads) {
+        gemm8_pack_columns(dst, b.from, b.shift, b.n, k);
+    } else {
+        pack_any(w, &b, dst);
+    }
 }
 
 static int pack_dense(struct conv8_filter *f, const struct conv8_weights *w, struct err *err)
 {
     const size_t og = f->o / f->g;
     bool zeros = false;
+    uint8_t *room = NULL;
     int rc = gemm8_right_init(&f->right, f->g, f->k, og, err);
+    rc = rc ? rc : scratch_new(f->k, BLOCK_COLS, (void **)&room, err);
     if (rc) {
         return rc;
     }
     f->total = f->g * f->right.width;
     for (size_t set = 0; set < f->g; set++) {
         for (size_t c = 0; c < og; c += BLOCK_COLS) {
-            pack_block(f, w, set, c);
+            pack_block(f, w, set, c, room);
         }
     }
+    free(room);
     for (size_t o = 0; o < f->o; o++) {
         zeros = zeros || f->zero[o];
     }
@@ -191,16 +164,26 @@ size_t conv8_slot(size_t kh, size_t kw, size_t ky, size_t kx)
     return kh == 3 && kw == 3 ? kx * QUAD + ky : kx * kh + ky;
 }
 
+/* Kernels may take two pixels of up to 32 channels at a time: behind the last channels of that few
+ * come the same ones again. */
+static size_t twin_of(const struct depthwise_filter *d, size_t c)
+{
+    enum { HALF = STRIP_COLS / 2 };
+    const size_t rest = d->channels % STRIP_COLS;
+    return c >= d->channels && rest <= HALF && c % STRIP_COLS >= HALF ? c - HALF : c;
+}
+
 /* For vpdpbusd: 64 channels, then four slots at a time. A register has the bytes of the four side
  * by side; which channels, see interleave() in kernel_int8_vnni.c. */
 static void pack_quads(const struct depthwise_filter *d, int8_t *dst)
 {
     for (size_t c = 0; c < d->width; c++) {
+        const size_t from = twin_of(d, c);
         const size_t part = c % STRIP_COLS / 16, reg = c % 16 / 4;
         int8_t *block = dst + c / STRIP_COLS * STRIP_COLS * d->slots;
         for (size_t t = 0; t < d->slots; t++) {
             block[(t / QUAD * 4 + reg) * 64 + (part * 4 + c % 4) * QUAD + t % QUAD] =
-                (int8_t)d->w[t * d->width + c];
+                (int8_t)d->w[t * d->width + from];
         }
     }
 }
@@ -285,13 +268,14 @@ int conv8_filter_new(const struct conv8_weights *w, struct conv8_filter **out, s
     return OK;
 }
 
-size_t conv8_place(const struct conv8_filter *f, size_t o)
+/* ---- Parameters of results ------------------------------------------------------------------ */
+
+/* Where those of output channel o stand. */
+static size_t conv8_place(const struct conv8_filter *f, size_t o)
 {
     const size_t og = f->o / f->g;
     return f->depthwise ? o : o / og * f->right.width + o % og;
 }
-
-/* ---- Parameters of results ------------------------------------------------------------------ */
 
 int conv8_params_init(struct conv8_params *p, const struct conv8_filter *f, int32_t zx,
                       const int32_t *bias, struct err *err)
@@ -320,7 +304,20 @@ int conv8_params_init(struct conv8_params *p, const struct conv8_filter *f, int3
             p->mul[at] = (int32_t)-zw;
         }
     }
+    for (size_t c = f->o; c < f->total && f->depthwise; c++) {
+        p->add[c] = p->add[twin_of(&f->dw, c)];
+    }
     return OK;
+}
+
+void conv8_params_scale(struct conv8_params *p, const struct conv8_filter *f, size_t o, float s)
+{
+    p->scale[conv8_place(f, o)] = s;
+    if (f->depthwise && o + 1 == f->o) {
+        for (size_t c = f->o; c < f->total; c++) {
+            p->scale[c] = p->scale[twin_of(&f->dw, c)];
+        }
+    }
 }
 
 void conv8_params_fini(struct conv8_params *p)

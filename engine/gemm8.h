@@ -34,6 +34,15 @@ static inline int8_t *gemm8_column(const struct gemm8_right *r, size_t set, size
     return r->w + b * r->block + c % BLOCK_COLS * QUAD;
 }
 
+/* Fills a block at its first column (gemm8_column()) with `cols` columns of k bytes that lie one
+ * after the other, minus shift[c]; */
+void gemm8_pack_columns(int8_t *block, const uint8_t *const *from, const uint8_t *shift,
+                        size_t cols, size_t k);
+/* or with columns of k rows that lie ldb bytes apart, each byte ^ flip. */
+void gemm8_pack_rows(int8_t *block, const uint8_t *src, size_t ldb, uint8_t flip, size_t cols,
+                     size_t k);
+uint32_t gemm8_sum_s8(const int8_t *p, size_t n); /* mod 2^32 */
+
 /* y[set][row][c] = finish(add[c] + sum over i < k of left[set][row][i] * right[set][i][c]) */
 struct gemm8 {
     const struct int8_kernels *kernels;

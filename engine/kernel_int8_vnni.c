@@ -242,10 +242,17 @@ INLINE VNNI void interleave(const __m512i *r, __m512i *v)
     v[3] = _mm512_unpackhi_epi16(hi01, hi23);
 }
 
-/* What all pixels of 64 channels have in common. */
+/* How a register is filled: 64 channels of one pixel, fewer of them, or up to 32 channels of two
+ * pixels, half a row apart (weights and parameters stand there twice, see conv8.h). */
+enum lanes_mode { WHOLE, PART, TWO };
+enum { HALF = STRIP_COLS / 2 };
+
+/* What all pixels of these channels have in common. */
 struct lanes {
     const struct depthwise_row *d;
     size_t c0, n;
+    size_t pixels; /* of the row, or of half of it */
+    size_t second; /* TWO: pointers from a pixel to the one half a row further on */
     __mmask64 keep;
     const int8_t *w;
     __m512i add[4], scale[4];
@@ -259,6 +266,8 @@ INLINE VNNI void lanes_init(struct lanes *l, const struct depthwise_row *d, size
     l->d = d;
     l->c0 = c0;
     l->n = MIN(d->w->channels - c0, (size_t)STRIP_COLS);
+    l->pixels = d->pixels;
+    l->second = 0;
     l->keep = first_bytes(l->n);
     l->w = d->w->quads + c0 * d->w->slots;
     l->z = _mm512_set1_epi16((short)d->f->z);
@@ -270,9 +279,17 @@ INLINE VNNI void lanes_init(struct lanes *l, const struct depthwise_row *d, size
     }
 }
 
-INLINE VNNI __m512i lanes_load(const struct lanes *l, const uint8_t *p, const bool whole)
+INLINE VNNI __m512i lanes_load(const struct lanes *l, const uint8_t *const *p,
+                               const enum lanes_mode mode)
 {
-    return whole ? _mm512_loadu_si512(p + l->c0) : _mm512_maskz_loadu_epi8(l->keep, p + l->c0);
+    if (mode == TWO) {
+        const __mmask32 keep = (__mmask32)l->keep;
+        const __m256i a = _mm256_maskz_loadu_epi8(keep, *p + l->c0);
+        const __m256i b = _mm256_maskz_loadu_epi8(keep, p[l->second] + l->c0);
+        return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+    }
+    return mode == WHOLE ? _mm512_loadu_si512(*p + l->c0)
+                         : _mm512_maskz_loadu_epi8(l->keep, *p + l->c0);
 }
 
 /* sum += v * weights of quad q */
@@ -284,11 +301,11 @@ INLINE VNNI void lanes_madd(const struct lanes *l, __m512i *sum, const __m512i *
 }
 
 INLINE VNNI void lanes_store(const struct lanes *l, const __m512i *sum, size_t pixel,
-                             const bool whole)
+                             const enum lanes_mode mode)
 {
     const struct depthwise_row *d = l->d;
     __m512i v[4] = {sum[0], sum[1], sum[2], sum[3]};
-    if (!l->codes) {
+    if (mode != TWO && !l->codes) {
         int32_t acc[STRIP_COLS];
         swap_parts(v);
         for (int k = 0; k < 4; k++) {
@@ -302,7 +319,11 @@ INLINE VNNI void lanes_store(const struct lanes *l, const __m512i *sum, size_t p
     }
     const __m512i c = d->f->dtype == DT_S8 ? packed(v, l->z, true) : packed(v, l->z, false);
     uint8_t *y = d->y + pixel * d->ldy + l->c0;
-    if (whole) {
+    if (mode == TWO) {
+        const __mmask32 keep = (__mmask32)l->keep;
+        _mm256_mask_storeu_epi8(y, keep, _mm512_castsi512_si256(c));
+        _mm256_mask_storeu_epi8(y + l->pixels * d->ldy, keep, _mm512_extracti64x4_epi64(c, 1));
+    } else if (mode == WHOLE) {
         _mm512_storeu_si512(y, c);
     } else {
         _mm512_mask_storeu_epi8(y, l->keep, c);
@@ -310,86 +331,111 @@ INLINE VNNI void lanes_store(const struct lanes *l, const __m512i *sum, size_t p
 }
 
 /* Any filter: every pixel loads all of its taps. */
-INLINE VNNI void lanes_any(const struct lanes *l, const bool whole)
+INLINE VNNI void lanes_any(const struct lanes *l, const enum lanes_mode mode)
 {
     const struct depthwise_row *d = l->d;
-    for (size_t i = 0; i < d->pixels; i++) {
+    for (size_t i = 0; i < l->pixels; i++) {
         const uint8_t *const *ptr = d->ptr + i * d->step;
         __m512i sum[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
         for (size_t q = 0; q < d->w->slots / QUAD; q++) {
             __m512i r[QUAD], v[4];
             for (size_t t = 0; t < QUAD; t++) {
-                r[t] = lanes_load(l, ptr[d->at[q * QUAD + t]], whole);
+                r[t] = lanes_load(l, ptr + d->at[q * QUAD + t], mode);
             }
             interleave(r, v);
             lanes_madd(l, sum, v, q);
         }
-        lanes_store(l, sum, i, whole);
+        lanes_store(l, sum, i, mode);
     }
 }
 
 /* Column x of three rows, interleaved. */
-INLINE VNNI void lanes_column(const struct lanes *l, size_t x, __m512i *v, const bool whole)
+INLINE VNNI void lanes_column(const struct lanes *l, size_t x, __m512i *v,
+                              const enum lanes_mode mode)
 {
     const uint8_t *const *ptr = l->d->ptr + x * 3;
-    __m512i r[QUAD];
-    for (size_t t = 0; t < 3; t++) {
-        r[t] = lanes_load(l, ptr[t], whole);
-    }
-    r[3] = _mm512_setzero_si512();
+    const __m512i r[QUAD] = {lanes_load(l, ptr, mode), lanes_load(l, ptr + 1, mode),
+                             lanes_load(l, ptr + 2, mode), _mm512_setzero_si512()};
     interleave(r, v);
 }
 
 /* 3 x 3 in steps of one pixel: each column goes into three results while it is at hand. */
-INLINE VNNI void lanes_3x3(const struct lanes *l, const bool whole)
+INLINE VNNI void lanes_3x3(const struct lanes *l, const enum lanes_mode mode)
 {
     __m512i a[4], b[4], v[4]; /* sums of the next result and the one after it */
     memcpy(a, l->add, sizeof a);
     memcpy(b, l->add, sizeof b);
-    lanes_column(l, 0, v, whole);
+    lanes_column(l, 0, v, mode);
     lanes_madd(l, a, v, 0);
-    lanes_column(l, 1, v, whole);
+    lanes_column(l, 1, v, mode);
     lanes_madd(l, a, v, 1);
     lanes_madd(l, b, v, 0);
-    for (size_t i = 0; i < l->d->pixels; i++) {
+    for (size_t i = 0; i < l->pixels; i++) {
         __m512i c[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
-        lanes_column(l, i + 2, v, whole);
+        lanes_column(l, i + 2, v, mode);
         lanes_madd(l, a, v, 2);
         lanes_madd(l, b, v, 1);
         lanes_madd(l, c, v, 0);
-        lanes_store(l, a, i, whole);
+        lanes_store(l, a, i, mode);
         memcpy(a, b, sizeof a);
         memcpy(b, c, sizeof b);
     }
 }
 
 /* 3 x 3 in steps of two: every other column goes into two results. */
-INLINE VNNI void lanes_3x3_by_2(const struct lanes *l, const bool whole)
+INLINE VNNI void lanes_3x3_by_2(const struct lanes *l, const enum lanes_mode mode)
 {
     __m512i a[4], v[4];
     memcpy(a, l->add, sizeof a);
-    lanes_column(l, 0, v, whole);
+    lanes_column(l, 0, v, mode);
     lanes_madd(l, a, v, 0);
-    for (size_t i = 0; i < l->d->pixels; i++) {
+    for (size_t i = 0; i < l->pixels; i++) {
         __m512i b[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
-        lanes_column(l, 2 * i + 1, v, whole);
+        lanes_column(l, 2 * i + 1, v, mode);
         lanes_madd(l, a, v, 1);
-        lanes_column(l, 2 * i + 2, v, whole);
+        lanes_column(l, 2 * i + 2, v, mode);
         lanes_madd(l, a, v, 2);
         lanes_madd(l, b, v, 0);
-        lanes_store(l, a, i, whole);
+        lanes_store(l, a, i, mode);
         memcpy(a, b, sizeof a);
     }
 }
 
-INLINE VNNI void lanes_run(const struct lanes *l, const bool whole)
+INLINE VNNI void lanes_run(const struct lanes *l, const enum lanes_mode mode)
 {
     if (l->d->stride_3x3 == 1) {
-        lanes_3x3(l, whole);
+        lanes_3x3(l, mode);
     } else if (l->d->stride_3x3 == 2) {
-        lanes_3x3_by_2(l, whole);
+        lanes_3x3_by_2(l, mode);
     } else {
-        lanes_any(l, whole);
+        lanes_any(l, mode);
+    }
+}
+
+VNNI static void lanes_whole(const struct lanes *l)
+{
+    lanes_run(l, WHOLE);
+}
+
+VNNI static void lanes_part(const struct lanes *l)
+{
+    lanes_run(l, PART);
+}
+
+/* Both halves of the row at once, and what is left of an odd one. */
+VNNI static void lanes_two(struct lanes *l)
+{
+    const struct depthwise_row *d = l->d;
+    l->pixels = d->pixels / 2;
+    l->second = l->pixels * d->step;
+    lanes_run(l, TWO);
+    if (d->pixels % 2) {
+        struct depthwise_row last = *d;
+        last.ptr += (d->pixels - 1) * d->step;
+        last.y += (d->pixels - 1) * d->ldy;
+        last.pixels = l->pixels = 1;
+        l->d = &last;
+        lanes_part(l);
     }
 }
 
@@ -403,9 +449,11 @@ VNNI void kernel_depthwise_vnni(const struct depthwise_row *d)
     for (size_t c0 = 0; c0 < d->w->channels; c0 += STRIP_COLS) {
         lanes_init(&l, d, c0);
         if (l.n == STRIP_COLS) {
-            lanes_run(&l, true);
+            lanes_whole(&l);
+        } else if (l.n <= HALF && l.codes && d->pixels > 1) {
+            lanes_two(&l);
         } else {
-            lanes_run(&l, false);
+            lanes_part(&l);
         }
     }
 }

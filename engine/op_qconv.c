@@ -195,7 +195,7 @@ static int params_new(struct conv8_params *p, const struct conv8_filter *f, cons
     const int32_t zx = qx->z + (qx->dtype == DT_S8 ? -INT8_MIN : 0);
     int rc = conv8_params_init(p, f, zx, bias ? bias->data : NULL, err);
     for (size_t o = 0; o < f->o && !rc; o++) {
-        p->scale[conv8_place(f, o)] = conv_scale(qx, sw, qy, o);
+        conv8_params_scale(p, f, o, conv_scale(qx, sw, qy, o));
     }
     return rc;
 }

@@ -206,38 +206,48 @@ static void pack_free(void *state)
     }
 }
 
-/* Columns one after the other in memory: whole quads. */
+static uint32_t sum_codes(const uint8_t *src, size_t n, uint8_t flip)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (uint32_t)(int8_t)(src[i] ^ flip);
+    }
+    return sum;
+}
+
+/* Columns of k codes one after the other in memory. */
 static void fill_columns(struct pack *p, const uint8_t *src, uint8_t flip)
 {
-    const size_t k = p->right.k;
-    for (size_t c = 0; c < p->right.n; c++) {
-        int8_t *dst = gemm8_column(&p->right, 0, c);
-        uint32_t sum = 0;
-        for (size_t i = 0; i < k; i++) {
-            const int8_t v = (int8_t)(src[c * k + i] ^ flip);
-            dst[i / QUAD * BLOCK_COLS * QUAD + i % QUAD] = v;
-            sum += (uint32_t)v;
+    const size_t k = p->right.k, n = p->right.n;
+    const uint8_t *from[BLOCK_COLS];
+    uint8_t shift[BLOCK_COLS];
+    memset(shift, flip, sizeof shift); /* taking 128 off is the same as turning the highest bit */
+    for (size_t c0 = 0; c0 < n; c0 += BLOCK_COLS) {
+        const size_t cols = MIN(n - c0, (size_t)BLOCK_COLS);
+        for (size_t c = 0; c < cols; c++) {
+            from[c] = src + (c0 + c) * k;
+            p->sum[c0 + c] = (int32_t)sum_codes(from[c], k, flip);
         }
-        p->sum[c] = (int32_t)sum;
+        gemm8_pack_columns(gemm8_column(&p->right, 0, c0), from, shift, cols, k);
     }
 }
 
-/* Rows one after the other: four rows of a block of columns at a time. */
+/* Rows of n codes one after the other. */
 static void fill_rows(struct pack *p, const uint8_t *src, uint8_t flip)
 {
     const size_t k = p->right.k, n = p->right.n;
-    memset(p->sum, 0, n * sizeof *p->sum);
-    for (size_t c0 = 0; c0 < n; c0 += BLOCK_COLS) {
-        const size_t cols = MIN(n - c0, (size_t)BLOCK_COLS);
-        int8_t *block = gemm8_column(&p->right, 0, c0);
-        for (size_t i = 0; i < k; i++) {
-            int8_t *dst = block + i / QUAD * BLOCK_COLS * QUAD + i % QUAD;
-            for (size_t c = 0; c < cols; c++) {
-                const int8_t v = (int8_t)(src[i * n + c0 + c] ^ flip);
-                dst[c * QUAD] = v;
-                p->sum[c0 + c] = (int32_t)((uint32_t)p->sum[c0 + c] + (uint32_t)v);
-            }
+    uint32_t *sum = (uint32_t *)p->sum;
+    for (size_t c = 0; c < n; c++) {
+        sum[c] = 0;
+    }
+    for (size_t i = 0; i < k; i++) {
+        for (size_t c = 0; c < n; c++) {
+            sum[c] += (uint32_t)(int8_t)(src[i * n + c] ^ flip);
         }
+    }
+    for (size_t c = 0; c < n; c += BLOCK_COLS) {
+        gemm8_pack_rows(gemm8_column(&p->right, 0, c), src + c, n, flip,
+                        MIN(n - c, (size_t)BLOCK_COLS), k);
     }
 }
 
