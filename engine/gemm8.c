@@ -113,7 +113,7 @@ static void divide(struct work *w, size_t threads)
 static const uint8_t *left_rows(const struct gemm8 *g, const struct room *room, size_t set,
                                 size_t r0, size_t n, size_t *step)
 {
-    const size_t last = r0 + round_up(n, BLOCK_COLS) - 1;
+    const size_t last = r0 + gemm8_rows(n) - 1;
     if (g->x && set * g->x_set + last * g->ldx + g->right->depth <= g->readable) {
         *step = g->ldx;
         return g->x + set * g->x_set + r0 * g->ldx;

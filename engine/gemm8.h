@@ -55,13 +55,19 @@ struct gemm8 {
      * what stands behind them does not matter. May write SLACK bytes behind the last row. */
     void (*fill)(const void *ctx, size_t set, size_t r0, size_t n, uint8_t *dst);
     const void *ctx;
-    const int32_t *add; /* [sets][width], or [rows][width] with add_step = width and one set */
+    const int32_t *add; /* [sets][width], or [gemm8_rows(rows)][width] with add_step = width and one
+                           set */
     size_t add_step;
     struct finish finish; /* arrays of [sets][width]; mul only with right->ones */
     uint8_t *y;
     size_t y_set, ldy; /* bytes */
 };
 enum { GEMM8_SLACK = 64 };
+/* Rows that kernels may read, if not use, where there are n. */
+static inline size_t gemm8_rows(size_t n)
+{
+    return (n + BLOCK_COLS - 1) / BLOCK_COLS * BLOCK_COLS;
+}
 int gemm8_run(const struct gemm8 *g, struct par *par, struct err *err);
 
 #endif

@@ -39,7 +39,7 @@ struct finish {
 };
 
 /* A strip of a product: up to STRIP_ROWS rows by up to STRIP_COLS columns. Of a row, k rounded up
- * to K_STEP bytes may be read, and rows up to the next multiple of 16. */
+ * to K_STEP bytes may be read, and rows up to the next multiple of 16, also of add. */
 struct strip {
     const uint8_t *a;   /* rows of the left operand */
     size_t lda;         /* bytes from row to row */
@@ -94,7 +94,8 @@ struct int8_kernels {
     void (*leave)(void);
     /* acc[r][c] = add + sum over i of a[r][i] * w[i][c]; acc is [rows][STRIP_COLS]. */
     void (*product)(const struct strip *s, int32_t *acc);
-    /* Codes of a strip of sums; f and row as for finish_strip(). */
+    /* Codes of a strip of sums; f and row as for finish_strip(). All of STRIP_ROWS rows of acc can
+     * be read. */
     void (*finish)(const struct finish *f, const int32_t *acc, const int32_t *row, size_t rows,
                    size_t cols, uint8_t *y, size_t ldy);
     void (*depthwise)(const struct depthwise_row *r);

@@ -309,8 +309,9 @@ static int job_init(struct job *j, const struct gemm8_right *b, struct err *err)
     const struct product *p = j->p;
     size_t n = 0;
     j->depth = b->depth;
-    int rc =
-        mul_ok(p->bias_m ? p->m : 1, b->width, &n) ? OK : err_set(err, E_LIMIT, "bias too large");
+    int rc = mul_ok(p->bias_m ? gemm8_rows(p->m) : 1, b->width, &n)
+                 ? OK
+                 : err_set(err, E_LIMIT, "bias too large");
     rc = rc ? rc : scratch_new(n, sizeof *j->add, (void **)&j->add, err);
     rc = rc ? rc : scratch_new(b->width, sizeof *j->mul, (void **)&j->mul, err);
     rc = rc ? rc : scratch_new(b->width, sizeof *j->scale, (void **)&j->scale, err);
