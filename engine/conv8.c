@@ -164,11 +164,19 @@ static void gather(const void *ctx, size_t set, size_t r0, size_t n, uint8_t *ds
     }
 }
 
+static struct finish finish_of(const struct conv8 *v)
+{
+    struct finish f = v->finish;
+    f.scale = v->params->scale;
+    f.mul = v->params->mul;
+    return f;
+}
+
 static int run_dense(const struct conv8 *v, struct par *par, struct err *err)
 {
     const struct conv_shape *s = &v->s;
     const struct conv8_filter *f = v->filter;
-    const size_t size = dtype_size(v->dtype), og = f->o / f->g;
+    const size_t size = dtype_size(v->finish.dtype), og = f->o / f->g;
     const bool as_is = conv_is_pointwise(s) && !v->flip;
     const struct gemm8 g = {
         .kernels = v->kernels,
@@ -181,7 +189,7 @@ static int run_dense(const struct conv8 *v, struct par *par, struct err *err)
         .fill = gather,
         .ctx = v,
         .add = v->params->add,
-        .finish = {v->dtype, v->params->scale, v->params->mul, v->lo, v->hi, v->z},
+        .finish = finish_of(v),
         .y = v->y,
         .y_set = og * size,
         .ldy = f->o * size,
@@ -193,7 +201,7 @@ static int run_dense(const struct conv8 *v, struct par *par, struct err *err)
 
 /* A thread's own memory: where the pixels of one output row are. */
 struct pointers {
-    const uint8_t **ptr; /* [padded columns][kh] */
+    const uint8_t **ptr; /* [padded columns][kh], or [pixels][kw][kh] */
 };
 
 struct rows {
@@ -202,6 +210,8 @@ struct rows {
     uint8_t *padding; /* a pixel of it */
     size_t *at;       /* see struct depthwise_row */
     size_t cols;      /* padded columns that a row of results uses */
+    bool by_pixel;    /* far apart taps: their pointers stand per pixel, not per column */
+    size_t step;      /* pointers from pixel to pixel */
     size_t each;      /* output rows of an item */
     size_t items;
     atomic_size_t next;
@@ -209,25 +219,37 @@ struct rows {
     struct finish finish;
 };
 
+/* Pointers to columns x0, x0 + dx, ... of row y, `apart` entries apart. */
+static void point_at(const struct rows *w, const uint8_t **ptr, size_t apart, size_t image,
+                     int64_t y, int64_t x0, int64_t dx, size_t n)
+{
+    const struct conv_shape *s = &w->v->s;
+    const size_t pixel = w->v->filter->dw.channels;
+    if (y < 0 || y >= s->h) {
+        for (size_t i = 0; i < n; i++) {
+            ptr[i * apart] = w->padding;
+        }
+        return;
+    }
+    const uint8_t *row = w->x + (image * (size_t)s->h + (size_t)y) * (size_t)s->w * pixel;
+    for (size_t i = 0; i < n; i++, x0 += dx) {
+        ptr[i * apart] = x0 >= 0 && x0 < s->w ? row + (size_t)x0 * pixel : w->padding;
+    }
+}
+
 static void point_at_row(const struct rows *w, const uint8_t **ptr, size_t image, int64_t oy)
 {
     const struct conv_shape *s = &w->v->s;
-    const size_t pixel = w->v->filter->dw.channels, kh = (size_t)s->kh, cols = w->cols;
-    const size_t left = MIN((size_t)s->pl, cols), right = MIN(left + (size_t)s->w, cols);
-    for (size_t ky = 0; ky < kh; ky++, ptr++) {
+    const size_t kh = (size_t)s->kh, kw = (size_t)s->kw;
+    for (size_t ky = 0; ky < kh; ky++) {
         const int64_t y = oy * s->sh - s->pt + (int64_t)ky * s->dh;
-        const bool inside = y >= 0 && y < s->h;
-        const size_t row = inside ? (image * (size_t)s->h + (size_t)y) * (size_t)s->w : 0;
-        const uint8_t *p = inside ? w->x + row * pixel : w->padding;
-        const size_t step = inside ? pixel : 0;
-        for (size_t i = 0; i < left; i++) {
-            ptr[i * kh] = w->padding;
+        if (!w->by_pixel) {
+            point_at(w, ptr + ky, kh, image, y, -s->pl, 1, w->cols);
+            continue;
         }
-        for (size_t i = left; i < right; i++, p += step) {
-            ptr[i * kh] = p;
-        }
-        for (size_t i = right; i < cols; i++) {
-            ptr[i * kh] = w->padding;
+        for (size_t kx = 0; kx < kw; kx++) {
+            point_at(w, ptr + kx * kh + ky, w->step, image, y, (int64_t)kx * s->dw - s->pl, s->sw,
+                     (size_t)s->ow);
         }
     }
 }
@@ -238,11 +260,11 @@ static void run_rows(void *ctx, size_t thread)
     const struct conv8 *v = w->v;
     const struct conv_shape *s = &v->s;
     const size_t oh = (size_t)s->oh, all = (size_t)s->n * oh;
-    const size_t ldy = v->filter->o * dtype_size(v->dtype);
+    const size_t ldy = v->filter->o * dtype_size(v->finish.dtype);
     struct depthwise_row d = {
         .w = &v->filter->dw,
         .ptr = w->own[thread].ptr,
-        .step = (size_t)(s->sw * s->kh),
+        .step = w->step,
         .at = w->at,
         .pixels = (size_t)s->ow,
         .stride_3x3 = s->kh == 3 && s->kw == 3 && s->dw == 1 && s->sw <= 2 ? (int)s->sw : 0,
@@ -270,7 +292,7 @@ static int tap_places(struct rows *w, struct err *err)
     memset(w->at, 0, slots * sizeof *w->at);
     for (size_t kx = 0; kx < kw; kx++) {
         for (size_t ky = 0; ky < kh; ky++) {
-            w->at[conv8_slot(kh, kw, ky, kx)] = kx * (size_t)s->dw * kh + ky;
+            w->at[conv8_slot(kh, kw, ky, kx)] = (w->by_pixel ? kx : kx * (size_t)s->dw) * kh + ky;
         }
     }
     return OK;
@@ -306,8 +328,11 @@ static int rows_init(struct rows *w, size_t threads, uint8_t **image, struct err
     w->each = threads > 1 ? w->each : all;
     w->items = (all + w->each - 1) / w->each;
     w->own = mem_alloc(threads * sizeof *w->own);
+    w->by_pixel = w->cols > (size_t)(s->ow * s->kw);
+    w->step = (size_t)((w->by_pixel ? s->kw : s->sw) * s->kh);
     size_t n = 0;
-    int rc = mul_ok(w->cols, (size_t)s->kh, &n) ? OK : err_set(err, E_LIMIT, "window too large");
+    bool ok = mul_ok(w->by_pixel ? (size_t)(s->ow * s->kw) : w->cols, (size_t)s->kh, &n);
+    int rc = ok ? OK : err_set(err, E_LIMIT, "window too large");
     for (size_t i = 0; i < threads && !rc; i++) {
         rc = scratch_new(n, sizeof *w->own[i].ptr, (void **)&w->own[i].ptr, err);
     }
@@ -329,7 +354,7 @@ static int run_depthwise(const struct conv8 *v, struct par *par, struct err *err
     const struct conv_shape *s = &v->s;
     struct rows w = {
         .v = v,
-        .finish = {v->dtype, v->params->scale, NULL, v->lo, v->hi, v->z},
+        .finish = finish_of(v),
     };
     const size_t results = (size_t)(s->n * s->oh * s->ow * s->o);
     size_t threads = results * v->filter->dw.slots < WORTH_SHARING ? 1 : par_threads(par);

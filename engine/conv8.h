@@ -55,13 +55,11 @@ struct conv8 {
     struct conv_shape s;
     const struct conv8_filter *filter;
     const struct conv8_params *params;
-    const uint8_t *x; /* [n][h][w][c] */
-    uint8_t flip;     /* 0x80 for s8 input */
-    uint8_t zero;     /* what padding holds, as u8 code */
-    enum dtype dtype; /* of the results: U8, S8, S32, F32; see struct finish */
-    float lo, hi;
-    int32_t z;
-    void *y; /* [n][oh][ow][o] */
+    const uint8_t *x;     /* [n][h][w][c] */
+    uint8_t flip;         /* 0x80 for s8 input */
+    uint8_t zero;         /* what padding holds, as u8 code */
+    struct finish finish; /* without scale and mul, which params has */
+    void *y;              /* [n][oh][ow][o] */
 };
 int conv8_run(const struct conv8 *c, struct par *par, struct err *err);
 

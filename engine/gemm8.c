@@ -155,9 +155,7 @@ static void run_item(const struct work *w, const struct room *room, size_t item)
     s.add_step = g->add_step;
     for (size_t c = part * w->part; c < end; c += STRIP_COLS) {
         const size_t cols = MIN(end - c, (size_t)STRIP_COLS), at = set * right->width + c;
-        struct finish f = g->finish;
-        f.scale = f.scale ? f.scale + at : NULL;
-        f.mul = f.mul ? f.mul + at : NULL;
+        const struct finish f = finish_from(&g->finish, at, set * right->n + c);
         s.w = gemm8_column(right, set, c);
         s.blocks = (cols + BLOCK_COLS - 1) / BLOCK_COLS;
         for (size_t r = 0; r < n; r += s.rows) {

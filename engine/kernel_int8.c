@@ -110,13 +110,14 @@ const struct int8_kernels kernel_int8_plain = {
 void finish_strip(const struct int8_kernels *k, const struct finish *f, const int32_t *acc,
                   const int32_t *row, size_t rows, size_t cols, uint8_t *y, size_t ldy)
 {
-    if (f->dtype == DT_U8 || f->dtype == DT_S8) {
+    const size_t size = dtype_size(f->dtype);
+    if (finish_is_vector(f)) {
         k->finish(f, acc, row, rows, cols, y, ldy);
         return;
     }
     for (size_t r = 0; r < rows; r++) {
         for (size_t c = 0; c < cols; c++) {
-            finish_one(f, c, acc[r * STRIP_COLS + c], row ? row[r] : 0, y + r * ldy + c * 4);
+            finish_one(f, c, acc[r * STRIP_COLS + c], row ? row[r] : 0, y + r * ldy + c * size);
         }
     }
 }
@@ -124,9 +125,7 @@ void finish_strip(const struct int8_kernels *k, const struct finish *f, const in
 void finish_depthwise(const struct int8_kernels *k, const struct depthwise_row *r,
                       const int32_t *acc, size_t pixel, size_t c0, size_t n)
 {
-    struct finish f = *r->f;
-    f.scale = f.scale ? f.scale + c0 : NULL;
-    f.mul = NULL;
+    const struct finish f = finish_from(r->f, c0, c0);
     finish_strip(k, &f, acc, NULL, 1, n, r->y + pixel * r->ldy + c0 * dtype_size(f.dtype), r->ldy);
 }
 

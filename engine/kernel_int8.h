@@ -28,15 +28,35 @@ enum {
 
 /* How sums become results, per column c (output channel):
  *   v = acc + mul[c] * row                                    (mod 2^32)
- *   U8, S8: y = rne(clamp((float)v * scale[c], lo, hi)) + z   S32: y = v   F32: y = (float)v *
- *   scale[c] */
+ *   U8, S8: y = rne(clamp((float)v * scale[c], lo, hi)) + z, or y = code(ctx, col + c, v)
+ *   S32: y = v   F32: y = (float)v * scale[c] */
 struct finish {
     enum dtype dtype;
     const float *scale;
     const int32_t *mul; /* NULL: 0 */
-    float lo, hi;       /* qmin - z and qmax - z */
+    float lo, hi;       /* the lowest and the highest code, minus z */
     int32_t z;
+    /* The code, as it is stored; NULL: as above. */
+    uint8_t (*code)(const void *ctx, size_t col, int32_t v);
+    const void *ctx;
+    size_t col; /* first column that the arrays describe */
 };
+
+/* Whether the vector kernels know how. */
+static inline bool finish_is_vector(const struct finish *f)
+{
+    return (f->dtype == DT_U8 || f->dtype == DT_S8) && !f->code;
+}
+
+/* The same from `by` columns further on. */
+static inline struct finish finish_from(const struct finish *f, size_t by, size_t col)
+{
+    struct finish part = *f;
+    part.scale = f->scale ? f->scale + by : NULL;
+    part.mul = f->mul ? f->mul + by : NULL;
+    part.col = col;
+    return part;
+}
 
 /* A strip of a product: up to STRIP_ROWS rows by up to STRIP_COLS columns. Of a row, k rounded up
  * to K_STEP bytes may be read, and rows up to the next multiple of 16, also of add. */
@@ -94,8 +114,8 @@ struct int8_kernels {
     void (*leave)(void);
     /* acc[r][c] = add + sum over i of a[r][i] * w[i][c]; acc is [rows][STRIP_COLS]. */
     void (*product)(const struct strip *s, int32_t *acc);
-    /* Codes of a strip of sums; f and row as for finish_strip(). All of STRIP_ROWS rows of acc can
-     * be read. */
+    /* Codes of a strip of sums where finish_is_vector(f); f and row as for finish_strip(). All of
+     * STRIP_ROWS rows of acc can be read. */
     void (*finish)(const struct finish *f, const int32_t *acc, const int32_t *row, size_t rows,
                    size_t cols, uint8_t *y, size_t ldy);
     void (*depthwise)(const struct depthwise_row *r);
@@ -186,6 +206,8 @@ static inline void finish_one(const struct finish *f, size_t c, int32_t acc, int
         *(int32_t *)y = (int32_t)v;
     } else if (f->dtype == DT_F32) {
         *(float *)y = (float)(int32_t)v * f->scale[c];
+    } else if (f->code) {
+        *(uint8_t *)y = f->code(f->ctx, f->col + c, (int32_t)v);
     } else {
         *(uint8_t *)y = finish_code(f, (int32_t)v, f->scale[c]);
     }

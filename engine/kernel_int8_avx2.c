@@ -97,13 +97,15 @@ INLINE AVX2 __m256i scaled(__m256i v, __m256 scale, __m256 hi)
 
 /* 16 codes of two registers of sums, the first of which has columns 0..3 and 8..11 when `split`,
  * else 0..7. */
-INLINE AVX2 __m128i packed(__m256i v0, __m256i v1, __m256i z, bool is_signed, const bool split)
+INLINE AVX2 __m128i packed(__m256i v0, __m256i v1, const struct finish *f, const bool split)
 {
     __m256i a = _mm256_packs_epi32(v0, v1);
     a = split ? a : _mm256_permute4x64_epi64(a, 0xd8);
-    a = _mm256_adds_epi16(a, z);
+    a = _mm256_adds_epi16(a, _mm256_set1_epi16((short)f->z));
     const __m128i lo = _mm256_castsi256_si128(a), hi = _mm256_extracti128_si256(a, 1);
-    return is_signed ? _mm_packs_epi16(lo, hi) : _mm_packus_epi16(lo, hi);
+    const __m128i low = _mm_set1_epi8((char)((int32_t)f->lo + f->z));
+    return f->dtype == DT_S8 ? _mm_max_epi8(_mm_packs_epi16(lo, hi), low)
+                             : _mm_max_epu8(_mm_packus_epi16(lo, hi), low);
 }
 
 INLINE AVX2 void store_codes(uint8_t *y, __m128i c, size_t n)
@@ -120,7 +122,6 @@ INLINE AVX2 void store_codes(uint8_t *y, __m128i c, size_t n)
 AVX2 static void finish_avx2(const struct finish *f, const int32_t *acc, const int32_t *row,
                              size_t rows, size_t cols, uint8_t *y, size_t ldy)
 {
-    const __m256i z = _mm256_set1_epi16((short)f->z);
     const __m256 hi = _mm256_set1_ps(f->hi);
     for (size_t r = 0; r < rows; r++, acc += STRIP_COLS, y += ldy) {
         const __m256i sum = _mm256_set1_epi32(row ? row[r] : 0);
@@ -135,7 +136,7 @@ AVX2 static void finish_avx2(const struct finish *f, const int32_t *acc, const i
                 }
                 v[i] = scaled(v[i], _mm256_loadu_ps(f->scale + at), hi);
             }
-            store_codes(y + c, packed(v[0], v[1], z, f->dtype == DT_S8, false), cols - c);
+            store_codes(y + c, packed(v[0], v[1], f, false), cols - c);
         }
     }
 }
@@ -173,14 +174,13 @@ INLINE AVX2 void depthwise_sums(const struct depthwise_row *d, const uint8_t *co
 AVX2 void kernel_depthwise_avx2(const struct depthwise_row *d)
 {
     const struct finish *f = d->f;
-    const __m256i z = _mm256_set1_epi16((short)f->z);
     const __m256 hi = _mm256_set1_ps(f->hi);
     for (size_t i = 0; i < d->pixels; i++) {
         for (size_t c = 0; c < d->w->channels; c += BLOCK_COLS) {
             const size_t n = MIN(d->w->channels - c, (size_t)BLOCK_COLS);
             __m256i v[2];
             depthwise_sums(d, d->ptr + i * d->step, c, n, v);
-            if (f->dtype != DT_U8 && f->dtype != DT_S8) {
+            if (!finish_is_vector(f)) {
                 int32_t acc[STRIP_COLS];
                 __m256i lo = _mm256_permute2x128_si256(v[0], v[1], 0x20);
                 _mm256_storeu_si256((void *)acc, lo);
@@ -193,7 +193,7 @@ AVX2 void kernel_depthwise_avx2(const struct depthwise_row *d)
             const __m256 s1 = _mm256_loadu_ps(f->scale + c + HALF);
             v[0] = scaled(v[0], _mm256_permute2f128_ps(s0, s1, 0x20), hi);
             v[1] = scaled(v[1], _mm256_permute2f128_ps(s0, s1, 0x31), hi);
-            store_codes(d->y + i * d->ldy + c, packed(v[0], v[1], z, f->dtype == DT_S8, true), n);
+            store_codes(d->y + i * d->ldy + c, packed(v[0], v[1], f, true), n);
         }
     }
 }

@@ -119,18 +119,39 @@ INLINE VNNI __m512i packed(const __m512i *v, __m512i z, const bool is_signed)
     return is_signed ? _mm512_packs_epi16(a, b) : _mm512_packus_epi16(a, b);
 }
 
+/* What all codes have in common. */
+struct ends {
+    __m512i z;   /* 16 bits */
+    __m512i low; /* the lowest code: packing knows that of the type alone */
+    __m512 hi;
+    bool is_signed;
+};
+
+INLINE VNNI struct ends ends_of(const struct finish *f)
+{
+    return (struct ends){.z = _mm512_set1_epi16((short)f->z),
+                         .low = _mm512_set1_epi8((char)((int32_t)f->lo + f->z)),
+                         .hi = _mm512_set1_ps(f->hi),
+                         .is_signed = f->dtype == DT_S8};
+}
+
+INLINE VNNI __m512i packed_codes(const __m512i *v, const struct ends *e)
+{
+    return e->is_signed ? _mm512_max_epi8(packed(v, e->z, true), e->low)
+                        : _mm512_max_epu8(packed(v, e->z, false), e->low);
+}
+
 INLINE VNNI __mmask64 first_bytes(size_t n)
 {
     return n < 64 ? ((__mmask64)1 << n) - 1 : ~(__mmask64)0;
 }
 
 /* One register of codes: `blocks` blocks of columns of each of 4 / blocks rows. */
-INLINE VNNI __m512i finish_register(const struct finish *f, const int32_t *acc, const int32_t *row,
-                                    const __m512 *scale, const size_t blocks)
+INLINE VNNI __m512i finish_register(const struct finish *f, const struct ends *e,
+                                    const int32_t *acc, const int32_t *row, const __m512 *scale,
+                                    const size_t blocks)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i z = _mm512_set1_epi16((short)f->z);
-    const __m512 hi = _mm512_set1_ps(f->hi);
     const size_t used = MAX_BLOCKS / blocks * blocks;
     __m512i v[MAX_BLOCKS];
 #pragma GCC unroll 4
@@ -146,10 +167,9 @@ INLINE VNNI __m512i finish_register(const struct finish *f, const int32_t *acc, 
             const __m512i by = _mm512_set1_epi32(row[r]);
             v[i] = _mm512_add_epi32(v[i], _mm512_mullo_epi32(m, by));
         }
-        v[i] = scaled(v[i], scale[b], hi);
+        v[i] = scaled(v[i], scale[b], e->hi);
     }
-    const __m512i c = f->dtype == DT_S8 ? packed(v, z, true) : packed(v, z, false);
-    return _mm512_permutexvar_epi32(order, c);
+    return _mm512_permutexvar_epi32(order, packed_codes(v, e));
 }
 
 INLINE VNNI void finish_blocks(const struct finish *f, const int32_t *acc, const int32_t *row,
@@ -158,6 +178,7 @@ INLINE VNNI void finish_blocks(const struct finish *f, const int32_t *acc, const
 {
     const size_t group = MAX_BLOCKS / blocks;
     const __mmask64 keep = first_bytes(cols);
+    const struct ends ends = ends_of(f);
     __m512 scale[MAX_BLOCKS];
 #pragma GCC unroll 4
     for (size_t b = 0; b < blocks; b++) {
@@ -169,7 +190,7 @@ INLINE VNNI void finish_blocks(const struct finish *f, const int32_t *acc, const
         for (size_t i = 0; row && i < MIN(group, rows - r); i++) {
             few[i] = row[r + i];
         }
-        __m512i c = finish_register(f, acc, row ? few : NULL, scale, blocks);
+        __m512i c = finish_register(f, &ends, acc, row ? few : NULL, scale, blocks);
         for (size_t i = 0; i < MIN(group, rows - r); i++, y += ldy) {
             if (blocks == 1 && cols == BLOCK_COLS) {
                 _mm_storeu_si128((void *)y, _mm512_castsi512_si128(c));
@@ -256,8 +277,7 @@ struct lanes {
     __mmask64 keep;
     const int8_t *w;
     __m512i add[4], scale[4];
-    __m512i z;
-    __m512 hi;
+    struct ends ends;
     bool codes;
 };
 
@@ -270,9 +290,8 @@ INLINE VNNI void lanes_init(struct lanes *l, const struct depthwise_row *d, size
     l->second = 0;
     l->keep = first_bytes(l->n);
     l->w = d->w->quads + c0 * d->w->slots;
-    l->z = _mm512_set1_epi16((short)d->f->z);
-    l->hi = _mm512_set1_ps(d->f->hi);
-    l->codes = d->f->dtype == DT_U8 || d->f->dtype == DT_S8;
+    l->ends = ends_of(d->f);
+    l->codes = finish_is_vector(d->f);
     load_swapped(d->add + c0, l->add);
     if (l->codes) {
         load_swapped(d->f->scale + c0, l->scale);
@@ -315,9 +334,9 @@ INLINE VNNI void lanes_store(const struct lanes *l, const __m512i *sum, size_t p
         return;
     }
     for (int k = 0; k < 4; k++) {
-        v[k] = scaled(v[k], _mm512_castsi512_ps(l->scale[k]), l->hi);
+        v[k] = scaled(v[k], _mm512_castsi512_ps(l->scale[k]), l->ends.hi);
     }
-    const __m512i c = d->f->dtype == DT_S8 ? packed(v, l->z, true) : packed(v, l->z, false);
+    const __m512i c = packed_codes(v, &l->ends);
     uint8_t *y = d->y + pixel * d->ldy + l->c0;
     if (mode == TWO) {
         const __mmask32 keep = (__mmask32)l->keep;

@@ -86,6 +86,17 @@ static float conv_scale(const struct q1 *qx, const struct tensor *sw, const stru
     return sw ? qx->s * scale_at(sw, o) / qy->s : 1.0F;
 }
 
+static struct finish conv_finish(const struct conv *v, const float *scale)
+{
+    return (struct finish){
+        .dtype = v->dtype,
+        .scale = scale,
+        .lo = (float)(v->qy.qmin - v->qy.z),
+        .hi = (float)(v->qy.qmax - v->qy.z),
+        .z = v->qy.z,
+    };
+}
+
 /* ---- Reference ------------------------------------------------------------------------------ */
 
 /* acc = sum over ic, ky, kx of (x[iy, ix] - zx) * (w - zw); pixels outside the input are zx. */
@@ -123,11 +134,7 @@ static int conv_ref(struct op_call *c, bool integer, struct err *err)
     for (int64_t n = 0; n < v.g.n && v.y->n; n++) {
         for (int64_t o = 0; o < v.g.o; o++) {
             const float scale = conv_scale(&v.qx, v.sw, &v.qy, (size_t)o);
-            const struct finish f = {.dtype = v.dtype,
-                                     .scale = &scale,
-                                     .lo = (float)(v.qy.qmin - v.qy.z),
-                                     .hi = (float)(v.qy.qmax - v.qy.z),
-                                     .z = v.qy.z};
+            const struct finish f = conv_finish(&v, &scale);
             const uint32_t bias = v.bias ? ((const uint32_t *)v.bias->data)[o] : 0;
             for (int64_t oy = 0; oy < v.g.oh; oy++) {
                 for (int64_t ox = 0; ox < v.g.ow; ox++, i++) {
@@ -229,10 +236,7 @@ static int conv_last(struct op_call *c, bool integer, struct err *err)
             .x = v.x->data,
             .flip = flip,
             .zero = (uint8_t)v.qx.z ^ flip,
-            .dtype = v.dtype,
-            .lo = (float)(v.qy.qmin - v.qy.z),
-            .hi = (float)(v.qy.qmax - v.qy.z),
-            .z = v.qy.z,
+            .finish = conv_finish(&v, NULL),
             .y = v.y->data,
         };
         rc = conv8_run(&job, c->par, err);
