@@ -58,11 +58,11 @@ static void depthwise_plain(const struct depthwise_row *r)
     }
 }
 
-static void add_plain(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
+static void add_plain(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                       const struct int8_add *p, uint8_t *y)
 {
     for (size_t i = 0; i < n; i++) {
-        y[i] = add_one(a[i], b[i * step_b], p);
+        y[i] = add_one(a[i * step_a], b[i * step_b], p);
     }
 }
 

@@ -119,9 +119,9 @@ struct int8_kernels {
     void (*finish)(const struct finish *f, const int32_t *acc, const int32_t *row, size_t rows,
                    size_t cols, uint8_t *y, size_t ldy);
     void (*depthwise)(const struct depthwise_row *r);
-    /* y[i] = saturate(rne(fma(a[i], ra, fma(b[i * step_b], rb, f)))) on raw codes; n > 0, step_b
-     * 0 or 1. */
-    void (*add)(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
+    /* y[i] = saturate(rne(fma(a[i * step_a], ra, fma(b[i * step_b], rb, f)))) on raw codes; n > 0,
+     * steps 0 or 1. */
+    void (*add)(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                 const struct int8_add *p, uint8_t *y);
     /* Float sums for the islands between integer layers, one rounding per step:
      *   s = 0; for t: s = fma(x[off[t]/4 + j], w[8 t + i], s); acc[i][j] = first ? s : acc[i][j] +

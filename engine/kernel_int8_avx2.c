@@ -215,26 +215,26 @@ INLINE AVX2 __m256 codes_to_float(const uint8_t *p, const struct int8_add *a)
     return _mm256_cvtepi32_ps(_mm256_add_epi32(v, _mm256_set1_epi32(a->shift)));
 }
 
-AVX2 static void add_avx2(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
-                          const struct int8_add *p, uint8_t *y)
+AVX2 static void add_avx2(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b,
+                          size_t n, const struct int8_add *p, uint8_t *y)
 {
     const __m256 ra = _mm256_set1_ps(p->ra), rb = _mm256_set1_ps(p->rb), f = _mm256_set1_ps(p->f);
     const __m256i shift = _mm256_set1_epi32(p->shift);
     const __m256i lo = _mm256_set1_epi32((p->is_signed ? INT8_MIN : 0) + p->shift);
     const __m256i hi = _mm256_add_epi32(lo, _mm256_set1_epi32(UINT8_MAX));
-    __m256 fb = _mm256_set1_ps((float)((p->is_signed ? (int8_t)b[0] : b[0]) + p->shift));
+    uint8_t one_a[8], one_b[8];
+    memset(one_a, a[0], sizeof one_a);
+    memset(one_b, b[0], sizeof one_b);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        if (step_b) {
-            fb = codes_to_float(b + i, p);
-        }
-        __m256 fa = codes_to_float(a + i, p);
+        const __m256 fa = codes_to_float(step_a ? a + i : one_a, p);
+        const __m256 fb = codes_to_float(step_b ? b + i : one_b, p);
         __m256i v = _mm256_cvtps_epi32(_mm256_fmadd_ps(fa, ra, _mm256_fmadd_ps(fb, rb, f)));
         v = _mm256_min_epi32(_mm256_max_epi32(v, lo), hi);
         store_bytes(y + i, _mm256_sub_epi32(v, shift));
     }
     for (; i < n; i++) {
-        y[i] = add_one(a[i], b[i * step_b], p);
+        y[i] = add_one(a[i * step_a], b[i * step_b], p);
     }
 }
 

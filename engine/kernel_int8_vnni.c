@@ -510,31 +510,34 @@ INLINE VNNI __m512i add_codes(__m512i a, __m512i b, const struct int8_add *p, co
     return _mm512_permutexvar_epi32(order, c);
 }
 
-INLINE VNNI void add_all(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
+/* 64 codes, or one of them 64 times. */
+INLINE VNNI __m512i add_operand(const uint8_t *p, size_t step, size_t i, __mmask64 keep,
+                                __m512i flip)
+{
+    const __m512i v = step ? _mm512_maskz_loadu_epi8(keep, p + i) : _mm512_set1_epi8((char)p[0]);
+    return _mm512_xor_si512(v, flip);
+}
+
+INLINE VNNI void add_all(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                          const struct int8_add *p, const bool is_signed, uint8_t *y)
 {
     const __m512i flip = _mm512_set1_epi8(p->shift ? (char)0x80 : 0);
-    const __m512i repeated = _mm512_set1_epi8((char)b[0]);
     for (size_t i = 0; i < n; i += 64) {
         const __mmask64 keep = first_bytes(n - i);
-        __m512i va = _mm512_maskz_loadu_epi8(keep, a + i), vb = repeated;
-        if (step_b) {
-            vb = _mm512_maskz_loadu_epi8(keep, b + i);
-        }
-        va = _mm512_xor_si512(va, flip);
-        vb = _mm512_xor_si512(vb, flip);
+        const __m512i va = add_operand(a, step_a, i, keep, flip);
+        const __m512i vb = add_operand(b, step_b, i, keep, flip);
         const __m512i c = add_codes(va, vb, p, is_signed);
         _mm512_mask_storeu_epi8(y + i, keep, _mm512_xor_si512(c, flip));
     }
 }
 
-VNNI static void add_vnni(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
-                          const struct int8_add *p, uint8_t *y)
+VNNI static void add_vnni(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b,
+                          size_t n, const struct int8_add *p, uint8_t *y)
 {
     if (p->is_signed && !p->shift) {
-        add_all(a, b, step_b, n, p, true, y);
+        add_all(a, step_a, b, step_b, n, p, true, y);
     } else {
-        add_all(a, b, step_b, n, p, false, y);
+        add_all(a, step_a, b, step_b, n, p, false, y);
     }
 }
 

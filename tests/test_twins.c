@@ -319,9 +319,10 @@ static void make_qgemm(struct fixture *f)
 static void make_qlinear_add(struct fixture *f)
 {
     const enum dtype d = code_type();
-    const int64_t a[] = {random_int(0, 9) ? random_int(1, 3) : 0, random_int(1, 8),
-                         random_int(1, 90)};
-    const int64_t b[] = {1, random_int(0, 3) ? a[1] : 1, random_int(0, 3) ? a[2] : 1};
+    const int64_t n = random_int(0, 9) ? random_int(1, 3) : 0, ch = random_int(1, 80);
+    const int64_t w = random_int(1, 90);
+    const int64_t a[] = {n, random_int(0, 5) ? ch : 1, random_int(0, 5) ? w : 1};
+    const int64_t b[] = {1, random_int(0, 3) ? ch : 1, random_int(0, 3) ? w : 1};
     fixture_input(f, codes(d, 3, a), false);
     parameters(f, d, 1);
     weight(f, codes(d, 3, b));
