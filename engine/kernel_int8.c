@@ -9,48 +9,60 @@
 
 /* ---- Plain C -------------------------------------------------------------------------------- */
 
-static void tile_plain(const uint8_t *x, const size_t *off, size_t taps, const int8_t *w, int cols,
-                       int32_t *acc)
+static void product_plain(const struct strip *s, int32_t *acc)
 {
-    uint32_t sum[TILE_ROWS][TILE_COLS] = {0}; /* unsigned: wraps without being undefined */
-    for (size_t t = 0; t < taps; t++) {
-        const uint8_t *p = x + off[t];
-        const int8_t *q = w + t * TILE_ROWS * QUAD;
-        for (int i = 0; i < TILE_ROWS; i++, q += QUAD) {
-            for (int j = 0; j < cols; j++) {
-                const uint8_t *b = p + (size_t)j * QUAD;
-                sum[i][j] += (uint32_t)(b[0] * q[0] + b[1] * q[1] + b[2] * q[2] + b[3] * q[3]);
+    for (size_t r = 0; r < s->rows; r++) {
+        for (size_t b = 0; b < s->blocks; b++) {
+            const int8_t *w = s->w + b * s->block;
+            uint32_t sum[BLOCK_COLS]; /* unsigned: wraps without being undefined */
+            memcpy(sum, s->add + r * s->add_step + b * BLOCK_COLS, sizeof sum);
+            for (size_t i = 0; i < s->quads; i++, w += BLOCK_COLS * QUAD) {
+                const uint8_t *a = s->a + r * s->lda + i * QUAD;
+                for (size_t c = 0; c < BLOCK_COLS; c++) {
+                    const int8_t *q = w + c * QUAD;
+                    sum[c] += (uint32_t)(a[0] * q[0] + a[1] * q[1] + a[2] * q[2] + a[3] * q[3]);
+                }
             }
+            memcpy(acc + r * STRIP_COLS + b * BLOCK_COLS, sum, sizeof sum);
         }
     }
-    memcpy(acc, sum, sizeof sum);
 }
 
-static void lanes_plain(const uint8_t *x, const size_t *off, size_t quads, const int8_t *w,
-                        int32_t *acc)
+static void finish_plain(const struct finish *f, const int32_t *acc, const int32_t *row,
+                         size_t rows, size_t cols, uint8_t *y, size_t ldy)
 {
-    uint32_t sum[LANE_COLS] = {0};
-    for (size_t t = 0; t < quads * QUAD; t++) {
-        const uint8_t *p = x + off[t];
-        for (int j = 0; j < LANE_COLS; j++) {
-            sum[j] += (uint32_t)(p[j] * w[t]);
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < cols; c++) {
+            finish_one(f, c, acc[r * STRIP_COLS + c], row ? row[r] : 0, y + r * ldy + c);
         }
     }
-    memcpy(acc, sum, sizeof sum);
 }
 
-static void finish_plain(const int32_t *acc, size_t n, const struct finish *f, uint8_t *y)
+static void depthwise_plain(const struct depthwise_row *r)
 {
-    for (size_t j = 0; j < n; j++) {
-        y[j] = finish_one(acc, j, f);
+    const struct depthwise_filter *w = r->w;
+    for (size_t i = 0; i < r->pixels; i++) {
+        const uint8_t *const *ptr = r->ptr + i * r->step;
+        for (size_t c0 = 0; c0 < w->channels; c0 += STRIP_COLS) {
+            const size_t n = MIN(w->channels - c0, (size_t)STRIP_COLS);
+            int32_t acc[STRIP_COLS];
+            for (size_t c = 0; c < n; c++) {
+                uint32_t sum = (uint32_t)r->add[c0 + c];
+                for (size_t t = 0; t < w->slots; t++) {
+                    sum += (uint32_t)(ptr[r->at[t]][c0 + c] * w->w[t * w->width + c0 + c]);
+                }
+                acc[c] = (int32_t)sum;
+            }
+            finish_depthwise(&kernel_int8_plain, r, acc, i, c0, n);
+        }
     }
 }
 
-static void add_plain(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
+static void add_plain(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                       const struct int8_add *p, uint8_t *y)
 {
     for (size_t i = 0; i < n; i++) {
-        y[i] = add_one(a[i], b[i * step_b], p);
+        y[i] = add_one(a[i * step_a], b[i * step_b], p);
     }
 }
 
@@ -86,29 +98,35 @@ static int32_t pairs_plain(const uint8_t *x, const int8_t *w, size_t n)
 
 const struct int8_kernels kernel_int8_plain = {
     .name = "plain",
-    .tile = tile_plain,
-    .lanes = lanes_plain,
+    .strip_rows = 16,
+    .product = product_plain,
     .finish = finish_plain,
+    .depthwise = depthwise_plain,
     .add = add_plain,
     .chain = chain_plain,
     .pairs = pairs_plain,
 };
 
-void finish_row(const struct int8_kernels *k, enum dtype d, const int32_t *acc, size_t n,
-                const struct finish *f, void *y)
+void finish_strip(const struct int8_kernels *k, const struct finish *f, const int32_t *acc,
+                  const int32_t *row, size_t rows, size_t cols, uint8_t *y, size_t ldy)
 {
-    if (d == DT_S32) {
-        for (size_t j = 0; j < n; j++) {
-            ((int32_t *)y)[j] = finish_sum(acc, j, f);
-        }
-    } else if (d == DT_F32) {
-        for (size_t j = 0; j < n; j++) {
-            float m = f->col_scale ? f->col_scale[j] : f->scale;
-            ((float *)y)[j] = (float)finish_sum(acc, j, f) * m;
-        }
-    } else {
-        k->finish(acc, n, f, y);
+    const size_t size = dtype_size(f->dtype);
+    if (finish_is_vector(f)) {
+        k->finish(f, acc, row, rows, cols, y, ldy);
+        return;
     }
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < cols; c++) {
+            finish_one(f, c, acc[r * STRIP_COLS + c], row ? row[r] : 0, y + r * ldy + c * size);
+        }
+    }
+}
+
+void finish_depthwise(const struct int8_kernels *k, const struct depthwise_row *r,
+                      const int32_t *acc, size_t pixel, size_t c0, size_t n)
+{
+    const struct finish f = finish_from(r->f, c0, c0);
+    finish_strip(k, &f, acc, NULL, 1, n, r->y + pixel * r->ldy + c0 * dtype_size(f.dtype), r->ldy);
 }
 
 /* ---- Choice --------------------------------------------------------------------------------- */
@@ -124,6 +142,11 @@ static bool has_vnni(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
+
+static bool has_amx(void)
+{
+    return has_vnni() && kernel_has_amx();
+}
 #endif
 
 static bool always(void)
@@ -137,6 +160,7 @@ static const struct {
     bool (*usable)(void);
 } choices[] = {
 #if defined(__x86_64__)
+    {&kernel_int8_amx, has_amx},
     {&kernel_int8_vnni, has_vnni},
     {&kernel_int8_avx2, has_avx2},
 #endif

@@ -12,16 +12,21 @@
 #define AVX2 __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline))
 
-/* The four s8 at w as 16-bit pairs: bytes 0 and 2, bytes 1 and 3. */
+INLINE AVX2 __m256i four_bytes(const uint8_t *x)
+{
+    int32_t v;
+    memcpy(&v, x, sizeof v);
+    return _mm256_set1_epi32(v);
+}
+
+/* Bytes of 16-bit pairs: the even and the odd ones. */
 struct pairs {
     __m256i even, odd;
 };
 
 INLINE AVX2 struct pairs weight_pairs(const int8_t *w)
 {
-    int32_t v;
-    memcpy(&v, w, sizeof v);
-    __m256i b = _mm256_set1_epi32(v);
+    const __m256i b = _mm256_loadu_si256((const void *)w);
     return (struct pairs){_mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8), _mm256_srai_epi16(b, 8)};
 }
 
@@ -36,76 +41,164 @@ INLINE AVX2 __m256i madd(__m256i c, struct pairs x, struct pairs w)
     return _mm256_add_epi32(c, _mm256_madd_epi16(x.odd, w.odd));
 }
 
-enum { HALF_ROWS = TILE_ROWS / 2, PART_COLS = 16 };
+/* ---- Products ------------------------------------------------------------------------------- */
 
-/* 4 rows x 16 columns: what fits 16 registers. */
-AVX2 static void tile_part(const uint8_t *x, const size_t *off, size_t taps, const int8_t *w,
-                           int32_t *acc)
+enum { MAX_ROWS = 4, HALF = BLOCK_COLS / 2 };
+
+/* `rows` x 16 columns: what fits 16 registers. */
+INLINE AVX2 void part(const struct strip *s, size_t r0, size_t b, const size_t rows, int32_t *acc)
 {
-    __m256i sum[HALF_ROWS][2];
+    __m256i sum[MAX_ROWS][2];
+    const uint8_t *a = s->a + r0 * s->lda;
+    const int8_t *w = s->w + b * s->block;
+    const int32_t *add = s->add + r0 * s->add_step + b * BLOCK_COLS;
+    acc += r0 * STRIP_COLS + b * BLOCK_COLS;
 #pragma GCC unroll 4
-    for (int i = 0; i < HALF_ROWS; i++) {
-        sum[i][0] = sum[i][1] = _mm256_setzero_si256();
+    for (size_t r = 0; r < rows; r++) {
+        sum[r][0] = _mm256_loadu_si256((const void *)(add + r * s->add_step));
+        sum[r][1] = _mm256_loadu_si256((const void *)(add + r * s->add_step + HALF));
     }
-    for (size_t t = 0; t < taps; t++, w += TILE_ROWS * QUAD) {
-        struct pairs x0 = code_pairs(_mm256_loadu_si256((const void *)(x + off[t])));
-        struct pairs x1 = code_pairs(_mm256_loadu_si256((const void *)(x + off[t] + 32)));
+    for (size_t q = 0; q < s->quads; q++, a += QUAD, w += BLOCK_COLS * QUAD) {
+        const struct pairs w0 = weight_pairs(w), w1 = weight_pairs(w + HALF * QUAD);
 #pragma GCC unroll 4
-        for (int i = 0; i < HALF_ROWS; i++) {
-            struct pairs b = weight_pairs(w + QUAD * i);
-            sum[i][0] = madd(sum[i][0], x0, b);
-            sum[i][1] = madd(sum[i][1], x1, b);
+        for (size_t r = 0; r < rows; r++) {
+            const struct pairs x = code_pairs(four_bytes(a + r * s->lda));
+            sum[r][0] = madd(sum[r][0], x, w0);
+            sum[r][1] = madd(sum[r][1], x, w1);
         }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < HALF_ROWS; i++) {
-        _mm256_storeu_si256((void *)(acc + i * TILE_COLS), sum[i][0]);
-        _mm256_storeu_si256((void *)(acc + i * TILE_COLS + 8), sum[i][1]);
+    for (size_t r = 0; r < rows; r++) {
+        _mm256_storeu_si256((void *)(acc + r * STRIP_COLS), sum[r][0]);
+        _mm256_storeu_si256((void *)(acc + r * STRIP_COLS + HALF), sum[r][1]);
     }
 }
 
-AVX2 static void tile_avx2(const uint8_t *x, const size_t *off, size_t taps, const int8_t *w,
-                           int cols, int32_t *acc)
+AVX2 static void product_avx2(const struct strip *s, int32_t *acc)
 {
-    for (int j = 0; j < cols; j += PART_COLS) {
-        tile_part(x + j * QUAD, off, taps, w, acc + j);
-        tile_part(x + j * QUAD, off, taps, w + HALF_ROWS * QUAD, acc + HALF_ROWS * TILE_COLS + j);
-    }
-}
-
-/* Four shifted rows of 32 bytes become 32 columns of four bytes, see lanes_vnni(). */
-AVX2 static void lanes_half(const uint8_t *x, const size_t *off, size_t quads, const int8_t *w,
-                            int32_t *acc)
-{
-    __m256i sum[4];
-    for (int k = 0; k < 4; k++) {
-        sum[k] = _mm256_setzero_si256();
-    }
-    for (size_t t = 0; t < quads; t++, off += QUAD, w += QUAD) {
-        struct pairs b = weight_pairs(w);
-        __m256i r[QUAD];
-        for (int i = 0; i < QUAD; i++) {
-            r[i] = _mm256_loadu_si256((const void *)(x + off[i]));
+    for (size_t b = 0; b < s->blocks; b++) {
+        size_t r = 0;
+        for (; r + MAX_ROWS <= s->rows; r += MAX_ROWS) {
+            part(s, r, b, MAX_ROWS, acc);
         }
-        __m256i lo01 = _mm256_unpacklo_epi8(r[0], r[1]), hi01 = _mm256_unpackhi_epi8(r[0], r[1]);
-        __m256i lo23 = _mm256_unpacklo_epi8(r[2], r[3]), hi23 = _mm256_unpackhi_epi8(r[2], r[3]);
-        sum[0] = madd(sum[0], code_pairs(_mm256_unpacklo_epi16(lo01, lo23)), b);
-        sum[1] = madd(sum[1], code_pairs(_mm256_unpackhi_epi16(lo01, lo23)), b);
-        sum[2] = madd(sum[2], code_pairs(_mm256_unpacklo_epi16(hi01, hi23)), b);
-        sum[3] = madd(sum[3], code_pairs(_mm256_unpackhi_epi16(hi01, hi23)), b);
-    }
-    for (int k = 0; k < 4; k++) {
-        _mm_storeu_si128((void *)(acc + 4 * k), _mm256_castsi256_si128(sum[k]));
-        _mm_storeu_si128((void *)(acc + 16 + 4 * k), _mm256_extracti128_si256(sum[k], 1));
+        for (; r < s->rows; r++) {
+            part(s, r, b, 1, acc);
+        }
     }
 }
 
-AVX2 static void lanes_avx2(const uint8_t *x, const size_t *off, size_t quads, const int8_t *w,
-                            int32_t *acc)
+/* ---- Requantization ------------------------------------------------------------------------- */
+
+/* See kernel_int8_vnni.c. */
+INLINE AVX2 __m256i scaled(__m256i v, __m256 scale, __m256 hi)
 {
-    lanes_half(x, off, quads, w, acc);
-    lanes_half(x + 32, off, quads, w, acc + 32);
+    return _mm256_cvtps_epi32(_mm256_min_ps(hi, _mm256_mul_ps(_mm256_cvtepi32_ps(v), scale)));
 }
+
+/* 16 codes of two registers of sums, the first of which has columns 0..3 and 8..11 when `split`,
+ * else 0..7. */
+INLINE AVX2 __m128i packed(__m256i v0, __m256i v1, const struct finish *f, const bool split)
+{
+    __m256i a = _mm256_packs_epi32(v0, v1);
+    a = split ? a : _mm256_permute4x64_epi64(a, 0xd8);
+    a = _mm256_adds_epi16(a, _mm256_set1_epi16((short)f->z));
+    const __m128i lo = _mm256_castsi256_si128(a), hi = _mm256_extracti128_si256(a, 1);
+    const __m128i low = _mm_set1_epi8((char)((int32_t)f->lo + f->z));
+    return f->dtype == DT_S8 ? _mm_max_epi8(_mm_packs_epi16(lo, hi), low)
+                             : _mm_max_epu8(_mm_packus_epi16(lo, hi), low);
+}
+
+INLINE AVX2 void store_codes(uint8_t *y, __m128i c, size_t n)
+{
+    uint8_t part[BLOCK_COLS];
+    if (n >= BLOCK_COLS) {
+        _mm_storeu_si128((void *)y, c);
+        return;
+    }
+    _mm_storeu_si128((void *)part, c);
+    memcpy(y, part, n);
+}
+
+AVX2 static void finish_avx2(const struct finish *f, const int32_t *acc, const int32_t *row,
+                             size_t rows, size_t cols, uint8_t *y, size_t ldy)
+{
+    const __m256 hi = _mm256_set1_ps(f->hi);
+    for (size_t r = 0; r < rows; r++, acc += STRIP_COLS, y += ldy) {
+        const __m256i sum = _mm256_set1_epi32(row ? row[r] : 0);
+        for (size_t c = 0; c < cols; c += BLOCK_COLS) {
+            __m256i v[2];
+            for (size_t i = 0; i < 2; i++) {
+                const size_t at = c + i * HALF;
+                v[i] = _mm256_loadu_si256((const void *)(acc + at));
+                if (row) {
+                    __m256i m = _mm256_loadu_si256((const void *)(f->mul + at));
+                    v[i] = _mm256_add_epi32(v[i], _mm256_mullo_epi32(m, sum));
+                }
+                v[i] = scaled(v[i], _mm256_loadu_ps(f->scale + at), hi);
+            }
+            store_codes(y + c, packed(v[0], v[1], f, false), cols - c);
+        }
+    }
+}
+
+/* ---- Depthwise taps ------------------------------------------------------------------------- */
+
+/* Sums of 16 channels from c of one pixel, two taps at a time; columns split, see packed(). */
+INLINE AVX2 void depthwise_sums(const struct depthwise_row *d, const uint8_t *const *ptr, size_t c,
+                                size_t n, __m256i *sum)
+{
+    const struct depthwise_filter *f = d->w;
+    const __m256i a0 = _mm256_loadu_si256((const void *)(d->add + c));
+    const __m256i a1 = _mm256_loadu_si256((const void *)(d->add + c + HALF));
+    sum[0] = _mm256_permute2x128_si256(a0, a1, 0x20);
+    sum[1] = _mm256_permute2x128_si256(a0, a1, 0x31);
+    for (size_t t = 0; t < f->slots; t += 2) {
+        __m256i x[2], w[2];
+        for (size_t i = 0; i < 2; i++) {
+            const uint8_t *p = ptr[d->at[t + i]] + c;
+            uint8_t part[BLOCK_COLS] = {0};
+            if (n < BLOCK_COLS) {
+                memcpy(part, p, n);
+                p = part;
+            }
+            x[i] = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)p));
+            w[i] = _mm256_loadu_si256((const void *)(f->w + (t + i) * f->width + c));
+        }
+        sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(_mm256_unpacklo_epi16(x[0], x[1]),
+                                                            _mm256_unpacklo_epi16(w[0], w[1])));
+        sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(_mm256_unpackhi_epi16(x[0], x[1]),
+                                                            _mm256_unpackhi_epi16(w[0], w[1])));
+    }
+}
+
+AVX2 void kernel_depthwise_avx2(const struct depthwise_row *d)
+{
+    const struct finish *f = d->f;
+    const __m256 hi = _mm256_set1_ps(f->hi);
+    for (size_t i = 0; i < d->pixels; i++) {
+        for (size_t c = 0; c < d->w->channels; c += BLOCK_COLS) {
+            const size_t n = MIN(d->w->channels - c, (size_t)BLOCK_COLS);
+            __m256i v[2];
+            depthwise_sums(d, d->ptr + i * d->step, c, n, v);
+            if (!finish_is_vector(f)) {
+                int32_t acc[STRIP_COLS];
+                __m256i lo = _mm256_permute2x128_si256(v[0], v[1], 0x20);
+                _mm256_storeu_si256((void *)acc, lo);
+                lo = _mm256_permute2x128_si256(v[0], v[1], 0x31);
+                _mm256_storeu_si256((void *)(acc + HALF), lo);
+                finish_depthwise(&kernel_int8_avx2, d, acc, i, c, n);
+                continue;
+            }
+            const __m256 s0 = _mm256_loadu_ps(f->scale + c);
+            const __m256 s1 = _mm256_loadu_ps(f->scale + c + HALF);
+            v[0] = scaled(v[0], _mm256_permute2f128_ps(s0, s1, 0x20), hi);
+            v[1] = scaled(v[1], _mm256_permute2f128_ps(s0, s1, 0x31), hi);
+            store_codes(d->y + i * d->ldy + c, packed(v[0], v[1], f, true), n);
+        }
+    }
+}
+
+/* ---- Sums of two ---------------------------------------------------------------------------- */
 
 /* Low bytes of eight 32-bit values. */
 INLINE AVX2 void store_bytes(uint8_t *y, __m256i v)
@@ -115,34 +208,6 @@ INLINE AVX2 void store_bytes(uint8_t *y, __m256i v)
     _mm_storel_epi64((void *)y, _mm_packus_epi16(w, w));
 }
 
-AVX2 static void finish_avx2(const int32_t *acc, size_t n, const struct finish *f, uint8_t *y)
-{
-    const __m256i add = _mm256_set1_epi32(f->add), mul = _mm256_set1_epi32(f->mul);
-    const __m256i z = _mm256_set1_epi32(f->z);
-    const __m256 lo = _mm256_set1_ps(f->lo), hi = _mm256_set1_ps(f->hi);
-    __m256 m = _mm256_set1_ps(f->scale);
-    size_t j = 0;
-    for (; j + 8 <= n; j += 8) {
-        __m256i v = _mm256_add_epi32(_mm256_loadu_si256((const void *)(acc + j)), add);
-        if (f->col_add) {
-            v = _mm256_add_epi32(v, _mm256_loadu_si256((const void *)(f->col_add + j)));
-        }
-        if (f->col_mul) {
-            __m256i c = _mm256_loadu_si256((const void *)(f->col_mul + j));
-            v = _mm256_add_epi32(v, _mm256_mullo_epi32(mul, c));
-        }
-        if (f->col_scale) {
-            m = _mm256_loadu_ps(f->col_scale + j);
-        }
-        __m256 r = _mm256_mul_ps(_mm256_cvtepi32_ps(v), m);
-        r = _mm256_min_ps(_mm256_max_ps(r, lo), hi);
-        store_bytes(y + j, _mm256_add_epi32(_mm256_cvtps_epi32(r), z));
-    }
-    for (; j < n; j++) {
-        y[j] = finish_one(acc, j, f);
-    }
-}
-
 INLINE AVX2 __m256 codes_to_float(const uint8_t *p, const struct int8_add *a)
 {
     __m128i c = _mm_loadl_epi64((const void *)p);
@@ -150,28 +215,30 @@ INLINE AVX2 __m256 codes_to_float(const uint8_t *p, const struct int8_add *a)
     return _mm256_cvtepi32_ps(_mm256_add_epi32(v, _mm256_set1_epi32(a->shift)));
 }
 
-AVX2 static void add_avx2(const uint8_t *a, const uint8_t *b, size_t step_b, size_t n,
-                          const struct int8_add *p, uint8_t *y)
+AVX2 static void add_avx2(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b,
+                          size_t n, const struct int8_add *p, uint8_t *y)
 {
     const __m256 ra = _mm256_set1_ps(p->ra), rb = _mm256_set1_ps(p->rb), f = _mm256_set1_ps(p->f);
     const __m256i shift = _mm256_set1_epi32(p->shift);
     const __m256i lo = _mm256_set1_epi32((p->is_signed ? INT8_MIN : 0) + p->shift);
     const __m256i hi = _mm256_add_epi32(lo, _mm256_set1_epi32(UINT8_MAX));
-    __m256 fb = _mm256_set1_ps((float)((p->is_signed ? (int8_t)b[0] : b[0]) + p->shift));
+    uint8_t one_a[8], one_b[8];
+    memset(one_a, a[0], sizeof one_a);
+    memset(one_b, b[0], sizeof one_b);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        if (step_b) {
-            fb = codes_to_float(b + i, p);
-        }
-        __m256 fa = codes_to_float(a + i, p);
+        const __m256 fa = codes_to_float(step_a ? a + i : one_a, p);
+        const __m256 fb = codes_to_float(step_b ? b + i : one_b, p);
         __m256i v = _mm256_cvtps_epi32(_mm256_fmadd_ps(fa, ra, _mm256_fmadd_ps(fb, rb, f)));
         v = _mm256_min_epi32(_mm256_max_epi32(v, lo), hi);
         store_bytes(y + i, _mm256_sub_epi32(v, shift));
     }
     for (; i < n; i++) {
-        y[i] = add_one(a[i], b[i * step_b], p);
+        y[i] = add_one(a[i * step_a], b[i * step_b], p);
     }
 }
+
+enum { HALF_ROWS = TILE_ROWS / 2, PART_COLS = 16 };
 
 AVX2 static void chain_part(const float *x, const size_t *off, size_t taps, const float *w,
                             bool first, float *acc)
@@ -231,9 +298,10 @@ AVX2 int32_t kernel_pairs_avx2(const uint8_t *x, const int8_t *w, size_t n)
 
 const struct int8_kernels kernel_int8_avx2 = {
     .name = "avx2",
-    .tile = tile_avx2,
-    .lanes = lanes_avx2,
+    .strip_rows = 24,
+    .product = product_avx2,
     .finish = finish_avx2,
+    .depthwise = kernel_depthwise_avx2,
     .add = add_avx2,
     .chain = chain_avx2,
     .pairs = kernel_pairs_avx2,

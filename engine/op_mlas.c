@@ -182,7 +182,7 @@ static void run_chain(const struct job *j, size_t n, size_t gi)
     struct conv_piece pieces[TILE_COLS];
     _Alignas(64) float acc[TILE_ROWS * TILE_COLS];
     for (size_t p0 = 0; p0 < j->l.pixels; p0 += TILE_COLS) {
-        const float *x = (const float *)(const void *)j->l.data + p0;
+        const float *x = j->l.data + p0;
         size_t cols = MIN(j->l.pixels - p0, (size_t)TILE_COLS);
         size_t n_pieces = conv_pieces(&j->l, p0, cols, pieces);
         for (size_t b = 0; b < p->blocks; b++) {
@@ -221,7 +221,7 @@ static void run_single(const struct job *j, size_t n, size_t gi)
 {
     struct conv_piece pieces[LANE_COLS];
     for (size_t p0 = 0; p0 < j->l.pixels; p0 += LANE_COLS) {
-        const float *x = (const float *)(const void *)j->l.data + p0;
+        const float *x = j->l.data + p0;
         float sum[LANE_COLS] = {0};
         for (size_t k = 0; k < j->k; k += j->k_step) {
             size_t left = MIN(j->k_step, j->k - k);
@@ -257,7 +257,7 @@ static void run_pixel(const struct job *j, size_t n, size_t gi)
         const float *w = j->w + (gi * og + o) * j->k;
         float lanes[8] = {0};
         for (size_t k = 0; k < j->k; k++) {
-            const float *x = (const float *)(const void *)(j->l.data + j->l.off[k]);
+            const float *x = j->l.data + j->l.off[k] / sizeof(float);
             lanes[k % 8] += x[0] * w[k];
         }
         size_t left = og - o / 4 * 4; /* from the start of this block of four */
@@ -323,7 +323,7 @@ static int conv_run(struct op_call *c, const struct int8_kernels *kernels, struc
     bool single = !order.blocked && j.s.o == j.s.g;
     bool pixel = !order.blocked && !single && j.plane == 1;
     j.k_step = MAX(run_length(&j, &order, single), (size_t)1);
-    rc = conv_layout_init(&j.l, &j.s, sizeof(float), 1, j.k, err);
+    rc = conv_layout_init(&j.l, &j.s, err);
     if (!rc && !single && !pixel) {
         if (!j.p) {
             rc = pack_new(c->node, w, j.s.g, &own, err);

@@ -65,16 +65,17 @@ static void run_vector(const struct job *j, size_t set, size_t vec, struct tenso
         size_t channel = int_layer_channel(l, set, o);
         uint32_t zw = (uint32_t)zero_at(l->zw, channel);
         int32_t acc = j->k->pairs(j->x, (const int8_t *)j->w + o * l->k, l->k);
+        const float scale = int_layer_scale(l, channel);
         const struct finish f = {
-            .add = (int32_t)((uint32_t)int_layer_bias(l, set, vec, o) - zx * (uint32_t)j->sum[o] -
-                             zw * sum_x + (uint32_t)l->k * zx * zw),
-            .scale = int_layer_scale(l, channel),
+            .dtype = y->dtype,
+            .scale = &scale,
             .lo = (float)(l->y.qmin - l->y.z),
             .hi = (float)(l->y.qmax - l->y.z),
             .z = l->y.z,
         };
-        finish_row(j->k, y->dtype, &acc, 1, &f,
-                   (char *)y->data + int_layer_at(l, set, vec, o) * size);
+        const uint32_t sum = (uint32_t)acc + (uint32_t)int_layer_bias(l, set, vec, o) -
+                             zx * (uint32_t)j->sum[o] - zw * sum_x + (uint32_t)l->k * zx * zw;
+        finish_one(&f, 0, (int32_t)sum, 0, (char *)y->data + int_layer_at(l, set, vec, o) * size);
     }
 }
 

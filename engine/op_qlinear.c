@@ -19,6 +19,13 @@ struct binary {
     struct q1 a, b, y;
 };
 
+static int broadcast(const struct op_call *c, int n, const struct tensor *const *in, struct walk *w,
+                     int *rank, int64_t *dims, struct err *err)
+{
+    return c->channels_last ? walk_broadcast_last(w, n, in, rank, dims, err)
+                            : walk_broadcast(w, n, in, rank, dims, err);
+}
+
 /* Inputs (a, sa, za, b, sb, zb, sy, zy). Allocates the output and sets up the broadcast. */
 static int binary_open(struct op_call *c, struct binary *q, struct walk *w, struct err *err)
 {
@@ -37,7 +44,7 @@ static int binary_open(struct op_call *c, struct binary *q, struct walk *w, stru
     q1_shift(c, &q->a);
     q1_shift(c, &q->b);
     q1_shift(c, &q->y);
-    rc = walk_broadcast(w, 2, (const struct tensor *[]){c->in[0], c->in[3]}, &rank, dims, err);
+    rc = broadcast(c, 2, (const struct tensor *[]){c->in[0], c->in[3]}, w, &rank, dims, err);
     return rc ? rc : op_out(c, 0, q->y.dtype, rank, dims, err);
 }
 
@@ -53,7 +60,25 @@ static struct int8_add add_params(const struct q1 *a, const struct q1 *b, const 
 }
 
 /* The formula is not symmetric: when a repeats one value along the innermost loop, onnxruntime
- * calls its kernel with the operands exchanged. */
+ * calls its kernel with the operands exchanged. Its loops are those of row-major elements. */
+static bool add_swaps(const struct op_call *c)
+{
+    struct tensor a = *c->in[0], b = *c->in[3];
+    struct walk w;
+    int rank;
+    int64_t dims[MAX_RANK];
+    a.channels_last = b.channels_last = false;
+    int rc = walk_broadcast(&w, 2, (const struct tensor *[]){&a, &b}, &rank, dims, NULL);
+    return !rc && walk_start(&w) && (w.stride[1][w.rank - 1] == 0 || c->out[0]->n == 1);
+}
+
+/* With channels last the innermost loop is that of channels, for operands of equal rank. */
+static enum op_layout add_order(const struct op_call *c)
+{
+    const struct tensor *a = c->in[0], *b = c->n_in > 3 ? c->in[3] : NULL;
+    return a && b && a->rank == b->rank ? LAYOUT_BROADCAST : LAYOUT_ROWS;
+}
+
 static int add_run(struct op_call *c, const struct int8_kernels *k, struct err *err)
 {
     struct binary q;
@@ -65,15 +90,15 @@ static int add_run(struct op_call *c, const struct int8_kernels *k, struct err *
     const uint8_t *a = c->in[0]->data, *b = c->in[3]->data;
     uint8_t *y = c->out[0]->data;
     size_t n = (size_t)w.dims[w.rank - 1];
-    const int64_t *step = &w.stride[0][w.rank - 1];
-    bool swap = step[MAX_RANK] == 0 || c->out[0]->n == 1;
+    const size_t step_a = (size_t)w.stride[1][w.rank - 1], step_b = (size_t)w.stride[2][w.rank - 1];
+    const bool swap = add_swaps(c);
     struct int8_add p = swap ? add_params(&q.b, &q.a, &q.y) : add_params(&q.a, &q.b, &q.y);
     do {
         const uint8_t *va = a + w.at[1], *vb = b + w.at[2];
         if (swap) {
-            k->add(vb, va, 0, n, &p, y + w.at[0]);
+            k->add(vb, step_b, va, step_a, n, &p, y + w.at[0]);
         } else {
-            k->add(va, vb, step[2 * MAX_RANK] ? 1 : 0, n, &p, y + w.at[0]);
+            k->add(va, step_a, vb, step_b, n, &p, y + w.at[0]);
         }
     } while (walk_next(&w));
     return OK;
@@ -123,20 +148,20 @@ static int op_qlinear_mul(struct op_call *c, struct err *err)
 static void global_mean(const struct tensor *x, size_t each, const struct q1 *qx,
                         const struct q1 *qy, struct tensor *y)
 {
-    struct finish f = {
-        .add = (int32_t)(0u - (uint32_t)each * (uint32_t)qx->z),
-        .scale = qx->s / (qy->s * (float)each),
+    const float scale = qx->s / (qy->s * (float)each);
+    const struct finish f = {
+        .dtype = qy->dtype,
+        .scale = &scale,
         .lo = (float)(qy->qmin - qy->z),
         .hi = (float)(qy->qmax - qy->z),
         .z = qy->z,
     };
     for (size_t i = 0; i < y->n; i++) {
-        uint32_t sum = 0;
+        uint32_t sum = 0u - (uint32_t)each * (uint32_t)qx->z;
         for (size_t k = 0; k < each; k++) {
             sum += (uint32_t)code_at(x, i * each + k);
         }
-        int32_t acc = (int32_t)sum;
-        ((uint8_t *)y->data)[i] = finish_one(&acc, 0, &f);
+        finish_one(&f, 0, (int32_t)sum, 0, (uint8_t *)y->data + i);
     }
 }
 
@@ -419,7 +444,7 @@ static int op_qlinear_where(struct op_call *c, struct err *err)
         return rc;
     }
     const struct tensor *const in[] = {c->in[0], c->in[1], c->in[4]};
-    rc = walk_broadcast(&w, 3, in, &rank, dims, err);
+    rc = broadcast(c, 3, in, &w, &rank, dims, err);
     rc = rc ? rc : op_out(c, 0, qz.dtype, rank, dims, err);
     if (rc || !walk_start(&w)) {
         return rc;
@@ -514,15 +539,15 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_qlinear[] = {
-    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .spec = "ORT QLinearAdd-1"},
-    {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .spec = "ORT QLinearMul-1"},
+    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .layout = add_order, .spec = "ORT QLinearAdd-1"},
+    {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .layout = layout_broadcast, .spec = "ORT QLinearMul-1"},
     {.name = "QLinearAveragePool", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_average_pool, .spec = "ORT QLinearAveragePool-1"},
     {.name = "QLinearGlobalAveragePool", .domain = ms, .since = 1, .min_in = 5, .max_in = 5, .ref = op_qlinear_global_average_pool, .spec = "ORT QLinearGlobalAveragePool-1"},
     {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .spec = "ORT QLinearConcat-1"},
-    {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .spec = "ORT QLinearWhere-1"},
+    {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .layout = layout_broadcast, .spec = "ORT QLinearWhere-1"},
     {.name = "QLinearSoftmax", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_softmax, .spec = "ORT QLinearSoftmax-1"},
-    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .spec = "ORT QLinearSigmoid-1"},
-    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .spec = "ORT QLinearLeakyRelu-1"},
+    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .layout = layout_any, .spec = "ORT QLinearSigmoid-1"},
+    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .layout = layout_any, .spec = "ORT QLinearLeakyRelu-1"},
     {0},
 };
 // clang-format on

@@ -3,6 +3,7 @@
  * op_qmatmul.c: products of integer matrices: QLinearMatMul, MatMulInteger, and onnxruntime's QGemm
  * and MatMulIntegerToFloat. All are one product with different ways in and out.
  */
+#include "engine/gemm8.h"
 #include "engine/op_quant.h"
 
 #include <inttypes.h>
@@ -134,9 +135,11 @@ static float column_scale(const struct product *p, size_t j)
     return p->requantize ? m / p->qy.s : m;
 }
 
-static struct finish product_finish(const struct product *p)
+static struct finish product_finish(const struct product *p, const float *scale)
 {
     return (struct finish){
+        .dtype = p->y->dtype,
+        .scale = scale,
         .lo = (float)(p->qy.qmin - p->qy.z),
         .hi = (float)(p->qy.qmax - p->qy.z),
         .z = p->qy.z,
@@ -166,71 +169,105 @@ static int product_ref(const struct product *p)
 {
     size_t each = p->m * p->n, size = dtype_size(p->y->dtype);
     const int32_t *bias = p->bias ? p->bias->data : NULL;
-    struct finish f = product_finish(p);
+    float scale;
+    const struct finish f = product_finish(p, &scale);
     for (size_t i = 0; i < p->y->n; i++) {
         size_t at_a, at_b, row = i % each / p->n, col = i % p->n;
         batch_at(p, i / each, &at_a, &at_b);
         int32_t zb = zero_at(p->zb, col);
-        uint32_t sum = 0; /* wraps like the 32-bit sums of the fast kernels */
+        /* unsigned: wraps like the 32-bit sums of the fast kernels */
+        uint32_t sum = bias ? (uint32_t)bias[bias_at(p, row, col)] : 0;
         for (size_t k = 0; k < p->k; k++) {
             size_t ia = p->ta ? k * p->m + row : row * p->k + k;
             size_t ib = p->tb ? col * p->k + k : k * p->n + col;
             sum += (uint32_t)((code_at(p->a, at_a + ia) - p->za) * (code_at(p->b, at_b + ib) - zb));
         }
-        f.add = bias ? bias[bias_at(p, row, col)] : 0;
-        f.scale = column_scale(p, col);
-        int32_t acc = (int32_t)sum;
-        finish_row(&kernel_int8_plain, p->y->dtype, &acc, 1, &f, (char *)p->y->data + i * size);
+        scale = column_scale(p, col);
+        finish_one(&f, 0, (int32_t)sum, 0, (char *)p->y->data + i * size);
     }
     return OK;
 }
 
 /* ---- Packed operands ------------------------------------------------------------------------ */
 
-/* The right matrix as u8, [k/4][width][4], and the sums of its columns. */
+/* The right matrix as s8: codes of u8 are 128 lower, and so is their zero point. */
 struct pack {
-    size_t k, n, taps, width;
-    uint8_t *x;
-    int32_t *sum;
+    struct gemm8_right right;
+    int32_t *sum; /* of the columns as packed */
 };
 
 static void pack_free(void *state)
 {
     struct pack *p = state;
     if (p) {
-        free(p->x);
+        gemm8_right_fini(&p->right);
         free(p->sum);
         free(p);
     }
 }
 
-static void pack_fill(struct pack *p, const struct tensor *b, size_t at, bool tb)
+static uint32_t sum_codes(const uint8_t *src, size_t n, uint8_t flip)
 {
-    const uint8_t *src = (const uint8_t *)b->data + at;
-    uint8_t flip = b->dtype == DT_S8 ? 0x80 : 0;
-    memset(p->x, 0, p->taps * p->width * QUAD);
-    memset(p->sum, 0, p->width * sizeof *p->sum);
-    for (size_t k = 0; k < p->k; k++) {
-        uint8_t *dst = p->x + k / QUAD * p->width * QUAD + k % QUAD;
-        for (size_t j = 0; j < p->n; j++) {
-            uint8_t v = src[tb ? j * p->k + k : k * p->n + j] ^ flip;
-            dst[j * QUAD] = v;
-            p->sum[j] = (int32_t)((uint32_t)p->sum[j] + v);
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (uint32_t)(int8_t)(src[i] ^ flip);
+    }
+    return sum;
+}
+
+/* Columns of k codes one after the other in memory. */
+static void fill_columns(struct pack *p, const uint8_t *src, uint8_t flip)
+{
+    const size_t k = p->right.k, n = p->right.n;
+    const uint8_t *from[BLOCK_COLS];
+    uint8_t shift[BLOCK_COLS];
+    memset(shift, flip, sizeof shift); /* taking 128 off is the same as turning the highest bit */
+    for (size_t c0 = 0; c0 < n; c0 += BLOCK_COLS) {
+        const size_t cols = MIN(n - c0, (size_t)BLOCK_COLS);
+        for (size_t c = 0; c < cols; c++) {
+            from[c] = src + (c0 + c) * k;
+            p->sum[c0 + c] = (int32_t)sum_codes(from[c], k, flip);
         }
+        gemm8_pack_columns(gemm8_column(&p->right, 0, c0), from, shift, cols, k);
     }
 }
 
-static int pack_new(size_t k, size_t n, struct pack **out, struct err *err)
+/* Rows of n codes one after the other. */
+static void fill_rows(struct pack *p, const uint8_t *src, uint8_t flip)
+{
+    const size_t k = p->right.k, n = p->right.n;
+    uint32_t *sum = (uint32_t *)p->sum;
+    for (size_t c = 0; c < n; c++) {
+        sum[c] = 0;
+    }
+    for (size_t i = 0; i < k; i++) {
+        for (size_t c = 0; c < n; c++) {
+            sum[c] += (uint32_t)(int8_t)(src[i * n + c] ^ flip);
+        }
+    }
+    for (size_t c = 0; c < n; c += BLOCK_COLS) {
+        gemm8_pack_rows(gemm8_column(&p->right, 0, c), src + c, n, flip,
+                        MIN(n - c, (size_t)BLOCK_COLS), k);
+    }
+}
+
+static void pack_fill(struct pack *p, const struct tensor *b, size_t at, bool tb)
+{
+    const uint8_t *src = (const uint8_t *)b->data + at, flip = b->dtype == DT_U8 ? 0x80 : 0;
+    if (tb) {
+        fill_columns(p, src, flip);
+    } else {
+        fill_rows(p, src, flip);
+    }
+}
+
+/* sums: whether rows of the left matrix have to be summed, see job_columns(). */
+static int pack_new(size_t k, size_t n, bool sums, struct pack **out, struct err *err)
 {
     struct pack *p = mem_alloc(sizeof *p);
-    size_t count = 0;
-    *p = (struct pack){.k = k, .n = n, .taps = (k + QUAD - 1) / QUAD, .width = (n + 15) / 16 * 16};
-    int rc = OK;
-    if (!mul_ok(p->taps, p->width, &count)) {
-        rc = err_set(err, E_LIMIT, "matrix too large to pack");
-    }
-    rc = rc ? rc : scratch_new(count, QUAD, (void **)&p->x, err);
-    rc = rc ? rc : scratch_new(p->width, sizeof *p->sum, (void **)&p->sum, err);
+    int rc = gemm8_right_init(&p->right, 1, k, n, err);
+    rc = rc || !sums ? rc : gemm8_right_sum_rows(&p->right, err);
+    rc = rc ? rc : scratch_new(n, sizeof *p->sum, (void **)&p->sum, err);
     if (rc) {
         pack_free(p);
         return rc;
@@ -239,141 +276,142 @@ static int pack_new(size_t k, size_t n, struct pack **out, struct err *err)
     return OK;
 }
 
+/* Zero point of column j of the packed matrix. */
+static int32_t packed_zero(const struct tensor *b, const struct tensor *zb, size_t j)
+{
+    return zero_at(zb, j) - (b->dtype == DT_U8 ? 128 : 0);
+}
+
+static bool has_zeros(const struct tensor *b, const struct tensor *zb)
+{
+    for (size_t j = 0; j < (zb ? zb->n : 1); j++) {
+        if (packed_zero(b, zb, j)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Fast path ------------------------------------------------------------------------------ */
+
 /* Working room of one call. */
 struct job {
     const struct product *p;
-    const struct int8_kernels *k;
-    size_t *off;      /* of the taps in the packed right matrix */
-    int8_t *panel;    /* TILE_ROWS rows of the left matrix as s8: [taps][8][4] */
-    int32_t *col_add; /* per column, see job_columns() */
-    int32_t *col_mul;
-    int32_t *line; /* col_add of one row, when the bias differs from row to row */
-    float *scale;
+    const uint8_t *a; /* the matrix at hand */
+    size_t depth;     /* of a packed row */
+    int32_t *add;     /* [width], or [m][width] where the bias differs from row to row */
+    int32_t *mul;     /* [width] */
+    float *scale;     /* [width] */
 };
 
-static int job_init(struct job *j, const struct pack *b, struct err *err)
+static int job_init(struct job *j, const struct gemm8_right *b, struct err *err)
 {
-    size_t w = b->width;
-    int rc = scratch_new(b->taps, sizeof *j->off, (void **)&j->off, err);
-    rc = rc ? rc : scratch_new(b->taps, TILE_ROWS * QUAD, (void **)&j->panel, err);
-    rc = rc ? rc : scratch_new(w, sizeof *j->col_add, (void **)&j->col_add, err);
-    rc = rc ? rc : scratch_new(w, sizeof *j->col_mul, (void **)&j->col_mul, err);
-    rc = rc ? rc : scratch_new(w, sizeof *j->line, (void **)&j->line, err);
-    rc = rc ? rc : scratch_new(w, sizeof *j->scale, (void **)&j->scale, err);
-    for (size_t t = 0; !rc && t < b->taps; t++) {
-        j->off[t] = t * w * QUAD;
-    }
-    for (size_t i = 0; !rc && i < b->n; i++) {
-        j->scale[i] = column_scale(j->p, i);
+    const struct product *p = j->p;
+    size_t n = 0;
+    j->depth = b->depth;
+    int rc = mul_ok(p->bias_m ? gemm8_rows(p->m) : 1, b->width, &n)
+                 ? OK
+                 : err_set(err, E_LIMIT, "bias too large");
+    rc = rc ? rc : scratch_new(n, sizeof *j->add, (void **)&j->add, err);
+    rc = rc ? rc : scratch_new(b->width, sizeof *j->mul, (void **)&j->mul, err);
+    rc = rc ? rc : scratch_new(b->width, sizeof *j->scale, (void **)&j->scale, err);
+    for (size_t i = 0; !rc && i < b->width; i++) {
+        j->scale[i] = i < b->n ? column_scale(p, i) : 0;
     }
     return rc;
 }
 
 static void job_fini(struct job *j)
 {
-    free(j->off);
-    free(j->panel);
-    free(j->col_add);
-    free(j->col_mul);
-    free(j->line);
+    free(j->add);
+    free(j->mul);
     free(j->scale);
 }
 
-/* With a' = a - ca in s8, b' = b + cb in u8 and their zero points shifted alike,
- *   sum (a - za)(b - zb) = sum a' b' - za' sum b' - zb' sum a' + K za' zb'   (mod 2^32):
- * col_add takes the second and the last term, col_mul * (-sum a') the third. */
+/* With the left codes as u8, the right ones as s8 and zero points shifted alike,
+ *   sum (a - za)(b - zb) = sum a b - za sum b - zb sum a + K za zb   (mod 2^32):
+ * add takes the second and the last term and the bias, mul * sum a the third. */
 static void job_columns(struct job *j, const struct pack *b)
 {
     const struct product *p = j->p;
-    uint32_t za = (uint32_t)(p->za - (p->a->dtype == DT_U8 ? 128 : 0));
-    int32_t cb = p->b->dtype == DT_S8 ? 128 : 0;
-    for (size_t i = 0; i < b->n; i++) {
-        uint32_t zb = (uint32_t)(zero_at(p->zb, i) + cb);
-        j->col_mul[i] = (int32_t)zb;
-        j->col_add[i] = (int32_t)((uint32_t)p->k * za * zb - za * (uint32_t)b->sum[i]);
-        if (p->bias && !p->bias_m) {
-            uint32_t c = (uint32_t)((const int32_t *)p->bias->data)[bias_at(p, 0, i)];
-            j->col_add[i] = (int32_t)((uint32_t)j->col_add[i] + c);
+    const uint32_t za = (uint32_t)(p->za + (p->a->dtype == DT_S8 ? 128 : 0));
+    const size_t width = b->right.width;
+    memset(j->add, 0, width * sizeof *j->add);
+    memset(j->mul, 0, width * sizeof *j->mul);
+    for (size_t c = 0; c < p->n; c++) {
+        const uint32_t zb = (uint32_t)packed_zero(p->b, p->zb, c);
+        j->add[c] = (int32_t)((uint32_t)p->k * za * zb - za * (uint32_t)b->sum[c]);
+        j->mul[c] = (int32_t)-zb;
+    }
+    const uint32_t *bias = p->bias ? p->bias->data : NULL;
+    for (size_t i = p->bias_m ? p->m : 1; bias && i-- > 0;) { /* the first row last: it is read */
+        for (size_t c = 0; c < p->n; c++) {
+            j->add[i * width + c] = (int32_t)((uint32_t)j->add[c] + bias[bias_at(p, i, c)]);
         }
     }
 }
 
-/* Packs rows [m0, m0 + rows) of the left matrix; minus[i] gets minus the sum of row i. */
-static void pack_rows(const struct job *j, const uint8_t *a, size_t m0, size_t rows, int32_t *minus)
+/* Rows of the left matrix as u8. */
+static void fill_left(const void *ctx, size_t set, size_t r0, size_t n, uint8_t *dst)
 {
+    const struct job *j = ctx;
     const struct product *p = j->p;
-    size_t taps = (p->k + QUAD - 1) / QUAD;
-    uint8_t flip = p->a->dtype == DT_U8 ? 0x80 : 0;
-    memset(j->panel, 0, taps * TILE_ROWS * QUAD);
-    for (size_t i = 0; i < rows; i++) {
-        uint32_t sum = 0;
-        for (size_t k = 0; k < p->k; k++) {
-            size_t at = p->ta ? k * p->m + m0 + i : (m0 + i) * p->k + k;
-            int8_t v = (int8_t)(a[at] ^ flip);
-            j->panel[k / QUAD * TILE_ROWS * QUAD + i * QUAD + k % QUAD] = v;
-            sum += (uint32_t)v;
-        }
-        minus[i] = (int32_t)-sum;
-    }
-}
-
-/* col_add for columns [n0, n0 + cols) of row i. */
-static const int32_t *row_add(const struct job *j, size_t i, size_t n0, size_t cols)
-{
-    const struct product *p = j->p;
-    if (!p->bias || !p->bias_m) {
-        return j->col_add + n0;
-    }
-    const int32_t *bias = p->bias->data;
-    for (size_t c = n0; c < n0 + cols; c++) {
-        j->line[c] = (int32_t)((uint32_t)j->col_add[c] + (uint32_t)bias[bias_at(p, i, c)]);
-    }
-    return j->line + n0;
-}
-
-/* One matrix of the batch: rows of a against packed b into y. */
-static void run_matrix(const struct job *j, const struct pack *b, const uint8_t *a, size_t m,
-                       char *y)
-{
-    const struct product *p = j->p;
-    size_t size = dtype_size(p->y->dtype);
-    _Alignas(64) int32_t acc[TILE_ROWS * TILE_COLS];
-    int32_t minus[TILE_ROWS];
-    struct finish f = product_finish(p);
-    for (size_t m0 = 0; m0 < m; m0 += TILE_ROWS) {
-        size_t rows = MIN(m - m0, (size_t)TILE_ROWS);
-        pack_rows(j, a, m0, rows, minus);
-        for (size_t n0 = 0; n0 < p->n; n0 += TILE_COLS) {
-            size_t cols = MIN(p->n - n0, (size_t)TILE_COLS);
-            j->k->tile(b->x + n0 * QUAD, j->off, b->taps, j->panel, (int)((cols + 15) / 16 * 16),
-                       acc);
-            f.col_mul = j->col_mul + n0;
-            f.col_scale = j->scale + n0;
-            for (size_t i = 0; i < rows; i++) {
-                f.mul = minus[i];
-                f.col_add = row_add(j, m0 + i, n0, cols);
-                finish_row(j->k, p->y->dtype, acc + i * TILE_COLS, cols, &f,
-                           y + ((m0 + i) * p->n + n0) * size);
+    const uint8_t flip = p->a->dtype == DT_S8 ? 0x80 : 0;
+    (void)set;
+    for (size_t r = r0; r < r0 + n; r++, dst += j->depth) {
+        if (p->ta) {
+            for (size_t k = 0; k < p->k; k++) {
+                dst[k] = j->a[k * p->m + r] ^ flip;
+            }
+        } else {
+            for (size_t k = 0; k < p->k; k++) {
+                dst[k] = j->a[r * p->k + k] ^ flip;
             }
         }
     }
 }
 
-static int product_fast(const struct product *p, const struct pack *state, struct err *err)
+/* Matrix i of the batch. */
+static int run_matrix(const struct job *j, const struct pack *b, size_t at_a, size_t i,
+                      struct par *par, struct err *err)
 {
-    struct job j = {.p = p, .k = kernel_int8()};
+    const struct product *p = j->p;
+    const size_t size = dtype_size(p->y->dtype);
+    struct gemm8 g = {
+        .kernels = kernel_int8(),
+        .right = &b->right,
+        .rows = p->m,
+        .x = p->ta || p->a->dtype == DT_S8 ? NULL : j->a,
+        .ldx = p->k,
+        .readable = p->a->n - at_a,
+        .fill = fill_left,
+        .ctx = j,
+        .add = j->add,
+        .add_step = p->bias_m ? b->right.width : 0,
+        .finish = product_finish(p, j->scale),
+        .y = (uint8_t *)p->y->data + i * p->m * p->n * size,
+        .ldy = p->n * size,
+    };
+    g.finish.mul = b->right.ones ? j->mul : NULL;
+    return gemm8_run(&g, par, err);
+}
+
+static int product_fast(const struct product *p, const struct pack *state, struct par *par,
+                        struct err *err)
+{
+    struct job j = {.p = p};
     struct pack *own = NULL;
     const struct pack *b = state;
-    size_t each = p->m * p->n, size = dtype_size(p->y->dtype), packed = SIZE_MAX;
+    size_t each = p->m * p->n, packed = SIZE_MAX;
     if (p->y->n == 0) {
         return OK;
     }
     int rc = OK;
-    if (!b) {
-        rc = pack_new(p->k, p->n, &own, err);
+    if (!b || (!b->right.ones && has_zeros(p->b, p->zb))) {
+        rc = pack_new(p->k, p->n, has_zeros(p->b, p->zb), &own, err);
         b = own;
     }
-    rc = rc ? rc : job_init(&j, b, err);
+    rc = rc ? rc : job_init(&j, &b->right, err);
     for (size_t i = 0; !rc && i < p->y->n / each; i++) {
         size_t at_a, at_b;
         batch_at(p, i, &at_a, &at_b);
@@ -384,8 +422,8 @@ static int product_fast(const struct product *p, const struct pack *state, struc
         if (i == 0 || own) {
             job_columns(&j, b);
         }
-        run_matrix(&j, b, (const uint8_t *)p->a->data + at_a, p->m,
-                   (char *)p->y->data + i * each * size);
+        j.a = (const uint8_t *)p->a->data + at_a;
+        rc = run_matrix(&j, b, at_a, i, par, err);
     }
     job_fini(&j);
     pack_free(own);
@@ -393,16 +431,18 @@ static int product_fast(const struct product *p, const struct pack *state, struc
 }
 
 /* Packs a constant right matrix. */
-static int product_prepare(const struct op_prep *p, int b_index, bool tb, void **state,
+static int product_prepare(const struct op_prep *p, int b_index, int z_index, bool tb, void **state,
                            struct err *err)
 {
     const struct tensor *b = b_index < p->n_in ? p->constants[b_index] : NULL;
+    const struct tensor *zb = z_index < p->n_in ? p->constants[z_index] : NULL;
     if (!is_code(b) || b->rank != 2 || b->n == 0) {
         return OK;
     }
     size_t k = (size_t)b->dims[tb ? 1 : 0], n = (size_t)b->dims[tb ? 0 : 1];
+    bool varies = z_index < p->n_in && p->node->in[z_index] >= 0 && !zb;
     struct pack *pack = NULL;
-    int rc = pack_new(k, n, &pack, err);
+    int rc = pack_new(k, n, varies || has_zeros(b, zb), &pack, err);
     if (!rc) {
         pack_fill(pack, b, 0, tb);
         *state = pack;
@@ -510,14 +550,14 @@ static int run(struct op_call *c,
     if (rc) {
         return rc;
     }
-    rc = fast ? product_fast(&p, c->state, err) : product_ref(&p);
+    rc = fast ? product_fast(&p, c->state, c->par, err) : product_ref(&p);
     if (!rc && open == open_matmul_to_float) {
         rc = add_float_bias(c, &p, err);
     }
     return rc;
 }
 
-#define OPERATOR(name, open, b_index, tb)                                                          \
+#define OPERATOR(name, open, b_index, z_index, tb)                                                 \
     static int name(struct op_call *c, struct err *err)                                            \
     {                                                                                              \
         return run(c, open, false, err);                                                           \
@@ -528,13 +568,13 @@ static int run(struct op_call *c,
     }                                                                                              \
     static int name##_prepare(const struct op_prep *p, void **state, struct err *err)              \
     {                                                                                              \
-        return product_prepare(p, b_index, tb, state, err);                                        \
+        return product_prepare(p, b_index, z_index, tb, state, err);                               \
     }
 
-OPERATOR(op_qlinear_matmul, open_qlinear_matmul, 3, false)
-OPERATOR(op_qgemm, open_qgemm, 3, attr_int(p->node, "transB", 0) != 0)
-OPERATOR(op_matmul_integer, open_matmul_integer, 1, false)
-OPERATOR(op_matmul_to_float, open_matmul_to_float, 1, false)
+OPERATOR(op_qlinear_matmul, open_qlinear_matmul, 3, 5, false)
+OPERATOR(op_qgemm, open_qgemm, 3, 5, attr_int(p->node, "transB", 0) != 0)
+OPERATOR(op_matmul_integer, open_matmul_integer, 1, 3, false)
+OPERATOR(op_matmul_to_float, open_matmul_to_float, 1, 5, false)
 
 static const char ms[] = "com.microsoft";
 

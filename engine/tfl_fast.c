@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * tfl_fast.c: CONV_2D and FULLY_CONNECTED through the tiles of kernel_int8.h: see tfl_fast.h.
- * Pixels lie as rows of channels, so the filters are the vector side (u8) and eight pixels the
- * broadcast side (s8); a tile then is eight pieces of output rows.
- *
- * With x the code of an activation as s8, zx its zero point, w the code of a weight as u8, zw its
- * zero point in that form:
- *   sum (x - zx)(w - zw) = sum x w - zw sum x - zx sum (w - zw)
- * where the first term is the tile's, the second one belongs to the pixel, the third one to the
- * filter. Floats that start from the bias have it as a tap of its own whose activation is 1.
+ * tfl_fast.c: CONV_2D and FULLY_CONNECTED, and codes of DEPTHWISE_CONV_2D: see tfl_fast.h. Codes
+ * are convolutions of conv8.h. Floats keep the order of the runtime's sums: pixels lie as rows of
+ * channels, so the filters are the vector side of chain() and eight pixels the broadcast side. Sums
+ * that start from the bias have it as a tap of its own whose activation is 1.
  */
 #include "engine/tfl_fast.h"
 
@@ -16,30 +11,153 @@
 
 #include <stdlib.h>
 
+/* ---- Codes ---------------------------------------------------------------------------------- */
+
+int tfl_filter_new(const struct tensor *w, bool depthwise, int32_t zero, struct conv8_filter **out,
+                   struct err *err)
+{
+    const bool flat = w->rank == 2;
+    if (w->n == 0 || (w->rank != 4 && !flat) || (depthwise && (flat || w->dims[0] != 1))) {
+        return OK;
+    }
+    struct conv8_weights p = {
+        .data = w->data,
+        .dtype = w->dtype == DT_U8 ? DT_U8 : DT_S8, /* s4 is stored as s8 */
+        .o = (size_t)w->dims[depthwise ? 3 : 0],
+        .cg = depthwise ? 1 : (size_t)w->dims[flat ? 1 : 3],
+        .kh = flat ? 1 : (size_t)w->dims[1],
+        .kw = flat ? 1 : (size_t)w->dims[2],
+    };
+    p.g = depthwise ? p.o : 1;
+    p.by_o = depthwise ? 1 : p.kh * p.kw * p.cg;
+    p.by_c = 1;
+    p.by_t = depthwise ? p.o : p.cg;
+    int32_t *zeros = NULL;
+    int rc = scratch_new(p.o, sizeof *zeros, (void **)&zeros, err);
+    for (size_t o = 0; o < p.o && !rc; o++) {
+        zeros[o] = zero;
+    }
+    p.zero = zeros;
+    rc = rc ? rc : conv8_filter_new(&p, out, err);
+    free(zeros);
+    return rc;
+}
+
+bool tfl_fast_fits(const struct tfl_product *p)
+{
+    const struct op_call *c = p->c;
+    if (p->depth < 1 || c->out[0]->n == 0) {
+        return false;
+    }
+    if (p->wf) {
+        return (p->panels || p->taps) && p->sum != TFL_LANES; /* of few products, and plain loops */
+    }
+    return p->filter && p->requant && dtype_size(c->in[0]->dtype) == 1 &&
+           c->in[0]->dtype != DT_S4 && dtype_size(c->out[0]->dtype) == 1;
+}
+
+/* Roundings other than in float. */
+static uint8_t code_of(const void *ctx, size_t o, int32_t v)
+{
+    const struct tfl_product *p = ctx;
+    return (uint8_t)tfl_clamp((int64_t)tfl_apply(v, &p->requant[o]) + p->y.z, &p->y);
+}
+
+static int params_of(const struct tfl_product *p, int32_t zx, struct conv8_params *out,
+                     struct err *err)
+{
+    int32_t *bias = NULL;
+    int rc = scratch_new((size_t)p->filters, sizeof *bias, (void **)&bias, err);
+    for (int64_t o = 0; o < p->filters && !rc; o++) {
+        bias[o] = (int32_t)(uint32_t)(uint64_t)tfl_bias_at(p, o); /* sums wrap */
+    }
+    rc = rc ? rc : conv8_params_init(out, p->filter, zx, bias, err);
+    for (size_t o = 0; o < (size_t)p->filters && !rc; o++) {
+        conv8_params_scale(out, p->filter, o, p->requant[o].factor);
+    }
+    free(bias);
+    return rc;
+}
+
+static int run_codes(const struct tfl_product *p, const struct conv_shape *s, struct err *err)
+{
+    struct conv8_params params = {0};
+    const struct tensor *x = p->c->in[0], *y = p->c->out[0];
+    const uint8_t flip = x->dtype == DT_S8 ? 0x80 : 0;
+    int rc = params_of(p, p->x.z + flip, &params, err);
+    if (!rc) {
+        const struct conv8 job = {
+            .kernels = kernel_int8(),
+            .s = *s,
+            .filter = p->filter,
+            .params = &params,
+            .x = x->data,
+            .flip = flip,
+            .zero = (uint8_t)(p->x.z + flip),
+            .finish = {.dtype = y->dtype,
+                       .lo = (float)(p->y.lo - p->y.z),
+                       .hi = (float)(p->y.hi - p->y.z),
+                       .z = p->y.z,
+                       .code = p->requant->how == TFL_FLOAT ? NULL : code_of,
+                       .ctx = p},
+            .y = y->data,
+        };
+        rc = conv8_run(&job, p->c->par, err);
+    }
+    conv8_params_fini(&params);
+    return rc;
+}
+
+static struct conv_shape shape_of(const struct tfl_product *p, const struct tfl_window *w)
+{
+    struct conv_shape s = {.n = w->n, .c = w->c, .h = w->h, .w = w->w, .o = p->filters};
+    s.g = p->filter->depthwise ? w->c : 1;
+    s.cg = p->filter->depthwise ? 1 : w->c;
+    s.kh = w->kh, s.sh = w->sh, s.dh = w->dh, s.pt = w->pt, s.oh = w->oh;
+    s.kw = w->kw, s.sw = w->sw, s.dw = w->dw, s.pl = w->pl, s.ow = w->ow;
+    return s;
+}
+
+/* Rows are the pixels of one long row. */
+static struct conv_shape shape_of_rows(const struct tfl_product *p, int64_t rows)
+{
+    return (struct conv_shape){.n = 1,
+                               .c = p->depth,
+                               .h = 1,
+                               .w = rows,
+                               .o = p->filters,
+                               .cg = p->depth,
+                               .kh = 1,
+                               .kw = 1,
+                               .g = 1,
+                               .sh = 1,
+                               .sw = 1,
+                               .dh = 1,
+                               .dw = 1,
+                               .oh = 1,
+                               .ow = rows};
+}
+
+/* ---- Floats --------------------------------------------------------------------------------- */
+
 enum {
     BLOCK = 64,                     /* pixels whose patches are gathered at a time */
     GROUPS = BLOCK / TILE_ROWS,     /* of eight pixels */
-    ROW_BYTES = TILE_ROWS * QUAD,   /* one tap of a group */
-    PANEL_BYTES = TILE_COLS * QUAD, /* one tap of a full panel */
+    SIZE = sizeof(float),           /* of an element */
+    ROW_BYTES = TILE_ROWS * SIZE,   /* one tap of a group */
+    PANEL_BYTES = TILE_COLS * SIZE, /* one tap of a full panel */
 };
 
-/* w: [panels][taps][columns][4 bytes]; columns: 48, of the last panel 16 to 48. A tap is four codes
- * or a float. */
+/* w: [panels][taps][columns]; columns: 48, of the last panel 16 to 48. Tap 0 is the bias. */
 struct tfl_panels {
     size_t filters, depth, taps;
-    bool floats; /* of float32 weights; tap 0 is the bias */
-    uint8_t *w;
-    int32_t *sum; /* sum (w - zw) per filter */
-    int32_t zero; /* zw in the form of w */
+    float *w;
 };
-
-/* ---- Weights -------------------------------------------------------------------------------- */
 
 void tfl_panels_free(struct tfl_panels *p)
 {
     if (p) {
         free(p->w);
-        free(p->sum);
         free(p);
     }
 }
@@ -50,95 +168,47 @@ static size_t panel_cols(const struct tfl_panels *p, size_t o0)
     return MIN((p->filters - o0 + 15) / 16 * 16, (size_t)TILE_COLS);
 }
 
-static void fill_panels(struct tfl_panels *p, const struct tensor *t, uint8_t flip)
+int tfl_panels_new(const struct tensor *w, const float *bias, struct tfl_panels **out,
+                   struct err *err)
 {
-    const uint8_t *src = t->data;
-    for (size_t o = 0; o < p->filters; o++, src += p->depth) {
-        size_t o0 = o / TILE_COLS * TILE_COLS, cols = panel_cols(p, o0);
-        uint8_t *dst = p->w + o0 * p->taps * QUAD + (o - o0) * QUAD;
-        uint32_t sum = 0;
-        for (size_t k = 0; k < p->depth; k++) {
-            uint8_t v = src[k] ^ flip;
-            dst[k / QUAD * cols * QUAD + k % QUAD] = v;
-            sum += (uint32_t)(v - p->zero);
-        }
-        p->sum[o] = (int32_t)sum;
+    struct tfl_panels *p = mem_alloc(sizeof *p);
+    size_t n = 0;
+    p->filters = (size_t)w->dims[0];
+    p->depth = p->filters ? w->n / p->filters : 0;
+    p->taps = p->depth + 1;
+    int rc = mul_ok((p->filters + 15) / 16 * 16, p->taps, &n)
+                 ? OK
+                 : err_set(err, E_LIMIT, "weights too large to pack");
+    rc = rc ? rc : scratch_new(n, sizeof *p->w, (void **)&p->w, err);
+    if (rc) {
+        tfl_panels_free(p);
+        return rc;
     }
-}
-
-static void fill_floats(struct tfl_panels *p, const struct tensor *t, const float *bias)
-{
-    const float *src = t->data;
+    memset(p->w, 0, n * sizeof *p->w);
+    const float *src = w->data;
     for (size_t o = 0; o < p->filters; o++, src += p->depth) {
         size_t o0 = o / TILE_COLS * TILE_COLS, cols = panel_cols(p, o0);
-        float *dst = (float *)p->w + o0 * p->taps + (o - o0);
+        float *dst = p->w + o0 * p->taps + (o - o0);
         dst[0] = bias ? bias[o] : 0.0F;
         for (size_t k = 0; k < p->depth; k++) {
             dst[(k + 1) * cols] = src[k];
         }
     }
-}
-
-int tfl_panels_new(const struct tensor *w, int32_t zero, const float *bias, struct tfl_panels **out,
-                   struct err *err)
-{
-    struct tfl_panels *p = mem_alloc(sizeof *p);
-    bool is_signed = w->dtype != DT_U8;
-    size_t bytes = 0;
-    p->floats = w->dtype == DT_F32;
-    p->filters = (size_t)w->dims[0];
-    p->depth = p->filters ? w->n / p->filters : 0;
-    p->taps = p->floats ? p->depth + 1 : (p->depth + QUAD - 1) / QUAD;
-    p->zero = zero + (is_signed ? 128 : 0);
-    int rc = mul_ok((p->filters + 15) / 16 * 16 * QUAD, p->taps, &bytes)
-                 ? OK
-                 : err_set(err, E_LIMIT, "weights too large to pack");
-    rc = rc ? rc : scratch_new(bytes, 1, (void **)&p->w, err);
-    rc = rc ? rc : scratch_new(p->filters, sizeof *p->sum, (void **)&p->sum, err);
-    if (rc) {
-        tfl_panels_free(p);
-        return rc;
-    }
-    memset(p->w, 0, bytes);
-    if (p->floats) {
-        fill_floats(p, w, bias);
-    } else {
-        fill_panels(p, w, is_signed ? 0x80 : 0);
-    }
     *out = p;
     return OK;
 }
-
-bool tfl_fast_fits(const struct tfl_product *p)
-{
-    const struct op_call *c = p->c;
-    if ((!p->panels && !p->taps) || p->depth < 1 || c->out[0]->n == 0) {
-        return false;
-    }
-    if (p->wf) {
-        return p->sum != TFL_LANES; /* of few products, and plain loops */
-    }
-    return p->requant && dtype_size(c->in[0]->dtype) == 1 && c->in[0]->dtype != DT_S4 &&
-           dtype_size(c->out[0]->dtype) == 1;
-}
-
-/* ---- One product ---------------------------------------------------------------------------- */
 
 struct job {
     const struct tfl_product *p;
     const struct tfl_panels *w;
     const struct int8_kernels *k;
-    uint8_t flip;        /* makes activations s8 */
-    struct tfl_out out;  /* how sums become codes */
-    int8_t *rows;        /* [GROUPS][taps][8][4] */
-    uint8_t *patches;    /* [BLOCK][depth]; convolutions that must gather */
-    size_t *off, *last;  /* places of taps in full panels and in the last one */
-    int32_t sums[BLOCK]; /* sum x per pixel */
+    float *rows;        /* [GROUPS][taps][8] */
+    float *patches;     /* [BLOCK][depth]; convolutions that must gather */
+    size_t *off, *last; /* places of taps in full panels and in the last one */
 };
 
 static void job_fini(struct job *j)
 {
-    tfl_out_fini(&j->out);
     free(j->rows);
     free(j->patches);
     free(j->off);
@@ -148,12 +218,8 @@ static int job_init(struct job *j, const struct tfl_product *p, bool gathers, st
 {
     const struct tfl_panels *w = p->panels;
     *j = (struct job){.p = p, .w = w, .k = kernel_int8()};
-    j->flip = p->c->in[0]->dtype == DT_U8 ? 0x80 : 0;
-    int32_t zx = p->x.z - (j->flip ? 128 : 0);
-    int rc = tfl_out_init(&j->out, p, err);
-    rc = rc ? rc : scratch_new(GROUPS * ROW_BYTES, w->taps, (void **)&j->rows, err);
-    size_t row = w->depth * dtype_size(p->c->in[0]->dtype); /* as the weights have in memory */
-    rc = rc || !gathers ? rc : scratch_new(BLOCK, row, (void **)&j->patches, err);
+    int rc = scratch_new(GROUPS * ROW_BYTES, w->taps, (void **)&j->rows, err);
+    rc = rc || !gathers ? rc : scratch_new(BLOCK * SIZE, w->depth, (void **)&j->patches, err);
     rc = rc ? rc : scratch_new(2 * w->taps, sizeof *j->off, (void **)&j->off, err);
     if (rc) {
         return rc;
@@ -162,58 +228,20 @@ static int job_init(struct job *j, const struct tfl_product *p, bool gathers, st
     size_t cols = panel_cols(w, (w->filters - 1) / TILE_COLS * TILE_COLS);
     for (size_t t = 0; t < w->taps; t++) {
         j->off[t] = t * PANEL_BYTES;
-        j->last[t] = t * cols * QUAD;
-    }
-    for (size_t o = 0; o < w->filters && !w->floats; o++) {
-        j->out.add[o] = (int32_t)((uint32_t)j->out.add[o] - (uint32_t)zx * (uint32_t)w->sum[o]);
+        j->last[t] = t * cols * SIZE;
     }
     return OK;
 }
 
-/* Codes of one pixel into its place among the eight of a group; returns their sum. */
-static int32_t put_pixel(const struct job *j, const uint8_t *src, int8_t *dst)
-{
-    size_t full = j->w->depth / QUAD, rest = j->w->depth % QUAD;
-    const uint32_t flip = j->flip * 0x01010101U;
-    int32_t sum = 0;
-    for (size_t i = 0; i < j->w->depth; i++) {
-        sum += (int8_t)(src[i] ^ j->flip);
-    }
-    for (size_t t = 0; t < full; t++) {
-        uint32_t quad;
-        memcpy(&quad, src + t * QUAD, QUAD);
-        quad ^= flip;
-        memcpy(dst + t * ROW_BYTES, &quad, QUAD);
-    }
-    if (rest) {
-        int8_t *to = dst + full * ROW_BYTES;
-        memset(to, 0, QUAD);
-        for (size_t i = 0; i < rest; i++) {
-            to[i] = (int8_t)(src[full * QUAD + i] ^ j->flip);
-        }
-    }
-    return sum;
-}
-
-static void put_floats(const struct job *j, const float *src, float *dst)
-{
-    dst[0] = 1.0F;
-    for (size_t k = 0; k < j->w->depth; k++) {
-        dst[(k + 1) * TILE_ROWS] = src[k];
-    }
-}
-
-/* n <= BLOCK pixels into their groups; size: of an element. */
-static void put_block(struct job *j, const uint8_t *x, size_t n, size_t size)
+/* n <= BLOCK pixels into their groups. */
+static void put_block(const struct job *j, const float *x, size_t n)
 {
     const struct tfl_panels *w = j->w;
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *from = x + i * w->depth * size;
-        int8_t *to = j->rows + i / TILE_ROWS * w->taps * ROW_BYTES + i % TILE_ROWS * QUAD;
-        if (w->floats) {
-            put_floats(j, (const float *)from, (float *)to);
-        } else {
-            j->sums[i] = put_pixel(j, from, to);
+    for (size_t i = 0; i < n; i++, x += w->depth) {
+        float *to = j->rows + i / TILE_ROWS * w->taps * TILE_ROWS + i % TILE_ROWS;
+        to[0] = 1.0F;
+        for (size_t k = 0; k < w->depth; k++) {
+            to[(k + 1) * TILE_ROWS] = x[k];
         }
     }
 }
@@ -259,94 +287,104 @@ __attribute__((target("avx2"))) static void apart_avx2(const float *panel, const
 #endif
 
 /* A group of pixels times the panel of filters o0, o0 + 1, ... to rows of the output. */
-static void run_tile(const struct job *j, size_t o0, const int8_t *rows, const int32_t *sums,
-                     size_t n, uint8_t *y)
+static void run_tile(const struct job *j, size_t o0, const float *rows, size_t n, float *y)
 {
     const struct tfl_panels *w = j->w;
     const size_t *off = w->filters - o0 > TILE_COLS ? j->off : j->last;
-    const uint8_t *panel = w->w + o0 * w->taps * QUAD;
-    size_t filters = MIN(w->filters - o0, (size_t)TILE_COLS);
-    int cols = (int)panel_cols(w, o0);
-    _Alignas(64) int32_t acc[TILE_ROWS * TILE_COLS];
+    const float *panel = w->w + o0 * w->taps;
+    const size_t cols = panel_cols(w, o0);
     _Alignas(64) float sum[TILE_ROWS * TILE_COLS];
-    if (w->floats && j->p->sum != TFL_FUSED) {
+    if (j->p->sum != TFL_FUSED) {
         (j->k == &kernel_int8_plain ? apart_plain : apart_avx2)(
-            (const float *)panel, off, w->taps, (size_t)j->p->block, (const float *)rows,
-            (size_t)cols, sum);
-    } else if (w->floats) {
-        j->k->chain((const float *)panel, off, w->taps, (const float *)rows, cols, true, sum);
+            panel, off, w->taps, (size_t)j->p->block, rows, cols, sum);
     } else {
-        j->k->tile(panel, off, w->taps, rows, cols, acc);
+        j->k->chain(panel, off, w->taps, rows, (int)cols, true, sum);
     }
     for (size_t i = 0; i < n; i++) {
-        if (w->floats) {
-            tfl_out_floats(j->p, sum + i * TILE_COLS, o0, filters,
-                           (float *)y + i * w->filters + o0);
-            continue;
-        }
-        int32_t add = (int32_t) - ((uint32_t)w->zero * (uint32_t)sums[i]);
-        tfl_out_row(&j->out, j->k, acc + i * TILE_COLS, o0, filters, add, y + i * w->filters + o0);
+        tfl_out_floats(j->p, sum + i * TILE_COLS, o0, MIN(w->filters - o0, (size_t)TILE_COLS),
+                       y + i * w->filters + o0);
     }
 }
 
-/* n <= BLOCK pixels of `depth` elements of `size` bytes times all filters. */
-static void run_block(struct job *j, const uint8_t *x, size_t n, size_t size, uint8_t *y)
+/* n <= BLOCK pixels of `depth` elements times all filters. */
+static void run_block(const struct job *j, const float *x, size_t n, float *y)
 {
     const struct tfl_panels *w = j->w;
-    put_block(j, x, n, size);
+    put_block(j, x, n);
     for (size_t o0 = 0; o0 < w->filters; o0 += TILE_COLS) {
         for (size_t i = 0; i < n; i += TILE_ROWS) {
-            run_tile(j, o0, j->rows + i * w->taps * QUAD, j->sums + i,
-                     MIN(n - i, (size_t)TILE_ROWS), y + i * w->filters * size);
+            run_tile(j, o0, j->rows + i * w->taps, MIN(n - i, (size_t)TILE_ROWS),
+                     y + i * w->filters);
         }
     }
 }
 
-int tfl_fast_rows(const struct tfl_product *p, int64_t rows, struct err *err)
+static int float_rows(const struct tfl_product *p, size_t rows, struct err *err)
 {
     struct job j;
     int rc = job_init(&j, p, false, err);
-    size_t size = dtype_size(p->c->in[0]->dtype);
-    const uint8_t *x = p->c->in[0]->data;
-    uint8_t *y = p->c->out[0]->data;
-    for (size_t i = 0; i < (size_t)rows && !rc; i += BLOCK) {
-        run_block(&j, x + i * j.w->depth * size, MIN((size_t)rows - i, (size_t)BLOCK), size,
-                  y + i * j.w->filters * size);
+    const float *x = p->c->in[0]->data;
+    float *y = p->c->out[0]->data;
+    for (size_t i = 0; i < rows && !rc; i += BLOCK) {
+        run_block(&j, x + i * j.w->depth, MIN(rows - i, (size_t)BLOCK), y + i * j.w->filters);
     }
     job_fini(&j);
     return rc;
 }
 
-/* A filter of one pixel that moves by one and pads nothing sees pixels as they lie. */
-static bool sees_pixels(const struct tfl_window *w)
+static int float_conv(const struct tfl_product *p, const struct tfl_window *w, struct err *err)
 {
-    return w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1;
+    struct job j;
+    int rc = job_init(&j, p, true, err);
+    const float *x = p->c->in[0]->data;
+    float *y = p->c->out[0]->data;
+    int64_t pixels = w->oh * w->ow;
+    for (int64_t image = 0; image < w->n && !rc; image++, x += w->h * w->w * w->c) {
+        for (int64_t at = 0; at < pixels; at += BLOCK) {
+            int64_t n = MIN(pixels - at, (int64_t)BLOCK);
+            for (int64_t i = 0; i < n; i++) {
+                tfl_gather(w, (const uint8_t *)x, (at + i) / w->ow, (at + i) % w->ow, SIZE, 0,
+                           (uint8_t *)(j.patches + (size_t)i * j.w->depth));
+            }
+            run_block(&j, j.patches, (size_t)n, y + (size_t)(image * pixels + at) * j.w->filters);
+        }
+    }
+    job_fini(&j);
+    return rc;
+}
+
+/* ---- Layers --------------------------------------------------------------------------------- */
+
+int tfl_fast_rows(const struct tfl_product *p, int64_t rows, struct err *err)
+{
+    if (p->wf) {
+        return float_rows(p, (size_t)rows, err);
+    }
+    const struct conv_shape s = shape_of_rows(p, rows);
+    return run_codes(p, &s, err);
 }
 
 int tfl_fast_conv(const struct tfl_product *p, const struct tfl_window *w, struct err *err)
 {
-    if (sees_pixels(w)) {
-        return tfl_fast_rows(p, w->n * w->h * w->w, err);
+    if (!p->wf) {
+        const struct conv_shape s = shape_of(p, w);
+        return run_codes(p, &s, err);
     }
-    struct job j;
-    int rc = job_init(&j, p, true, err);
-    size_t size = dtype_size(p->c->in[0]->dtype);
-    uint8_t fill = p->wf ? 0 : (uint8_t)p->x.z;
-    const uint8_t *x = p->c->in[0]->data;
-    uint8_t *y = p->c->out[0]->data;
-    int64_t pixels = w->oh * w->ow;
-    for (int64_t image = 0; image < w->n && !rc; image++) {
-        for (int64_t at = 0; at < pixels; at += BLOCK) {
-            int64_t n = MIN(pixels - at, (int64_t)BLOCK);
-            for (int64_t i = 0; i < n; i++) {
-                tfl_gather(w, x, (at + i) / w->ow, (at + i) % w->ow, size, fill,
-                           j.patches + (size_t)i * j.w->depth * size);
-            }
-            run_block(&j, j.patches, (size_t)n, size,
-                      y + (size_t)(image * pixels + at) * j.w->filters * size);
-        }
-        x += (size_t)(w->h * w->w * w->c) * size;
+    /* A filter of one pixel that moves by one and pads nothing sees pixels as they lie. */
+    const bool as_is = w->kh == 1 && w->kw == 1 && w->sh == 1 && w->sw == 1;
+    return as_is ? float_rows(p, (size_t)(w->n * w->h * w->w), err) : float_conv(p, w, err);
+}
+
+bool tfl_fast_depthwise_fits(const struct tfl_product *p, const struct tfl_window *w)
+{
+    return tfl_fast_fits(p) && (!p->wf || p->filters == w->c);
+}
+
+int tfl_fast_depthwise(const struct tfl_product *p, const struct tfl_window *w, struct err *err)
+{
+    if (p->wf) {
+        return tfl_depthwise_floats(p, w);
     }
-    job_fini(&j);
-    return rc;
+    const struct conv_shape s = shape_of(p, w);
+    return run_codes(p, &s, err);
 }

@@ -13,7 +13,8 @@
 
 /* Weights as kernels want them. */
 struct weights {
-    int16_t *codes; /* codes minus zero point; NULL for float weights */
+    int16_t *codes;              /* codes minus zero point; NULL for float weights */
+    struct conv8_filter *filter; /* of codes, for the fast twins; of floats one of these: */
     struct tfl_panels *panels;
     struct tfl_taps *taps;
 };
@@ -66,15 +67,6 @@ static bool is_depthwise(const struct node *n)
     return strcmp(n->op, "DEPTHWISE_CONV_2D") == 0;
 }
 
-/* The fast forms; biases of floats are part of them. */
-static int pack_fast(const struct op_prep *p, int32_t zero, struct weights *w, struct err *err)
-{
-    const struct tensor *t = p->constants[1], *b = p->n_in > 2 ? p->constants[2] : NULL;
-    const float *bias = b && b->dtype == DT_F32 ? b->data : NULL;
-    return is_depthwise(p->node) ? tfl_taps_new(t, zero, bias, &w->taps, err)
-                                 : tfl_panels_new(t, zero, bias, &w->panels, err);
-}
-
 /* Float weights are packed only where the bias is known, too, and fits. */
 static int prepare_floats(const struct op_prep *p, void **state, struct err *err)
 {
@@ -85,7 +77,9 @@ static int prepare_floats(const struct op_prep *p, void **state, struct err *err
         return OK;
     }
     struct weights *w = mem_alloc(sizeof *w);
-    int rc = pack_fast(p, 0, w, err);
+    const float *bias = b && has_bias ? b->data : NULL;
+    int rc = is_depthwise(p->node) ? tfl_taps_new(t, bias, &w->taps, err)
+                                   : tfl_panels_new(t, bias, &w->panels, err);
     if (rc) {
         tfl_weights_release(w);
         return rc;
@@ -120,7 +114,7 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
     }
     int32_t zero = q && q->n == 1 ? q->zero[0] : 0;
     tfl_widen(t, 0, t->n, zero, w->codes);
-    int rc = pack_fast(p, zero, w, err);
+    int rc = tfl_filter_new(t, is_depthwise(p->node), zero, &w->filter, err);
     if (rc) {
         tfl_weights_release(w);
         return rc;
@@ -132,6 +126,7 @@ int tfl_weights_prepare(const struct op_prep *p, void **state, struct err *err)
 void tfl_weights_release(void *state)
 {
     struct weights *w = state;
+    conv8_filter_free(w->filter);
     tfl_panels_free(w->panels);
     tfl_taps_free(w->taps);
     free(w->codes);
@@ -249,6 +244,7 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     }
     p->wf = wf ? w->data : NULL;
     p->wi = wf ? NULL : packed->codes;
+    p->filter = packed ? packed->filter : NULL;
     p->panels = packed ? packed->panels : NULL;
     p->taps = packed ? packed->taps : NULL;
     p->hybrid = xf && !wf;
@@ -268,8 +264,7 @@ int tfl_product_init(struct tfl_product *p, const struct op_call *c, int64_t fil
     return tfl_activation_float(c, &p->lo, &p->hi, err);
 }
 
-/* Of integer layers. */
-static int64_t bias_at(const struct tfl_product *p, int64_t o)
+int64_t tfl_bias_at(const struct tfl_product *p, int64_t o)
 {
     return !p->bias                   ? 0
            : p->bias->dtype == DT_S32 ? ((const int32_t *)p->bias->data)[o]
@@ -279,61 +274,17 @@ static int64_t bias_at(const struct tfl_product *p, int64_t o)
 /* Sum and bias of filter o to codes. */
 int32_t tfl_finish_code(const struct tfl_product *p, int64_t o, int64_t acc)
 {
-    acc = (int64_t)((uint64_t)acc + (uint64_t)bias_at(p, o));
+    acc = (int64_t)((uint64_t)acc + (uint64_t)tfl_bias_at(p, o));
     if (p->c->in[0]->dtype != DT_S16) {
         acc = (int32_t)(uint32_t)(uint64_t)acc; /* sums of 8-bit codes wrap */
     }
     return tfl_clamp((int64_t)tfl_apply(acc, &p->requant[o]) + p->y.z, &p->y);
 }
 
-/* ---- Codes of the fast twins ---------------------------------------------------------------- */
-
-void tfl_out_fini(struct tfl_out *out)
-{
-    free(out->add);
-    free(out->scale);
-}
-
-int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *err)
-{
-    *out = (struct tfl_out){.p = p};
-    size_t n = (size_t)p->filters;
-    if (!p->requant) {
-        return OK;
-    }
-    int rc = scratch_new(n, sizeof *out->add, (void **)&out->add, err);
-    rc = rc ? rc : scratch_new(n, sizeof *out->scale, (void **)&out->scale, err);
-    for (size_t o = 0; o < n && !rc; o++) {
-        out->add[o] = (int32_t)(uint32_t)(uint64_t)bias_at(p, (int64_t)o);
-        out->scale[o] = p->requant[o].factor;
-    }
-    return rc;
-}
-
 void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t o0, size_t n, float *y)
 {
     for (size_t i = 0; i < n; i++) {
         y[i] = tfl_sum_end(p, (int64_t)(o0 + i), sum[i]);
-    }
-}
-
-void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const int32_t *acc,
-                 size_t o0, size_t n, int32_t add, uint8_t *y)
-{
-    const struct tfl_quant *q = &out->p->y;
-    const struct tfl_scale *s = out->p->requant + o0;
-    const struct finish f = {.add = add,
-                             .col_add = out->add + o0,
-                             .col_scale = out->scale + o0,
-                             .lo = (float)(q->lo - q->z),
-                             .hi = (float)(q->hi - q->z),
-                             .z = q->z};
-    if (s->how == TFL_FLOAT) {
-        k->finish(acc, n, &f, y);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        y[i] = (uint8_t)tfl_clamp((int64_t)tfl_apply(finish_sum(acc, i, &f), &s[i]) + q->z, q);
     }
 }
 

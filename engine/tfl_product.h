@@ -25,7 +25,9 @@ enum tfl_sum {
     TFL_LANES,     /* the same in four sums that take turns, joined as (0 + 2) + (1 + 3) */
 };
 
-struct tfl_panels; /* weights packed for the fast twins, see tfl_fast.h */
+/* Weights packed for the fast twins, see tfl_fast.h. */
+struct conv8_filter;
+struct tfl_panels;
 struct tfl_taps;
 
 /* A layer: rows of activations times filters, plus bias, to output rows. */
@@ -34,8 +36,9 @@ struct tfl_product {
     int64_t filters, depth; /* of the product */
     const float *wf;        /* float weights, or NULL */
     const int16_t *wi;
-    const struct tfl_panels *panels; /* packed weights; of a depthwise layer taps instead */
-    const struct tfl_taps *taps;
+    const struct conv8_filter *filter; /* packed weights: of codes, */
+    const struct tfl_panels *panels;   /* of floats, */
+    const struct tfl_taps *taps;       /* of floats of a depthwise layer; or none */
     const float *bias_f;
     const struct tensor *bias;  /* of integer layers: s32 or s64 codes */
     const struct quant *scales; /* of the weights; NULL for float ones */
@@ -65,6 +68,8 @@ float tfl_weight_scale(const struct tfl_product *p, int64_t o);
 void tfl_widen(const struct tensor *t, size_t at, size_t n, int32_t z, int16_t *dst);
 /* Codes of n floats of a hybrid layer, zero point taken off; returns their scale. */
 float tfl_quantize_row(const struct tfl_product *p, const float *x, size_t n, int16_t *q);
+/* Bias of filter o of an integer layer. */
+int64_t tfl_bias_at(const struct tfl_product *p, int64_t o);
 /* The sum of filter o with bias and activation, as a code or a float. */
 int32_t tfl_finish_code(const struct tfl_product *p, int64_t o, int64_t acc);
 float tfl_finish_float(const struct tfl_product *p, int64_t o, float v);
@@ -87,18 +92,5 @@ void tfl_product_rows(const struct tfl_product *p, int64_t rows, int16_t *line, 
 
 /* tfl_sum_end() of n sums of filters o0, o0 + 1, ... to y, which may be the sums themselves. */
 void tfl_out_floats(const struct tfl_product *p, const float *sum, size_t o0, size_t n, float *y);
-
-/* How the fast twins make codes of the sums of all filters. */
-struct tfl_out {
-    const struct tfl_product *p;
-    int32_t *add; /* per filter: bias, and what else belongs to the filter */
-    float *scale; /* per filter, of TFL_FLOAT */
-};
-int tfl_out_init(struct tfl_out *out, const struct tfl_product *p, struct err *err);
-void tfl_out_fini(struct tfl_out *out);
-/* n <= FINISH_MAX sums of filters o0, o0 + 1, ... to bytes of y: acc[i] + out->add[o0 + i] + add.
- */
-void tfl_out_row(const struct tfl_out *out, const struct int8_kernels *k, const int32_t *acc,
-                 size_t o0, size_t n, int32_t add, uint8_t *y);
 
 #endif

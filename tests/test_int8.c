@@ -117,7 +117,7 @@ static int run_kernel(const struct fixture *f, bool fast, bool packed, struct te
     return rc;
 }
 
-static const char *const isas[] = {"plain", "avx2", "vnni"};
+static const char *const isas[] = {"plain", "avx2", "vnni", "amx"};
 
 /* ref == fast for every instruction set, packed before or during the call. */
 static void compare(const struct fixture *f, const char *what)

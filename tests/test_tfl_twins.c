@@ -153,7 +153,7 @@ static int run_layer(const struct layer *l, enum numerics n, bool fast, struct t
 
 /* ---- Comparing ------------------------------------------------------------------------------ */
 
-static const char *const isas[] = {"plain", "avx2", "vnni"};
+static const char *const isas[] = {"plain", "avx2", "vnni", "amx"};
 
 static void compare(struct layer *l)
 {

@@ -3,8 +3,9 @@
  * test_twins.c: every operator on codes that has a fast kernel, in all its rows, against the plain
  * one: random shapes (odd, 1, padded, strided, dilated, grouped, empty), scales that make ties, any
  * zero points; on every instruction set of this machine, with weights packed before and not, with
- * one thread and several, and image by image instead of all at once. Equal to the bit in every
- * case. What values are right is checked elsewhere (test_int8.c, test_nodes.c, oracle/).
+ * one thread and several, in both orders of elements, and image by image instead of all at once.
+ * Equal to the bit in every case. What values are right is checked elsewhere (test_int8.c,
+ * test_nodes.c, oracle/).
  */
 #include "tests/op_fixture.h"
 
@@ -108,8 +109,10 @@ static bool is_nhwc(const struct fixture *f)
            strcmp(f->node->op, "NhwcMaxPool") == 0;
 }
 
-/* Strides, dilations and pads for a kernel of n dimensions; in gets sizes that it fits into. */
-static void windows(struct fixture *f, size_t n, const int64_t *kernel, bool dilated, int64_t *in)
+/* Strides, dilations and pads for a kernel of n dimensions; in gets sizes that it fits into, at
+ * most `more` larger. */
+static void windows(struct fixture *f, size_t n, const int64_t *kernel, bool dilated, int64_t more,
+                    int64_t *in)
 {
     int64_t strides[2], dilations[2], pads[4];
     for (size_t a = 0; a < n; a++) {
@@ -117,7 +120,7 @@ static void windows(struct fixture *f, size_t n, const int64_t *kernel, bool dil
         dilations[a] = dilated ? random_int(1, 2) : 1;
         pads[a] = random_int(0, kernel[a] - 1);
         pads[n + a] = random_int(0, kernel[a] - 1);
-        in[a] = (kernel[a] - 1) * dilations[a] + random_int(1, a ? 60 : 25);
+        in[a] = (kernel[a] - 1) * dilations[a] + random_int(1, a ? more : MIN(more, 25));
     }
     graph_attr_ints(f->g, f->node, "strides", n, strides);
     graph_attr_ints(f->g, f->node, "pads", 2 * n, pads);
@@ -126,20 +129,26 @@ static void windows(struct fixture *f, size_t n, const int64_t *kernel, bool dil
     }
 }
 
-/* Dense, pointwise, grouped or depthwise; now and then no image at all, or one spatial dimension. x
- * and w get the shapes, of the rank returned. */
+/* Dense, pointwise, grouped or depthwise; now and then no image at all, one spatial dimension, or
+ * so many channels that kernels divide them and threads share them. x and w get the shapes, of the
+ * rank returned. */
 static int conv_shapes(struct fixture *f, int64_t x[4], int64_t w[4])
 {
+    enum { DENSE, POINTWISE, GROUPED, DEPTHWISE };
     const int64_t kind = random_int(0, 3);
-    const int64_t groups = kind < 2 ? 1 : random_int(2, 5), per = kind == 3 ? 1 : random_int(1, 9);
+    const bool wide = random_int(0, 15) == 0, depthwise = kind == DEPTHWISE;
+    const int64_t groups = kind <= POINTWISE   ? 1
+                           : wide && depthwise ? random_int(20, 150)
+                                               : random_int(2, 5);
+    const int64_t per = depthwise ? 1 : wide ? random_int(20, 80) : random_int(1, 9);
     const size_t spatial = random_int(0, 4) ? 2 : 1;
-    w[0] = groups * random_int(1, kind == 3 ? 2 : 19);
+    w[0] = groups * (depthwise ? random_int(1, 2) : wide ? random_int(15, 90) : random_int(1, 19));
     w[1] = per;
-    w[2] = kind == 1 ? 1 : random_int(1, 4);
-    w[3] = kind == 1 ? 1 : random_int(1, 5);
+    w[2] = kind == POINTWISE ? 1 : depthwise && random_int(0, 1) ? 3 : random_int(1, 4);
+    w[3] = kind == POINTWISE ? 1 : depthwise && random_int(0, 1) ? 3 : random_int(1, 5);
     x[0] = random_int(0, 9) ? random_int(1, 3) : 0;
     x[1] = groups * per;
-    windows(f, spatial, w + 2, true, x + 2);
+    windows(f, spatial, w + 2, true, wide ? 10 : 60, x + 2);
     graph_attr_int(f->g, f->node, "group", groups);
     return 2 + (int)spatial;
 }
@@ -310,9 +319,10 @@ static void make_qgemm(struct fixture *f)
 static void make_qlinear_add(struct fixture *f)
 {
     const enum dtype d = code_type();
-    const int64_t a[] = {random_int(0, 9) ? random_int(1, 3) : 0, random_int(1, 8),
-                         random_int(1, 90)};
-    const int64_t b[] = {1, random_int(0, 3) ? a[1] : 1, random_int(0, 3) ? a[2] : 1};
+    const int64_t n = random_int(0, 9) ? random_int(1, 3) : 0, ch = random_int(1, 80);
+    const int64_t w = random_int(1, 90);
+    const int64_t a[] = {n, random_int(0, 5) ? ch : 1, random_int(0, 5) ? w : 1};
+    const int64_t b[] = {1, random_int(0, 3) ? ch : 1, random_int(0, 3) ? w : 1};
     fixture_input(f, codes(d, 3, a), false);
     parameters(f, d, 1);
     weight(f, codes(d, 3, b));
@@ -329,7 +339,7 @@ static void make_pool(struct fixture *f)
     const bool max = strcmp(f->node->op, "NhwcMaxPool") == 0;
     x[0] = random_int(0, 9) ? random_int(1, 3) : 0;
     x[1] = random_int(1, 40);
-    windows(f, 2, kernel, max, x + 2);
+    windows(f, 2, kernel, max, 60, x + 2);
     graph_attr_ints(f->g, f->node, "kernel_shape", 2, kernel);
     fixture_input(f, image(f, d, 4, x), false);
     if (!max) {
@@ -470,9 +480,23 @@ static void compare_parts(const struct twin *t, struct fixture *f, const struct 
     f->in[0] = x;
 }
 
+/* Activations that already have their channels last. */
+static void compare_last(const struct twin *t, struct fixture *f, const struct tensor *want)
+{
+    struct tensor *rows = f->in[0], *got = NULL;
+    if (rows->rank >= 3) {
+        assert_int_equal(tensor_as(rows, true, NULL, &f->in[0], NULL), OK);
+        must_run(t, f, KERNELS_FAST, NULL, &got);
+        want_equal(t, got, want, "with channels last");
+        tensor_free(got);
+        tensor_free(f->in[0]);
+        f->in[0] = rows;
+    }
+}
+
 static void compare_twin(const struct twin *t, struct par *par)
 {
-    static const char *const isas[] = {"plain", "avx2", "vnni"};
+    static const char *const isas[] = {"plain", "avx2", "vnni", "amx"};
     struct fixture f = make(t);
     struct tensor *want = NULL, *got = NULL;
     must_run(t, &f, KERNELS_PLAIN, NULL, &want);
@@ -490,6 +514,7 @@ static void compare_twin(const struct twin *t, struct par *par)
     must_run(t, &f, KERNELS_FAST, par, &got);
     want_equal(t, got, want, "by three threads");
     compare_parts(t, &f, got);
+    compare_last(t, &f, got);
     tensor_free(got);
     tensor_free(want);
     fixture_free(&f);

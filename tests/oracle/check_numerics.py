@@ -5,7 +5,7 @@
     check_numerics.py [MODEL...]
 
 On one INT8 model of each kind (u8 and s8 quantizers, integer operators), under each numerics that
-takes it: every tensor must be the same with plain C, AVX2 and VNNI kernels (QSCOPE_ISA), with the
+takes it: every tensor must be the same with plain C, AVX2, VNNI and AMX kernels (QSCOPE_ISA), with the
 CPU features that oneDNN sees cut down (ONEDNN_MAX_CPU_ISA), with plain kernels throughout
 (`set kernels plain`), and run by one thread or two. `onnx` must equal `ort-unfused` in integers
 where nothing is fused, up to one step, and unverified numerics must say so.
@@ -27,6 +27,7 @@ VARIANTS = {
     "plain": {"QSCOPE_ISA": "plain"},
     "avx2": {"QSCOPE_ISA": "avx2"},
     "vnni": {"QSCOPE_ISA": "vnni"},
+    "amx": {"QSCOPE_ISA": "amx"},
     "oneDNN without VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
     "oneDNN with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
