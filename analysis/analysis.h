@@ -380,6 +380,7 @@ struct sweep {
     size_t n_images;
     size_t *images; /* data set indices in the order in which they are measured */
     size_t top;     /* first places that a race makes exact; 0: no race */
+    double doubt;   /* standard errors within which a race takes no decision */
     size_t failed;  /* images that could not be read */
 };
 /* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
@@ -415,14 +416,16 @@ void sweep_keep_base(struct sweep *w);
 /* Of the base and the trials that were measured on all images, those that no other beats with as
  * few layers in FP32; by their number, then best first. points: room for n_trials + 1. */
 size_t sweep_pareto(const struct sweep *w, const struct trial **points);
+/* Standard deviation of what an image adds to the effect. */
+double sweep_spread(const struct sweep *w, const struct trial *t);
+/* Whether larger effects come first: gains do; of values, the bad ones. */
+bool sweep_larger_first(const struct sweep *w);
 /* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
-/* A race: all trials on few images, then twice as many for the better half, until some more than
- * w->top are measured on all. Marks the trials to be measured next (per trial) and returns up to
- * which image; 0 when it is over. */
+/* A race (race.c): all trials see 2 images; those that may still reach place w->top, within
+ * w->doubt standard errors, see half as many more, and so on until all images are seen. Marks the
+ * trials to be measured next (per trial) and returns up to which image; 0 when it is over. */
 size_t sweep_race(const struct sweep *w, bool *next);
-
-size_t sweep_race_runs(size_t n_trials, size_t top, size_t n_images); /* of all its rounds */
 
 /* ---- Goals and searches (search.c) ---------------------------------------------------------- */
 /* What a set of pins is to achieve. */

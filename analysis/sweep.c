@@ -157,8 +157,7 @@ double sweep_effect(const struct sweep *w, const struct trial *t)
     return effect(w, a, b);
 }
 
-/* Whether larger effects come first: gains do, of values the bad ones. */
-static bool larger_first(const struct sweep *w)
+bool sweep_larger_first(const struct sweep *w)
 {
     return sweep_is_gain(w) || !w->outcome->higher_is_better;
 }
@@ -183,8 +182,9 @@ static bool counted(const struct trial *a, const struct trial *b, size_t i)
     return a->terms[i][1] > 0 || b->terms[i][1] > 0 || a->terms[i][0] > 0 || b->terms[i][0] > 0;
 }
 
-static void jackknife(const struct sweep *w, const struct trial *t, size_t n, double *lo,
-                      double *hi)
+/* Mean and variance of the jackknife's pseudo-values of the first n images, and their number. */
+static size_t jackknife(const struct sweep *w, const struct trial *t, size_t n, double *mean,
+                        double *variance)
 {
     double a[2], b[2], sum = 0, squares = 0;
     size_t count = 0;
@@ -202,20 +202,20 @@ static void jackknife(const struct sweep *w, const struct trial *t, size_t n, do
         const double without_a[2] = {a[0] - x[0], a[1] - x[1]};
         const double without_b[2] = {b[0] - y[0], b[1] - y[1]};
         double d = effect(w, without_a, without_b);
-        double pseudo = (double)count * all - (double)(count - 1) * d - all;
-        sum += pseudo;
-        squares += pseudo * pseudo;
+        double off = (double)(count - 1) * (all - d); /* pseudo-value - all */
+        sum += off;
+        squares += off * off;
     }
-    double m = (double)count, mean = sum / m;
-    double variance = fmax(0, squares / m - mean * mean) * m / (m - 1);
-    double half = count > 1 ? student(count - 1) * sqrt(variance / m) : NAN;
-    *lo = all + mean - half;
-    *hi = all + mean + half;
+    double m = (double)count;
+    *mean = all + sum / m;
+    *variance = count > 1 ? fmax(0, squares / m - sum / m * (sum / m)) * m / (m - 1) : NAN;
+    return count;
 }
 
-/* Half a pair is added to each of the four cells of the table of pairs. */
-static void paired_shares(const struct sweep *w, const struct trial *t, size_t n, double *lo,
-                          double *hi)
+/* Mean and variance of the difference of paired shares: half a pair is added to each of the four
+ * cells of the table of pairs. Returns the number of pairs with those. */
+static double paired_shares(const struct sweep *w, const struct trial *t, size_t n, double *mean,
+                            double *variance)
 {
     double won = 0.5, lost = 0.5, pairs = 2;
     for (size_t i = 0; i < n; i++) {
@@ -224,33 +224,51 @@ static void paired_shares(const struct sweep *w, const struct trial *t, size_t n
         won += d > 0;
         lost += d < 0;
     }
-    double mean = (won - lost) / pairs;
-    double half = student(SIZE_MAX) * sqrt(fmax(0, (won + lost) / pairs - mean * mean) / pairs);
-    *lo = pairs > 3 ? 100 * (mean - half) : NAN;
-    *hi = pairs > 3 ? 100 * (mean + half) : NAN;
+    *mean = (won - lost) / pairs;
+    *variance = fmax(0, (won + lost) / pairs - *mean * *mean);
+    return pairs;
 }
 
-/* Two hits and two misses are added. */
-static void one_share(const struct trial *t, size_t n, double *lo, double *hi)
+/* The same of one share: two hits and two misses are added. */
+static double one_share(const struct trial *t, size_t n, double *mean, double *variance)
 {
     double sum[2];
     sum_terms(t, n, sum);
-    double m = sum[1] + 4, mean = (sum[0] + 2) / m;
-    double half = student(SIZE_MAX) * sqrt(mean * (1 - mean) / m);
-    *lo = sum[1] > 1 ? 100 * fmax(0, mean - half) : NAN;
-    *hi = sum[1] > 1 ? 100 * fmin(1, mean + half) : NAN;
+    *mean = (sum[0] + 2) / (sum[1] + 4);
+    *variance = *mean * (1 - *mean);
+    return sum[1] + 4;
 }
 
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi)
 {
     size_t n = MIN(t->n, w->base.n);
+    double mean, variance, half = NAN;
     if (!w->outcome->counts) {
-        jackknife(w, t, n, lo, hi);
-    } else if (sweep_is_gain(w)) {
-        paired_shares(w, t, n, lo, hi);
+        size_t m = jackknife(w, t, n, &mean, &variance);
+        half = m > 1 ? student(m - 1) * sqrt(variance / (double)m) : NAN;
     } else {
-        one_share(t, n, lo, hi);
+        bool gain = sweep_is_gain(w);
+        double m =
+            (gain ? paired_shares(w, t, n, &mean, &variance) : one_share(t, n, &mean, &variance));
+        mean *= 100;
+        half = m - (gain ? 2 : 4) > 1 ? 100 * student(SIZE_MAX) * sqrt(variance / m) : NAN;
     }
+    *lo = mean - half;
+    *hi = mean + half;
+}
+
+double sweep_spread(const struct sweep *w, const struct trial *t)
+{
+    size_t n = MIN(t->n, w->base.n);
+    double mean, variance;
+    if (!w->outcome->counts) {
+        jackknife(w, t, n, &mean, &variance);
+    } else if (sweep_is_gain(w)) {
+        paired_shares(w, t, n, &mean, &variance);
+    } else {
+        one_share(t, n, &mean, &variance);
+    }
+    return sqrt(variance) * (w->outcome->counts ? 100 : 1);
 }
 
 /* ---- Ranking -------------------------------------------------------------------------------- */
@@ -284,7 +302,7 @@ void sweep_rank(const struct sweep *w, size_t *order)
 {
     struct place *p = mem_alloc((w->n_trials + 1) * sizeof *p);
     const struct outcome *tie = outcome_find("sqnr");
-    const double sign = larger_first(w) ? 1 : -1, tie_sign = sweep_is_gain(w) ? 1 : -1;
+    const double sign = sweep_larger_first(w) ? 1 : -1, tie_sign = sweep_is_gain(w) ? 1 : -1;
     for (size_t i = 0; i < w->n_trials; i++) {
         const struct trial *t = &w->trials[i];
         p[i] = (struct place){.index = i, .n = t->n, .bad = t->error || !t->n};
@@ -311,7 +329,7 @@ size_t sweep_doubtful(const struct sweep *w, const size_t *order)
         const struct trial *t = &w->trials[order[i]];
         double lo, hi;
         sweep_interval(w, t, &lo, &hi);
-        bool behind = larger_first(w) ? hi < last : lo > last;
+        bool behind = sweep_larger_first(w) ? hi < last : lo > last;
         n += !t->error && t->n < w->n_images && !behind;
     }
     return n;
@@ -371,58 +389,4 @@ size_t sweep_pareto(const struct sweep *w, const struct trial **points)
     }
     free(p);
     return kept;
-}
-
-/* ---- Races ---------------------------------------------------------------------------------- */
-
-void sweep_shuffle(size_t n, size_t *images)
-{
-    uint64_t state = 1;
-    for (size_t i = n; i > 1; i--) {
-        state = state * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
-        size_t k = (size_t)((state >> 33) % i), t = images[i - 1];
-        images[i - 1] = images[k];
-        images[k] = t;
-    }
-}
-
-enum { FIRST_IMAGES = 2 };
-
-/* One round: how many of the trials that have seen `seen` images go on, and up to which. A few more
- * than asked for stay in, as places may still change. */
-static size_t race_round(size_t left, size_t seen, size_t top, size_t n_images, size_t *upto)
-{
-    size_t finalists = top + MAX((size_t)2, top / 4);
-    size_t kept = !seen ? left : MAX(MIN(left, finalists), (left + 1) / 2);
-    *upto = MIN(!seen ? FIRST_IMAGES : kept <= finalists ? n_images : 2 * seen, n_images);
-    return kept;
-}
-
-size_t sweep_race(const struct sweep *w, bool *next)
-{
-    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), seen = 0, left = 0, upto;
-    sweep_rank(w, order);
-    for (size_t i = 0; i < w->n_trials; i++) {
-        seen = w->trials[i].error ? seen : MAX(seen, w->trials[i].n);
-        next[i] = false;
-    }
-    for (size_t i = 0; i < w->n_trials; i++) {
-        left += !w->trials[i].error && w->trials[i].n == seen;
-    }
-    size_t kept = race_round(left, seen, w->top, w->n_images, &upto);
-    for (size_t i = 0; i < kept; i++) { /* the others stand behind them in the order */
-        next[order[i]] = seen < w->n_images;
-    }
-    free(order);
-    return seen < w->n_images && kept ? upto : 0;
-}
-
-size_t sweep_race_runs(size_t n_trials, size_t top, size_t n_images)
-{
-    size_t runs = 0, upto;
-    for (size_t seen = 0, left = n_trials; seen < n_images && left; seen = upto) {
-        left = race_round(left, seen, top, n_images, &upto);
-        runs += (left + 1) * (upto - seen);
-    }
-    return runs;
 }

@@ -265,11 +265,11 @@ const struct cmd cmd_sweep[] = {
             "outputs. loo puts one more layer of the model in force back to FP32, only quantizes "
             "one layer of an otherwise FP32 model, prefix quantizes the layers up to one. Models "
             "run only what differs from the model they come from, with the same bits as when they "
-            "run whole. Gains have 95 % intervals over images like these. With --progressive all "
-            "layers see 2 images, the better half 4, and so on; only those that may belong to the "
-            "first K see all. show prints what the last sweep, bisect or search has found, also "
-            "while it "
-            "is under way. @1 is then the first row.",
+            "run whole. Effects have 95 % intervals for other images like these. With "
+            "--progressive all layers see 2 images, and those that may still belong to the first K "
+            "see more, until the K have seen all: where layers hardly differ that are many. show "
+            "prints what the last sweep, bisect or search has found, also while it is under way. "
+            "@1 is then the first row.",
         .example = "sweep loo --images 4 --top 5",
         .needs = NEED_PAIR | NEED_DATA,
         .args = {{"loo|only|prefix|show", ARG_CHOICE, "loo|only|prefix|show", false, false},

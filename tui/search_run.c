@@ -257,6 +257,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     j->w = s->sweep = sweep_new(SWEEP_SEARCH, c->goal.outcome, n_layers, 0, NULL, NULL, j->before,
                                 c->n_images, images);
     j->w->top = RANK_TOP;
+    j->w->doubt = 0.5; /* a first order: what counts is measured again */
     j->s = s->search = search_new(n_layers, can);
     const struct lab_options o = {.jobs = c->jobs, .retain = true};
     j->lab = lab_new(s, j->w, &o);

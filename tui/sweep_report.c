@@ -138,8 +138,8 @@ static void sweep_text(struct call *c, const size_t *order, size_t n)
     }
     size_t doubtful = sweep_doubtful(w, order);
     if (doubtful) {
-        fprintf(c->note, "%zu more may belong to the first %zu (95 %% intervals)\n", doubtful,
-                w->top);
+        fprintf(c->note, "on other images, %zu more may be among the first %zu (95 %% intervals)\n",
+                doubtful, w->top);
     }
 }
 
