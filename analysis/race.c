@@ -24,11 +24,12 @@ enum {
     PRIOR = 4, /* images that the spread of all trials counts as, beside those of one */
 };
 
-/* Root mean square of what is known of the spreads. */
+/* Root mean square of what is known of the spreads, from the last of the first places on: trials in
+ * front are clear of the question, and may spread far more. */
 static double common_spread(const struct sweep *w, const size_t *runners, size_t n)
 {
     double squares = 0, known = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = n > w->top ? w->top - 1 : 0; i < n; i++) {
         double s = sweep_spread(w, &w->trials[runners[i]]);
         if (isfinite(s)) {
             squares += s * s;
