@@ -96,8 +96,10 @@ const struct op *op_find(const char *domain, const char *name, int opset);
 
 /* Allocates output i. */
 int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err);
-/* Allocates tail_out, float32, of the shape that output 0 has or would have. */
-int op_tail_out(struct op_call *c, int rank, const int64_t *dims, struct err *err);
+/* The float32 outputs of an operator that applies the activation behind it: output 0 unless only
+ * the activation is wanted, tail_out if there is one. *y, *act: their data, NULL when not made. */
+int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
+                struct err *err);
 /* Output i shares the data of t under a new shape. */
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err);

@@ -186,6 +186,16 @@ static void make_global_pool(struct fixture *f)
     add_conv(f);
 }
 
+static void make_batch_norm(struct fixture *f)
+{
+    const int64_t x[] = {random_int(1, 2), random_int(1, 70), random_int(1, 9), random_int(1, 9)};
+    fixture_input(f, random_tensor(4, x, -1, 1), false);
+    for (int i = 1; i <= 4; i++) { /* scale, bias, mean, variance */
+        fixture_input(f, random_tensor(1, &x[1], i == 4 ? 0.1 : -1, 1), random_int(0, 3) != 0);
+    }
+    add_conv(f);
+}
+
 /* How far results may be from the plain kernel's, as a multiple of 1e-6. */
 enum bound {
     BOUND_SUM, /* 1 + the sum of the absolute products that make an element */
@@ -208,6 +218,7 @@ static const struct {
     {"Sum", make_binary, 20, BOUND_TEN},
     {"Max", make_binary, 20, BOUND_TEN},
     {"PRelu", make_binary, 20, BOUND_TEN},
+    {"BatchNormalization", make_batch_norm, 40, BOUND_TEN},
     {"MaxPool", make_pool, 60, BOUND_TEN},
     {"AveragePool", make_pool, 60, BOUND_TEN},
     {"GlobalAveragePool", make_global_pool, 20, BOUND_TEN},
