@@ -60,6 +60,7 @@ enum op_layout {
     LAYOUT_ROWS,      /* row-major */
     LAYOUT_ANY,       /* one order for all inputs, whichever it is: element by element */
     LAYOUT_LAST,      /* input 0 with channels last, if it has rank >= 3; the others row-major */
+    LAYOUT_KEEP,      /* one order for all inputs of rank >= 3: channels last if some have it */
     LAYOUT_BROADCAST, /* the order of the largest input for all of its rank, others row-major */
 };
 
@@ -83,6 +84,7 @@ struct op {
     bool tails; /* the fast kernel applies op_call.tail */
 };
 enum op_layout layout_any(const struct op_call *c);       /* always LAYOUT_ANY */
+enum op_layout layout_keep(const struct op_call *c);      /* always LAYOUT_KEEP */
 enum op_layout layout_broadcast(const struct op_call *c); /* always LAYOUT_BROADCAST */
 
 /* NULL-terminated family tables, gathered in op.c. */
