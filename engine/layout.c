@@ -3,6 +3,7 @@
  * layout.c: moves channels between second and last place, and chooses the order of a call's inputs.
  */
 #include "engine/layout.h"
+#include "engine/elem.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -89,8 +90,22 @@ __attribute__((target("avx2"))) static void squares_32(const float *src, float *
 }
 #endif
 
+/* The channels of a colour image, put together. */
+VECTOR_CLONES static void join_3(const float *restrict src, float *restrict dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[3 * i] = src[i];
+        dst[3 * i + 1] = src[n + i];
+        dst[3 * i + 2] = src[2 * n + i];
+    }
+}
+
 static void transpose_floats(const float *src, float *dst, size_t rows, size_t cols)
 {
+    if (rows == 3) {
+        join_3(src, dst, cols);
+        return;
+    }
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2")) {
         squares_32(src, dst, rows, cols);
