@@ -82,6 +82,8 @@ struct op {
      * have either order; NULL: rows. Plain kernels get rows. */
     enum op_layout (*layout)(const struct op_call *c);
     bool tails; /* the fast kernel applies op_call.tail */
+    /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
+    unsigned any_address;
 };
 enum op_layout layout_any(const struct op_call *c);       /* always LAYOUT_ANY */
 enum op_layout layout_keep(const struct op_call *c);      /* always LAYOUT_KEEP */

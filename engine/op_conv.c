@@ -414,6 +414,7 @@ const struct op op_conv[] = {
         .spec = "ONNX Conv-22",
         .layout = conv_layout,
         .tails = true,
+        .any_address = 1u << 1,
     },
     {
         .name = "ConvTranspose",

@@ -62,14 +62,18 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
 
 /* Factors [m0, m0 + n) of one unit, n <= F32_LANES: read along factors, written along columns. Both
  * sides pass through the cache once, whatever power of two the columns are apart. */
-static void pack_square(const struct f32_weights *w, const float *src, size_t lanes, size_t m0,
-                        size_t n, float *dst, size_t cols)
+static void pack_square(const struct f32_weights *w, size_t j0, size_t lanes, size_t m0, size_t n,
+                        float *dst, size_t cols)
 {
     float square[F32_LANES][F32_LANES] = {{0}};
     for (size_t j = 0; j < lanes; j++) {
-        const float *from = src + j * w->column + m0 * w->factor;
+        const uint8_t *from = w->w + ((j0 + j) * w->column + m0 * w->factor) * sizeof(float);
+        if (w->factor == 1) {
+            memcpy(square[j], from, n * sizeof(float));
+            continue;
+        }
         for (size_t i = 0; i < n; i++) {
-            square[j][i] = from[i * w->factor];
+            memcpy(&square[j][i], from + i * w->factor * sizeof(float), sizeof(float));
         }
     }
     for (size_t i = 0; i < n; i++) {
@@ -92,8 +96,7 @@ int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct er
         float *dst = f32_panels_unit(p, u, &cols);
         const size_t lanes = MIN(w->n - u * F32_LANES, (size_t)F32_LANES);
         for (size_t m = 0; m < k; m += F32_LANES) {
-            pack_square(w, w->w + u * F32_LANES * w->column, lanes, m,
-                        MIN(k - m, (size_t)F32_LANES), dst, cols);
+            pack_square(w, u * F32_LANES, lanes, m, MIN(k - m, (size_t)F32_LANES), dst, cols);
         }
     }
     return rc;

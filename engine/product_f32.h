@@ -24,7 +24,7 @@ float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols);
 /* Weights to pack: column j, factor m at j * column + m * factor. They are packed in the order s, i
  * with m = i * segments + s, i < len. */
 struct f32_weights {
-    const float *w;
+    const uint8_t *w; /* floats at any address */
     size_t n, segments, len;
     size_t column, factor;
 };
