@@ -4,6 +4,7 @@
  * while all rows pass by it.
  */
 #include "engine/product_f32.h"
+#include "engine/par.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@ enum {
     RUN = 128,           /* factors that are summed before they join the total */
     HUGE_PAGE = 2 << 20, /* bytes */
     CACHE_LINE = 64,     /* bytes */
+    BLOCK = 96,          /* rows of a matrix that pass by all panels together */
 };
 
 /* ---- Panels --------------------------------------------------------------------------------- */
@@ -170,4 +172,52 @@ void f32_product_run(const struct f32_product *p)
     for (size_t i = p->panel; i < p->panel_end; i++) {
         run_panel(p, i);
     }
+}
+
+/* ---- Whole matrices ------------------------------------------------------------------------- */
+
+struct matrix_job {
+    const struct f32_panels *w;
+    const float *x, *bias;
+    size_t rows, blocks;
+    struct f32_dest y;
+};
+
+/* Item i: a block of rows and a panel; panels are large where rows are few. */
+static void matrix_item(void *ctx, size_t i)
+{
+    const struct matrix_job *j = ctx;
+    const size_t block = i / j->w->count, panel = i % j->w->count;
+    const size_t r0 = block * j->rows / j->blocks, r1 = (block + 1) * j->rows / j->blocks;
+    const size_t col = f32_panels_column(j->w, panel), at = r0 * j->w->n + col;
+    const float *table[BLOCK];
+    for (size_t r = r0; r < r1; r++) {
+        table[r - r0] = j->x + r * j->w->k;
+    }
+    const struct f32_product p = {
+        .kernels = kernel_f32(),
+        .panels = j->w,
+        .panel = panel,
+        .panel_end = panel + 1,
+        .x = table,
+        .rows = r1 - r0,
+        .pitch = r1 - r0,
+        .segments = 1,
+        .len = j->w->k,
+        .bias = j->bias ? j->bias + col : NULL,
+        .y = {.raw = j->y.raw ? j->y.raw + at : NULL,
+              .act = j->y.act ? j->y.act + at : NULL,
+              .pitch = j->w->n,
+              .lo = j->y.lo,
+              .hi = j->y.hi},
+    };
+    f32_product_run(&p);
+}
+
+void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, const float *bias,
+                        struct f32_dest y, struct par *par)
+{
+    struct matrix_job j = {.w = w, .x = x, .bias = bias, .rows = rows, .y = y};
+    j.blocks = (rows + BLOCK - 1) / BLOCK;
+    par_for(par, j.blocks * w->count, matrix_item, &j);
 }
