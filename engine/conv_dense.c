@@ -42,7 +42,7 @@ int conv_dense_pack(const struct tensor *w, int64_t groups, void **form, struct 
     p->groups = groups;
     for (size_t g = 0; g < n; g++) {
         const struct f32_weights src = {
-            .w = (const float *)w->data + g * oc * ic * taps,
+            .w = (const uint8_t *)w->data + g * oc * ic * taps * sizeof(float),
             .n = oc,
             .segments = taps,
             .len = ic,

@@ -24,7 +24,8 @@ int conv_depth_pack(const struct tensor *w, void **form, struct err *err)
     }
     for (size_t i = 0; i < c; i++) {
         for (size_t t = 0; t < taps; t++) {
-            p[t * c + i] = ((const float *)w->data)[i * taps + t];
+            const size_t at = (i * taps + t) * sizeof *p;
+            memcpy(&p[t * c + i], (const uint8_t *)w->data + at, sizeof *p);
         }
     }
     *form = p;

@@ -16,9 +16,9 @@ struct conv {
     const struct tensor *x, *wt, *bias; /* bias may be NULL */
 };
 
-/* Three ways, each with the weights [groups*oc, ic, k...] in a form of its own. All compute
- *   y [n, out..., groups*oc] = conv(x [n, in..., groups*ic]) + bias
- * in float32, x with channels last; y.pitch need not be set. They take some room from the budget.
+/* Three ways, each with the weights [groups*oc, ic, k...], at any address, in a form of its own.
+ * All compute y [n, out..., groups*oc] = conv(x [n, in..., groups*ic]) + bias in float32, x with
+ * channels last; y.pitch need not be set. They take some room from the budget.
  */
 
 /* Any convolution whose filter is of moderate size. */

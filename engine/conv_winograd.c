@@ -17,6 +17,7 @@
 enum {
     IN = 4,              /* rows and columns of a transformed tile */
     OUT = 2,             /* and of its outputs */
+    TAPS = 9,            /* of a filter */
     POINTS = 16,         /* IN * IN products */
     TILES = 64,          /* most tiles of a block */
     DATA = 208 << 10,    /* floats of a block's transformed input: they stay in the L2 cache */
@@ -28,7 +29,7 @@ enum {
 /* ---- Weights -------------------------------------------------------------------------------- */
 
 /* u [POINTS] = G w G' of F32_LANES filter planes side by side; points are `step` apart. */
-VECTOR_CLONES static void transform_filters(float w[9][F32_LANES], float *u, size_t step)
+VECTOR_CLONES static void transform_filters(float w[TAPS][F32_LANES], float *u, size_t step)
 {
 #pragma GCC ivdep
     for (int j = 0; j < F32_LANES; j++) {
@@ -70,10 +71,13 @@ int conv_winograd_pack(const struct tensor *w, void **form, struct err *err)
         float *u = f32_panels_unit(p, unit, &cols);
         const size_t o = unit * F32_LANES, lanes = MIN(oc - o, (size_t)F32_LANES);
         for (size_t i = 0; i < ic; i++, u += cols) {
-            float filters[9][F32_LANES] = {{0}};
+            float filters[TAPS][F32_LANES] = {{0}};
             for (size_t j = 0; j < lanes; j++) {
-                for (size_t t = 0; t < 9; t++) {
-                    filters[t][j] = ((const float *)w->data)[((o + j) * ic + i) * 9 + t];
+                const size_t at = ((o + j) * ic + i) * TAPS;
+                float taps[TAPS];
+                memcpy(taps, (const uint8_t *)w->data + at * sizeof *taps, sizeof taps);
+                for (size_t t = 0; t < TAPS; t++) {
+                    filters[t][j] = taps[t];
                 }
             }
             transform_filters(filters, u, ic * cols);

@@ -277,8 +277,7 @@ bool walk_next(struct walk *w)
     return false;
 }
 
-/* Elements from one index to the next along each dimension, as the tensor lies in memory. */
-static void strides_of(const struct tensor *t, int64_t *stride)
+void elem_strides(const struct tensor *t, int64_t *stride)
 {
     if (!t->channels_last || t->rank < 3) {
         walk_strides(t->rank, t->dims, stride);
@@ -294,8 +293,7 @@ static void strides_of(const struct tensor *t, int64_t *stride)
     stride[1] = own[t->rank - 1];
 }
 
-/* Makes the loop over dimension 1 the innermost one. */
-static void channels_innermost(struct walk *w)
+void walk_channels_last(struct walk *w)
 {
     const int last = w->rank - 1;
     const size_t moved = (size_t)(last - 1) * sizeof(int64_t);
@@ -335,17 +333,17 @@ static int broadcast(struct walk *w, int n, const struct tensor *const *in, bool
     *rank = r;
     struct tensor result = {.rank = r, .channels_last = last};
     memcpy(result.dims, dims, (size_t)r * sizeof *dims);
-    strides_of(&result, w->stride[0]);
+    elem_strides(&result, w->stride[0]);
     for (int k = 0; k < n; k++) {
         int64_t own[MAX_RANK];
-        strides_of(in[k], own);
+        elem_strides(in[k], own);
         for (int d = 0; d < r; d++) {
             int e = d - (r - in[k]->rank);
             w->stride[k + 1][d] = e < 0 || in[k]->dims[e] == 1 ? 0 : own[e];
         }
     }
     if (last && r >= 3) {
-        channels_innermost(w);
+        walk_channels_last(w);
     }
     return OK;
 }

@@ -58,6 +58,10 @@ bool walk_start(struct walk *w);
 bool walk_next(struct walk *w);
 /* Elements in C order: the strides of a contiguous shape. */
 void walk_strides(int rank, const int64_t *dims, int64_t *stride);
+/* Elements from one index to the next along each dimension, as the tensor lies in memory. */
+void elem_strides(const struct tensor *t, int64_t *stride);
+/* Makes the loop over dimension 1 the innermost one; before walk_start(), rank >= 3. */
+void walk_channels_last(struct walk *w);
 /* Sets up operand 0 as the contiguous result of broadcasting in[0..n) (NumPy rules), operands
  * 1..n as those; *rank and dims (MAX_RANK) get the result's shape. n < WALK_MAX. */
 int walk_broadcast(struct walk *w, int n, const struct tensor *const *in, int *rank, int64_t *dims,

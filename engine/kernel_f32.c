@@ -71,11 +71,24 @@ static void depth_plain(const struct f32_depth *d, size_t rows)
     }
 }
 
+static void largest_plain(const float *const *x, size_t n, size_t c, float *y)
+{
+    for (size_t j = 0; j < c; j++) {
+        float best = x[0][j];
+        for (size_t t = 1; t < n; t++) {
+            const float v = x[t][j];
+            best = v > best || v != v ? v : best; /* v != v: NaN */
+        }
+        y[j] = best;
+    }
+}
+
 const struct f32_kernels kernel_f32_plain = {
     .name = "plain",
     .rows = {0, 4, 4, 4, 4},
     .tile = tile_plain,
     .depth = depth_plain,
+    .largest = largest_plain,
 };
 
 /* ---- Choice --------------------------------------------------------------------------------- */

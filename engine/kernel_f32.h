@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * kernel_f32.h: private to engine/: the inner loops of float32 matrix products and depthwise
- * convolutions on activations with channels last, each as plain C, AVX2 and AVX-512, chosen at run
- * time. The vector forms use fused multiply-adds in the same order, so they give the same bits; the
- * plain form rounds products, too.
+ * kernel_f32.h: private to engine/: the inner loops of float32 matrix products, depthwise
+ * convolutions and maxima on activations with channels last, each as plain C, AVX2 and AVX-512,
+ * chosen at run time. The vector forms use fused multiply-adds in the same order, so they give the
+ * same bits; the plain form rounds products, too.
  */
 #ifndef ENGINE_KERNEL_F32_H
 #define ENGINE_KERNEL_F32_H
@@ -53,6 +53,9 @@ struct f32_depth {
     struct f32_dest y;
 };
 
+/* y[j] = the largest of x[t][j], t < n, for j < c; a NaN wins. n is at least 1. */
+typedef void f32_largest(const float *const *x, size_t n, size_t c, float *y);
+
 struct f32_kernels {
     const char *name;
     /* Most rows that tile() takes for 1 to F32_COLS / F32_LANES units of columns; [0] is unused. */
@@ -60,6 +63,7 @@ struct f32_kernels {
     void (*tile)(const struct f32_tile *t, size_t rows);
     /* rows: 1 or F32_DEPTH. */
     void (*depth)(const struct f32_depth *d, size_t rows);
+    f32_largest *largest;
 };
 
 extern const struct f32_kernels kernel_f32_plain;

@@ -148,11 +148,27 @@ AVX2 static void depth_avx2(const struct f32_depth *d, size_t rows)
     }
 }
 
+/* As in kernel_f32_avx512.c. */
+AVX2 static void largest_avx2(const float *const *x, size_t n, size_t c, float *y)
+{
+    for (size_t j = 0; j < c; j += HALF) {
+        const __m256i m = lanes(c - j);
+        __m256 best = _mm256_maskload_ps(x[0] + j, m);
+        for (size_t t = 1; t < n; t++) {
+            const __m256 v = _mm256_maskload_ps(x[t] + j, m);
+            const __m256 number = _mm256_cmp_ps(best, best, _CMP_ORD_Q);
+            best = _mm256_blendv_ps(best, _mm256_max_ps(best, v), number);
+        }
+        _mm256_maskstore_ps(y + j, m, best);
+    }
+}
+
 const struct f32_kernels kernel_f32_avx2 = {
     .name = "avx2",
     .rows = {0, ROWS, ROWS, ROWS, ROWS},
     .tile = tile_avx2,
     .depth = depth_avx2,
+    .largest = largest_avx2,
 };
 #else
 /* ISO C forbids an empty file. */

@@ -3,6 +3,11 @@
  * layout.c: moves channels between second and last place, and chooses the order of a call's inputs.
  */
 #include "engine/layout.h"
+#include "engine/elem.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 /* ---- Moving --------------------------------------------------------------------------------- */
 
@@ -29,6 +34,87 @@ TRANSPOSE(transpose_16, uint16_t)
 TRANSPOSE(transpose_32, uint32_t)
 TRANSPOSE(transpose_64, uint64_t)
 
+#if defined(__x86_64__)
+enum { SIDE = 8 };
+
+/* The same for squares of 8 x 8 in registers. */
+__attribute__((target("avx2"))) static void square_32(const float *src, float *dst, size_t rows,
+                                                      size_t cols)
+{
+    __m256 a[SIDE], b[SIDE];
+    for (int i = 0; i < SIDE; i++) {
+        a[i] = _mm256_loadu_ps(src + (size_t)i * cols);
+    }
+    for (int i = 0; i < SIDE; i += 2) { /* pairs of rows */
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < SIDE; i += 4) { /* fours of rows */
+        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < SIDE / 2; i++) { /* halves of columns */
+        _mm256_storeu_ps(dst + (size_t)i * rows, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
+        _mm256_storeu_ps(dst + (size_t)(i + 4) * rows,
+                         _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    }
+}
+
+/* What is left over at the ends. */
+static void rest_32(const float *src, float *dst, size_t rows, size_t cols, size_t r0, size_t r1,
+                    size_t c0, size_t c1)
+{
+    for (size_t c = c0; c < c1; c++) {
+        for (size_t r = r0; r < r1; r++) {
+            dst[c * rows + r] = src[r * cols + c];
+        }
+    }
+}
+
+/* Along the shorter side first, so that few lines are written to at a time. */
+__attribute__((target("avx2"))) static void squares_32(const float *src, float *dst, size_t rows,
+                                                       size_t cols)
+{
+    const size_t whole_r = rows / SIDE * SIDE, whole_c = cols / SIDE * SIDE;
+    const bool tall = rows > cols;
+    for (size_t i = 0; i < (tall ? whole_r : whole_c); i += SIDE) {
+        for (size_t k = 0; k < (tall ? whole_c : whole_r); k += SIDE) {
+            const size_t r = tall ? i : k, c = tall ? k : i;
+            square_32(src + r * cols + c, dst + c * rows + r, rows, cols);
+        }
+    }
+    rest_32(src, dst, rows, cols, 0, whole_r, whole_c, cols);
+    rest_32(src, dst, rows, cols, whole_r, rows, 0, cols);
+}
+#endif
+
+/* The channels of a colour image, put together. */
+VECTOR_CLONES static void join_3(const float *restrict src, float *restrict dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[3 * i] = src[i];
+        dst[3 * i + 1] = src[n + i];
+        dst[3 * i + 2] = src[2 * n + i];
+    }
+}
+
+static void transpose_floats(const float *src, float *dst, size_t rows, size_t cols)
+{
+    if (rows == 3) {
+        join_3(src, dst, cols);
+        return;
+    }
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        squares_32(src, dst, rows, cols);
+        return;
+    }
+#endif
+    transpose_32((const uint32_t *)(const void *)src, (uint32_t *)(void *)dst, rows, cols);
+}
+
 static void transpose(const char *src, char *dst, size_t size, size_t rows, size_t cols)
 {
     switch (size) {
@@ -39,7 +125,7 @@ static void transpose(const char *src, char *dst, size_t size, size_t rows, size
         transpose_16((const uint16_t *)(const void *)src, (uint16_t *)(void *)dst, rows, cols);
         break;
     case 4:
-        transpose_32((const uint32_t *)(const void *)src, (uint32_t *)(void *)dst, rows, cols);
+        transpose_floats((const float *)(const void *)src, (float *)(void *)dst, rows, cols);
         break;
     default:
         transpose_64((const uint64_t *)(const void *)src, (uint64_t *)(void *)dst, rows, cols);
@@ -94,6 +180,15 @@ static bool agree_on_last(const struct op_call *c)
     return last != NULL;
 }
 
+static bool some_is_last(const struct op_call *c)
+{
+    bool last = false;
+    for (int i = 0; i < c->n_in; i++) {
+        last = last || (c->in[i] && c->in[i]->channels_last);
+    }
+    return last;
+}
+
 /* Rank of the result of broadcasting. */
 static int largest_rank(const struct op_call *c)
 {
@@ -126,6 +221,7 @@ static bool wants_last(const struct op_call *c, enum op_layout layout, int i)
         return false;
     }
     return layout == LAYOUT_LAST        ? i == 0
+           : layout == LAYOUT_KEEP      ? true
            : layout == LAYOUT_BROADCAST ? c->in[i]->rank == largest_rank(c)
                                         : c->in[i]->n != 1;
 }
@@ -137,6 +233,8 @@ static bool choose_last(const struct op_call *c, enum op_layout layout)
         return c->n_in > 0 && c->in[0] && c->in[0]->rank >= 3;
     case LAYOUT_ANY:
         return agree_on_last(c);
+    case LAYOUT_KEEP:
+        return some_is_last(c);
     case LAYOUT_BROADCAST:
         return largest_is_last(c);
     default:
@@ -164,6 +262,12 @@ enum op_layout layout_any(const struct op_call *c)
 {
     (void)c;
     return LAYOUT_ANY;
+}
+
+enum op_layout layout_keep(const struct op_call *c)
+{
+    (void)c;
+    return LAYOUT_KEEP;
 }
 
 enum op_layout layout_broadcast(const struct op_call *c)

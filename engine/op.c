@@ -60,10 +60,19 @@ int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims
     return OK;
 }
 
-int op_tail_out(struct op_call *c, int rank, const int64_t *dims, struct err *err)
+int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
+                struct err *err)
 {
-    int rc = tensor_new(DT_F32, rank, dims, c->budget, &c->tail_out, err);
+    *y = *act = NULL;
+    int rc = c->raw || !c->tail ? op_out(c, 0, DT_F32, rank, dims, err) : OK;
+    if (!rc && c->tail) {
+        rc = tensor_new(DT_F32, rank, dims, c->budget, &c->tail_out, err);
+    }
     if (!rc) {
+        *y = c->out[0] ? c->out[0]->data : NULL;
+        *act = c->tail ? c->tail_out->data : NULL;
+    }
+    if (!rc && c->tail) {
         c->tail_out->channels_last = c->channels_last && rank >= 3;
     }
     return rc;

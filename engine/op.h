@@ -60,6 +60,7 @@ enum op_layout {
     LAYOUT_ROWS,      /* row-major */
     LAYOUT_ANY,       /* one order for all inputs, whichever it is: element by element */
     LAYOUT_LAST,      /* input 0 with channels last, if it has rank >= 3; the others row-major */
+    LAYOUT_KEEP,      /* one order for all inputs of rank >= 3: channels last if some have it */
     LAYOUT_BROADCAST, /* the order of the largest input for all of its rank, others row-major */
 };
 
@@ -81,8 +82,11 @@ struct op {
      * have either order; NULL: rows. Plain kernels get rows. */
     enum op_layout (*layout)(const struct op_call *c);
     bool tails; /* the fast kernel applies op_call.tail */
+    /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
+    unsigned any_address;
 };
 enum op_layout layout_any(const struct op_call *c);       /* always LAYOUT_ANY */
+enum op_layout layout_keep(const struct op_call *c);      /* always LAYOUT_KEEP */
 enum op_layout layout_broadcast(const struct op_call *c); /* always LAYOUT_BROADCAST */
 
 /* NULL-terminated family tables, gathered in op.c. */
@@ -96,8 +100,10 @@ const struct op *op_find(const char *domain, const char *name, int opset);
 
 /* Allocates output i. */
 int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err);
-/* Allocates tail_out, float32, of the shape that output 0 has or would have. */
-int op_tail_out(struct op_call *c, int rank, const int64_t *dims, struct err *err);
+/* The float32 outputs of an operator that applies the activation behind it: output 0 unless only
+ * the activation is wanted, tail_out if there is one. *y, *act: their data, NULL when not made. */
+int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
+                struct err *err);
 /* Output i shares the data of t under a new shape. */
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err);

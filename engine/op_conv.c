@@ -249,13 +249,10 @@ static int make_outputs(struct op_call *c, const struct conv *v, struct f32_dest
 {
     int64_t dims[MAX_RANK];
     const int rank = window_dims(&v->w, v->oc * v->groups, dims);
-    int rc = c->raw || !c->tail ? make_output(c, v, err) : OK;
-    y->raw = !rc && c->out[0] ? c->out[0]->data : NULL;
+    int rc = op_out_tail(c, rank, dims, &y->raw, &y->act, err);
     if (!rc && c->tail) {
-        rc = op_tail_out(c, rank, dims, err);
         y->lo = c->tail->lo;
         y->hi = c->tail->hi;
-        y->act = rc ? NULL : c->tail_out->data;
     }
     return rc;
 }
@@ -417,6 +414,7 @@ const struct op op_conv[] = {
         .spec = "ONNX Conv-22",
         .layout = conv_layout,
         .tails = true,
+        .any_address = 1u << 1,
     },
     {
         .name = "ConvTranspose",

@@ -382,20 +382,6 @@ static void run_plain(const struct binary *f, struct walk *w, const struct tenso
     } while (walk_next(w));
 }
 
-/* The outputs of a float32 operator whose activation is applied on the way. */
-static int make_f32(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
-                    struct err *err)
-{
-    *y = *act = NULL;
-    int rc = c->raw || !c->tail ? op_out(c, 0, DT_F32, rank, dims, err) : OK;
-    rc = rc || !c->tail ? rc : op_tail_out(c, rank, dims, err);
-    if (!rc) {
-        *y = c->out[0] ? c->out[0]->data : NULL;
-        *act = c->tail ? c->tail_out->data : NULL;
-    }
-    return rc;
-}
-
 static int broadcast(const struct op_call *c, int n, const struct tensor *const *in, struct walk *w,
                      int *rank, int64_t *dims, struct err *err)
 {
@@ -422,7 +408,7 @@ static int binary(struct op_call *c, bool fast, struct err *err)
     rc = rc ? rc : broadcast(c, 2, c->in, &w, &rank, dims, err);
     if (!rc && fast && f->f32 && a->dtype == DT_F32) {
         float *y, *act;
-        rc = make_f32(c, rank, dims, &y, &act, err);
+        rc = op_out_tail(c, rank, dims, &y, &act, err);
         if (!rc) {
             run_f32(c, f, &w, a, b, y, act);
         }

@@ -5,6 +5,9 @@
  */
 #include "engine/accel.h"
 #include "engine/elem.h"
+#include "engine/product_f32.h"
+
+#include <stdlib.h>
 
 /* One product Y [m,n] = A [m,k] B [k,n] per batch entry. */
 struct product {
@@ -88,6 +91,63 @@ static bool product_fast(const struct op_call *c, const struct product *p, float
         }
     } while (walk_next(&w));
     return true;
+}
+
+/* The same for B at any address. */
+static bool product_any(const struct op_call *c, const struct product *p, float alpha, float beta,
+                        float *y)
+{
+    struct tensor *b = tensor_aligned(c->in[1]);
+    const struct tensor *in[] = {c->in[0], b};
+    struct op_call aligned = *c;
+    aligned.in = in;
+    const bool done = b && product_fast(&aligned, p, alpha, beta, y);
+    tensor_free(b);
+    return done;
+}
+
+/* ---- A constant matrix B, packed once ------------------------------------------------------- */
+
+static void packed_free(void *state)
+{
+    struct f32_panels *p = state;
+    if (p) {
+        f32_panels_fini(p);
+        free(p);
+    }
+}
+
+static int packed_new(const struct op_prep *p, void **state, struct err *err)
+{
+    const struct tensor *b = p->n_in > 1 ? p->constants[1] : NULL;
+    if (!b || b->dtype != DT_F32 || b->rank != 2 || b->n == 0) {
+        return OK;
+    }
+    const bool tb = attr_int(p->node, "transB", 0) != 0;
+    const struct f32_weights w = {
+        .w = b->data,
+        .n = (size_t)b->dims[!tb],
+        .segments = 1,
+        .len = (size_t)b->dims[tb],
+        .column = tb ? (size_t)b->dims[1] : 1,
+        .factor = tb ? 1 : (size_t)b->dims[1],
+    };
+    struct f32_panels *panels = mem_alloc(sizeof *panels);
+    int rc = f32_panels_init(panels, &w, err);
+    if (rc) {
+        packed_free(panels);
+        return rc;
+    }
+    *state = panels;
+    return OK;
+}
+
+/* y = A B + bias, A being rows of k factors. */
+static void product_packed(const struct op_call *c, const float *bias, float *y)
+{
+    const struct f32_panels *w = c->state;
+    const struct f32_dest to = {.raw = y};
+    f32_product_matrix(w, c->in[0]->data, c->in[0]->n / w->k, bias, to, c->par);
 }
 
 static int check_inner(int64_t ka, int64_t kb, struct err *err)
@@ -199,8 +259,12 @@ static int matmul_fast(struct op_call *c, struct err *err)
     if (rc || c->out[0]->n == 0) {
         return rc;
     }
+    if (c->state && p.k > 0) {
+        product_packed(c, NULL, c->out[0]->data);
+        return OK;
+    }
     matmul_scale(c, &p);
-    if (p.k > 0 && product_fast(c, &p, 1, 0, c->out[0]->data)) {
+    if (p.k > 0 && product_any(c, &p, 1, 0, c->out[0]->data)) {
         return OK;
     }
     tensor_free(c->out[0]);
@@ -295,6 +359,16 @@ static int gemm_ref(struct op_call *c, struct err *err)
     return rc;
 }
 
+/* What packed weights compute: A B, and a bias for each column. */
+static bool gemm_is_packed(const struct op_call *c, const struct product *p)
+{
+    const struct tensor *bias = c->n_in > 2 ? c->in[2] : NULL;
+    return c->state && !p->ta && p->k > 0 && attr_float(c->node, "alpha", 1) == 1.0F &&
+           (!bias ||
+            (attr_float(c->node, "beta", 1) == 1.0F && bias->dtype == DT_F32 && bias->rank >= 1 &&
+             bias->rank <= 2 && bias->n == (size_t)p->n && bias->dims[bias->rank - 1] == p->n));
+}
+
 static int gemm_fast(struct op_call *c, struct err *err)
 {
     struct product p;
@@ -303,11 +377,15 @@ static int gemm_fast(struct op_call *c, struct err *err)
         return gemm_ref(c, err);
     }
     rc = rc ? rc : op_out(c, 0, DT_F32, 2, p.dims, err);
+    if (!rc && c->out[0]->n > 0 && gemm_is_packed(c, &p)) {
+        product_packed(c, c->n_in > 2 && c->in[2] ? c->in[2]->data : NULL, c->out[0]->data);
+        return OK;
+    }
     rc = rc ? rc : gemm_bias(c, &p, c->out[0], err);
     if (rc || c->out[0]->n == 0 || p.k == 0) {
         return rc;
     }
-    if (product_fast(c, &p, attr_float(c->node, "alpha", 1), 1, c->out[0]->data)) {
+    if (product_any(c, &p, attr_float(c->node, "alpha", 1), 1, c->out[0]->data)) {
         return OK;
     }
     tensor_free(c->out[0]);
@@ -323,6 +401,9 @@ const struct op op_matmul[] = {
         .max_in = 2,
         .ref = matmul_ref,
         .fast = matmul_fast,
+        .prepare = packed_new,
+        .release = packed_free,
+        .any_address = 1u << 1,
         .spec = "ONNX MatMul-13",
     },
     {
@@ -332,6 +413,9 @@ const struct op op_matmul[] = {
         .max_in = 3,
         .ref = gemm_ref,
         .fast = gemm_fast,
+        .prepare = packed_new,
+        .release = packed_free,
+        .any_address = 1u << 1,
         .spec = "ONNX Gemm-13",
     },
     {0},

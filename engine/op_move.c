@@ -8,14 +8,20 @@
 #include "engine/elem.h"
 #include "engine/op.h"
 
-/* Copies x into y by a strided walk: y's element index is contiguous, x's given by strides. */
+/* Copies x into y by a strided walk, x's strides being given. `dims` are those of y, or its rows
+ * seen under another shape. */
 static void copy_strided(const struct tensor *x, struct tensor *y, int rank, const int64_t *dims,
                          const int64_t *x_stride, int64_t x_start)
 {
     struct walk w = {.rank = rank, .n = 2, .at = {0, x_start}};
     memcpy(w.dims, dims, (size_t)rank * sizeof *dims);
     memcpy(w.stride[1], x_stride, (size_t)rank * sizeof *x_stride);
-    walk_strides(rank, dims, w.stride[0]);
+    if (y->channels_last && rank >= 3) {
+        elem_strides(y, w.stride[0]);
+        walk_channels_last(&w);
+    } else {
+        walk_strides(rank, dims, w.stride[0]);
+    }
     walk_copy(&w, y->data, x->data, dtype_size(x->dtype));
 }
 
@@ -29,7 +35,7 @@ static int transpose(struct op_call *c, struct err *err)
     if (perm && n != (size_t)x->rank) {
         return err_set(err, E_SHAPE, "perm has %zu entries, the input has rank %d", n, x->rank);
     }
-    walk_strides(x->rank, x->dims, own);
+    elem_strides(x, own);
     for (int d = 0; d < x->rank; d++) {
         const int64_t from = perm ? perm[d] : x->rank - 1 - d;
         if (from < 0 || from >= x->rank || used[from]) {
@@ -40,6 +46,7 @@ static int transpose(struct op_call *c, struct err *err)
         dims[d] = x->dims[from];
         stride[d] = own[from];
     }
+    c->channels_last = false; /* the result is row-major: often the input as it lies */
     int rc = op_out(c, 0, x->dtype, x->rank, dims, err);
     if (!rc) {
         copy_strided(x, c->out[0], x->rank, dims, stride, 0);
@@ -54,9 +61,12 @@ static void copy_part(const struct tensor *whole, const struct tensor *part, int
     struct walk w = {.rank = part->rank, .n = 2};
     const int in_whole = into_whole ? 0 : 1;
     memcpy(w.dims, part->dims, (size_t)part->rank * sizeof *part->dims);
-    walk_strides(whole->rank, whole->dims, w.stride[in_whole]);
-    walk_strides(part->rank, part->dims, w.stride[1 - in_whole]);
+    elem_strides(whole, w.stride[in_whole]);
+    elem_strides(part, w.stride[1 - in_whole]);
     w.at[in_whole] = at * w.stride[in_whole][axis];
+    if (whole->channels_last && whole->rank >= 3) {
+        walk_channels_last(&w);
+    }
     walk_copy(&w, into_whole ? whole->data : part->data, into_whole ? part->data : whole->data,
               dtype_size(whole->dtype));
 }
@@ -242,7 +252,7 @@ static int slice(struct op_call *c, struct err *err)
         return rc;
     }
     memcpy(dims, x->dims, sizeof dims);
-    walk_strides(x->rank, x->dims, stride);
+    elem_strides(x, stride);
     for (size_t k = 0; k < q.n; k++) {
         int axis;
         int64_t first;
@@ -371,11 +381,18 @@ static int trilu(struct op_call *c, struct err *err)
         .spec = (spec_text)                                                                        \
     }
 
+/* The same for those that take channels where they lie. */
+#define ROW_KEEP(op_name, first, least, most, fn, spec_text)                                       \
+    {                                                                                              \
+        .name = (op_name), .since = (first), .min_in = (least), .max_in = (most), .ref = (fn),     \
+        .spec = (spec_text), .layout = layout_keep                                                 \
+    }
+
 const struct op op_move[] = {
-    ROW("Transpose", 1, 1, 1, transpose, "ONNX Transpose-25"),
-    ROW("Concat", 1, 1, -1, concat, "ONNX Concat-13"),
-    ROW("Split", 2, 1, 2, split, "ONNX Split-18"),
-    ROW("Slice", 1, 1, 5, slice, "ONNX Slice-13"),
+    ROW_KEEP("Transpose", 1, 1, 1, transpose, "ONNX Transpose-25"),
+    ROW_KEEP("Concat", 1, 1, -1, concat, "ONNX Concat-13"),
+    ROW_KEEP("Split", 2, 1, 2, split, "ONNX Split-18"),
+    ROW_KEEP("Slice", 1, 1, 5, slice, "ONNX Slice-13"),
     ROW("Expand", 8, 2, 2, expand, "ONNX Expand-13"),
     ROW("DepthToSpace", 1, 1, 1, depth_space, "ONNX DepthToSpace-28"),
     ROW("SpaceToDepth", 1, 1, 1, depth_space, "ONNX SpaceToDepth-28"),

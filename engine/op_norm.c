@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * op_norm.c: what divides by a sum over neighbours: softmax and its kin, and the normalizations
- * (batch, layer, instance, group, RMS, Lp, local response). All in double, rounded once.
+ * (batch, layer, instance, group, RMS, Lp, local response). In double,
+ * rounded once; fast forms in float32.
  */
 #include "engine/elem.h"
 #include "engine/op.h"
+#include "engine/par.h"
 
 #include <math.h>
 
@@ -404,14 +406,26 @@ static void channel_affine(const struct tensor *x, struct tensor *y, int64_t ch,
     }
 }
 
+/* a and b of y = x * a + b for channel ch, whose mean and variance are m. */
+static void channel_terms(const struct op_call *c, int64_t ch, const double m[2], double ab[2])
+{
+    const double epsilon = (double)attr_float(c->node, "epsilon", 1e-5F);
+    ab[0] = tensor_f64(c->in[1], (size_t)ch) / sqrt(m[1] + epsilon);
+    ab[1] = tensor_f64(c->in[2], (size_t)ch) - m[0] * ab[0];
+}
+
+static bool is_training(const struct op_call *c)
+{
+    return c->opset >= 14 && attr_int(c->node, "training_mode", 0) != 0;
+}
+
 /* y = (x - mean) / sqrt(var + epsilon) * scale + bias per channel. In training mode the moments
  * are those of the batch, and outputs 1 and 2 the running ones: r * momentum + m * (1-momentum). */
 static int batch_norm(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0];
-    const double epsilon = (double)attr_float(c->node, "epsilon", 1e-5F);
     const double momentum = (double)attr_float(c->node, "momentum", 0.9F);
-    const bool training = c->opset >= 14 && attr_int(c->node, "training_mode", 0) != 0;
+    const bool training = is_training(c);
     int rc = want_float(c, 2, err);
     rc = rc ? rc : want_vectors(c, 4, x->dims[1], err);
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, x->dims, err);
@@ -425,7 +439,7 @@ static int batch_norm(struct op_call *c, struct err *err)
     }
     const int64_t plane = rows_of(x, 2, x->rank).n;
     for (int64_t ch = 0; ch < x->dims[1]; ch++) {
-        double m[2];
+        double m[2], ab[2];
         for (int i = 0; i < 2; i++) {
             m[i] = tensor_f64(c->in[3 + i], (size_t)ch);
         }
@@ -439,11 +453,94 @@ static int batch_norm(struct op_call *c, struct err *err)
                 }
             }
         }
-        const double a = tensor_f64(c->in[1], (size_t)ch) / sqrt(m[1] + epsilon);
-        const double ab[] = {a, tensor_f64(c->in[2], (size_t)ch) - m[0] * a};
+        channel_terms(c, ch, m, ab);
         channel_affine(x, c->out[0], ch, plane, ab);
     }
     return OK;
+}
+
+/* The same in float32 with channels last: terms of y = x * a + b, all a, then all b. */
+struct affine_job {
+    const float *x, *terms;
+    float *y, *act; /* act: behind the activation. Either may be NULL */
+    size_t pixels, channels, chunk;
+    struct op_tail tail;
+};
+
+VECTOR_CLONES static void affine_pixel(size_t n, const float *restrict x, const float *restrict a,
+                                       const float *restrict b, float *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] * a[i] + b[i];
+    }
+}
+
+VECTOR_CLONES static void affine_clamp(size_t n, const float *restrict x, const float *restrict a,
+                                       const float *restrict b, float lo, float hi,
+                                       float *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i] * a[i] + b[i], w = v < lo ? lo : v;
+        y[i] = w > hi ? hi : w;
+    }
+}
+
+static void affine_chunk(void *ctx, size_t i)
+{
+    const struct affine_job *j = ctx;
+    const size_t n = j->channels, end = MIN((i + 1) * j->chunk, j->pixels);
+    const float *a = j->terms, *b = j->terms + n;
+    for (size_t p = i * j->chunk; p < end; p++) {
+        if (j->y) {
+            affine_pixel(n, j->x + p * n, a, b, j->y + p * n);
+        }
+        if (j->act) {
+            affine_clamp(n, j->x + p * n, a, b, j->tail.lo, j->tail.hi, j->act + p * n);
+        }
+    }
+}
+
+static int batch_norm_terms(struct op_call *c, struct tensor **terms, struct err *err)
+{
+    const int64_t channels = c->in[0]->dims[1], dims[] = {2, channels};
+    int rc = tensor_new(DT_F32, 2, dims, c->budget, terms, err);
+    for (int64_t ch = 0; ch < channels && !rc; ch++) {
+        const double m[] = {tensor_f64(c->in[3], (size_t)ch), tensor_f64(c->in[4], (size_t)ch)};
+        double ab[2];
+        channel_terms(c, ch, m, ab);
+        ((float *)(*terms)->data)[ch] = (float)ab[0];
+        ((float *)(*terms)->data)[channels + ch] = (float)ab[1];
+    }
+    return rc;
+}
+
+static enum op_layout batch_norm_layout(const struct op_call *c)
+{
+    return c->in[0]->dtype == DT_F32 && !is_training(c) ? LAYOUT_LAST : LAYOUT_ROWS;
+}
+
+static int batch_norm_fast(struct op_call *c, struct err *err)
+{
+    enum { CHUNK = 1 << 14 }; /* elements that a thread takes at a time */
+    const struct tensor *x = c->in[0];
+    struct tensor *terms = NULL;
+    struct affine_job j = {.x = x->data};
+    if (!c->channels_last) {
+        return batch_norm(c, err);
+    }
+    int rc = want_vectors(c, 4, x->dims[1], err);
+    rc = rc ? rc : op_out_tail(c, x->rank, x->dims, &j.y, &j.act, err);
+    rc = rc ? rc : batch_norm_terms(c, &terms, err);
+    if (!rc && x->n > 0) {
+        j.terms = terms->data;
+        j.channels = (size_t)x->dims[1];
+        j.pixels = x->n / j.channels;
+        j.chunk = MAX(CHUNK / j.channels, (size_t)1);
+        j.tail = c->tail ? *c->tail : j.tail;
+        par_for(c->par, (j.pixels + j.chunk - 1) / j.chunk, affine_chunk, &j);
+    }
+    tensor_free(terms);
+    return rc;
 }
 
 /* y = x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels) ^ beta. */
@@ -498,7 +595,17 @@ const struct op op_norm[] = {
     ROW("RMSNormalization", 23, 2, 2, layer_norm, "ONNX RMSNormalization-23"),
     ROW("InstanceNormalization", 6, 3, 3, group_norm, "ONNX InstanceNormalization-22"),
     ROW("GroupNormalization", 18, 3, 3, group_norm, "ONNX GroupNormalization-21"),
-    ROW("BatchNormalization", 7, 5, 5, batch_norm, "ONNX BatchNormalization-15"),
+    {
+        .name = "BatchNormalization",
+        .since = 7,
+        .min_in = 5,
+        .max_in = 5,
+        .ref = batch_norm,
+        .fast = batch_norm_fast,
+        .spec = "ONNX BatchNormalization-15",
+        .layout = batch_norm_layout,
+        .tails = true,
+    },
     ROW("LRN", 1, 1, 1, lrn, "ONNX LRN-13"),
     {0},
 };

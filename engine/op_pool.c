@@ -5,6 +5,7 @@
  * codes exactly, and rounded once. The fast forms work with channels last and give the same bits.
  */
 #include "engine/elem.h"
+#include "engine/kernel_f32.h"
 #include "engine/par.h"
 #include "engine/window.h"
 
@@ -282,9 +283,27 @@ typedef void last_fn(const struct taps *x, size_t c, void *y);
             y[j] = best;                                                                           \
         }                                                                                          \
     }
-MAX_LAST(max_f32, float)
 MAX_LAST(max_u8, uint8_t)
 MAX_LAST(max_s8, int8_t)
+
+static void max_f32(const struct taps *x, size_t c, void *y)
+{
+    const float *list[TAPS];
+    float best[LANES];
+    if (x->list) {
+        kernel_f32()->largest((const float *const *)x->list, x->n, c, y);
+        return;
+    }
+    for (size_t t = 0; t < x->n;) { /* of a whole image, part by part; c <= LANES then */
+        size_t n = 0;
+        list[n++] = t ? best : tap(x, t++);
+        for (; n < TAPS && t < x->n; t++) {
+            list[n++] = tap(x, t);
+        }
+        kernel_f32()->largest(list, n, c, best);
+    }
+    memcpy(y, best, c * sizeof *best);
+}
 
 /* In double and rounded once, as the plain form. */
 VECTOR_CLONES static void mean_f32(const struct taps *x, size_t c, void *out)
@@ -356,7 +375,14 @@ static size_t find_taps(const struct last_job *j, int64_t image, const int64_t *
     return n;
 }
 
-/* Item i: a row of outputs. */
+/* Whether the window of output o of a row lies within the input. */
+static bool is_inner(const struct window *w, int64_t o)
+{
+    const int64_t first = o * w->s[2] - w->lo[2];
+    return first >= 0 && first + (w->k[2] - 1) * w->d[2] < w->in[2];
+}
+
+/* Item i: a row of outputs. Neighbours within the input see the same pixels, some further. */
 static void last_row(void *ctx, size_t i)
 {
     const struct last_job *j = ctx;
@@ -366,10 +392,19 @@ static void last_row(void *ctx, size_t i)
     int64_t o[] = {r / w->out[1] % w->out[0], r % w->out[1], 0};
     uint8_t *y = j->y + i * (size_t)w->out[2] * bytes;
     const double count = axis_count(j->p, 0, o[0]) * axis_count(j->p, 1, o[1]);
+    const uint8_t *list[TAPS];
+    struct taps taps = {.list = list};
+    bool inner = false;
     for (; o[2] < w->out[2]; o[2]++, y += bytes) {
-        const uint8_t *list[TAPS];
-        struct taps taps = {.list = list, .count = count * axis_count(j->p, 2, o[2])};
-        taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
+        const bool before = inner;
+        inner = is_inner(w, o[2]);
+        for (size_t t = 0; t < taps.n && inner && before; t++) {
+            list[t] += (size_t)w->s[2] * bytes;
+        }
+        if (!inner || !before) {
+            taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
+            taps.count = count * axis_count(j->p, 2, o[2]);
+        }
         j->fold(&taps, (size_t)w->c, y);
     }
 }

@@ -2,13 +2,14 @@
  *
  * op_resize.c: Resize and Upsample. Interpolation is separable: for each dimension that changes,
  * every output index has a short list of taps (input index, weight), made once; then the tensor is
- * resized one dimension after the other, in double.
+ * resized one dimension after the other, in double; bilinear float32 with channels last in float32.
  *
  * Coordinates are computed in float32, as ONNX Runtime does: where they fall on a boundary, nearest
  * neighbours would otherwise differ from what is deployed.
  */
 #include "engine/elem.h"
 #include "engine/op.h"
+#include "engine/par.h"
 
 #include <math.h>
 
@@ -360,9 +361,41 @@ static void resize_axis(const struct axis *a, int64_t outer, int64_t inner, cons
     }
 }
 
+/* The same in float32 for two taps. */
+VECTOR_CLONES static void blend(size_t n, const float *restrict a, const float *restrict b,
+                                float wa, float wb, float *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = wa * a[i] + wb * b[i];
+    }
+}
+
+struct blend_job {
+    const struct axis *a;
+    size_t inner;
+    const float *x;
+    float *y;
+};
+
+/* Item i: an output index of one of the outer ones. */
+static void blend_item(void *ctx, size_t i)
+{
+    const struct blend_job *j = ctx;
+    const size_t out = (size_t)j->a->out, k = i % out;
+    const int64_t *index = (const int64_t *)j->a->index->data + 2 * k;
+    const double *weight = (const double *)j->a->weight->data + 2 * k;
+    const float *x = j->x + i / out * (size_t)j->a->in * j->inner;
+    blend(j->inner, x + (size_t)index[0] * j->inner, x + (size_t)index[1] * j->inner,
+          (float)weight[0], (float)weight[1], j->y + i * j->inner);
+}
+
 static void fill_outside(const struct resize *r, struct tensor *y)
 {
-    for (size_t e = 0; e < y->n; e++) {
+    bool some = false;
+    for (int d = 0; d < r->rank; d++) {
+        some = some || r->axes[d].outside;
+    }
+    for (size_t e = 0; e < y->n && some; e++) {
         size_t rest = e;
         for (int d = r->rank - 1; d >= 0; rest /= (size_t)r->axes[d--].out) {
             const struct tensor *flags = r->axes[d].outside;
@@ -374,12 +407,15 @@ static void fill_outside(const struct resize *r, struct tensor *y)
     }
 }
 
-/* All dimensions in turn; *work is replaced by the result. */
+/* All dimensions in turn; *work, float64 or, for two taps, float32, is replaced by the result. */
 static int resize_all(struct op_call *c, const struct resize *r, struct tensor **work,
                       struct err *err)
 {
+    const enum dtype type = (*work)->dtype;
     int64_t dims[MAX_RANK];
-    memcpy(dims, c->in[0]->dims, sizeof dims);
+    for (int d = 0; d < r->rank; d++) {
+        dims[d] = r->axes[d].in;
+    }
     for (int d = r->rank - 1; d >= 0; d--) {
         if (!r->axes[d].index) {
             continue;
@@ -387,14 +423,19 @@ static int resize_all(struct op_call *c, const struct resize *r, struct tensor *
         struct tensor *next = NULL;
         int64_t outer = 1, inner = 1;
         dims[d] = r->axes[d].out;
-        int rc = tensor_new(DT_F64, r->rank, dims, c->budget, &next, err);
+        int rc = tensor_new(type, r->rank, dims, c->budget, &next, err);
         if (rc) {
             return rc;
         }
         for (int e = 0; e < r->rank; e++) {
             *(e < d ? &outer : &inner) *= e == d ? 1 : dims[e];
         }
-        resize_axis(&r->axes[d], outer, inner, (*work)->data, next->data);
+        if (type == DT_F32) {
+            struct blend_job j = {&r->axes[d], (size_t)inner, (*work)->data, next->data};
+            par_for(c->par, (size_t)(outer * dims[d]), blend_item, &j);
+        } else {
+            resize_axis(&r->axes[d], outer, inner, (*work)->data, next->data);
+        }
         tensor_free(*work);
         *work = next;
     }
@@ -417,7 +458,42 @@ static void resize_nearest(struct op_call *c, struct resize *r)
             }
         }
     }
-    elem_copy_mapped(c->in[0], c->out[0], map, &room);
+    struct tensor x = {.dtype = fill.dtype, .rank = r->rank, .data = c->in[0]->data};
+    struct tensor y = x;
+    for (int d = 0; d < r->rank; d++) { /* in the order of the elements */
+        x.dims[d] = r->axes[d].in;
+        y.dims[d] = r->axes[d].out;
+    }
+    x.size = c->in[0]->size;
+    y.n = c->out[0]->n;
+    y.data = c->out[0]->data;
+    elem_copy_mapped(&x, &y, map, &room);
+}
+
+/* From here on dimensions count in the order of the elements. */
+static void move_channels(struct resize *r)
+{
+    const struct axis channels = r->axes[1];
+    memmove(r->axes + 1, r->axes + 2, (size_t)(r->rank - 2) * sizeof channels);
+    r->axes[r->rank - 1] = channels;
+}
+
+/* Bilinear float32 whose channels fill vectors is computed as such. */
+static bool blends(const struct op_call *c, const struct resize *r)
+{
+    return c->kernels == KERNELS_FAST && c->channels_last && c->in[0]->dtype == DT_F32 &&
+           r->mode == MODE_LINEAR && !r->antialias && r->coordinate != COORD_CROP;
+}
+
+/* From float64 or float32 in the order of the elements. */
+static void put_result(const struct resize *r, const struct tensor *work, struct tensor *y)
+{
+    if (work->dtype == y->dtype) {
+        memcpy(y->data, work->data, y->size);
+    } else {
+        elem_put_f64(y, 0, work->n, work->data);
+    }
+    fill_outside(r, y);
 }
 
 static int resize(struct op_call *c, struct err *err)
@@ -435,6 +511,9 @@ static int resize(struct op_call *c, struct err *err)
     if (rc || c->out[0]->n == 0) {
         goto out;
     }
+    if (c->channels_last && r.rank >= 3) {
+        move_channels(&r);
+    }
     for (int d = 0; d < r.rank && !rc; d++) {
         rc = make_axis(c, &r, &r.axes[d], err);
     }
@@ -444,11 +523,10 @@ static int resize(struct op_call *c, struct err *err)
         }
         goto out;
     }
-    rc = elem_to_f64(x, c->budget, &work, err);
+    rc = blends(c, &r) ? (work = tensor_ref(x), OK) : elem_to_f64(x, c->budget, &work, err);
     rc = rc ? rc : resize_all(c, &r, &work, err);
     if (!rc) {
-        elem_put_f64(c->out[0], 0, work->n, work->data);
-        fill_outside(&r, c->out[0]);
+        put_result(&r, work, c->out[0]);
     }
 out:
     tensor_free(work);
@@ -459,7 +537,7 @@ out:
 #define ROW(op_name, first, most, spec_text)                                                       \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 1, .max_in = (most), .ref = resize,         \
-        .spec = (spec_text)                                                                        \
+        .spec = (spec_text), .layout = layout_keep                                                 \
     }
 
 const struct op op_resize[] = {

@@ -307,26 +307,57 @@ static int prepare_steps(struct plan *p, struct err *err)
     return OK;
 }
 
+/* Per value: whether something reads it with plain loads, as callers do outputs. */
+static bool *list_plain_reads(const struct plan *p)
+{
+    bool *plain = mem_alloc(p->g->n_values + 1);
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct node *n = &p->g->nodes[i];
+        const struct op *op = p->steps[i].op;
+        for (int k = 0; k < n->n_in; k++) {
+            const int v = n->in[k];
+            const struct tensor *c = v >= 0 ? p->g->values[v].constant : NULL;
+            const bool any = op && k < 32 && op->any_address >> k & 1;
+            if (c && (!any || c->dtype != DT_F32)) {
+                plain[v] = true;
+            }
+        }
+    }
+    for (size_t i = 0; i < p->g->n_outputs; i++) {
+        plain[p->g->outputs[i]] = true;
+    }
+    return plain;
+}
+
+static bool is_aligned(const struct tensor *t)
+{
+    return (uintptr_t)t->data % MAX(dtype_size(t->dtype), (size_t)1) == 0;
+}
+
 /* Constants that stand on odd addresses of a mapped file are copied once, so that kernels may use
- * plain loads. */
+ * plain loads; but for weights, the bulk of a file, which kernels pack anyway. */
 static int align_constants(struct plan *p, struct err *err)
 {
-    for (size_t v = 0; v < p->g->n_values; v++) {
+    bool *plain = list_plain_reads(p);
+    int rc = OK;
+    for (size_t v = 0; v < p->g->n_values && !rc; v++) {
         struct tensor *c = p->g->values[v].constant;
-        if (!c || (uintptr_t)c->data % MAX(dtype_size(c->dtype), (size_t)1) == 0) {
+        if (!c || !plain[v] || is_aligned(c)) {
             continue;
         }
         p->folded[v] = plan_shared_constant(p, p->ids[v]);
         if (!p->folded[v]) {
             struct tensor *copy = tensor_aligned(c);
-            if (!copy) {
-                return err_set(err, E_LIMIT, "out of memory for initializer '%s' of %zu bytes",
-                               p->g->values[v].name, c->size);
+            if (copy) {
+                p->folded[v] = plan_share_constant(p, p->ids[v], copy);
+            } else {
+                rc = err_set(err, E_LIMIT, "out of memory for initializer '%s' of %zu bytes",
+                             p->g->values[v].name, c->size);
             }
-            p->folded[v] = plan_share_constant(p, p->ids[v], copy);
         }
     }
-    return OK;
+    free(plain);
+    return rc;
 }
 
 /* The range that an activation behind a float operator clamps to; false for any other node. */

@@ -4,6 +4,7 @@
  * while all rows pass by it.
  */
 #include "engine/product_f32.h"
+#include "engine/par.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@ enum {
     RUN = 128,           /* factors that are summed before they join the total */
     HUGE_PAGE = 2 << 20, /* bytes */
     CACHE_LINE = 64,     /* bytes */
+    BLOCK = 96,          /* rows of a matrix that pass by all panels together */
 };
 
 /* ---- Panels --------------------------------------------------------------------------------- */
@@ -62,14 +64,18 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
 
 /* Factors [m0, m0 + n) of one unit, n <= F32_LANES: read along factors, written along columns. Both
  * sides pass through the cache once, whatever power of two the columns are apart. */
-static void pack_square(const struct f32_weights *w, const float *src, size_t lanes, size_t m0,
-                        size_t n, float *dst, size_t cols)
+static void pack_square(const struct f32_weights *w, size_t j0, size_t lanes, size_t m0, size_t n,
+                        float *dst, size_t cols)
 {
     float square[F32_LANES][F32_LANES] = {{0}};
     for (size_t j = 0; j < lanes; j++) {
-        const float *from = src + j * w->column + m0 * w->factor;
+        const uint8_t *from = w->w + ((j0 + j) * w->column + m0 * w->factor) * sizeof(float);
+        if (w->factor == 1) {
+            memcpy(square[j], from, n * sizeof(float));
+            continue;
+        }
         for (size_t i = 0; i < n; i++) {
-            square[j][i] = from[i * w->factor];
+            memcpy(&square[j][i], from + i * w->factor * sizeof(float), sizeof(float));
         }
     }
     for (size_t i = 0; i < n; i++) {
@@ -92,8 +98,7 @@ int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct er
         float *dst = f32_panels_unit(p, u, &cols);
         const size_t lanes = MIN(w->n - u * F32_LANES, (size_t)F32_LANES);
         for (size_t m = 0; m < k; m += F32_LANES) {
-            pack_square(w, w->w + u * F32_LANES * w->column, lanes, m,
-                        MIN(k - m, (size_t)F32_LANES), dst, cols);
+            pack_square(w, u * F32_LANES, lanes, m, MIN(k - m, (size_t)F32_LANES), dst, cols);
         }
     }
     return rc;
@@ -167,4 +172,52 @@ void f32_product_run(const struct f32_product *p)
     for (size_t i = p->panel; i < p->panel_end; i++) {
         run_panel(p, i);
     }
+}
+
+/* ---- Whole matrices ------------------------------------------------------------------------- */
+
+struct matrix_job {
+    const struct f32_panels *w;
+    const float *x, *bias;
+    size_t rows, blocks;
+    struct f32_dest y;
+};
+
+/* Item i: a block of rows and a panel; panels are large where rows are few. */
+static void matrix_item(void *ctx, size_t i)
+{
+    const struct matrix_job *j = ctx;
+    const size_t block = i / j->w->count, panel = i % j->w->count;
+    const size_t r0 = block * j->rows / j->blocks, r1 = (block + 1) * j->rows / j->blocks;
+    const size_t col = f32_panels_column(j->w, panel), at = r0 * j->w->n + col;
+    const float *table[BLOCK];
+    for (size_t r = r0; r < r1; r++) {
+        table[r - r0] = j->x + r * j->w->k;
+    }
+    const struct f32_product p = {
+        .kernels = kernel_f32(),
+        .panels = j->w,
+        .panel = panel,
+        .panel_end = panel + 1,
+        .x = table,
+        .rows = r1 - r0,
+        .pitch = r1 - r0,
+        .segments = 1,
+        .len = j->w->k,
+        .bias = j->bias ? j->bias + col : NULL,
+        .y = {.raw = j->y.raw ? j->y.raw + at : NULL,
+              .act = j->y.act ? j->y.act + at : NULL,
+              .pitch = j->w->n,
+              .lo = j->y.lo,
+              .hi = j->y.hi},
+    };
+    f32_product_run(&p);
+}
+
+void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, const float *bias,
+                        struct f32_dest y, struct par *par)
+{
+    struct matrix_job j = {.w = w, .x = x, .bias = bias, .rows = rows, .y = y};
+    j.blocks = (rows + BLOCK - 1) / BLOCK;
+    par_for(par, j.blocks * w->count, matrix_item, &j);
 }

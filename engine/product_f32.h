@@ -24,7 +24,7 @@ float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols);
 /* Weights to pack: column j, factor m at j * column + m * factor. They are packed in the order s, i
  * with m = i * segments + s, i < len. */
 struct f32_weights {
-    const float *w;
+    const uint8_t *w; /* floats at any address */
     size_t n, segments, len;
     size_t column, factor;
 };
@@ -46,5 +46,8 @@ struct f32_product {
     struct f32_dest y; /* of row 0 and the first column of the first panel */
 };
 void f32_product_run(const struct f32_product *p);
+/* y [rows, n] = x [rows, k] times all panels, plus bias; y.pitch need not be set. */
+void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, const float *bias,
+                        struct f32_dest y, struct par *par);
 
 #endif

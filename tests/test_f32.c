@@ -186,6 +186,112 @@ static void make_global_pool(struct fixture *f)
     add_conv(f);
 }
 
+static void make_batch_norm(struct fixture *f)
+{
+    const int64_t x[] = {random_int(1, 2), random_int(1, 70), random_int(1, 9), random_int(1, 9)};
+    fixture_input(f, random_tensor(4, x, -1, 1), false);
+    for (int i = 1; i <= 4; i++) { /* scale, bias, mean, variance */
+        fixture_input(f, random_tensor(1, &x[1], i == 4 ? 0.1 : -1, 1), random_int(0, 3) != 0);
+    }
+    add_conv(f);
+}
+
+/* A constant list of int64. */
+static void add_list(struct fixture *f, int64_t n, const int64_t *list)
+{
+    struct tensor *t = NULL;
+    assert_int_equal(tensor_new(DT_S64, 1, &n, NULL, &t, NULL), OK);
+    memcpy(t->data, list, t->size);
+    fixture_input(f, t, true);
+}
+
+/* An image whose channels come last. */
+static void add_image(struct fixture *f, int rank, int64_t *x)
+{
+    x[0] = random_int(1, 2);
+    x[1] = random_int(1, 40);
+    for (int d = 2; d < rank; d++) {
+        x[d] = random_int(1, 9);
+    }
+    fixture_input(f, random_tensor(rank, x, -1, 1), false);
+    add_conv(f);
+}
+
+static void make_concat(struct fixture *f)
+{
+    const int rank = (int)random_int(3, 5);
+    const int64_t axis = random_int(0, rank - 1), parts = random_int(2, 4);
+    int64_t x[MAX_RANK];
+    add_image(f, rank, x);
+    for (int64_t k = 1; k < parts; k++) {
+        x[axis] = random_int(0, 5);
+        fixture_input(f, random_tensor(rank, x, -1, 1), random_int(0, 2) == 0);
+    }
+    graph_attr_int(f->g, f->node, "axis", axis);
+}
+
+static void make_slice(struct fixture *f)
+{
+    const int rank = (int)random_int(3, 5);
+    int64_t x[MAX_RANK], axes[2], starts[2], ends[2], steps[2];
+    add_image(f, rank, x);
+    for (int k = 0; k < 2; k++) {
+        axes[k] = k == 0 ? random_int(0, 1) : random_int(2, rank - 1);
+        starts[k] = random_int(0, x[axes[k]]);
+        ends[k] = random_int(-1, x[axes[k]]);
+        steps[k] = random_int(0, 1) ? 1 : random_int(1, 2);
+    }
+    add_list(f, 2, starts);
+    add_list(f, 2, ends);
+    add_list(f, 2, axes);
+    add_list(f, 2, steps);
+}
+
+/* The first of several outputs. */
+static void make_split(struct fixture *f)
+{
+    const int rank = (int)random_int(3, 5);
+    int64_t x[MAX_RANK];
+    add_image(f, rank, x);
+    graph_attr_int(f->g, f->node, "axis", random_int(0, rank - 1));
+    const int64_t whole = x[attr_int(f->node, "axis", 0)];
+    add_list(f, 1, &whole);
+}
+
+static void make_transpose(struct fixture *f)
+{
+    const int rank = (int)random_int(3, 5);
+    int64_t x[MAX_RANK], perm[MAX_RANK];
+    add_image(f, rank, x);
+    for (int d = 0; d < rank; d++) {
+        const int from = (int)random_int(0, d);
+        perm[d] = perm[from];
+        perm[from] = d;
+    }
+    graph_attr_ints(f->g, f->node, "perm", (size_t)rank, perm);
+}
+
+/* Bilinear or nearest, larger or smaller. */
+static void make_resize(struct fixture *f)
+{
+    static const char *const coordinates[] = {"half_pixel", "align_corners", "asymmetric",
+                                              "pytorch_half_pixel"};
+    const int rank = (int)random_int(3, 5);
+    int64_t x[MAX_RANK];
+    const int64_t n = rank;
+    add_image(f, rank, x);
+    for (int d = 2; d < rank; d++) {
+        x[d] = random_int(1, 16);
+    }
+    x[1] += random_int(0, 4) == 0;
+    fixture_input(f, NULL, false);
+    fixture_input(f, NULL, false);
+    add_list(f, n, x);
+    graph_attr_string(f->g, f->node, "mode", random_int(0, 2) ? "linear" : "nearest");
+    graph_attr_string(f->g, f->node, "coordinate_transformation_mode",
+                      coordinates[random_int(0, COUNT(coordinates) - 1)]);
+}
+
 /* How far results may be from the plain kernel's, as a multiple of 1e-6. */
 enum bound {
     BOUND_SUM, /* 1 + the sum of the absolute products that make an element */
@@ -208,6 +314,12 @@ static const struct {
     {"Sum", make_binary, 20, BOUND_TEN},
     {"Max", make_binary, 20, BOUND_TEN},
     {"PRelu", make_binary, 20, BOUND_TEN},
+    {"BatchNormalization", make_batch_norm, 40, BOUND_TEN},
+    {"Concat", make_concat, 40, BOUND_TEN},
+    {"Slice", make_slice, 40, BOUND_TEN},
+    {"Split", make_split, 10, BOUND_TEN},
+    {"Transpose", make_transpose, 40, BOUND_TEN},
+    {"Resize", make_resize, 60, BOUND_TEN},
     {"MaxPool", make_pool, 60, BOUND_TEN},
     {"AveragePool", make_pool, 60, BOUND_TEN},
     {"GlobalAveragePool", make_global_pool, 20, BOUND_TEN},
@@ -293,7 +405,7 @@ static void make_absolute(struct fixture *f)
 {
     for (size_t v = 0; v < f->g->n_values; v++) {
         struct tensor *t = f->g->values[v].constant;
-        for (size_t i = 0; t && i < t->n; i++) {
+        for (size_t i = 0; t && t->dtype == DT_F32 && i < t->n; i++) {
             ((float *)t->data)[i] = fabsf(((float *)t->data)[i]);
         }
     }

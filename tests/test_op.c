@@ -179,6 +179,19 @@ static void make_code_pool(struct fixture *f)
     f->in[0] = t;
 }
 
+static void make_batch_norm(struct fixture *f)
+{
+    const int rank = (int)random_int(2, 5);
+    int64_t x[MAX_RANK];
+    for (int d = 0; d < rank; d++) {
+        x[d] = some(1, d == 1 ? 40 : 6);
+    }
+    fixture_input(f, random_tensor(rank, x, -1, 1), false);
+    for (int i = 1; i <= 4; i++) { /* scale, bias, mean, variance */
+        fixture_input(f, random_tensor(1, &x[1], i == 4 ? 0.1 : -1, 1), true);
+    }
+}
+
 /* ---- Fast against plain --------------------------------------------------------------------- */
 
 /* |fast - plain| <= bound * (1 + |plain|). Plain kernels compute in double and round once: exact
@@ -206,6 +219,7 @@ static const struct twin {
     {"HardSigmoid", 13, make_unary, 2e-7},
     {"Sigmoid", 13, make_unary, 3e-7},
     {"Tanh", 13, make_unary, 3e-7},
+    {"BatchNormalization", 13, make_batch_norm, 2e-6},
     {"MaxPool", 13, make_pool, 0},
     {"MaxPool", 12, make_code_pool, 0},
     {"AveragePool", 13, make_pool, 0},

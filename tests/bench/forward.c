@@ -6,9 +6,11 @@
  *
  *   forward MODEL [--threads N] [--split N] [--runs R | --for MS] [--warm R] [--tap]
  *           [--plain] [--numerics NAME] [--side fp32|int8] [--npy FILE | --zeros]
- *           [--profile] [--profile-nodes] [--json] [--serve]
+ *           [--fused] [--profile] [--profile-nodes] [--json] [--serve]
  *
- * --tap gives every activation, as it lies in memory, to a reader that touches each page of it.
+ * --tap gives every activation, as it lies in memory, to a reader that touches each page of it;
+ * with --fused not what an activation function alone reads, as in a comparison with a model whose
+ * quantizers stand behind it.
  * The side, unless it is said, follows from the operators: a model without quantizers is computed
  * as the FP32 side is.
  * --serve measures once for every line on standard input, so that two programs can take turns.
@@ -91,13 +93,10 @@ static int read_options(int argc, char **argv, struct options *o, struct err *er
     const struct {
         const char *name;
         bool *flag;
-    } flags[] = {{"--tap", &o->tap},
-                 {"--plain", &o->plain},
-                 {"--zeros", &o->zeros},
-                 {"--json", &o->json},
-                 {"--serve", &o->serve},
-                 {"--profile", &o->profile},
-                 {"--profile-nodes", &o->profile_nodes}};
+    } flags[] = {{"--tap", &o->tap},         {"--plain", &o->plain},
+                 {"--zeros", &o->zeros},     {"--json", &o->json},
+                 {"--serve", &o->serve},     {"--fused", &o->fused},
+                 {"--profile", &o->profile}, {"--profile-nodes", &o->profile_nodes}};
     for (int i = 1; i < argc; i++) {
         bool known = false;
         for (size_t k = 0; k < COUNT(flags); k++) {
@@ -196,6 +195,25 @@ static int read_rows(struct bench *b, struct err *err)
     return rc;
 }
 
+/* Values but those that an activation function alone reads. */
+static bool *list_fused(const struct graph *g)
+{
+    bool *wanted = mem_alloc(g->n_values + 1), *read = mem_alloc(g->n_values + 1);
+    memset(wanted, true, g->n_values);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct node *n = &g->nodes[i];
+        const bool function = strcmp(n->op, "Relu") == 0 || strcmp(n->op, "Clip") == 0;
+        for (int k = 0; k < n->n_in; k++) {
+            if (n->in[k] >= 0) {
+                wanted[n->in[k]] = (read[n->in[k]] && wanted[n->in[k]]) || !function;
+                read[n->in[k]] = true;
+            }
+        }
+    }
+    free(read);
+    return wanted;
+}
+
 static int load(struct bench *b, struct err *err)
 {
     double start = now_ms();
@@ -213,6 +231,7 @@ static int load(struct bench *b, struct err *err)
     start = now_ms();
     rc = plan_new(b->g, &o, &b->plan, err);
     b->plan_ms = now_ms() - start;
+    b->wanted = b->o.fused && !rc ? list_fused(plan_graph(b->plan)) : NULL;
     b->inputs = mem_alloc((b->g->n_inputs + 1) * sizeof(struct tensor *));
     for (size_t i = 0; i < b->g->n_inputs && !rc; i++) {
         rc = make_input(&b->g->values[b->g->inputs[i]], b->o.zeros, &b->inputs[i], err);
@@ -231,6 +250,7 @@ static void unload(struct bench *b)
     }
     free(b->inputs);
     free(b->rows);
+    free(b->wanted);
     par_free(b->par);
     plan_free(b->plan);
     graph_free(b->g);
@@ -264,7 +284,8 @@ int bench_run(const struct bench *b, size_t image, plan_tap *tap, void *ctx, str
 {
     const struct tensor *in[MAX_INPUTS] = {0};
     size_t n = b->g->n_inputs;
-    const struct run_options o = {.tap = tap, .tap_ctx = ctx, .any_layout = true, .par = b->par};
+    const struct run_options o = {
+        .tap = tap, .tap_ctx = ctx, .any_layout = true, .wanted = b->wanted, .par = b->par};
     if (n > MAX_INPUTS) {
         return err_set(err, E_LIMIT, "%zu inputs, at most %d", n, MAX_INPUTS);
     }
@@ -346,16 +367,16 @@ static double *gather(const struct worker *w, size_t threads, size_t *n)
     return ms;
 }
 
-static int time_runs(const struct bench *b, struct err *err)
+/* `fn` in all workers at once. */
+static int run_workers(const struct bench *b, struct worker *w, void *(*fn)(void *arg),
+                       struct err *err)
 {
-    size_t threads = (size_t)b->o.threads, started = 0, n;
-    struct worker *w = mem_alloc(threads * sizeof *w);
+    size_t threads = (size_t)b->o.threads, started = 0;
     int rc = OK;
-    double start = now_ms(), cpu = cpu_ms();
     for (; started < threads; started++) {
         w[started].b = b;
         w[started].index = (int)started;
-        if (pthread_create(&w[started].thread, NULL, work, &w[started])) {
+        if (pthread_create(&w[started].thread, NULL, fn, &w[started])) {
             rc = err_set(err, E_LIMIT, "cannot start thread %zu", started);
             break;
         }
@@ -367,6 +388,15 @@ static int time_runs(const struct bench *b, struct err *err)
             *err = w[i].err;
         }
     }
+    return rc;
+}
+
+static int time_runs(const struct bench *b, struct err *err)
+{
+    size_t threads = (size_t)b->o.threads, n;
+    struct worker *w = mem_alloc(threads * sizeof *w);
+    double start = now_ms(), cpu = cpu_ms();
+    int rc = run_workers(b, w, work, err);
     if (!rc) {
         double wall = now_ms() - start, *ms = gather(w, threads, &n);
         print_times(b, n, ms, wall, cpu_ms() - cpu);
@@ -375,6 +405,25 @@ static int time_runs(const struct bench *b, struct err *err)
     for (size_t i = 0; i < threads; i++) {
         free(w[i].ms);
     }
+    free(w);
+    return rc;
+}
+
+/* In threads of their own, as the runs that are timed: threads that follow each other take over the
+ * memory that the first have fetched from the system. */
+static void *warm_up(void *arg)
+{
+    struct worker *w = arg;
+    for (int i = 0; i < w->b->o.warm && !w->rc; i++) {
+        w->rc = bench_run(w->b, (size_t)i, w->b->o.tap ? touch : NULL, w, &w->err);
+    }
+    return NULL;
+}
+
+static int warm_workers(const struct bench *b, struct err *err)
+{
+    struct worker *w = mem_alloc((size_t)b->o.threads * sizeof *w);
+    int rc = run_workers(b, w, warm_up, err);
     free(w);
     return rc;
 }
@@ -396,10 +445,8 @@ int main(int argc, char **argv)
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
     int rc = read_options(argc, argv, &b.o, &err);
     rc = rc ? rc : load(&b, &err);
-    for (int i = 0; i < b.o.warm && !rc; i++) {
-        rc = bench_run(&b, (size_t)i, NULL, NULL, &err);
-    }
     bool profile = b.o.profile || b.o.profile_nodes;
+    rc = rc || profile ? rc : warm_workers(&b, &err);
     if (!rc && b.o.split > 1 && b.o.threads > 1) {
         rc = err_set(&err, E_USAGE, "--split and --threads exclude each other");
     }

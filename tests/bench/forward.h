@@ -15,7 +15,7 @@ struct options {
     int threads, runs, warm; /* runs of each thread */
     int split;               /* threads inside each layer */
     int for_ms;              /* run for so long instead; 0: as often as runs says */
-    bool tap, plain, zeros, json, profile, profile_nodes, serve;
+    bool tap, plain, zeros, fused, json, profile, profile_nodes, serve;
 };
 struct bench {
     struct options o;
@@ -23,6 +23,7 @@ struct bench {
     struct plan *plan;
     struct budget budget;
     struct par *par;
+    bool *wanted;           /* by --tap, per value; NULL: all */
     struct tensor **inputs; /* one per input of the model */
     struct tensor **rows;   /* samples for the first input; none: `inputs` serve all runs */
     size_t n_rows;
