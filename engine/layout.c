@@ -4,6 +4,8 @@
  */
 #include "engine/layout.h"
 
+#include "engine/elem.h"
+
 /* ---- Moving --------------------------------------------------------------------------------- */
 
 enum { BLOCK = 16 }; /* elements of a side of the squares that are transposed at a time */
@@ -29,8 +31,22 @@ TRANSPOSE(transpose_16, uint16_t)
 TRANSPOSE(transpose_32, uint32_t)
 TRANSPOSE(transpose_64, uint64_t)
 
+/* Planes of a picture. */
+VECTOR_CLONES static void interleave_3(const uint8_t *restrict src, uint8_t *restrict dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[3 * i] = src[i];
+        dst[3 * i + 1] = src[n + i];
+        dst[3 * i + 2] = src[2 * n + i];
+    }
+}
+
 static void transpose(const char *src, char *dst, size_t size, size_t rows, size_t cols)
 {
+    if (size == 1 && rows == 3) {
+        interleave_3((const uint8_t *)src, (uint8_t *)dst, cols);
+        return;
+    }
     switch (size) {
     case 1:
         transpose_8((const uint8_t *)src, (uint8_t *)dst, rows, cols);
