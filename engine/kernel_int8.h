@@ -80,7 +80,8 @@ struct depthwise_filter {
     size_t width;        /* channels rounded up to STRIP_COLS */
     size_t slots;        /* a multiple of QUAD */
     const int16_t *w;    /* w - zw: [slots][width], 0 in empty slots */
-    const int8_t *quads; /* the same for vpdpbusd, see conv8_filter.c; NULL where s8 is too small */
+    const int8_t *quads; /* the same for vpdpbusd, see conv8_filter.c; NULL where it has no room */
+    size_t quad_slots;   /* slots, or twice as many: what s8 has no room for comes a second time */
 };
 
 /* Output pixels of one row, all channels: the input of slot t of pixel i is ptr[i * step + at[t]].
@@ -89,7 +90,7 @@ struct depthwise_row {
     const struct depthwise_filter *w;
     const uint8_t *const *ptr;
     size_t step;
-    const size_t *at; /* of empty slots: any valid one */
+    const size_t *at; /* [quad_slots]; of empty slots any valid one */
     size_t pixels;
     int stride_3x3; /* 3x3 without dilation: ptr goes column by column, step is thrice this; else 0
                      */
@@ -123,6 +124,8 @@ struct int8_kernels {
      * steps 0 or 1. */
     void (*add)(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                 const struct int8_add *p, uint8_t *y);
+    /* y[i] = table[x[i]] */
+    void (*map)(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y);
     /* Float sums for the islands between integer layers, one rounding per step:
      *   s = 0; for t: s = fma(x[off[t]/4 + j], w[8 t + i], s); acc[i][j] = first ? s : acc[i][j] +
      * s, for 8 rows and the first `cols` (16, 32 or 48) columns; acc has TILE_ROWS * TILE_COLS
@@ -135,6 +138,7 @@ struct int8_kernels {
 };
 
 extern const struct int8_kernels kernel_int8_plain;
+void kernel_map_plain(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y);
 #if defined(__x86_64__)
 extern const struct int8_kernels kernel_int8_avx2, kernel_int8_vnni, kernel_int8_amx;
 /* Shared between these. */
@@ -227,5 +231,9 @@ static inline uint8_t add_one(uint8_t a, uint8_t b, const struct int8_add *p)
 enum { CODE_BLOCK = 256 };
 void codes_get(const struct tensor *t, size_t at, size_t n, int32_t *dst);
 void codes_put(struct tensor *t, size_t at, size_t n, const int32_t *src);
+/* Codes [at, at+n) of q as reals, and reals as codes of q's type with one scale and zero point: the
+ * arithmetic of quant_dequantize() and quant_quantize(). */
+void codes_dequantize(const struct tensor *q, size_t at, size_t n, float s, int32_t z, float *y);
+void codes_quantize(const float *x, size_t n, float s, int32_t z, struct tensor *q, size_t at);
 
 #endif

@@ -91,19 +91,22 @@ __attribute__((target("avx2"))) static void squares_32(const float *src, float *
 #endif
 
 /* The channels of a colour image, put together. */
-VECTOR_CLONES static void join_3(const float *restrict src, float *restrict dst, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        dst[3 * i] = src[i];
-        dst[3 * i + 1] = src[n + i];
-        dst[3 * i + 2] = src[2 * n + i];
+#define JOIN(name, type)                                                                           \
+    VECTOR_CLONES static void name(const type *restrict src, type *restrict dst, size_t n)         \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            dst[3 * i] = src[i];                                                                   \
+            dst[3 * i + 1] = src[n + i];                                                           \
+            dst[3 * i + 2] = src[2 * n + i];                                                       \
+        }                                                                                          \
     }
-}
+JOIN(join_8, uint8_t)
+JOIN(join_32, float)
 
 static void transpose_floats(const float *src, float *dst, size_t rows, size_t cols)
 {
     if (rows == 3) {
-        join_3(src, dst, cols);
+        join_32(src, dst, cols);
         return;
     }
 #if defined(__x86_64__)
@@ -117,6 +120,10 @@ static void transpose_floats(const float *src, float *dst, size_t rows, size_t c
 
 static void transpose(const char *src, char *dst, size_t size, size_t rows, size_t cols)
 {
+    if (size == 1 && rows == 3) {
+        join_8((const uint8_t *)src, (uint8_t *)dst, cols);
+        return;
+    }
     switch (size) {
     case 1:
         transpose_8((const uint8_t *)src, (uint8_t *)dst, rows, cols);
