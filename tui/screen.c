@@ -16,6 +16,7 @@
 enum {
     TOAST_SECONDS = 5,
     TICK_JOB = 200,        /* ms between paints while a job runs */
+    TICK_FIRST = 10,       /* ms between looks whether its first image is done */
     TICK_TOAST = 500,      /* ms, so that it goes in time */
     TICK_ESCAPE = 50,      /* ms that the rest of an escape sequence may take */
     TICK_CAPTURE = 150,    /* ms without a key before the feature map is made */
@@ -423,6 +424,22 @@ static int wait_time(const struct screen *sc)
     return sc->s->ui.toast[0] ? TICK_TOAST : -1;
 }
 
+/* Waits for keys and signals; the first results of a job are shown at once. */
+static int wait_event(struct session *s, struct pollfd p[2], int timeout)
+{
+    bool waiting = s->job.state == JOB_RUNNING && s->job.done == 0 && timeout == TICK_JOB;
+    int n = 0, left = timeout;
+    do {
+        const int slice = waiting && left > TICK_FIRST ? TICK_FIRST : left;
+        pthread_mutex_unlock(&s->lock);
+        n = poll(p, 2, slice);
+        pthread_mutex_lock(&s->lock);
+        waiting = waiting && s->job.state == JOB_RUNNING && s->job.done == 0;
+        left -= slice;
+    } while (n == 0 && waiting && left > 0);
+    return n;
+}
+
 static void step(struct screen *sc)
 {
     struct session *s = sc->s;
@@ -430,10 +447,7 @@ static void step(struct screen *sc)
                           {.fd = signals_fd(), .events = POLLIN}};
     notice_job(sc);
     paint(sc);
-    const int timeout = wait_time(sc);
-    pthread_mutex_unlock(&s->lock);
-    const int n = poll(p, 2, timeout);
-    pthread_mutex_lock(&s->lock);
+    const int n = wait_event(s, p, wait_time(sc));
     if (n < 0 && errno != EINTR)
         sc->gone = true;
     if (n > 0 && p[1].revents)

@@ -34,7 +34,8 @@ def aim(line):
 def ratio(line):
     r = line["ratio"]
     kind = " less" if line["faster"] else ""
-    return f"{times(r['median'])}{kind} ({times(r['min'])} to {times(r['max'])})"
+    cpu = f"; CPU time {times(line['cpu']['median'])}" if "cpu" in line else ""
+    return f"{times(r['median'])}{kind} ({times(r['min'])} to {times(r['max'])}){cpu}"
 
 
 def table(row):

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from make_models import NETWORKS
-from measure import BUILD, DATA, PEERS, Server, compare, interleave
+from measure import BUILD, DATA, PEERS, Server, compare, interleave, stat
 
 TITLES = {"resnet50": "ResNet-50", "mobilenetv2": "MobileNetV2"}
 THREADS = {1: "1 thread", 2: "2 threads"}
@@ -29,29 +29,26 @@ def measure(model, pairs, milliseconds, threads, inputs=None):
             peer=theirs.ask)
 
 
-def line(case, found, target):
+def line(case, found, threads):
+    """By wall time; of one thread also by CPU time, which others on the machine disturb less."""
     ours, theirs = ([x["median_ms"] for x in found[who]] for who in ("qscope", "peer"))
-    return compare(case, "onnxruntime", "ms", ours, theirs, target)
-
-
-def cpu_note(case, found):
-    ours, theirs = (statistics.median(x["cpu_ms"] for x in found[who])
-                    for who in ("qscope", "peer"))
-    return f"{case}: CPU time {ours:.2f} ms against {theirs:.2f} ms an image, {ours / theirs:.2f}x."
+    made = compare(case, "onnxruntime", "ms", ours, theirs, 1.0)
+    if threads == 1:
+        ours, theirs = ([x["cpu_ms"] for x in found[who]] for who in ("qscope", "peer"))
+        made["cpu"] = stat([a / b for a, b in zip(ours, theirs, strict=True)])
+    return made
 
 
 def forward(options, kind):
-    lines, notes = [], []
+    lines = []
     for network in NETWORKS:
         model = Path(options.models) / f"{network}_{kind}.onnx"
         for threads, words in THREADS.items():
             case = f"{TITLES[network]}, {words}"
             found = measure(model, 5 if options.quick else 15, 200 if options.quick else 400,
                             threads, Path(options.models) / "x32.npy")
-            lines.append(line(case, found, 1.0))
-            if threads == 1:
-                notes.append(cpu_note(case, found))
-    return {"lines": lines, "notes": notes}
+            lines.append(line(case, found, threads))
+    return {"lines": lines}
 
 
 WAYS = ("Milliseconds an image. "
@@ -78,16 +75,21 @@ def models(options):
     for threads, words in THREADS.items():
         for path in files[:4] if options.quick else files:
             found = measure(path, 3 if options.quick else 7, 100, threads)
-            lines.append(line(f"{path.parent.name} {path.stem}, {words}", found, 1.0))
-    notes = []
-    for words in THREADS.values():
-        for kind, fits in (("FP32", lambda stem: stem == "fp32"), ("INT8", lambda s: s != "fp32")):
-            ratios = [x["ratio"]["median"] for x in lines
-                      if x["case"].endswith(words) and fits(x["case"].split()[1].rstrip(","))]
-            if ratios:
-                notes.append(f"{kind}, {words}: geometric mean "
-                             f"{statistics.geometric_mean(ratios):.2f}x over {len(ratios)} files, "
-                             f"worst {max(ratios):.2f}x.")
+            lines.append(line(f"{path.parent.name} {path.stem}, {words}", found, threads))
     return {"title": "Forward passes of small real models",
             "text": [WAYS, "The models are trained ones that are not part of this project."],
-            "lines": lines, "notes": notes}
+            "lines": lines, "notes": list(means(lines))}
+
+
+def means(lines):
+    """Of FP32 and INT8 files, by threads."""
+    for words in THREADS.values():
+        for kind in ("FP32", "INT8"):
+            some = [x for x in lines if x["case"].endswith(words)
+                    and (" fp32," in x["case"]) == (kind == "FP32")]
+            if some:
+                ratios = [x["ratio"]["median"] for x in some]
+                cpu = [x["cpu"]["median"] for x in some if "cpu" in x]
+                more = f", of CPU time {statistics.geometric_mean(cpu):.2f}x" if cpu else ""
+                yield (f"{kind}, {words}: geometric mean {statistics.geometric_mean(ratios):.2f}x"
+                       f"{more} over {len(some)} files, worst {max(ratios):.2f}x.")
