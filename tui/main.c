@@ -182,7 +182,7 @@ static bool want_color(const struct options *o)
 
 static void apply_options(struct session *s, const struct options *o, bool utf8)
 {
-    s->json = o->json;
+    session_form(s, o->json ? FORM_JSON : FORM_TABLE);
     s->set.ascii = o->ascii || !utf8;
     s->set.color = want_color(o);
     for (size_t i = 0; i < o->n_defines; i++) {

@@ -401,3 +401,8 @@ int repl_run(struct session *s, const char *first)
     pthread_mutex_unlock(&s->lock);
     return s->quit ? s->exit_code : 0;
 }
+
+const char *edit_library(void)
+{
+    return rl_library_version;
+}

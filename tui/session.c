@@ -10,6 +10,7 @@
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"
+#include "tui/shell.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
@@ -27,6 +28,8 @@ struct session *session_new(void)
     s->vars = json_object();
     s->store = plan_store_new();
     s->bisected = SIZE_MAX;
+    s->form = FORM_TABLE;
+    s->shell = shell_new();
     s->ui.sort = metric_find("sqnr");
     s->ui.image_sort = &image_keys[0];
     s->undo = mem_alloc(sizeof *s->undo);
@@ -150,6 +153,7 @@ void session_free(struct session *s)
     dataset_fini(&s->data);
     plan_store_free(s->store);
     json_decref(s->vars);
+    shell_free(s->shell);
     for (size_t i = 0; i < s->n_log; i++) {
         free(s->log[i].text);
     }
