@@ -220,7 +220,7 @@ static void records_lines(void **state)
     assert_int_equal(run(s, "record stop", ""), E_STATE);
     assert_file(path, "# Recorded by qscope " QSCOPE_VERSION ".\n"
                       "set x 1\necho 1 'a;b' '--not'\nalias two 'echo a ; echo b'\necho a\n"
-                      "echo b\nback\n-assert '1==2'\ntime echo x\n");
+                      "echo b\nback\n-assert 1==2\ntime echo x\n");
     /* From now on only. */
     free(line);
     line = mem_printf("record start %s --now --force", path);

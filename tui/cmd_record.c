@@ -27,7 +27,8 @@ static int exec_record_stop(struct call *c, struct err *err)
     if (rc == OK && c->s->json)
         emit_json(c, json_pack("{s:o,s:I}", "file", json_text(path), "lines", (json_int_t)lines));
     else if (rc == OK)
-        fprintf(c->out, "%zu lines recorded in %s\n", lines, text_safe(safe, sizeof(safe), path));
+        fprintf(c->out, "%zu line%s recorded in %s\n", lines, lines == 1 ? "" : "s",
+                text_safe(safe, sizeof(safe), path));
     free(path);
     return rc;
 }

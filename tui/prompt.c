@@ -368,12 +368,14 @@ static void repl_line(struct session *s, const char *line)
     struct err err = {0};
     signals_take(SIGINT);
     signals_busy(true);
+    session_log(s, '>', line);
     const int rc = cmd_line(s, line, stdout, stderr, &err);
     signals_busy(false);
     fflush(stdout);
     if (rc != OK) {
         char text[4 * sizeof(err.text)];
         text_safe(text, sizeof(text), err.text);
+        session_log(s, 'e', text);
         fprintf(stderr, "error: %s [%s]\n", text, err_name(rc));
     }
 }

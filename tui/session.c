@@ -216,37 +216,80 @@ static void follow_model(struct session *s)
                           : out && g->n_outputs == 1 && score_classifies(out->rank, out->dims);
 }
 
+static void loading_drop(struct loading *l)
+{
+    plan_free(l->p);
+    graph_free(l->keep ? NULL : l->g);
+}
+
+/* Gives up all but the models that are kept. */
+static void let_go(struct session *s, const struct loading *fp32, const struct loading *int8)
+{
+    session_forget(s);
+    plan_free(s->plan_fp32);
+    plan_free(s->plan_int8);
+    s->plan_fp32 = s->plan_int8 = NULL;
+    graph_free(s->mixed); /* borrows from the FP32 model */
+    s->mixed = NULL;
+    s->fp32 = fp32->keep ? NULL : s->fp32;
+    s->int8 = int8->keep ? NULL : s->int8;
+    session_unload(s);
+}
+
+static int load_both(struct session *s, struct loading *a, struct loading *b, struct err *err)
+{
+    struct match probe = {0};
+    enum numerics before = s->set.numerics;
+    /* A cache says nothing to any other runtime. */
+    s->set.numerics = b->cache ? NUM_TENSORRT : before;
+    int rc = load_sides(a, b, err);
+    /* Whether they belong together is known before anything of the session is given up. */
+    rc = rc || !a->g || !b->g ? rc : match_graphs(a->g, b->g, 0, NULL, &probe, err);
+    if (rc) {
+        s->set.numerics = before;
+        loading_drop(a);
+        loading_drop(b);
+        return rc;
+    }
+    match_fini(&probe);
+    let_go(s, a, b);
+    s->implicit = b->report;
+    s->fp32 = a->g;
+    s->int8 = b->g;
+    s->plan_fp32 = a->p;
+    s->plan_int8 = b->p;
+    s->pair = a->g && b->g;
+    s->set.numerics = numerics_for(s->set.numerics, (b->g ? b->g : a->g)->dialect);
+    follow_model(s);
+    return session_match(s, err);
+}
+
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
                  struct err *err)
 {
     struct loading a = {.s = s, .path = fp32, .reference = true};
     struct loading b = {.s = s, .path = int8, .cache = cache};
-    struct match probe = {0};
-    enum numerics before = s->set.numerics;
-    /* A cache says nothing to any other runtime. */
-    s->set.numerics = cache ? NUM_TENSORRT : before;
-    int rc = load_sides(&a, &b, err);
-    /* Whether they belong together is known before anything of the session is given up. */
-    rc = rc || !a.g || !b.g ? rc : match_graphs(a.g, b.g, 0, NULL, &probe, err);
-    if (rc) {
-        s->set.numerics = before;
-        plan_free(a.p);
-        plan_free(b.p);
-        graph_free(a.g);
-        graph_free(b.g);
-        return rc;
+    return load_both(s, &a, &b, err);
+}
+
+int session_load_side(struct session *s, enum side side, const char *path, const char *cache,
+                      struct err *err)
+{
+    bool fp32 = side == SIDE_FP32;
+    struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
+    struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
+    a.keep = fp32 ? NULL : s->fp32;
+    b.keep = fp32 ? s->int8 : NULL;
+    b.report = b.keep ? s->implicit : b.report;
+    if (a.keep || b.keep) { /* it is planned again, and a run may be using it */
+        job_cancel(s);
+        job_wait(s, NULL);
     }
-    match_fini(&probe);
-    session_unload(s);
-    s->implicit = b.report;
-    s->fp32 = a.g;
-    s->int8 = b.g;
-    s->plan_fp32 = a.p;
-    s->plan_int8 = b.p;
-    s->pair = a.g && b.g;
-    s->set.numerics = numerics_for(s->set.numerics, (b.g ? b.g : a.g)->dialect);
-    follow_model(s);
-    return session_match(s, err);
+    int rc = load_both(s, &a, &b, err);
+    if (rc == E_SHAPE && (a.keep || b.keep)) {
+        return err_in(err, "not one network ('unload' gives up the other model)");
+    }
+    return rc;
 }
 
 int session_replan(struct session *s, struct err *err)

@@ -204,6 +204,9 @@ int session_executed(const struct session *s, size_t layer, enum side side);
 /* The models changed: drops results, capture, marks, listing, pins. Stops a running job first. */
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
                  struct err *err);
+/* The same for one side; the other one stays as it is, and both are a pair from now on. */
+int session_load_side(struct session *s, enum side side, const char *path, const char *cache,
+                      struct err *err);
 void session_unload(struct session *s);
 /* Makes map and rows of the graph anew (graph_rows.c). */
 void session_map(struct session *s);
