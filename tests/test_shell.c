@@ -175,7 +175,8 @@ static void forms(void **state)
                      OK);
     assert_int_equal(run(s, "set output table", ""), OK);
     /* For one call; the session's form is kept. */
-    assert_int_equal(run(s, "jobs --csv", "id,state,done,total,rate,eta\n0,idle,0,0,,\n"), OK);
+    assert_int_equal(run(s, "jobs --csv", "id,what,state,done,total,rate,eta\n0,run,idle,0,0,,\n"),
+                     OK);
     assert_int_equal(run(s, "show --jsonl top", "{\"settings\":{\"top\":\"0\"}}\n"), OK);
     assert_false(s->json);
     assert_int_equal(run(s, "set output xml", ""), E_USAGE);
@@ -276,6 +277,7 @@ static void records_cancelled_runs(void **state)
     s->job.done = 0;
     assert_int_equal(record_lines(s, &lines), 2);
     assert_string_equal(lines[1], "# cancelled at once: run");
+    s->job = (struct job){0}; /* there was none */
     session_free(s);
 }
 

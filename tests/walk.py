@@ -9,8 +9,10 @@ A walk presses keys and waits for what must then be on the screen.
 
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +30,7 @@ DATA = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared") / "data"
 OPEN = ["-x", "samples/scripts/open.qs"]
 PAIR = ["samples/models/fp32.onnx", "samples/models/int8_qdq.onnx"]
 KEYS = {"Enter": "\r", "Esc": "\x1b", "Tab": "\t", "Down": "\x1b[B", "Up": "\x1b[A", "^C": "\x03",
-        "Backspace": "\x7f", "PgDn": "\x1b[6~"}
+        "Backspace": "\x7f", "PgDn": "\x1b[6~", "F2": "\x1bOQ", "Space": " "}
 PATIENCE = 60  # seconds until something that must appear is given up
 
 
@@ -245,6 +247,50 @@ def walk_live(tmp):
     t.wait("results kept")
     t.press("Q")
     t.end()
+
+
+def walk_record(tmp):
+    """What keys did, also while a run went on or was cancelled, a script does again: same data."""
+    for i in range(6):
+        shutil.copytree(ROOT / "samples/images", tmp / str(i))
+    script, data, first = tmp / "session.qs", tmp / "data.jsonl", tmp / "first.jsonl"
+    t = Terminal(["--jobs", "1", "-e", "set kernels plain", *PAIR, tmp], rows=30)
+    t.wait("run #1", "%", "/block4/dw/Conv")
+    t.press("j", "j", "PgDn", "k", "Space", "p")
+    t.press("^C")
+    t.wait("cancelled, kept")
+    t.press("g", "j", "Enter", "L", "q", ">", "/", "block3/dw", "Enter", "p", "?", "j", "q")
+    t.command("set kernels fast")
+    t.command("dataset clear")
+    t.command("dataset add samples/images --limit 20 --seed 3")
+    t.command("run")
+    t.press("j", "j")
+    t.wait("20 of 20 images")
+    t.command("pin @2")
+    t.press("R")
+    t.wait("run #3, 20 of 20")
+    t.press("3", "j", "Space", "G", "Space", "1", "^D")
+    t.command("set output json")
+    t.command(f"output {data}")
+    t.command("layers")
+    t.press("1")
+    t.command("images --sort kl")
+    t.command("dataset list ; history ; pins ; match")
+    t.command("screen ; screen images")
+    t.command("output -")
+    t.press("F2", str(script), "Enter")
+    t.wait("recording to")
+    t.press("1", "y")
+    t.wait("session.qs")
+    t.press("Q")
+    t.end()
+    data.rename(first)
+    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    # The job line of a screen tells how long a run took.
+    a, b = (re.sub(r'" idle [^"]*"', "", p.read_text()) for p in (first, data))
+    if done.returncode or a != b:
+        raise Lost(f"{done.returncode} {done.stderr[-500:]}\n{script.read_text()}\n{a}\n{b}")
 
 
 def walk_find(_):
