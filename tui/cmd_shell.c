@@ -17,6 +17,7 @@ struct setting {
     const char *help;
     int (*set)(struct session *s, const char *value, struct err *err);
     void (*show)(const struct session *s, char *dst, size_t size);
+    bool kept; /* in a saved session */
 };
 
 static int read_count(const char *name, const char *value, long lo, long hi, int *out,
@@ -171,17 +172,18 @@ static void show_output(const struct session *s, char *dst, size_t size)
 }
 
 static const struct setting settings[] = {
-    {"jobs", "N", "worker threads of runs", set_jobs, show_jobs},
-    {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory},
-    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics},
+    {"jobs", "N", "worker threads of runs", set_jobs, show_jobs, false},
+    {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory, false},
+    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics, true},
     {"kernels", "fast|plain", "vector kernels, or the plain loops they are checked against",
-     set_kernels, show_kernels},
-    {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output},
-    {"top", "N", "rows of listings, 0 for all", set_top, show_top},
-    {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error},
+     set_kernels, show_kernels, true},
+    {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output, false},
+    {"top", "N", "rows of listings, 0 for all", set_top, show_top, true},
+    {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error,
+     true},
     {"rows", "N", "height of the screen that pages are measured by; a real one overrules it",
-     set_rows, show_rows},
-    {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii},
+     set_rows, show_rows, false},
+    {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii, false},
 };
 
 static const struct setting *setting_find(const char *name)
@@ -207,6 +209,11 @@ const char *setting_help(size_t i)
 void setting_show(const struct session *s, size_t i, char *dst, size_t size)
 {
     settings[i].show(s, dst, size);
+}
+
+bool setting_kept(size_t i)
+{
+    return settings[i].kept;
 }
 
 const char *setting_choices(const char *name)

@@ -23,6 +23,18 @@ json_t *json_text(const char *text)
     return j;
 }
 
+json_t *json_time(void)
+{
+    char text[32] = "";
+    const char *fixed = getenv("SOURCE_DATE_EPOCH");
+    const time_t now = fixed ? (time_t)strtoll(fixed, NULL, 10) : time(NULL);
+    struct tm utc;
+    if (gmtime_r(&now, &utc)) {
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    }
+    return json_string(text);
+}
+
 void json_numerics(json_t *o, const struct session *s)
 {
     json_object_set_new(o, "numerics", json_string(numerics_name(s->set.numerics)));

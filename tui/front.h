@@ -39,10 +39,6 @@ int script_check(struct session *s, const char *path, struct err *err);
 int script_line(struct session *s, const char *where, const char *line, bool dry, bool keep_going,
                 size_t *failed, struct err *err);
 
-/* ---- Places (paths.c) ------------------------------------------------------------------------ */
-/* $env/qscope/file, or $HOME/below/qscope/file; NULL without a home. free() it. */
-char *path_xdg(const char *env, const char *below, const char *file);
-
 /* ---- Terminal (term.c): the only file that knows curses ---------------------------------------
  */
 struct terminal;

@@ -14,6 +14,7 @@
 #include "tui/front.h"
 #include "tui/options.h"
 #include "tui/shell.h"
+#include "tui/state.h"
 
 /* Files opened later must not get the numbers of standard streams that are closed. */
 static void open_streams(void)
@@ -138,17 +139,43 @@ static int run_batch(struct session *s, const struct options *o, bool batch)
     return failed ? 5 : 0;
 }
 
+static void complain(const struct err *err, const char *what)
+{
+    char text[4 * sizeof(err->text)];
+    fprintf(stderr, "qscope: error: %s%s [%s]\n", what, text_safe(text, sizeof(text), err->text),
+            err_name(err->code));
+}
+
+/* Says which session was the last; true when there is one. */
+static bool offer_last(struct session *s)
+{
+    struct err err = {0};
+    json_t *state = NULL;
+    char *path = state_last();
+    const bool there = path && file_exists(path) && state_read(path, &state, &err) == OK;
+    if (there)
+        s->offer = state_summary(state);
+    json_decref(state);
+    free(path);
+    return there;
+}
+
 static int run_interactive(struct session *s, const struct options *o)
 {
     struct err err = {0};
+    const bool nothing = o->n_words == 0 && o->n_items == 0 && !state_any(s);
     const char *first = o->n_words > 2 ? "run" : NULL;
     int code = 0;
+    if (nothing && offer_last(s))
+        first = ":session open --run";
     if (screen_run(s, first, &err) != OK) {
         fprintf(stderr, "%s: lines instead of the screen; 'help' lists commands\n", err.text);
         code = repl_run(s, first);
     } else if (s->quit) {
         code = s->exit_code;
     }
+    if (state_autosave(s, &err) != OK)
+        complain(&err, "the session is not saved: ");
     return signals_ended() ? 128 + signals_ended() : code;
 }
 
@@ -156,12 +183,10 @@ static int run_interactive(struct session *s, const struct options *o)
 static int finish(struct session *s, int code)
 {
     struct err err = {0};
-    char text[4 * sizeof(err.text)];
     const int rc = shell_finish(s, &err);
     if (rc == OK)
         return code;
-    fprintf(stderr, "qscope: error: %s [%s]\n", text_safe(text, sizeof(text), err.text),
-            err_name(rc));
+    complain(&err, "");
     return code ? code : exit_code(rc, false);
 }
 

@@ -482,7 +482,9 @@ int screen_run(struct session *s, const char *first, struct err *err)
         return rc;
     pthread_mutex_lock(&s->lock);
     s->screen = true;
-    if (first)
+    if (first && first[0] == ':')
+        edit_begin(&sc, first + 1);
+    else if (first)
         run_line(&sc, first, false);
     while (!s->quit && !sc.gone && !signals_ended())
         step(&sc);

@@ -119,6 +119,8 @@ void session_unload(struct session *s)
     match_fini(&s->match);
     s->pair = false;
     s->implicit = (struct implicit){0};
+    free(s->cache);
+    s->cache = NULL;
     for (size_t i = 0; i < s->n_hand; i++) {
         free((char *)s->hand[i].fp32);
         free((char *)s->hand[i].int8);
@@ -158,6 +160,7 @@ void session_free(struct session *s)
         free(s->log[i].text);
     }
     free(s->log);
+    free(s->offer);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -204,9 +207,12 @@ int session_match(struct session *s, struct err *err)
 }
 
 /* Preprocessing and task that follow from the model, unless the user said otherwise. */
-static void follow_model(struct session *s)
+void session_follow(struct session *s)
 {
     const struct graph *g = s->fp32 ? s->fp32 : s->int8;
+    if (!g) {
+        return;
+    }
     if (!s->pp_set && g->n_inputs) {
         const struct value *v = &g->values[g->inputs[0]];
         preprocess_default(&s->pp, MAX(v->rank, 0), v->dims);
@@ -252,6 +258,7 @@ static int load_both(struct session *s, struct loading *a, struct loading *b, st
         return rc;
     }
     match_fini(&probe);
+    char *cache = mem_dup(b->keep ? s->cache : b->cache);
     let_go(s, a, b);
     s->implicit = b->report;
     s->fp32 = a->g;
@@ -259,8 +266,9 @@ static int load_both(struct session *s, struct loading *a, struct loading *b, st
     s->plan_fp32 = a->p;
     s->plan_int8 = b->p;
     s->pair = a->g && b->g;
+    s->cache = cache;
     s->set.numerics = numerics_for(s->set.numerics, (b->g ? b->g : a->g)->dialect);
-    follow_model(s);
+    session_follow(s);
     return session_match(s, err);
 }
 
@@ -429,6 +437,17 @@ int session_pin(struct session *s, const bool *pinned, const char *label, struct
     }
     s->at_undo = s->n_undo++;
     return OK;
+}
+
+int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
+                        struct err *err)
+{
+    undo_clear(s, 1);
+    s->at_undo = 0;
+    s->undo = mem_grow(s->undo, (n + 1) * sizeof *s->undo);
+    memcpy(s->undo + 1, states, n * sizeof *states);
+    s->n_undo = n + 1;
+    return session_undo(s, (int)at, err);
 }
 
 int session_undo(struct session *s, int steps, struct err *err)

@@ -131,6 +131,7 @@ struct session {
     size_t n_gap_layers[2];
     size_t n_blockable;       /* layers before those were taken out */
     struct implicit implicit; /* what a calibration cache made of int8; no layers: there is none */
+    char *cache;              /* its file, NULL: none */
     struct match match;       /* valid when fp32 or int8 is loaded */
     bool pair;                /* both sides loaded */
     struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
@@ -173,6 +174,7 @@ struct session {
     int exit_code;    /* of `quit N` */
     int source_depth; /* scripts being run inside one another */
 
+    char *offer; /* the last session in a few words, while nothing is loaded; NULL: none */
     struct log_line *log;
     size_t n_log, cap_log;
     struct ui ui;
@@ -210,10 +212,16 @@ int session_load_side(struct session *s, enum side side, const char *path, const
 void session_unload(struct session *s);
 /* Makes map and rows of the graph anew (graph_rows.c). */
 void session_map(struct session *s);
+/* Preprocessing and task that follow from the model, unless the user said otherwise. */
+void session_follow(struct session *s);
 /* Matches again after `match A=B`. */
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
+/* Replaces the history by these states, which it takes over, and puts the at-th of them in force
+ * (0: no pins). On failure no pin is in force. */
+int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
+                        struct err *err);
 /* Moves in the undo history by `steps` (< 0: undo). */
 int session_undo(struct session *s, int steps, struct err *err);
 /* Inputs that the loaded models want: the FP32 model's, or the INT8 model's. Returns how many. */
@@ -332,7 +340,7 @@ struct cmd {
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
     cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
-    cmd_custom[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
+    cmd_custom[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -383,6 +391,9 @@ void csv_rows(json_t *rows, FILE *out);
 void json_numerics(json_t *o, const struct session *s);
 /* Finite numbers as they are, anything else null. Exactly representable doubles round-trip. */
 json_t *json_num(double v);
+/* The time now, UTC: "2026-01-31T12:00:00Z"; SOURCE_DATE_EPOCH fixes it, for files that are to be
+ * made again byte for byte. */
+json_t *json_time(void);
 /* A text from a file: as it is when it is UTF-8, else sanitized; NULL -> null. */
 json_t *json_text(const char *text);
 /* Settings (cmd_shell.c): name and help of row i, NULL behind the last; "a|b|c" or "N"; value. */
@@ -390,6 +401,7 @@ const char *setting_name(size_t i);
 const char *setting_help(size_t i);
 const char *setting_choices(const char *name);
 void setting_show(const struct session *s, size_t i, char *dst, size_t size);
+bool setting_kept(size_t i); /* belongs to a saved session, not to the machine or terminal */
 /* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
@@ -402,12 +414,15 @@ int script_run(struct session *s, const char *path, bool keep_going, FILE *out, 
                struct err *err);
 int script_stream(struct session *s, FILE *in, const char *name, bool keep_going, FILE *out,
                   size_t *failed, struct err *err);
-/* prompt.c; `first`: a line to run before the first prompt, or NULL. Returns the exit code. */
+/* prompt.c; `first`: a line to run before the first prompt, ":LINE" to be offered for the first
+ * one, or NULL. Returns the exit code. */
 int repl_run(struct session *s, const char *first);
 /* screen.c; E_UNSUPPORTED when the terminal cannot. `first` as above. */
 int screen_run(struct session *s, const char *first, struct err *err);
 /* Exit code of an error that ended a batch: from_script says 3 instead of 1 for plain failures. */
 int exit_code(int err_code, bool from_script);
+/* paths.c: $env/qscope/file, or $HOME/below/qscope/file; NULL without a home. free() it. */
+char *path_xdg(const char *env, const char *below, const char *file);
 
 /* ---- Grid (grid.c): cells in memory; all drawing goes here ---------------------------------- */
 enum style {
