@@ -194,7 +194,7 @@ static void keymap_is_language(void **state)
     struct session *s = session_new();
     s->batch = true;
     for (const struct key *k = keymap; k->view; k++) {
-        if (k->line[0] == ':')
+        if (k->line[0] == ':' || strcmp(k->line, "%record") == 0)
             continue;
         struct err err = {0};
         char line[256];
@@ -215,13 +215,14 @@ static void keymap_is_language(void **state)
 static void keymap_is_complete(void **state)
 {
     (void)state;
+    struct session *s = session_new();
     static const char *const everywhere[] = {
         "Up",  "Down", "j", "k",   "PgUp", "PgDn", "^D",  "^U",    "g", "G", "Home",
         "End", "q",    "Q", "Esc", "1",    "2",    "3",   "4",     "5", ":", "/",
         "n",   "N",    "?", "^L",  "^C",   "u",    "Tab", "S-Tab", "R", "E", "^R"};
     for (int v = 0; v < N_VIEWS; v++)
         for (size_t i = 0; i < COUNT(everywhere); i++)
-            assert_non_null(key_find(views[v]->name, everywhere[i]));
+            assert_non_null(key_find(s, views[v]->name, everywhere[i]));
     for (const struct key *a = keymap; a->view; a++) {
         bool known = strcmp(a->view, "*") == 0;
         for (int v = 0; v < N_VIEWS; v++)
@@ -231,6 +232,7 @@ static void keymap_is_complete(void **state)
         for (const struct key *b = a + 1; b->view; b++)
             assert_false(strcmp(a->view, b->view) == 0 && strcmp(a->key, b->key) == 0);
     }
+    session_free(s);
 }
 
 static void keymap_places(void **state)
@@ -238,9 +240,9 @@ static void keymap_places(void **state)
     (void)state;
     struct session *s = session_new();
     struct err err = {0};
-    assert_null(key_line(s, key_find("layers", "p"), &err));
+    assert_null(key_line(s, key_find(s, "layers", "p"), &err));
     assert_int_equal(err.code, E_STATE);
-    char *line = key_line(s, key_find("layers", "j"), &err);
+    char *line = key_line(s, key_find(s, "layers", "j"), &err);
     assert_string_equal(line, "cursor down");
     free(line);
     s->data.samples = mem_alloc(sizeof(*s->data.samples));
@@ -248,7 +250,7 @@ static void keymap_places(void **state)
         .path = mem_dup("x"), .name = mem_dup("a b's.png"), .label = -1, .marked = true};
     s->data.n = s->data.cap = 1;
     s->ui.view = VIEW_IMAGES;
-    line = key_line(s, key_find("images", "Space"), &err);
+    line = key_line(s, key_find(s, "images", "Space"), &err);
     assert_string_equal(line, "unmark --images 'a b'\\''s.png' ; cursor down");
     free(line);
     session_free(s);

@@ -51,7 +51,7 @@ def run(script):
     with tempfile.TemporaryDirectory() as out:
         command = [QSCOPE, "--batch", "--define", f"OUT={out}", *shlex.split(head.get("args", "")),
                    "-x", str(script.relative_to(ROOT))]
-        env = dict(os.environ, LC_ALL="C.UTF-8", NO_COLOR="1")
+        env = dict(os.environ, LC_ALL="C.UTF-8", NO_COLOR="1", SOURCE_DATE_EPOCH="0")
         done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
                               capture_output=True, timeout=300)
         text = done.stdout.decode(errors="replace")

@@ -9,8 +9,10 @@ A walk presses keys and waits for what must then be on the screen.
 
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +30,7 @@ DATA = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared") / "data"
 OPEN = ["-x", "samples/scripts/open.qs"]
 PAIR = ["samples/models/fp32.onnx", "samples/models/int8_qdq.onnx"]
 KEYS = {"Enter": "\r", "Esc": "\x1b", "Tab": "\t", "Down": "\x1b[B", "Up": "\x1b[A", "^C": "\x03",
-        "Backspace": "\x7f", "PgDn": "\x1b[6~"}
+        "Backspace": "\x7f", "PgDn": "\x1b[6~", "F2": "\x1bOQ", "Space": " "}
 PATIENCE = 60  # seconds until something that must appear is given up
 
 
@@ -46,7 +48,7 @@ class Terminal:
         self.home = tempfile.TemporaryDirectory()
         environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
                            XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)
-        environment.update(env or {})
+        environment.update({k: str(v) for k, v in (env or {}).items()})
         self.child = pexpect.spawn(QSCOPE, [str(a) for a in arguments], dimensions=(rows, columns),
                                    cwd=str(ROOT), env=environment)
         # No pause before each write: keys must come as fast as the test sends them.
@@ -245,6 +247,105 @@ def walk_live(tmp):
     t.wait("results kept")
     t.press("Q")
     t.end()
+
+
+def walk_record(tmp):
+    """What keys did, also while a run went on or was cancelled, a script does again: same data."""
+    for i in range(6):
+        shutil.copytree(ROOT / "samples/images", tmp / str(i))
+    script, data, first = tmp / "session.qs", tmp / "data.jsonl", tmp / "first.jsonl"
+    t = Terminal(["--jobs", "1", "-e", "set kernels plain", *PAIR, tmp], rows=30)
+    t.wait("run #1", "%", "/block4/dw/Conv")
+    t.press("j", "j", "PgDn", "k", "Space", "p")
+    t.press("^C")
+    t.wait("cancelled, kept")
+    t.press("g", "j", "Enter", "L", "q", ">", "/", "block3/dw", "Enter", "p", "?", "j", "q")
+    t.command("set kernels fast")
+    t.command("dataset clear")
+    t.command("dataset add samples/images --limit 20 --seed 3")
+    t.command("run")
+    t.press("j", "j")
+    t.wait("20 of 20 images")
+    t.command("pin @2")
+    t.press("R")
+    t.wait("run #3, 20 of 20")
+    t.press("3", "j", "Space", "G", "Space", "1", "^D")
+    t.command("set output json")
+    t.command(f"output {data}")
+    t.command("layers")
+    t.press("1")
+    t.command("images --sort kl")
+    t.command("dataset list ; history ; pins ; match")
+    t.command("screen ; screen images")
+    t.command("output -")
+    t.press("F2", str(script), "Enter")
+    t.wait("recording to")
+    t.press("1", "y")
+    t.wait("session.qs")
+    t.press("Q")
+    t.end()
+    data.rename(first)
+    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    # The job line of a screen tells how long a run took.
+    a, b = (re.sub(r'" idle [^"]*"', "", p.read_text()) for p in (first, data))
+    if done.returncode or a != b:
+        raise Lost(f"{done.returncode} {done.stderr[-500:]}\n{script.read_text()}\n{a}\n{b}")
+
+
+def walk_session(tmp):
+    """Saved on every way out; without arguments the last session is offered; a changed model is
+    noticed; a hundred steps of pins survive."""
+    for name in ("fp32.onnx", "int8_qdq.onnx"):
+        shutil.copy(ROOT / "samples/models" / name, tmp)
+    pair = [tmp / "fp32.onnx", tmp / "int8_qdq.onnx"]
+    states = {"XDG_STATE_HOME": str(tmp / "state")}
+    for end, code in (("Q", 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        t = Terminal([*pair, "samples/images/ring_0.png"], env=states)
+        t.wait("1 of 1 images")
+        t.command("pin /block4/dw/Conv /block3/dw/Conv")
+        t.press("u", "U", "5")
+        t.wait("pins 2")
+        if end == "Q":
+            t.press(end)
+        else:
+            t.child.kill(end)
+        t.end(code)
+        t = Terminal([], env=states)
+        t.wait("fp32.onnx <> int8_qdq.onnx, 1 image, 2 pins", "session open --run")
+        t.press("Enter")
+        t.wait("[5 Pins]", "pins 2", "/block4/dw/Conv", "last: run #1, 1 of 1 images")
+        t.press("u")
+        t.wait("pins 0")
+        t.press("Q")
+        t.end()
+        shutil.rmtree(tmp / "state")
+    # Declined, nothing is opened; and nothing is no session to be saved.
+    t = Terminal([*pair], env=states)
+    t.wait("[1 Layers]", "q back")
+    t.press("Q")
+    t.end()
+    t = Terminal([], env=states)
+    t.wait("session open --run")
+    t.press("Esc")
+    t.wait("Nothing is loaded", "q back")
+    t.press("Q")
+    t.end()
+    with open(pair[1], "ab") as f:
+        f.write(b"\x72\x03abc")  # a doc_string: another file, the same network
+    t = Terminal([], env=dict(states, TERM="dumb"))
+    t.wait("the last session: fp32.onnx <> int8_qdq.onnx", "session open --run")
+    t.press("Enter")
+    t.wait("int8_qdq.onnx has changed since the session was saved")
+    t.press("quit", "Enter")
+    t.end()
+    steps = "".join(f"{'un' * (i % 2)}pin /block4/dw/Conv\n" for i in range(120))
+    (tmp / "long.qs").write_text(f"load pair {pair[0]} {pair[1]}\n{steps}session save {tmp}/s.json\n")
+    (tmp / "back.qs").write_text(f"session open {tmp}/s.json\nundo 119\nassert pins == 1\nundo\n"
+                                 "redo 120\nassert pins == 0\n")
+    for script in ("long.qs", "back.qs"):
+        subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(tmp / script)], cwd=ROOT,
+                       check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
 
 
 def walk_find(_):
@@ -453,7 +554,7 @@ def main():
             with tempfile.TemporaryDirectory() as tmp:
                 walk(Path(tmp))
             passed += 1
-        except (Lost, pexpect.ExceptionPexpect, OSError) as problem:
+        except (Lost, pexpect.ExceptionPexpect, OSError, subprocess.SubprocessError) as problem:
             failed += 1
             print(f"FAIL {name}: {problem}")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd.c: the command language: splits a line into words, finds the command, checks options and
- * arguments against its row, runs it. What commands do is in cmd_*.c, each ending in its table.
- *
- * Grammar: words as in sh (quotes, backslash), no expansion but ${VAR}; a word ';' ends a command,
- * '#' at the start of a word begins a comment, a last word '&' runs in the background.
+ * cmd.c: the command language: finds the command of a line, checks options and arguments against
+ * its row, runs it. Words are words.c's; what commands do is in cmd_*.c, each ending in its table.
  */
 #include <ctype.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "tui/expr.h"
-#include "tui/tui.h"
+#include "tui/shell.h"
 
 static const struct cmd *const families[] = {
-    cmd_model, cmd_data,  cmd_run,  cmd_rank,  cmd_fused, cmd_sums, cmd_image,  cmd_graph,
-    cmd_pin,   cmd_sweep, cmd_file, cmd_shell, cmd_help,  cmd_ui,   cmd_choice, cmd_screen,
+    cmd_model,   cmd_data,   cmd_run,   cmd_rank, cmd_fused,  cmd_sums,   cmd_image,
+    cmd_graph,   cmd_pin,    cmd_sweep, cmd_file, cmd_shell,  cmd_record, cmd_custom,
+    cmd_session, cmd_doctor, cmd_help,  cmd_ui,   cmd_choice, cmd_screen,
 };
 
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)
@@ -25,147 +22,6 @@ void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)
             fn(ctx, c);
         }
     }
-}
-
-/* ---- Words ---------------------------------------------------------------------------------- */
-
-struct words {
-    size_t n, cap;
-    char **w;
-    bool *quoted; /* an empty or operator-like word that was quoted is an ordinary word */
-    size_t cap_q;
-};
-
-static void words_fini(struct words *w)
-{
-    for (size_t i = 0; i < w->n; i++) {
-        free(w->w[i]);
-    }
-    free(w->w);
-    free(w->quoted);
-    *w = (struct words){0};
-}
-
-static void words_add(struct words *w, char *word, bool quoted)
-{
-    w->quoted = mem_push(w->quoted, w->n, &w->cap_q, sizeof *w->quoted);
-    w->w = mem_push(w->w, w->n, &w->cap, sizeof *w->w);
-    w->quoted[w->n] = quoted;
-    w->w[w->n++] = word;
-}
-
-/* ${NAME} at *at: writes the value. */
-static int expand(const struct session *s, const char **at, FILE *word, struct err *err)
-{
-    const char *end = strchr(*at, '}');
-    if (!end) {
-        return err_set(err, E_USAGE, "'${' without '}'");
-    }
-    char *name = mem_printf("%.*s", (int)(end - *at - 2), *at + 2);
-    const json_t *v = json_object_get(s->vars, name);
-    int rc = v ? OK
-               : err_set(err, E_USAGE,
-                         "no variable '%s' (set it with 'set %s VALUE' or "
-                         "--define)",
-                         name, name);
-    if (v) {
-        fputs(json_string_value(v), word);
-    }
-    free(name);
-    *at = end + 1;
-    return rc;
-}
-
-/* One word from *at into word. Inside {...} of a filter everything is literal. */
-static int read_word(const struct session *s, const char **at, FILE *word, bool *quoted,
-                     struct err *err)
-{
-    const char *p = *at;
-    char quote = 0;
-    int braces = 0, rc = OK;
-    for (; *p && !rc;) {
-        if (!quote && !braces && isspace((unsigned char)*p)) {
-            break;
-        }
-        if (p[0] == '$' && p[1] == '{' && quote != '\'') {
-            rc = expand(s, &p, word, err);
-            continue;
-        }
-        if (!braces && !quote && (*p == '"' || *p == '\'')) {
-            quote = *p++;
-            *quoted = true;
-            continue;
-        }
-        if (quote && *p == quote) {
-            quote = 0;
-            p++;
-            continue;
-        }
-        if (*p == '\\' && quote != '\'' && !braces && p[1]) {
-            p++;
-            *quoted = true;
-        } else if (!quote) {
-            braces += *p == '{' ? 1 : *p == '}' && braces ? -1 : 0;
-        }
-        fputc(*p++, word);
-    }
-    *at = p;
-    if (!rc && (quote || braces)) {
-        rc = err_set(err, E_USAGE, "missing %c at the end of the line", quote ? quote : '}');
-    }
-    return rc;
-}
-
-static int split(const struct session *s, const char *line, struct words *out, struct err *err)
-{
-    int rc = OK;
-    for (const char *p = line; !rc;) {
-        p += strspn(p, " \t\r\n");
-        if (!*p || *p == '#') {
-            break;
-        }
-        char *word = NULL;
-        size_t size = 0;
-        bool quoted = false;
-        FILE *f = open_memstream(&word, &size);
-        rc = read_word(s, &p, f, &quoted, err);
-        fclose(f);
-        words_add(out, word, quoted);
-    }
-    return rc;
-}
-
-char *cmd_quote(const char *word)
-{
-    bool plain = word[0] && !strchr("#;&", word[0]);
-    for (const char *p = word; *p && plain; p++) {
-        plain = isalnum((unsigned char)*p) || strchr("_-./:@,%+=", *p) || (unsigned char)*p >= 128;
-    }
-    if (plain) {
-        return mem_dup(word);
-    }
-    char *out = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&out, &size);
-    fputc('\'', f);
-    for (const char *p = word; *p; p++) {
-        fputs(*p == '\'' ? "'\\''" : (char[]){*p, 0}, f);
-    }
-    fputc('\'', f);
-    fclose(f);
-    return out;
-}
-
-char *cmd_join(const char *head, size_t n, char *const *words)
-{
-    char *line = mem_dup(head);
-    for (size_t i = 0; i < n; i++) {
-        char *word = cmd_quote(words[i]), *longer = mem_printf("%s %s", line, word);
-        free(word);
-        free(line);
-        line = longer;
-    }
-    return line;
 }
 
 /* ---- Finding a command ---------------------------------------------------------------------- */
@@ -242,9 +98,9 @@ char *cmd_usage(const struct cmd *c)
 
 const char *call_opt(const struct call *c, const char *name)
 {
-    for (size_t i = 0; i < c->n_opts; i++) {
-        if (strcmp(c->opts[i].spec->name, name) == 0) {
-            return c->opts[i].value ? c->opts[i].value : "";
+    for (size_t i = c->n_opts; i > 0; i--) { /* the last one said counts */
+        if (strcmp(c->opts[i - 1].spec->name, name) == 0) {
+            return c->opts[i - 1].value ? c->opts[i - 1].value : "";
         }
     }
     return NULL;
@@ -332,13 +188,23 @@ static const struct opt_spec *find_opt(const struct cmd *c, const char *name)
     return NULL;
 }
 
+/* Words in front of the argument that is a whole line: options behind it are that line's. */
+static size_t before_line(const struct cmd *c)
+{
+    size_t i = 0;
+    while (c->args[i].name && c->args[i].kind != ARG_LINE) {
+        i++;
+    }
+    return c->args[i].name ? i : SIZE_MAX;
+}
+
 static int take_options(struct call *c, struct words *w, size_t from, size_t to, struct err *err)
 {
     c->args = mem_alloc((to - from + 1) * sizeof *c->args);
-    bool raw = c->cmd->args[0].kind == ARG_LINE;
+    const size_t own = before_line(c->cmd);
     for (size_t i = from; i < to; i++) {
         const char *word = w->w[i];
-        bool option = !w->quoted[i] && !raw && strncmp(word, "--", 2) == 0 && word[2];
+        bool option = !w->quoted[i] && c->n_args < own && strncmp(word, "--", 2) == 0 && word[2];
         if (!option) {
             c->args[c->n_args++] = w->w[i];
             continue;
@@ -347,6 +213,9 @@ static int take_options(struct call *c, struct words *w, size_t from, size_t to,
         const char *eq = strchr(word, '=');
         snprintf(name, sizeof name, "%.*s", (int)(eq ? (size_t)(eq - word) : strlen(word)), word);
         const struct opt_spec *o = find_opt(c->cmd, name);
+        if (!o && form_find(word + 2, &c->form)) {
+            continue;
+        }
         if (!o || c->n_opts == COUNT(c->opts)) {
             return err_set(err, E_USAGE, "'%s' has no option '%s'; see 'help %s'", c->cmd->name,
                            name, c->cmd->name);
@@ -441,11 +310,39 @@ static int resolve(const struct session *s, const struct words *w, size_t from, 
     return cmd_find(s, w->w[from], cmd, err);
 }
 
-static int run_one(struct session *s, struct words *w, size_t from, size_t to, bool dry, FILE *out,
-                   FILE *note, struct err *err)
+/* Runs what options and arguments were found for, and records it when a front asked for it. */
+static int run_call(struct call *c, const char *line, struct err *err)
 {
-    struct call c = {.s = s, .out = out, .note = note};
+    struct session *s = c->s;
+    const enum form before = s->form;
+    int rc = check_needs(s, c->cmd, err);
+    if (rc) {
+        return rc;
+    }
+    const struct record_before was = record_before(s);
+    session_form(s, c->form ? c->form : before);
+    rc = c->cmd->exec(c, err);
+    if (c->form) {
+        session_form(s, before);
+    }
+    if (s->shell->depth == 1) {
+        record_after(s, c->cmd, line, &was, rc);
+    }
+    return rc;
+}
+
+/* What streams and how a line is run: dry only checks. */
+struct way {
+    bool dry;
+    FILE *out, *note;
+};
+
+static int run_command(struct session *s, struct words *w, size_t from, size_t to,
+                       const struct way *way, struct err *err)
+{
+    struct call c = {.s = s, .note = way->note};
     size_t args = from;
+    char *line = way->dry ? NULL : words_line(w, from, to);
     if (to - from > 1 && !w->quoted[to - 1] && strcmp(w->w[to - 1], "&") == 0) {
         c.background = true;
         to--;
@@ -453,16 +350,71 @@ static int run_one(struct session *s, struct words *w, size_t from, size_t to, b
     int rc = resolve(s, w, from, to, &c.cmd, &args, err);
     rc = rc ? rc : take_options(&c, w, args, to, err);
     rc = rc ? rc : check_args(&c, err);
-    if (!rc && !dry) {
-        rc = check_needs(s, c.cmd, err);
-        rc = rc ? rc : c.cmd->exec(&c, err);
+    if (!rc && !way->dry) {
+        c.out = sink_stream(s, way->out);
+        rc = run_call(&c, line, err);
+    } else if (!rc) {
+        alias_expect(&c);
     }
     free(c.args);
+    free(line);
     return rc;
 }
 
-static int run_words(struct session *s, struct words *w, bool dry, FILE *out, FILE *note,
-                     struct err *err)
+static int run_words(struct session *s, struct words *w, const struct way *way, struct err *err);
+
+/* The words of an alias in place of its name. */
+static int run_alias(struct session *s, const char *text, const struct words *w, size_t from,
+                     size_t to, const struct way *way, struct err *err)
+{
+    enum { DEEPEST = 16 };
+    if (s->shell->alias_depth == DEEPEST) {
+        return err_set(err, E_LIMIT, "alias '%s' leads to itself", w->w[from]);
+    }
+    char *rest = words_line(w, from + 1, to);
+    char *line = mem_printf("%s %s", text, rest);
+    struct words own = {0};
+    s->shell->alias_depth++;
+    int rc = words_split(s, line, &own, err);
+    rc = rc ? rc : run_words(s, &own, way, err);
+    s->shell->alias_depth--;
+    words_fini(&own);
+    free(line);
+    free(rest);
+    return rc ? err_in(err, "alias '%s'", w->w[from]) : OK;
+}
+
+/* "-CMD": its error is told and passed over, as in make. */
+static bool takes_dash(const struct words *w, size_t at)
+{
+    char *word = w->w[at];
+    if (w->quoted[at] || word[0] != '-' || !isalpha((unsigned char)word[1])) {
+        return false;
+    }
+    memmove(word, word + 1, strlen(word));
+    return true;
+}
+
+static int run_one(struct session *s, struct words *w, size_t from, size_t to,
+                   const struct way *way, struct err *err)
+{
+    const bool ignore = takes_dash(w, from);
+    const char *name = w->w[from], *alias = w->quoted[from] ? NULL : alias_text(s, name);
+    int rc = OK;
+    if (way->dry && json_object_get(s->shell->named, name)) {
+        return OK; /* an earlier line of the script says what it is */
+    }
+    rc = alias ? run_alias(s, alias, w, from, to, way, err) : run_command(s, w, from, to, way, err);
+    if (!rc || !ignore || way->dry || rc == E_STOP) {
+        return rc;
+    }
+    char text[sizeof err->text];
+    fprintf(way->note, "error: %s [%s] (ignored)\n", text_safe(text, sizeof text, err->text),
+            err_name(rc));
+    return OK;
+}
+
+static int run_words(struct session *s, struct words *w, const struct way *way, struct err *err)
 {
     int rc = OK;
     for (size_t from = 0; from < w->n && !rc;) {
@@ -471,7 +423,7 @@ static int run_words(struct session *s, struct words *w, bool dry, FILE *out, FI
             to++;
         }
         if (to > from) {
-            rc = run_one(s, w, from, to, dry, out, note, err);
+            rc = run_one(s, w, from, to, way, err);
         }
         from = to + 1;
     }
@@ -481,57 +433,31 @@ static int run_words(struct session *s, struct words *w, bool dry, FILE *out, FI
 int cmd_line(struct session *s, const char *line, FILE *out, FILE *note, struct err *err)
 {
     struct words w = {0};
-    int rc = split(s, line, &w, err);
-    rc = rc ? rc : run_words(s, &w, false, out, note, err);
+    const struct way way = {.out = out, .note = note};
+    if (!s->shell->depth++) {
+        s->shell->front = out;
+    }
+    int rc = words_split(s, line, &w, err);
+    rc = rc ? rc : run_words(s, &w, &way, err);
     words_fini(&w);
     fflush(out);
+    if (!--s->shell->depth) {
+        const int wrote = sink_flush(s, rc ? NULL : err);
+        rc = rc ? rc : wrote;
+    }
     return rc;
 }
 
 int cmd_check(struct session *s, const char *line, struct err *err)
 {
     struct words w = {0};
+    const struct way way = {.dry = true};
     /* A variable may be set by an earlier line of the same script: its text is not known yet. */
     if (strstr(line, "${")) {
         return OK;
     }
-    int rc = split(s, line, &w, err);
-    rc = rc ? rc : run_words(s, &w, true, NULL, NULL, err);
+    int rc = words_split(s, line, &w, err);
+    rc = rc ? rc : run_words(s, &w, &way, err);
     words_fini(&w);
     return rc;
-}
-
-/* ---- JSON ----------------------------------------------------------------------------------- */
-
-json_t *json_num(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
-json_t *json_text(const char *text)
-{
-    json_t *j = text ? json_string(text) : json_null();
-    if (!j) {
-        char safe[1024];
-        j = json_string(text_safe(safe, sizeof safe, text));
-    }
-    return j;
-}
-
-void json_numerics(json_t *o, const struct session *s)
-{
-    json_object_set_new(o, "numerics", json_string(numerics_name(s->set.numerics)));
-    json_object_set_new(o, "verified", json_boolean(numerics_verified(s->set.numerics)));
-}
-
-void emit_json(struct call *c, json_t *object)
-{
-    json_t *o = json_object();
-    json_object_set_new(o, "command", json_string(c->cmd->name));
-    json_object_set_new(o, "schema", json_integer(1));
-    json_object_update(o, object);
-    json_dumpf(o, c->out, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    fputc('\n', c->out);
-    json_decref(o);
-    json_decref(object);
 }

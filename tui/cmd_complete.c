@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 
-#include "tui/tui.h"
+#include "tui/shell.h"
 
 struct found {
     const struct session *s;
@@ -123,6 +123,30 @@ static void add_layers(struct found *f)
     add(f, "@pinned");
 }
 
+static void add_aliases(struct found *f)
+{
+    const char *name;
+    json_t *line;
+    json_object_foreach(f->s->shell->aliases, name, line) add(f, name);
+}
+
+static void add_keys(struct found *f)
+{
+    for (const struct key *k = keymap; k->view; k++)
+        add(f, k->key);
+    for (size_t i = 0; i < f->s->shell->n_bound; i++)
+        add(f, f->s->shell->bound[i].key);
+}
+
+static void add_settings(struct found *f)
+{
+    const char *name;
+    json_t *value;
+    for (size_t i = 0; setting_name(i); i++)
+        add(f, setting_name(i));
+    json_object_foreach(f->s->vars, name, value) add(f, name);
+}
+
 static void add_images(struct found *f)
 {
     for (size_t i = 0; i < f->s->data.n; i++)
@@ -171,6 +195,8 @@ static void add_command(void *ctx, const struct cmd *c)
         char *word = strndup(c->name, n);
         add(w->f, word);
         free(word);
+        if (c->alias)
+            add(w->f, c->alias);
     } else if (c->name[n] == ' ' && strlen(w->first) == n && strncmp(c->name, w->first, n) == 0) {
         add(w->f, c->name + n + 1);
     }
@@ -180,6 +206,8 @@ static void add_commands(struct found *f, const char *first)
 {
     struct command_walk w = {.f = f, .first = first};
     cmd_each(add_command, &w);
+    if (!first)
+        add_aliases(f);
 }
 
 static void add_kind(struct found *f, enum arg_kind kind, const char *choices, const char *value)
@@ -212,8 +240,21 @@ static void add_kind(struct found *f, enum arg_kind kind, const char *choices, c
         add_commands(f, NULL);
         break;
     case ARG_SETTING:
-        for (size_t i = 0; setting_name(i); i++)
-            add(f, setting_name(i));
+        add_settings(f);
+        break;
+    case ARG_ITEM:
+        add_layers(f);
+        add_images(f);
+        add_choices(f, choices ? choices : "");
+        break;
+    case ARG_KEY:
+        add_keys(f);
+        break;
+    case ARG_ALIAS:
+        add_aliases(f);
+        break;
+    case ARG_LINE:
+        add_commands(f, NULL);
         break;
     case ARG_VIEW:
         for (int i = 0; i < N_VIEWS; i++)
@@ -296,6 +337,8 @@ static void add_arguments(struct found *f, const struct cmd *c, const struct typ
     }
     for (const struct opt_spec *o = c->opts; o && o->name; o++)
         add(f, o->name);
+    if (f->prefix[0] == '-')
+        add_choices(f, FORM_OPTIONS);
 }
 
 static int by_text(const void *a, const void *b)

@@ -100,13 +100,13 @@ static int exec_load_pair(struct call *c, struct err *err)
 
 static int exec_load_fp32(struct call *c, struct err *err)
 {
-    int rc = session_load(c->s, c->args[0], NULL, NULL, err);
+    int rc = session_load_side(c->s, SIDE_FP32, c->args[0], NULL, err);
     return rc ? rc : report_load(c);
 }
 
 static int exec_load_int8(struct call *c, struct err *err)
 {
-    int rc = session_load(c->s, NULL, c->args[0], call_opt(c, "--cache"), err);
+    int rc = session_load_side(c->s, SIDE_INT8, c->args[0], call_opt(c, "--cache"), err);
     return rc ? rc : report_load(c);
 }
 
@@ -411,7 +411,10 @@ const struct cmd cmd_model[] = {
     {
         .name = "load fp32",
         .group = "load",
-        .help = "load an FP32 model alone, to run and dump",
+        .help = "load an FP32 model, beside the INT8 one if that is loaded",
+        .detail = "A model alone can be run and dumped; with the other one it is a pair, as by "
+                  "'load pair'. The data set and preprocessing stay, results and pins go. 'unload' "
+                  "first leaves this model alone.",
         .example = "load fp32 samples/models/fp32.onnx",
         .args = {{"FILE", ARG_FILE, NULL, false, false}},
         .exec = exec_load_fp32,
@@ -419,8 +422,10 @@ const struct cmd cmd_model[] = {
     {
         .name = "load int8",
         .group = "load",
-        .help = "load an INT8 model alone, to run and dump",
+        .help = "load an INT8 model, beside the FP32 one if that is loaded",
         .detail =
+            "This is how one INT8 variant takes another's place: the FP32 model, the data set and "
+            "preprocessing stay, results and pins go. 'unload' first leaves this model alone. "
             "With --cache the file is an FP32 ONNX model, and a calibration cache of TensorRT "
             "(text, one scale per tensor) makes the INT8 side: weights by max|w| / 127 per "
             "output channel, codes with zero point 0. Numerics become tensorrt.",

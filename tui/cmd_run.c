@@ -291,6 +291,7 @@ const struct cmd cmd_run[] = {
         .group = "run",
         .help = "stop the run after the images under way; results so far are kept",
         .example = "cancel",
+        .unrecorded = true,
         .exec = exec_cancel,
     },
     {0},

@@ -117,7 +117,7 @@ static int exec_key(struct call *c, struct err *err)
     int rc = OK;
     for (size_t i = 0; i < c->n_args && rc == OK; i++) {
         const char *view = views[s->ui.view]->name;
-        const struct key *k = key_find(view, c->args[i]);
+        const struct key *k = key_find(s, view, c->args[i]);
         if (!k)
             return err_set(err, E_USAGE, "view '%s' has no key '%s'", view, c->args[i]);
         if (k->line[0] == ':')
@@ -143,7 +143,7 @@ static int exec_keys(struct call *c, struct err *err)
         s->ui.help = !s->ui.help;
         s->ui.help_row = 0;
     } else {
-        help_print(c->out, views[s->ui.view]->name);
+        help_print(c->out, s, views[s->ui.view]->name);
     }
     return OK;
 }
@@ -183,7 +183,7 @@ const struct cmd cmd_screen[] = {
         .help = "does what keys would do on the screen",
         .detail = "Keys are named as in `keys`: j, Down, PgUp, Enter, Space, ^D, S-Tab.",
         .example = "key j Enter q",
-        .args = {{"KEY", ARG_WORD, NULL, false, true}},
+        .args = {{"KEY", ARG_KEY, NULL, false, true}},
         .exec = exec_key,
     },
     {
@@ -192,6 +192,7 @@ const struct cmd cmd_screen[] = {
         .help = "shows keys and commands",
         .detail = "On the screen it opens or closes the help; elsewhere it prints the same.",
         .example = "keys",
+        .unrecorded = true,
         .exec = exec_keys,
     },
     {
@@ -212,6 +213,7 @@ const struct cmd cmd_screen[] = {
         .help = "paints the whole screen again",
         .detail = "For terminals that another program has written on.",
         .example = "redraw",
+        .unrecorded = true,
         .exec = exec_redraw,
     },
     {
@@ -220,6 +222,7 @@ const struct cmd cmd_screen[] = {
         .help = "goes back to the shell for now; its `fg` returns",
         .detail = "A run that is under way stops with it.",
         .example = "suspend",
+        .unrecorded = true,
         .needs = NEED_SCREEN,
         .exec = exec_suspend,
     },

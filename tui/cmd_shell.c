@@ -17,6 +17,7 @@ struct setting {
     const char *help;
     int (*set)(struct session *s, const char *value, struct err *err);
     void (*show)(const struct session *s, char *dst, size_t size);
+    bool kept; /* in a saved session */
 };
 
 static int read_count(const char *name, const char *value, long lo, long hi, int *out,
@@ -131,6 +132,16 @@ static void show_on_error(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%s", s->set.on_error_stop ? "stop" : "continue");
 }
 
+static int set_rows(struct session *s, const char *v, struct err *err)
+{
+    return read_count("rows", v, 1, 4096, &s->ui.rows, err);
+}
+
+static void show_rows(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%d", s->ui.rows > 0 ? s->ui.rows : 24);
+}
+
 static int set_ascii(struct session *s, const char *v, struct err *err)
 {
     if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
@@ -147,28 +158,32 @@ static void show_ascii(const struct session *s, char *dst, size_t size)
 
 static int set_output(struct session *s, const char *v, struct err *err)
 {
-    if (strcmp(v, "table") != 0 && strcmp(v, "json") != 0) {
-        return err_set(err, E_USAGE, "output is table or json, found '%s'", v);
+    enum form f;
+    if (!form_find(v, &f)) {
+        return err_set(err, E_USAGE, "output is table, json, jsonl or csv, found '%s'", v);
     }
-    s->json = v[0] == 'j';
+    session_form(s, f);
     return OK;
 }
 
 static void show_output(const struct session *s, char *dst, size_t size)
 {
-    snprintf(dst, size, "%s", s->json ? "json" : "table");
+    snprintf(dst, size, "%s", form_name(s->form));
 }
 
 static const struct setting settings[] = {
-    {"jobs", "N", "worker threads of runs", set_jobs, show_jobs},
-    {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory},
-    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics},
+    {"jobs", "N", "worker threads of runs", set_jobs, show_jobs, false},
+    {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory, false},
+    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics, true},
     {"kernels", "fast|plain", "vector kernels, or the plain loops they are checked against",
-     set_kernels, show_kernels},
-    {"output", "table|json", "form of listings", set_output, show_output},
-    {"top", "N", "rows of listings, 0 for all", set_top, show_top},
-    {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error},
-    {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii},
+     set_kernels, show_kernels, true},
+    {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output, false},
+    {"top", "N", "rows of listings, 0 for all", set_top, show_top, true},
+    {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error,
+     true},
+    {"rows", "N", "height of the screen that pages are measured by; a real one overrules it",
+     set_rows, show_rows, false},
+    {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii, false},
 };
 
 static const struct setting *setting_find(const char *name)
@@ -186,11 +201,25 @@ const char *setting_name(size_t i)
     return i < COUNT(settings) ? settings[i].name : NULL;
 }
 
+const char *setting_help(size_t i)
+{
+    return settings[i].help;
+}
+
+void setting_show(const struct session *s, size_t i, char *dst, size_t size)
+{
+    settings[i].show(s, dst, size);
+}
+
+bool setting_kept(size_t i)
+{
+    return settings[i].kept;
+}
+
 const char *setting_choices(const char *name)
 {
     const struct setting *k = setting_find(name);
-    const char *values = !k ? NULL : k->values ? k->values : numerics_list("|");
-    return values && strchr(values, '|') ? values : NULL;
+    return !k ? NULL : k->values ? k->values : numerics_list("|");
 }
 
 static int exec_set(struct call *c, struct err *err)
@@ -456,6 +485,7 @@ const struct cmd cmd_shell[] = {
         .group = "shell",
         .help = "leave",
         .example = "quit",
+        .unrecorded = true,
         .args = {{"CODE", ARG_INT, NULL, true, false}},
         .exec = exec_quit,
     },

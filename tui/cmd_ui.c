@@ -56,7 +56,7 @@ static void cursor_to(struct session *s, const struct rows *r, size_t row)
 
 static void help_scroll(struct session *s, int step)
 {
-    const int lines = help_lines(views[s->ui.view]->name);
+    const int lines = help_lines(s, views[s->ui.view]->name);
     s->ui.help_row = MIN(MAX(s->ui.help_row + step, 0), MAX(lines - 1, 0));
 }
 
@@ -290,17 +290,20 @@ static int select_channel(struct session *s, const char *word, struct err *err)
 static int select_image(struct session *s, char *word, struct err *err)
 {
     const bool step = strcmp(word, "next") == 0 || strcmp(word, "previous") == 0;
-    if (!step)
-        return ui_one_image(s, word, &s->ui.image, err);
+    size_t image = s->ui.image;
+    if (!step && ui_one_image(s, word, &image, err) != OK)
+        return err->code;
     struct rows r = rows_of(s, VIEW_IMAGES);
-    size_t at = 0, to = 0;
+    size_t at = r.n, to = 0;
     for (size_t i = 0; i < r.n; i++)
-        if (r.item[i] == s->ui.image)
+        if (r.item[i] == image)
             at = i;
-    const int rc = ui_step(word, at, r.n, &to, err);
+    int rc = OK;
+    if (step && (rc = ui_step(word, at % MAX(r.n, 1), r.n, &to, err)) == OK)
+        image = r.item[at = to];
     if (rc == OK) {
-        s->ui.image = r.item[to];
-        s->ui.image_row = to;
+        s->ui.image = image;
+        s->ui.image_row = at < r.n ? at : s->ui.image_row; /* a filter may keep it away */
     }
     rows_fini(&r);
     return rc;
@@ -466,7 +469,7 @@ const struct cmd cmd_ui[] = {
         .needs = NEED_MODEL,
         .args = {{"WHAT", ARG_CHOICE, "layer|channel|image|worst|branch|edge|color|depth", false,
                   false},
-                 {"WHICH", ARG_WORD, NULL, false, false}},
+                 {"WHICH", ARG_ITEM, "next|previous", false, false}},
         .exec = exec_select,
     },
     {

@@ -39,10 +39,6 @@ int script_check(struct session *s, const char *path, struct err *err);
 int script_line(struct session *s, const char *where, const char *line, bool dry, bool keep_going,
                 size_t *failed, struct err *err);
 
-/* ---- Places (paths.c) ------------------------------------------------------------------------ */
-/* $env/qscope/file, or $HOME/below/qscope/file; NULL without a home. free() it. */
-char *path_xdg(const char *env, const char *below, const char *file);
-
 /* ---- Terminal (term.c): the only file that knows curses ---------------------------------------
  */
 struct terminal;
@@ -55,6 +51,14 @@ void term_size(struct terminal *t, int *rows, int *cols);
 /* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */
 void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again);
 void term_suspend(struct terminal *t);
+/* What is known of the terminal without opening it, or while it is `open`. */
+struct term_facts {
+    bool known, places; /* the cursor */
+    int colors;         /* < 1: none */
+    int rows, cols;     /* 0: unknown */
+};
+void term_look(struct term_facts *out, bool open);
+const char *term_library(void); /* "ncurses 6.4.20221231" */
 /* Whether ^C and ^Z are signals (while a command runs) or keys. */
 void term_signals(const struct terminal *t, bool on);
 
@@ -63,6 +67,7 @@ enum { KEY_NAME_MAX = 16 };
 /* Decodes the first key of n bytes into its name ("j", "Down", "^R", "Enter"); "" for a sequence
  * that names no key. Returns the bytes used, 0 when more are needed; `last`: no more will come. */
 size_t term_key(const char *bytes, size_t n, bool last, char name[KEY_NAME_MAX]);
+bool term_key_known(const char *name); /* whether some bytes have this name */
 
 /* ---- The line being edited in the screen (prompt.c): readline without its display --------------
  */
@@ -77,5 +82,6 @@ char **edit_choices(void); /* completions to show, NULL-terminated, or NULL; bor
 char *edit_close(void);    /* the finished line, or NULL; free() it */
 /* Keeps the line in the history file, unless it begins with a blank. */
 void history_keep(const char *line);
+const char *edit_library(void); /* version of readline */
 
 #endif

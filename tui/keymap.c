@@ -5,6 +5,8 @@
  */
 #include <stdlib.h>
 
+#include "tui/front.h"
+#include "tui/shell.h"
 #include "tui/view.h"
 
 /* clang-format off */
@@ -126,6 +128,8 @@ const struct key keymap[] = {
     {"*",      "^R",    "redo",                  NULL, 0, NULL},
     {"*",      "E",     ":export ",              "write the mixed model", 7, "export"},
     {"*",      ":",     ":",                     "type a command", 9, "command"},
+    {"*",      "F2",    "%record",               "record the session as a script, or stop", 0, NULL},
+    {"*",      "y",     "%record",               NULL, 0, NULL},
     {"*",      "?",     "keys",                  "keys and commands", 10, "help"},
     {"*",      "F1",    "keys",                  NULL, 0, NULL},
     {"*",      "q",     "back --quit",           "back; leaves from the first view", 11, "back"},
@@ -139,12 +143,58 @@ const struct key keymap[] = {
 };
 /* clang-format on */
 
-const struct key *key_find(const char *view, const char *key)
+static bool key_is(const struct key *k, const char *view, const char *key)
 {
+    return strcmp(k->key, key) == 0 && strcmp(k->view, view) == 0;
+}
+
+const struct key *key_find(const struct session *s, const char *view, const char *key)
+{
+    const struct shell *sh = s->shell;
+    for (int all = 0; all < 2; all++)
+        for (size_t i = 0; i < sh->n_bound; i++)
+            if (key_is(&sh->bound[i], all ? "*" : view, key))
+                return &sh->bound[i];
     for (const struct key *k = keymap; k->view; k++)
-        if ((strcmp(k->view, view) == 0 || strcmp(k->view, "*") == 0) && strcmp(k->key, key) == 0)
+        if (key_is(k, view, key) || key_is(k, "*", key))
             return k;
     return NULL;
+}
+
+void key_fini(struct key *k)
+{
+    free((char *)(uintptr_t)k->view);
+    free((char *)(uintptr_t)k->key);
+    free((char *)(uintptr_t)k->line);
+}
+
+int key_bind(struct session *s, const char *view, const char *key, const char *line,
+             struct err *err)
+{
+    struct shell *sh = s->shell;
+    size_t i = 0;
+    if (!term_key_known(key))
+        return err_set(err, E_USAGE,
+                       "'%s' is no key: a character, ^A, Enter, Tab, S-Tab, Space, Esc, Backspace, "
+                       "Insert, Delete, Home, End, PgUp, PgDn, Up, Down, Left, Right, F1 to F12",
+                       key);
+    while (i < sh->n_bound && !key_is(&sh->bound[i], view, key))
+        i++;
+    const bool found = i < sh->n_bound;
+    if (!line && !found)
+        return err_set(err, E_USAGE, "key '%s' is not bound by you in '%s'", key, view);
+    if (found)
+        key_fini(&sh->bound[i]);
+    if (!line) {
+        sh->n_bound--;
+        memmove(&sh->bound[i], &sh->bound[i + 1], (sh->n_bound - i) * sizeof(*sh->bound));
+        return OK;
+    }
+    if (!found)
+        sh->bound = mem_push(sh->bound, sh->n_bound++, &sh->cap_bound, sizeof(*sh->bound));
+    sh->bound[i] =
+        (struct key){mem_dup(view), mem_dup(key), mem_dup(line), "bound by you", 0, NULL};
+    return OK;
 }
 
 /* What stands for each place of a line. NULL with an error when nothing is under the cursor. */
@@ -188,14 +238,18 @@ static char *place_mark(const struct session *s, struct err *err)
     return mem_dup(marked ? "unmark" : "mark");
 }
 
+static char *place_record(const struct session *s, struct err *err)
+{
+    (void)err;
+    return mem_dup(record_path(s) ? "record stop" : ":record start ");
+}
+
 static const struct place {
     const char *word;
     char *(*text)(const struct session *s, struct err *err);
 } places[] = {
-    {"%layer", place_layer},
-    {"%image", place_image},
-    {"%pin", place_pin},
-    {"%mark", place_mark},
+    {"%layer", place_layer}, {"%image", place_image},   {"%pin", place_pin},
+    {"%mark", place_mark},   {"%record", place_record},
 };
 
 static const struct place *place_find(const char *p)

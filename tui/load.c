@@ -62,10 +62,11 @@ static int quantize(struct loading *l)
 static void *load_one(void *arg)
 {
     struct loading *l = arg;
-    if (!l->path) {
+    if (!l->path && !l->keep) {
         return NULL;
     }
-    l->rc = model_load(l->path, &l->g, &l->err);
+    l->g = l->keep;
+    l->rc = l->keep ? OK : model_load(l->path, &l->g, &l->err);
     l->rc = l->rc || !l->cache ? l->rc : quantize(l);
     l->rc = l->rc ? l->rc : side_plan(l->s, l->g, l->reference, true, &l->p, &l->err);
     return NULL;

@@ -16,9 +16,10 @@ int side_plan(struct session *s, struct graph *g, bool reference, bool probe, st
 /* One model to be loaded, and what came of it. */
 struct loading {
     struct session *s;
-    const char *path;  /* NULL: none */
-    const char *cache; /* calibration that makes INT8 of an FP32 model; NULL: none */
-    bool reference;    /* the FP32 side */
+    const char *path;   /* NULL: none */
+    const char *cache;  /* calibration that makes INT8 of an FP32 model; NULL: none */
+    bool reference;     /* the FP32 side */
+    struct graph *keep; /* without a path: a model that is loaded, to be planned again */
     struct graph *g;
     struct plan *p;
     struct implicit report; /* of the calibration */
@@ -26,7 +27,7 @@ struct loading {
     struct err err;
 };
 /* Loads both, at once when the session may use two threads; the error is that of the first that has
- * one. Graphs and plans are the caller's, also then. */
+ * one. Graphs and plans are the caller's, also then; g is keep where that is given. */
 int load_sides(struct loading *a, struct loading *b, struct err *err);
 
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * main.c: options; picks screen, REPL or batch; the only place that decides the exit code. Words on
- * the command line become lines of the command language, so there is nothing here that cannot be
- * typed as well.
+ * main.c: picks screen, REPL or batch; the only place that decides the exit code. Words on the
+ * command line become lines of the command language, so there is nothing here that cannot be typed
+ * as well.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <malloc.h>
@@ -13,47 +12,9 @@
 #include <unistd.h>
 
 #include "tui/front.h"
-
-/* -x and -e in the order given. */
-struct item {
-    bool file;
-    const char *text;
-};
-struct options {
-    bool batch, keep_going, json, ascii, no_config;
-    const char *color;
-    const char *jobs;
-    size_t n_items;
-    struct item *items;
-    size_t n_defines;
-    const char **defines;
-    int n_words;
-    char **words; /* FP32 INT8 IMAGES... */
-};
-
-static const char usage[] =
-    "usage: qscope [FP32 [INT8 [IMAGES...]]] [OPTION]...\n"
-    "\n"
-    "Finds which layer of an INT8 network loses accuracy. Opens a screen; in batch (--batch, or\n"
-    "standard input or output is no terminal) it runs -x and -e, or else commands from standard\n"
-    "input.\n"
-    "\n"
-    "  -x, --execute FILE     run the commands in FILE (- is standard input)\n"
-    "  -e, --command CMD      run one command line; -x and -e run in the order given\n"
-    "      --batch            no screen: leave after -x and -e\n"
-    "      --continue-on-error  go on after an error; the exit code is then 5\n"
-    "      --json             listings as one JSON object a line\n"
-    "      --define NAME=TEXT sets ${NAME} for commands\n"
-    "      --jobs N           worker threads\n"
-    "      --no-config        do not run the start-up file ~/.config/qscope/qscoperc\n"
-    "      --color WHEN       auto, always or never\n"
-    "      --ascii            nothing beyond ASCII on the screen\n"
-    "      --version          versions and CPU features\n"
-    "      --help             this text; `qscope -e help` lists the commands\n"
-    "\n"
-    "exit: 0 done, 1 a command of -e failed, 2 usage, 3 a script stopped, 4 an assert was false,\n"
-    "5 errors under --continue-on-error, 6 input refused, 7 input/output, 8 memory or time limit,\n"
-    "70 internal error, 128+n signal n\n";
+#include "tui/options.h"
+#include "tui/shell.h"
+#include "tui/state.h"
 
 /* Files opened later must not get the numbers of standard streams that are closed. */
 static void open_streams(void)
@@ -71,107 +32,6 @@ static bool utf8_locale(void)
     return strcasecmp(codeset, "UTF-8") == 0 || strcasecmp(codeset, "UTF8") == 0;
 }
 
-enum {
-    OPT_BATCH = 256,
-    OPT_KEEP,
-    OPT_JSON,
-    OPT_DEFINE,
-    OPT_JOBS,
-    OPT_NO_CONFIG,
-    OPT_COLOR,
-    OPT_ASCII,
-    OPT_VERSION,
-    OPT_HELP
-};
-
-static const struct option long_options[] = {
-    {"execute", required_argument, NULL, 'x'},
-    {"command", required_argument, NULL, 'e'},
-    {"batch", no_argument, NULL, OPT_BATCH},
-    {"continue-on-error", no_argument, NULL, OPT_KEEP},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"define", required_argument, NULL, OPT_DEFINE},
-    {"jobs", required_argument, NULL, OPT_JOBS},
-    {"no-config", no_argument, NULL, OPT_NO_CONFIG},
-    {"color", required_argument, NULL, OPT_COLOR},
-    {"ascii", no_argument, NULL, OPT_ASCII},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-static void add_item(struct options *o, bool file, const char *text)
-{
-    o->items[o->n_items++] = (struct item){.file = file, .text = text};
-}
-
-/* Takes one option; returns false when it is wrong. */
-static bool take_option(struct options *o, int c)
-{
-    switch (c) {
-    case 'x':
-    case 'e':
-        add_item(o, c == 'x', optarg);
-        return true;
-    case OPT_BATCH:
-        return o->batch = true;
-    case OPT_KEEP:
-        return o->keep_going = true;
-    case OPT_JSON:
-        return o->json = true;
-    case OPT_NO_CONFIG:
-        return o->no_config = true;
-    case OPT_ASCII:
-        return o->ascii = true;
-    case OPT_JOBS:
-        o->jobs = optarg;
-        return true;
-    case OPT_DEFINE:
-        o->defines[o->n_defines++] = optarg;
-        if (optarg[0] && optarg[0] != '=' && strchr(optarg, '='))
-            return true;
-        fprintf(stderr, "qscope: error: --define wants NAME=TEXT, found '%s' [E_USAGE]\n", optarg);
-        return false;
-    case OPT_COLOR:
-        o->color = optarg;
-        if (strcmp(optarg, "auto") == 0 || strcmp(optarg, "always") == 0 ||
-            strcmp(optarg, "never") == 0)
-            return true;
-        fprintf(stderr,
-                "qscope: error: --color is one of auto, always, never, found '%s' [E_USAGE]\n",
-                optarg);
-        return false;
-    default:
-        return false; /* getopt has said why */
-    }
-}
-
-/* -1: go on; otherwise the exit code. */
-static int read_options(int argc, char **argv, struct options *o)
-{
-    o->items = mem_alloc((size_t)argc * sizeof(*o->items));
-    o->defines = mem_alloc((size_t)argc * sizeof(*o->defines));
-    o->color = "auto";
-    for (int c; (c = getopt_long(argc, argv, "x:e:", long_options, NULL)) != -1;) {
-        if (c == OPT_HELP) {
-            fputs(usage, stdout);
-            return 0;
-        }
-        if (c == OPT_VERSION) {
-            printf("qscope %s\ncpu: %s\njansson %s\n", QSCOPE_VERSION, engine_cpu(),
-                   JANSSON_VERSION);
-            return 0;
-        }
-        if (!take_option(o, c)) {
-            fputs("try 'qscope --help'\n", stderr);
-            return 2;
-        }
-    }
-    o->n_words = argc - optind;
-    o->words = argv + optind;
-    return -1;
-}
-
 static bool want_color(const struct options *o)
 {
     const char *no = getenv("NO_COLOR");
@@ -182,7 +42,7 @@ static bool want_color(const struct options *o)
 
 static void apply_options(struct session *s, const struct options *o, bool utf8)
 {
-    s->json = o->json;
+    session_form(s, o->json ? FORM_JSON : FORM_TABLE);
     s->set.ascii = o->ascii || !utf8;
     s->set.color = want_color(o);
     for (size_t i = 0; i < o->n_defines; i++) {
@@ -279,18 +139,55 @@ static int run_batch(struct session *s, const struct options *o, bool batch)
     return failed ? 5 : 0;
 }
 
+static void complain(const struct err *err, const char *what)
+{
+    char text[4 * sizeof(err->text)];
+    fprintf(stderr, "qscope: error: %s%s [%s]\n", what, text_safe(text, sizeof(text), err->text),
+            err_name(err->code));
+}
+
+/* Says which session was the last; true when there is one. */
+static bool offer_last(struct session *s)
+{
+    struct err err = {0};
+    json_t *state = NULL;
+    char *path = state_last();
+    const bool there = path && file_exists(path) && state_read(path, &state, &err) == OK;
+    if (there)
+        s->offer = state_summary(state);
+    json_decref(state);
+    free(path);
+    return there;
+}
+
 static int run_interactive(struct session *s, const struct options *o)
 {
     struct err err = {0};
+    const bool nothing = o->n_words == 0 && o->n_items == 0 && !state_any(s);
     const char *first = o->n_words > 2 ? "run" : NULL;
     int code = 0;
+    if (nothing && offer_last(s))
+        first = ":session open --run";
     if (screen_run(s, first, &err) != OK) {
         fprintf(stderr, "%s: lines instead of the screen; 'help' lists commands\n", err.text);
         code = repl_run(s, first);
     } else if (s->quit) {
         code = s->exit_code;
     }
+    if (state_autosave(s, &err) != OK)
+        complain(&err, "the session is not saved: ");
     return signals_ended() ? 128 + signals_ended() : code;
+}
+
+/* Recordings and data in files are completed however the program ends. */
+static int finish(struct session *s, int code)
+{
+    struct err err = {0};
+    const int rc = shell_finish(s, &err);
+    if (rc == OK)
+        return code;
+    complain(&err, "");
+    return code ? code : exit_code(rc, false);
 }
 
 int main(int argc, char **argv)
@@ -302,7 +199,7 @@ int main(int argc, char **argv)
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
     open_streams();
     const bool utf8 = utf8_locale();
-    int code = read_options(argc, argv, &o);
+    int code = options_read(argc, argv, &o);
     if (code < 0) {
         const bool batch = o.batch || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO);
         struct session *s = session_new();
@@ -311,10 +208,10 @@ int main(int argc, char **argv)
         code = run_batch(s, &o, batch);
         if (code == 0 && !batch && !s->quit)
             code = run_interactive(s, &o);
+        code = finish(s, code);
         session_free(s);
     }
-    free(o.items);
-    free(o.defines);
+    options_fini(&o);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
         fputs("qscope: error: cannot write the output [E_IO]\n", stderr);
         code = 7;

@@ -339,12 +339,17 @@ static void repl_signals(void)
     }
 }
 
-/* Reads one line; false at the end of input or when the program is to end. */
-static bool repl_read(char **line)
+/* Reads one line, beginning with what is offered; false at the end of input or when the program is
+ * to end. */
+static bool repl_read(char **line, const char *offered)
 {
     edit.finished = false;
     edit.line = NULL;
     rl_callback_handler_install("qscope> ", line_done);
+    if (offered) {
+        rl_insert_text(offered);
+        rl_redisplay();
+    }
     while (!edit.finished && !signals_ended()) {
         struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
                               {.fd = signals_fd(), .events = POLLIN}};
@@ -368,12 +373,14 @@ static void repl_line(struct session *s, const char *line)
     struct err err = {0};
     signals_take(SIGINT);
     signals_busy(true);
+    session_log(s, '>', line);
     const int rc = cmd_line(s, line, stdout, stderr, &err);
     signals_busy(false);
     fflush(stdout);
     if (rc != OK) {
         char text[4 * sizeof(err.text)];
         text_safe(text, sizeof(text), err.text);
+        session_log(s, 'e', text);
         fprintf(stderr, "error: %s [%s]\n", text, err_name(rc));
     }
 }
@@ -384,11 +391,15 @@ int repl_run(struct session *s, const char *first)
     edit_init(s);
     repl_terminal();
     pthread_mutex_lock(&s->lock);
-    if (first)
+    const char *offered = first && first[0] == ':' ? first + 1 : NULL;
+    if (offered && s->offer)
+        printf("the last session: %s; Enter opens it\n", s->offer);
+    else if (first)
         repl_line(s, first);
     while (!s->quit && !signals_ended()) {
         pthread_mutex_unlock(&s->lock);
-        const bool more = repl_read(&line);
+        const bool more = repl_read(&line, offered);
+        offered = NULL;
         pthread_mutex_lock(&s->lock);
         if (!more) {
             fputc('\n', stdout);
@@ -400,4 +411,9 @@ int repl_run(struct session *s, const char *first)
     }
     pthread_mutex_unlock(&s->lock);
     return s->quit ? s->exit_code : 0;
+}
+
+const char *edit_library(void)
+{
+    return rl_library_version;
 }

@@ -4,6 +4,7 @@
  * turns keys into command lines, and paints. It holds the session's lock except while it waits; it
  * neither draws (view.c) nor knows the terminal (term.c).
  */
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "tui/front.h"
+#include "tui/shell.h"
 #include "tui/view.h"
 
 enum {
@@ -134,29 +136,35 @@ static void edit_begin(struct screen *sc, const char *text)
 }
 
 /* `pin @3` means the third row of what is on the screen. */
-static void remember_rows(struct session *s)
+static void remember_rows(struct session *s, const char *line)
 {
-    if (s->ui.view != VIEW_LAYERS)
+    struct err err = {0};
+    for (const char *at = line; s->ui.view == VIEW_LAYERS && (at = strchr(at, '@')); at++)
+        if (isdigit((unsigned char)at[1])) {
+            cmd_line(s, "ranks", stderr, stderr, &err); /* refused: there are no rows */
+            return;
+        }
+}
+
+/* Takes the cursor back to where an incremental search began. */
+static void search_back(struct screen *sc)
+{
+    struct ui *ui = &sc->s->ui;
+    if (!sc->searched)
         return;
-    struct rows r = rows_of(s, VIEW_LAYERS);
-    free(s->listed);
-    s->listed = r.item;
-    s->n_listed = r.n_items;
+    ui->layer_row = sc->before.layer_row;
+    ui->layer = sc->before.layer;
+    ui->image_row = sc->before.image_row;
+    ui->image = sc->before.image;
+    ui->pin_row = sc->before.pin_row;
+    ui->log_row = sc->before.log_row;
 }
 
 static void edit_cancelled(struct screen *sc)
 {
-    struct ui *ui = &sc->s->ui;
     sc->editing = false;
     free(edit_close());
-    if (sc->searched) { /* an incremental search moved the cursor */
-        ui->layer_row = sc->before.layer_row;
-        ui->layer = sc->before.layer;
-        ui->image_row = sc->before.image_row;
-        ui->image = sc->before.image;
-        ui->pin_row = sc->before.pin_row;
-        ui->log_row = sc->before.log_row;
-    }
+    search_back(sc);
 }
 
 static void edit_done(struct screen *sc)
@@ -164,8 +172,9 @@ static void edit_done(struct screen *sc)
     sc->editing = false;
     char *line = edit_close();
     history_keep(line);
+    search_back(sc);
     if (line[strspn(line, " \t")]) {
-        remember_rows(sc->s);
+        remember_rows(sc->s, line);
         run_line(sc, line, true);
     }
     free(line);
@@ -184,7 +193,10 @@ static void edit_search(struct screen *sc)
     struct err err = {0};
     char *word = cmd_quote(line + 5);
     char *command = mem_printf("find %s", word);
+    search_back(sc);
+    sc->s->shell->depth++; /* only what is typed in the end is recorded */
     cmd_line(sc->s, command, stderr, stderr, &err);
+    sc->s->shell->depth--;
     free(command);
     free(word);
 }
@@ -267,7 +279,7 @@ static void press(struct screen *sc, const char *name)
 {
     struct session *s = sc->s;
     struct err err = {0};
-    const struct key *k = key_find(views[s->ui.view]->name, name);
+    const struct key *k = key_find(s, views[s->ui.view]->name, name);
     if (!k) {
         char *text = mem_printf("key %s does nothing here; ? shows the keys", name);
         toast(s, false, text);
@@ -484,7 +496,9 @@ int screen_run(struct session *s, const char *first, struct err *err)
         return rc;
     pthread_mutex_lock(&s->lock);
     s->screen = true;
-    if (first)
+    if (first && first[0] == ':')
+        edit_begin(&sc, first + 1);
+    else if (first)
         run_line(&sc, first, false);
     while (!s->quit && !sc.gone && !signals_ended())
         step(&sc);

@@ -32,17 +32,16 @@ static void script_fini(struct script *sc)
     free(sc->lines);
 }
 
-/* The front door of errors: names in them may come from a file, so they are made safe here. On the
- * screen stderr would scribble over the cells: the log takes its place. */
+/* The front door of errors: names in them may come from a file, so they are made safe here. All go
+ * to the log; on the screen to nothing else, since stderr would scribble over the cells. */
 static void complain(struct session *s, const char *where, const struct err *e, const char *tail)
 {
     char place[512], text[4 * sizeof(e->text)];
     text_safe(place, sizeof(place), where);
     text_safe(text, sizeof(text), e->text);
     char *line = mem_printf("%s: error: %s [%s]%s", place, text, err_name(e->code), tail);
-    if (s->screen)
-        session_log(s, 'e', line);
-    else
+    session_log(s, 'e', line);
+    if (!s->screen)
         fprintf(stderr, "%s\n", line);
     free(line);
 }

@@ -10,6 +10,7 @@
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"
+#include "tui/shell.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
@@ -27,6 +28,8 @@ struct session *session_new(void)
     s->vars = json_object();
     s->store = plan_store_new();
     s->bisected = SIZE_MAX;
+    s->form = FORM_TABLE;
+    s->shell = shell_new();
     s->ui.sort = metric_find("sqnr");
     s->ui.image_sort = &image_keys[0];
     s->undo = mem_alloc(sizeof *s->undo);
@@ -116,6 +119,8 @@ void session_unload(struct session *s)
     match_fini(&s->match);
     s->pair = false;
     s->implicit = (struct implicit){0};
+    free(s->cache);
+    s->cache = NULL;
     for (size_t i = 0; i < s->n_hand; i++) {
         free((char *)s->hand[i].fp32);
         free((char *)s->hand[i].int8);
@@ -150,10 +155,12 @@ void session_free(struct session *s)
     dataset_fini(&s->data);
     plan_store_free(s->store);
     json_decref(s->vars);
+    shell_free(s->shell);
     for (size_t i = 0; i < s->n_log; i++) {
         free(s->log[i].text);
     }
     free(s->log);
+    free(s->offer);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -200,9 +207,12 @@ int session_match(struct session *s, struct err *err)
 }
 
 /* Preprocessing and task that follow from the model, unless the user said otherwise. */
-static void follow_model(struct session *s)
+void session_follow(struct session *s)
 {
     const struct graph *g = s->fp32 ? s->fp32 : s->int8;
+    if (!g) {
+        return;
+    }
     if (!s->pp_set && g->n_inputs) {
         const struct value *v = &g->values[g->inputs[0]];
         preprocess_default(&s->pp, MAX(v->rank, 0), v->dims);
@@ -212,37 +222,82 @@ static void follow_model(struct session *s)
                           : out && g->n_outputs == 1 && score_classifies(out->rank, out->dims);
 }
 
+static void loading_drop(struct loading *l)
+{
+    plan_free(l->p);
+    graph_free(l->keep ? NULL : l->g);
+}
+
+/* Gives up all but the models that are kept. */
+static void let_go(struct session *s, const struct loading *fp32, const struct loading *int8)
+{
+    session_forget(s);
+    plan_free(s->plan_fp32);
+    plan_free(s->plan_int8);
+    s->plan_fp32 = s->plan_int8 = NULL;
+    graph_free(s->mixed); /* borrows from the FP32 model */
+    s->mixed = NULL;
+    s->fp32 = fp32->keep ? NULL : s->fp32;
+    s->int8 = int8->keep ? NULL : s->int8;
+    session_unload(s);
+}
+
+static int load_both(struct session *s, struct loading *a, struct loading *b, struct err *err)
+{
+    struct match probe = {0};
+    enum numerics before = s->set.numerics;
+    /* A cache says nothing to any other runtime. */
+    s->set.numerics = b->cache ? NUM_TENSORRT : before;
+    int rc = load_sides(a, b, err);
+    /* Whether they belong together is known before anything of the session is given up. */
+    rc = rc || !a->g || !b->g ? rc : match_graphs(a->g, b->g, 0, NULL, &probe, err);
+    if (rc) {
+        s->set.numerics = before;
+        loading_drop(a);
+        loading_drop(b);
+        return rc;
+    }
+    match_fini(&probe);
+    char *cache = mem_dup(b->keep ? s->cache : b->cache);
+    let_go(s, a, b);
+    s->implicit = b->report;
+    s->fp32 = a->g;
+    s->int8 = b->g;
+    s->plan_fp32 = a->p;
+    s->plan_int8 = b->p;
+    s->pair = a->g && b->g;
+    s->cache = cache;
+    s->set.numerics = numerics_for(s->set.numerics, (b->g ? b->g : a->g)->dialect);
+    session_follow(s);
+    return session_match(s, err);
+}
+
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
                  struct err *err)
 {
     struct loading a = {.s = s, .path = fp32, .reference = true};
     struct loading b = {.s = s, .path = int8, .cache = cache};
-    struct match probe = {0};
-    enum numerics before = s->set.numerics;
-    /* A cache says nothing to any other runtime. */
-    s->set.numerics = cache ? NUM_TENSORRT : before;
-    int rc = load_sides(&a, &b, err);
-    /* Whether they belong together is known before anything of the session is given up. */
-    rc = rc || !a.g || !b.g ? rc : match_graphs(a.g, b.g, 0, NULL, &probe, err);
-    if (rc) {
-        s->set.numerics = before;
-        plan_free(a.p);
-        plan_free(b.p);
-        graph_free(a.g);
-        graph_free(b.g);
-        return rc;
+    return load_both(s, &a, &b, err);
+}
+
+int session_load_side(struct session *s, enum side side, const char *path, const char *cache,
+                      struct err *err)
+{
+    bool fp32 = side == SIDE_FP32;
+    struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
+    struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
+    a.keep = fp32 ? NULL : s->fp32;
+    b.keep = fp32 ? s->int8 : NULL;
+    b.report = b.keep ? s->implicit : b.report;
+    if (a.keep || b.keep) { /* it is planned again, and a run may be using it */
+        job_cancel(s);
+        job_wait(s, NULL);
     }
-    match_fini(&probe);
-    session_unload(s);
-    s->implicit = b.report;
-    s->fp32 = a.g;
-    s->int8 = b.g;
-    s->plan_fp32 = a.p;
-    s->plan_int8 = b.p;
-    s->pair = a.g && b.g;
-    s->set.numerics = numerics_for(s->set.numerics, (b.g ? b.g : a.g)->dialect);
-    follow_model(s);
-    return session_match(s, err);
+    int rc = load_both(s, &a, &b, err);
+    if (rc == E_SHAPE && (a.keep || b.keep)) {
+        return err_in(err, "not one network ('unload' gives up the other model)");
+    }
+    return rc;
 }
 
 int session_replan(struct session *s, struct err *err)
@@ -382,6 +437,17 @@ int session_pin(struct session *s, const bool *pinned, const char *label, struct
     }
     s->at_undo = s->n_undo++;
     return OK;
+}
+
+int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
+                        struct err *err)
+{
+    undo_clear(s, 1);
+    s->at_undo = 0;
+    s->undo = mem_grow(s->undo, (n + 1) * sizeof *s->undo);
+    memcpy(s->undo + 1, states, n * sizeof *states);
+    s->n_undo = n + 1;
+    return session_undo(s, (int)at, err);
 }
 
 int session_undo(struct session *s, int steps, struct err *err)

@@ -82,17 +82,42 @@ static void start_colors(struct terminal *t, bool wanted)
         t->heat_color[i] = heat_color(i);
 }
 
+static bool has_string(const char *name)
+{
+    const char *text = tigetstr(name);
+    return text && text != (char *)-1;
+}
+
+void term_look(struct term_facts *out, bool open)
+{
+    struct winsize w = {0};
+    int found = 0;
+    *out = (struct term_facts){0};
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0) {
+        out->rows = w.ws_row;
+        out->cols = w.ws_col;
+    }
+    if (!open && setupterm(NULL, STDOUT_FILENO, &found) == ERR)
+        return;
+    out->known = true;
+    out->places = has_string("cup") && has_string("clear");
+    out->colors = tigetnum("colors");
+    if (!open)
+        del_curterm(cur_term);
+}
+
 /* Asked before curses starts, which would accept a terminal that cannot place the cursor and exits
  * or leaks on one that it does not know. */
 static bool can_place(void)
 {
-    int found = 0;
-    if (setupterm(NULL, STDOUT_FILENO, &found) == ERR)
-        return false;
-    const char *place = tigetstr("cup"), *wipe = tigetstr("clear");
-    const bool can = place && place != (char *)-1 && wipe && wipe != (char *)-1;
-    del_curterm(cur_term);
-    return can;
+    struct term_facts f;
+    term_look(&f, false);
+    return f.places;
+}
+
+const char *term_library(void)
+{
+    return curses_version();
 }
 
 /* Bytes that leave the full screen, for the handler of a crash. */

@@ -119,3 +119,20 @@ size_t term_key(const char *bytes, size_t n, bool last, char name[KEY_NAME_MAX])
         snprintf(name, KEY_NAME_MAX, "%c", c);
     return 1;
 }
+
+bool term_key_known(const char *name)
+{
+    static const char *const words[] = {"Enter", "Tab", "Space", "Esc", "Backspace"};
+    char decoded[KEY_NAME_MAX];
+    for (size_t i = 0; i < COUNT(words); i++)
+        if (strcmp(words[i], name) == 0)
+            return true;
+    for (size_t i = 0; i < COUNT(sequences); i++)
+        if (strcmp(sequences[i].name, name) == 0)
+            return true;
+    if (name[0] == '^' && name[1] && !name[2])
+        return name[1] >= 'A' && name[1] <= '_';
+    /* A character is its own name. */
+    const size_t n = strlen(name);
+    return n > 0 && term_key(name, n, true, decoded) == n && strcmp(decoded, name) == 0;
+}

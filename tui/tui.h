@@ -76,6 +76,9 @@ struct log_line {
     char kind;  /* '>' command, ' ' output, 'n' note, 'e' error */
 };
 
+/* Forms of data: tables for people; one object a command; its rows as lines of JSON or CSV. */
+enum form { FORM_NONE, FORM_TABLE, FORM_JSON, FORM_JSONL, FORM_CSV };
+
 struct setting_values {
     int jobs;      /* worker threads */
     size_t memory; /* bytes for activations, 0 = 60 % of RAM */
@@ -128,6 +131,7 @@ struct session {
     size_t n_gap_layers[2];
     size_t n_blockable;       /* layers before those were taken out */
     struct implicit implicit; /* what a calibration cache made of int8; no layers: there is none */
+    char *cache;              /* its file, NULL: none */
     struct match match;       /* valid when fp32 or int8 is loaded */
     bool pair;                /* both sides loaded */
     struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
@@ -161,13 +165,16 @@ struct session {
     struct setting_values set;
     json_t *vars; /* ${VAR} */
     struct budget budget;
-    bool json;   /* --json: one object a line on stdout */
-    bool batch;  /* no abbreviations of commands */
-    bool screen; /* the full screen is up: runs go to the background */
+    bool json;           /* data as objects, in the form below */
+    enum form form;      /* FORM_TABLE exactly when not json */
+    struct shell *shell; /* shell.h */
+    bool batch;          /* no abbreviations of commands */
+    bool screen;         /* the full screen is up: runs go to the background */
     bool quit;
     int exit_code;    /* of `quit N` */
     int source_depth; /* scripts being run inside one another */
 
+    char *offer; /* the last session in a few words, while nothing is loaded; NULL: none */
     struct log_line *log;
     size_t n_log, cap_log;
     struct ui ui;
@@ -199,13 +206,22 @@ int session_executed(const struct session *s, size_t layer, enum side side);
 /* The models changed: drops results, capture, marks, listing, pins. Stops a running job first. */
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
                  struct err *err);
+/* The same for one side; the other one stays as it is, and both are a pair from now on. */
+int session_load_side(struct session *s, enum side side, const char *path, const char *cache,
+                      struct err *err);
 void session_unload(struct session *s);
 /* Makes map and rows of the graph anew (graph_rows.c). */
 void session_map(struct session *s);
+/* Preprocessing and task that follow from the model, unless the user said otherwise. */
+void session_follow(struct session *s);
 /* Matches again after `match A=B`. */
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
+/* Replaces the history by these states, which it takes over, and puts the at-th of them in force
+ * (0: no pins). On failure no pin is in force. */
+int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
+                        struct err *err);
 /* Moves in the undo history by `steps` (< 0: undo). */
 int session_undo(struct session *s, int steps, struct err *err);
 /* Inputs that the loaded models want: the FP32 model's, or the INT8 model's. Returns how many. */
@@ -274,6 +290,9 @@ enum arg_kind {
     ARG_SETTING,
     ARG_VALUE, /* of the setting named by the word before */
     ARG_VIEW,
+    ARG_ITEM, /* layer or image */
+    ARG_KEY,  /* name of a key */
+    ARG_ALIAS,
     ARG_LINE, /* the rest of the line, unsplit */
     ARG_FLAG, /* options only: no value */
 };
@@ -303,6 +322,7 @@ struct call {
         char *value;
     } opts[24];
     bool background; /* the line ended in '&' */
+    enum form form;  /* asked for in this call; FORM_NONE: the session's */
     FILE *out;       /* data */
     FILE *note;      /* notes for people; never data */
 };
@@ -312,14 +332,15 @@ struct cmd {
     const char *detail;  /* paragraphs for `help CMD` and the man page */
     const char *example; /* a line that works on the sample pair */
     unsigned needs;
+    bool unrecorded; /* means nothing to a replay: the terminal, the recording itself */
     struct arg_spec args[6];
     const struct opt_spec *opts; /* NULL = none */
     int (*exec)(struct call *c, struct err *err);
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_help[], cmd_ui[],
-    cmd_choice[], cmd_screen[];
+    cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
+    cmd_custom[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -351,18 +372,36 @@ double layer_metric(const struct session *s, size_t layer, const struct metric *
 int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, struct err *err);
 /* Parses NAME[:asc|:desc]. */
 int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err);
-/* Prints one JSON object on one line and takes the reference: {"command":NAME,"schema":1,...}. */
+#define FORM_OPTIONS "--json|--jsonl|--csv" /* of every command, for its data alone */
+/* "table", "json", "jsonl" or "csv". */
+bool form_find(const char *name, enum form *out);
+const char *form_name(enum form f);
+void session_form(struct session *s, enum form f);
+/* Line that an alias stands for, or NULL. */
+const char *alias_text(const struct session *s, const char *name);
+/* Names that a checked line will make known, if it is one that does. */
+void alias_expect(const struct call *c);
+/* Prints an object in the form in force and takes the reference. As JSON it is one line:
+ * {"command":NAME,"schema":1,...}; JSON lines and CSV have the rows of its first list of objects,
+ * or itself as the one row. */
 void emit_json(struct call *c, json_t *object);
+/* A list of objects as RFC 4180 CSV with a line of names; null and what a row lacks are empty. */
+void csv_rows(json_t *rows, FILE *out);
 /* Puts "numerics" and "verified" into an object. */
 void json_numerics(json_t *o, const struct session *s);
 /* Finite numbers as they are, anything else null. Exactly representable doubles round-trip. */
 json_t *json_num(double v);
+/* The time now, UTC: "2026-01-31T12:00:00Z"; SOURCE_DATE_EPOCH fixes it, for files that are to be
+ * made again byte for byte. */
+json_t *json_time(void);
 /* A text from a file: as it is when it is UTF-8, else sanitized; NULL -> null. */
 json_t *json_text(const char *text);
-/* Settings (cmd_shell.c): name of row i, NULL behind the last; "a|b|c" when its values are words.
- */
+/* Settings (cmd_shell.c): name and help of row i, NULL behind the last; "a|b|c" or "N"; value. */
 const char *setting_name(size_t i);
+const char *setting_help(size_t i);
 const char *setting_choices(const char *name);
+void setting_show(const struct session *s, size_t i, char *dst, size_t size);
+bool setting_kept(size_t i); /* belongs to a saved session, not to the machine or terminal */
 /* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
@@ -375,12 +414,15 @@ int script_run(struct session *s, const char *path, bool keep_going, FILE *out, 
                struct err *err);
 int script_stream(struct session *s, FILE *in, const char *name, bool keep_going, FILE *out,
                   size_t *failed, struct err *err);
-/* prompt.c; `first`: a line to run before the first prompt, or NULL. Returns the exit code. */
+/* prompt.c; `first`: a line to run before the first prompt, ":LINE" to be offered for the first
+ * one, or NULL. Returns the exit code. */
 int repl_run(struct session *s, const char *first);
 /* screen.c; E_UNSUPPORTED when the terminal cannot. `first` as above. */
 int screen_run(struct session *s, const char *first, struct err *err);
 /* Exit code of an error that ended a batch: from_script says 3 instead of 1 for plain failures. */
 int exit_code(int err_code, bool from_script);
+/* paths.c: $env/qscope/file, or $HOME/below/qscope/file; NULL without a home. free() it. */
+char *path_xdg(const char *env, const char *below, const char *file);
 
 /* ---- Grid (grid.c): cells in memory; all drawing goes here ---------------------------------- */
 enum style {
@@ -447,7 +489,13 @@ struct key {
     const char *hint; /* one or two words for the footer */
 };
 extern const struct key keymap[]; /* ends with view NULL */
-const struct key *key_find(const char *view, const char *key);
+/* The user's own first. */
+const struct key *key_find(const struct session *s, const char *view, const char *key);
+/* Makes a key do a line, or what it did before when line is NULL. E_USAGE when it is no key, or
+ * when nothing is there to be given up. */
+int key_bind(struct session *s, const char *view, const char *key, const char *line,
+             struct err *err);
+void key_fini(struct key *k); /* of one bound by the user */
 /* Expands the places of a line; NULL when nothing is under the cursor. free() it. */
 char *key_line(const struct session *s, const struct key *k, struct err *err);
 

@@ -90,8 +90,8 @@ int heat_level(double v, double lo, double hi);
  */
 void draw_help(const struct session *s, struct grid *g);
 /* The keys that hold in a view, as text, one a line. */
-void help_print(FILE *out, const char *view);
-int help_lines(const char *view);
+void help_print(FILE *out, const struct session *s, const char *view);
+int help_lines(const struct session *s, const char *view);
 /* Keys of the footer, most important first, as many as fit. */
 void draw_footer(const struct session *s, struct grid *g, int row);
 

@@ -5,38 +5,54 @@
  */
 #include <stdlib.h>
 
+#include "tui/shell.h"
 #include "tui/view.h"
 
 enum { FOOTER_ALWAYS = 3 }; /* the last keys of the footer's order */
 
 /* Two rows name the same key when a view replaces what holds everywhere. */
-static bool key_holds(const struct key *k, const char *view)
+static bool key_holds(const struct session *s, const struct key *k, const char *view)
 {
-    return key_find(view, k->key) == k;
+    return key_find(s, view, k->key) == k;
 }
 
 /* All keys of a row with its alternatives that hold in the view: "j Down". */
-static void key_names(char *dst, size_t size, const struct key *k, const char *view)
+static void key_names(const struct session *s, char *dst, size_t size, const struct key *k,
+                      const char *view)
 {
     size_t n = 0;
     dst[0] = '\0';
     for (const struct key *a = k; a->view && (a == k || !a->help); a++) {
-        if (!key_holds(a, view))
+        if (!key_holds(s, a, view))
             continue;
         const int got = snprintf(dst + n, size - n, "%s%s", n ? " " : "", a->key);
         n = MIN(n + (size_t)MAX(got, 0), size - 1);
     }
 }
 
-static void print_keys(FILE *out, const char *table, const char *view)
+static void print_keys(FILE *out, const struct session *s, const char *table, const char *view)
 {
     for (const struct key *k = keymap; k->view; k++) {
         char names[128];
         if (!k->help || strcmp(k->view, table) != 0)
             continue;
-        key_names(names, sizeof(names), k, view);
+        key_names(s, names, sizeof(names), k, view);
         if (names[0])
             fprintf(out, "  %-16s %-38s %s\n", names, k->help, k->line);
+    }
+}
+
+/* What the user bound, in this view or everywhere. */
+static void print_bound(FILE *out, const struct session *s, const char *view)
+{
+    const char *title = "bound by you\n";
+    for (size_t i = 0; i < s->shell->n_bound; i++) {
+        const struct key *k = &s->shell->bound[i];
+        char line[512];
+        if (!key_holds(s, k, view))
+            continue;
+        fprintf(out, "%s  %-16s %s\n", title, k->key, text_safe(line, sizeof(line), k->line));
+        title = "";
     }
 }
 
@@ -47,31 +63,32 @@ static void print_command(void *ctx, const struct cmd *c)
     free(usage);
 }
 
-void help_print(FILE *out, const char *view)
+void help_print(FILE *out, const struct session *s, const char *view)
 {
     for (int i = 0; i < N_VIEWS; i++)
         if (strcmp(views[i]->name, view) == 0)
             fprintf(out, "%s: %s\n", views[i]->title, views[i]->help);
-    print_keys(out, view, view);
+    print_keys(out, s, view, view);
+    print_bound(out, s, view);
     fprintf(out, "everywhere\n");
-    print_keys(out, "*", view);
+    print_keys(out, s, "*", view);
     fprintf(out, "commands (a key does what is written behind it; help COMMAND says more)\n");
     cmd_each(print_command, out);
 }
 
-static char *help_text(const char *view)
+static char *help_text(const struct session *s, const char *view)
 {
     char *text = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
-    help_print(f, view);
+    help_print(f, s, view);
     fclose(f);
     return text;
 }
 
-int help_lines(const char *view)
+int help_lines(const struct session *s, const char *view)
 {
-    char *text = help_text(view);
+    char *text = help_text(s, view);
     int n = 0;
     for (const char *p = text; *p; p++)
         n += *p == '\n';
@@ -81,7 +98,7 @@ int help_lines(const char *view)
 
 void draw_help(const struct session *s, struct grid *g)
 {
-    char *text = help_text(views[s->ui.view]->name);
+    char *text = help_text(s, views[s->ui.view]->name);
     const int top = 2, end_row = g->rows - 2;
     int line = 0, row = top;
     for (int r = top; r < end_row; r++)
@@ -98,11 +115,12 @@ void draw_help(const struct session *s, struct grid *g)
 }
 
 /* The footer's rows of the key table in their order; returns how many. */
-static size_t footer_keys(const char *view, const struct key **list, size_t max)
+static size_t footer_keys(const struct session *s, const char *view, const struct key **list,
+                          size_t max)
 {
     size_t n = 0;
     for (const struct key *k = keymap; k->view && n < max; k++) {
-        if (k->footer == 0 || !key_holds(k, view))
+        if (k->footer == 0 || !key_holds(s, k, view))
             continue;
         size_t at = n++;
         for (; at > 0 && list[at - 1]->footer > k->footer; at--)
@@ -120,7 +138,7 @@ static int key_width(const struct key *k)
 void draw_footer(const struct session *s, struct grid *g, int row)
 {
     const struct key *list[24];
-    size_t n = footer_keys(views[s->ui.view]->name, list, COUNT(list));
+    size_t n = footer_keys(s, views[s->ui.view]->name, list, COUNT(list));
     int width = 1 - 2, at = 1;
     for (size_t i = 0; i < n; i++)
         width += key_width(list[i]);

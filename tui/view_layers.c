@@ -190,9 +190,13 @@ static void draw_empty(const struct session *s, struct grid *g, int top)
         "",
         "? shows all keys and commands.",
     };
-    (void)s;
+    const int last = top + 1 + (int)COUNT(words);
     for (size_t i = 0; i < COUNT(words); i++)
         grid_text(g, top + 1 + (int)i, 3, -1, ST_NORMAL, words[i]);
+    if (s->offer) {
+        grid_text(g, last + 1, 3, -1, ST_HEAD, "The last session; Enter opens it, Esc does not:");
+        grid_text(g, last + 2, 6, -1, ST_NORMAL, s->offer);
+    }
 }
 
 /* Two lines under the table: how much is shown, and the name under the cursor when the table has

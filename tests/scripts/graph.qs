@@ -11,5 +11,5 @@ path /block3/Add /block2/pw/Conv
 graph --dot ${OUT}/net.dot
 -path no-such-layer /stem/Conv
 # One model alone.
-load int8 samples/models/int8_qop.onnx
+unload ; load int8 samples/models/int8_qop.onnx
 graph --quantizers

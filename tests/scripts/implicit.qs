@@ -13,7 +13,7 @@ run
 export ${OUT}/mixed.onnx
 set numerics ort
 run
-load int8 samples/models/fp32.onnx --cache tests/scripts/implicit.cache
+unload ; load int8 samples/models/fp32.onnx --cache tests/scripts/implicit.cache
 set output json
 load int8 samples/models/fp32.onnx --cache tests/scripts/implicit.cache
 set output table

@@ -18,7 +18,7 @@ set on_error continue
 set numerics tensorrt
 set numerics ruy
 show numerics
-load int8 samples/models/int8_qop.onnx
+unload ; load int8 samples/models/int8_qop.onnx
 set numerics onnx
 fused
 set numerics tensorrt

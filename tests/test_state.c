@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * test_state.c: sessions as files: what was saved comes back, damaged files do no harm.
+ */
+#include "tests/scratch.h"
+
+#include "tui/shell.h"
+#include "tui/state.h"
+
+static void run(struct session *s, const char *line)
+{
+    struct err err = {0};
+    FILE *null = fopen("/dev/null", "we");
+    if (cmd_line(s, line, null, null, &err) != OK)
+        fail_msg("%s: %s", line, err.text);
+    fclose(null);
+}
+
+static char *text_of(const char *path)
+{
+    size_t size = 0;
+    uint8_t *data = scratch_read(path, &size);
+    char *text = mem_printf("%.*s", (int)size, (const char *)data);
+    free(data);
+    return text;
+}
+
+/* A session with something in every member. */
+static struct session *full(void)
+{
+    struct session *s = session_new();
+    run(s, "load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx");
+    run(s, "dataset add samples/images --limit 5 --task classify");
+    run(s, "preprocess samples/preprocess.json");
+    run(s, "match /block4/pw/Conv=/block4/pw/Clip_output_0_QuantizeLinear_Output");
+    run(s, "set top 7 ; set word 'a b' ; set on_error continue ; set kernels plain");
+    run(s, "run --limit 2 ; mark --images bar_1* ; mark /head/Gemm /stem/Conv");
+    run(s, "pin /block4/dw/Conv ; pin /head/Gemm ; unpin @pinned ; undo 2");
+    run(s, "sort cosine:desc ; sort images kl:asc ; toggle flips ; toggle counts");
+    run(s, "select layer /head/Gemm ; view pins");
+    return s;
+}
+
+static void comes_back(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct session *a = full(), *b = session_new();
+    json_t *o = NULL;
+    FILE *null = fopen("/dev/null", "we");
+    assert_int_equal(state_save(a, scratch("a.json"), &err), OK);
+    assert_int_equal(state_read(scratch("a.json"), &o, &err), OK);
+    assert_int_equal(state_restore(b, o, null, &err), OK);
+    size_t n = 0, *images = state_run(b, o, &n);
+    assert_int_equal(n, 2);
+    assert_int_equal(run_start(b, n, images, false, NULL, &err), OK);
+    assert_int_equal(state_save(b, scratch("b.json"), &err), OK);
+    char *x = text_of(scratch("a.json")), *y = text_of(scratch("b.json"));
+    assert_string_equal(x, y);
+    assert_int_equal(b->n_undo, 4);
+    assert_int_equal(b->at_undo, 1);
+    free(x);
+    free(y);
+    json_decref(o);
+    fclose(null);
+    session_free(a);
+    session_free(b);
+}
+
+/* What cannot be loaded changes nothing. */
+static void missing_models(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct session *s = session_new();
+    json_t *o = NULL;
+    FILE *null = fopen("/dev/null", "we");
+    run(s, "load fp32 samples/models/fp32.onnx");
+    const char *path =
+        scratch_text("missing.json",
+                     "{\"kind\":\"qscope-session\",\"schema\":1,\"fp32\":{\"file\":\"gone.onnx\"},"
+                     "\"settings\":{\"kernels\":\"plain\"},\"images\":[]}");
+    assert_int_equal(state_read(path, &o, &err), OK);
+    assert_int_equal(state_restore(s, o, null, &err), E_IO);
+    assert_non_null(s->fp32);
+    assert_int_equal(s->set.kernels, KERNELS_FAST);
+    json_decref(o);
+    fclose(null);
+    session_free(s);
+}
+
+static void refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int code;
+    } cases[] = {
+        {"", E_FORMAT},
+        {"[]", E_FORMAT},
+        {"{\"kind\":\"other\"}", E_FORMAT},
+        {"{\"kind\":\"qscope-session\",\"schema\":2}", E_UNSUPPORTED},
+        {"{\"kind\":\"qscope-session\",\"schema\":1,\"images\":{}}", E_FORMAT},
+        {"{\"kind\":\"qscope-session\",\"schema\":1,\"fp32\":{}}", E_FORMAT},
+        {"{\"kind\":\"qscope-session\",\"kind\":\"qscope-session\",\"schema\":1}", E_FORMAT},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct err err = {0};
+        json_t *o = NULL;
+        assert_int_equal(state_read(scratch_text("x.json", cases[i].text), &o, &err),
+                         cases[i].code);
+    }
+}
+
+/* Types exchanged one after the other, numbers out of range, bytes damaged: never a fault. */
+static void damaged(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct session *a = full(), *s = session_new();
+    FILE *null = fopen("/dev/null", "we");
+    assert_int_equal(state_save(a, scratch("a.json"), &err), OK);
+    char *good = text_of(scratch("a.json"));
+    const size_t size = strlen(good);
+    uint32_t seed = 1;
+    int restored = 0;
+    for (int i = 0; i < 400; i++) {
+        char *bad = mem_dup(good);
+        for (int k = 0; k < 1 + i % 3; k++) {
+            static const char with[] = "0-9\"[]{},:nt\\x";
+            seed = seed * 1664525u + 1013904223u;
+            bad[(seed >> 8) % size] = with[(seed >> 4) % (sizeof(with) - 1)];
+        }
+        json_t *o = NULL;
+        if (state_read(scratch_text("bad.json", bad), &o, &err) == OK) {
+            restored += state_restore(s, o, null, &err) == OK;
+            size_t n = 0;
+            free(state_run(s, o, &n));
+            free(state_summary(o));
+        }
+        json_decref(o);
+        free(bad);
+    }
+    assert_true(restored > 20);
+    free(good);
+    fclose(null);
+    session_free(a);
+    session_free(s);
+}
+
+/* The digest is of the contents: another file with the same bytes has the same one. */
+static void digests(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct graph *a = NULL, *b = NULL, *c = NULL;
+    size_t size = 0;
+    uint8_t *data = scratch_read("samples/models/fp32.onnx", &size);
+    uint8_t *longer = mem_alloc(size + 5);
+    memcpy(longer, data, size);
+    memcpy(longer + size,
+           "\x72\x03"
+           "abc",
+           5); /* a doc_string */
+    assert_int_equal(model_load("samples/models/fp32.onnx", &a, &err), OK);
+    assert_int_equal(model_load(scratch_bytes("same.onnx", data, size), &b, &err), OK);
+    assert_int_equal(model_load(scratch_bytes("other.onnx", longer, size + 5), &c, &err), OK);
+    assert_true(digest_equal(graph_digest(a), graph_digest(b)));
+    assert_false(digest_equal(graph_digest(a), graph_digest(c)));
+    free(data);
+    free(longer);
+    graph_free(a);
+    graph_free(b);
+    graph_free(c);
+}
+
+int main(void)
+{
+    setenv("SOURCE_DATE_EPOCH", "0", 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(comes_back), cmocka_unit_test(missing_models), cmocka_unit_test(refused),
+        cmocka_unit_test(damaged),    cmocka_unit_test(digests),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
