@@ -174,7 +174,7 @@ static size_t twin_of(const struct depthwise_filter *d, size_t c)
 }
 
 /* For vpdpbusd: 64 channels, then four slots at a time. A register has the bytes of the four side
- * by side; which channels, see interleave() in kernel_int8_vnni.c. */
+ * by side; which channels, see interleave() in kernel_int8_depthwise.c. */
 static void pack_quads(const struct depthwise_filter *d, int8_t *dst)
 {
     for (size_t c = 0; c < d->width; c++) {

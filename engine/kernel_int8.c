@@ -66,6 +66,13 @@ static void add_plain(const uint8_t *a, size_t step_a, const uint8_t *b, size_t 
     }
 }
 
+void kernel_map_plain(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = table[x[i]];
+    }
+}
+
 static void chain_plain(const float *x, const size_t *off, size_t taps, const float *w, int cols,
                         bool first, float *acc)
 {
@@ -103,6 +110,7 @@ const struct int8_kernels kernel_int8_plain = {
     .finish = finish_plain,
     .depthwise = depthwise_plain,
     .add = add_plain,
+    .map = kernel_map_plain,
     .chain = chain_plain,
     .pairs = pairs_plain,
 };
@@ -115,9 +123,13 @@ void finish_strip(const struct int8_kernels *k, const struct finish *f, const in
         k->finish(f, acc, row, rows, cols, y, ldy);
         return;
     }
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = 0; r < rows; r++, acc += STRIP_COLS, y += ldy) {
+        if (f->dtype == DT_S32 && !row) {
+            memcpy(y, acc, cols * sizeof *acc);
+            continue;
+        }
         for (size_t c = 0; c < cols; c++) {
-            finish_one(f, c, acc[r * STRIP_COLS + c], row ? row[r] : 0, y + r * ldy + c * size);
+            finish_one(f, c, acc[c], row ? row[r] : 0, y + c * size);
         }
     }
 }

@@ -123,6 +123,8 @@ struct int8_kernels {
      * steps 0 or 1. */
     void (*add)(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                 const struct int8_add *p, uint8_t *y);
+    /* y[i] = table[x[i]] */
+    void (*map)(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y);
     /* Float sums for the islands between integer layers, one rounding per step:
      *   s = 0; for t: s = fma(x[off[t]/4 + j], w[8 t + i], s); acc[i][j] = first ? s : acc[i][j] +
      * s, for 8 rows and the first `cols` (16, 32 or 48) columns; acc has TILE_ROWS * TILE_COLS
@@ -135,6 +137,7 @@ struct int8_kernels {
 };
 
 extern const struct int8_kernels kernel_int8_plain;
+void kernel_map_plain(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y);
 #if defined(__x86_64__)
 extern const struct int8_kernels kernel_int8_avx2, kernel_int8_vnni, kernel_int8_amx;
 /* Shared between these. */
@@ -227,5 +230,9 @@ static inline uint8_t add_one(uint8_t a, uint8_t b, const struct int8_add *p)
 enum { CODE_BLOCK = 256 };
 void codes_get(const struct tensor *t, size_t at, size_t n, int32_t *dst);
 void codes_put(struct tensor *t, size_t at, size_t n, const int32_t *src);
+/* Codes [at, at+n) of q as reals, and reals as codes of q's type with one scale and zero point: the
+ * arithmetic of quant_dequantize() and quant_quantize(). */
+void codes_dequantize(const struct tensor *q, size_t at, size_t n, float s, int32_t z, float *y);
+void codes_quantize(const float *x, size_t n, float s, int32_t z, struct tensor *q, size_t at);
 
 #endif

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * op_qlinear.c: the quantized operators without weights, all from onnxruntime's com.microsoft
- * domain: QLinearAdd, Mul, AveragePool, GlobalAveragePool, Softmax, Concat, Where, Sigmoid,
- * LeakyRelu. They have no specification to the last bit; the formulas are those of onnxruntime
- * 1.32 on x86, found by experiment, including where it rounds and how it saturates.
+ * domain: QLinearAdd, Mul, Softmax, Concat, Where, Sigmoid, LeakyRelu; pools are in op_qpool.c.
+ * They have no specification to the last bit; the formulas are those of onnxruntime 1.32 on x86,
+ * found by experiment, including where it rounds and how it saturates.
  */
 #include "engine/elem.h"
 #include "engine/op_quant.h"
-#include "engine/window.h"
+#include "engine/par.h"
 
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
+
+enum { PIECE = 1 << 16 }; /* elements that a thread takes at a time */
 
 /* ---- Add and Mul ---------------------------------------------------------------------------- */
 
@@ -79,6 +81,22 @@ static enum op_layout add_order(const struct op_call *c)
     return a && b && a->rank == b->rank ? LAYOUT_BROADCAST : LAYOUT_ROWS;
 }
 
+/* One row of sums by one kernel, in pieces. */
+struct addition {
+    const struct int8_kernels *k;
+    const uint8_t *a, *b;
+    size_t step_a, step_b;
+    const struct int8_add *p;
+    uint8_t *y;
+};
+
+static void add_piece(void *ctx, size_t from, size_t to)
+{
+    const struct addition *r = ctx;
+    r->k->add(r->a + from * r->step_a, r->step_a, r->b + from * r->step_b, r->step_b, to - from,
+              r->p, r->y + from);
+}
+
 static int add_run(struct op_call *c, const struct int8_kernels *k, struct err *err)
 {
     struct binary q;
@@ -87,19 +105,18 @@ static int add_run(struct op_call *c, const struct int8_kernels *k, struct err *
     if (rc || !walk_start(&w)) {
         return rc;
     }
-    const uint8_t *a = c->in[0]->data, *b = c->in[3]->data;
-    uint8_t *y = c->out[0]->data;
-    size_t n = (size_t)w.dims[w.rank - 1];
-    const size_t step_a = (size_t)w.stride[1][w.rank - 1], step_b = (size_t)w.stride[2][w.rank - 1];
-    const bool swap = add_swaps(c);
-    struct int8_add p = swap ? add_params(&q.b, &q.a, &q.y) : add_params(&q.a, &q.b, &q.y);
+    const int swap = add_swaps(c) ? 1 : 0, last = w.rank - 1;
+    const struct int8_add p = swap ? add_params(&q.b, &q.a, &q.y) : add_params(&q.a, &q.b, &q.y);
+    const uint8_t *in[] = {c->in[0]->data, c->in[3]->data};
+    struct addition r = {.k = k,
+                         .step_a = (size_t)w.stride[1 + swap][last],
+                         .step_b = (size_t)w.stride[2 - swap][last],
+                         .p = &p};
     do {
-        const uint8_t *va = a + w.at[1], *vb = b + w.at[2];
-        if (swap) {
-            k->add(vb, step_b, va, step_a, n, &p, y + w.at[0]);
-        } else {
-            k->add(va, step_a, vb, step_b, n, &p, y + w.at[0]);
-        }
+        r.a = in[swap] + w.at[1 + swap];
+        r.b = in[1 - swap] + w.at[2 - swap];
+        r.y = (uint8_t *)c->out[0]->data + w.at[0];
+        par_pieces(c->par, (size_t)w.dims[last], PIECE, add_piece, &r);
     } while (walk_next(&w));
     return OK;
 }
@@ -116,6 +133,42 @@ static int op_qlinear_add_fast(struct op_call *c, struct err *err)
 
 /* y = saturate(rne(float((a - za)(b - zb)) * r + zy)), r = (sa * sb) / sy: two roundings in float
  * before the one to an integer. */
+struct product {
+    float r, zy, lo, hi;
+    int32_t za, zb;
+    int32_t shift; /* of y */
+};
+
+static inline uint8_t product_code(const struct product *p, int32_t a, int32_t b)
+{
+    float v = (float)((a - p->za) * (b - p->zb)) * p->r;
+    v += p->zy;
+    return (uint8_t)(saturate_x86(v, p->lo, p->hi) - p->shift);
+}
+
+/* Rows of n codes, one of them repeated where its step is 0. */
+#define MULTIPLY(name, type)                                                                       \
+    VECTOR_CLONES static void name(const struct product *restrict p, const type *restrict a,       \
+                                   int64_t step_a, const type *restrict b, int64_t step_b,         \
+                                   int64_t n, uint8_t *restrict y)                                 \
+    {                                                                                              \
+        if (step_a == 1 && step_b == 1) {                                                          \
+            for (int64_t i = 0; i < n; i++) {                                                      \
+                y[i] = product_code(p, a[i], b[i]);                                                \
+            }                                                                                      \
+        } else if (step_a == 1 && step_b == 0) {                                                   \
+            for (int64_t i = 0; i < n; i++) {                                                      \
+                y[i] = product_code(p, a[i], b[0]);                                                \
+            }                                                                                      \
+        } else {                                                                                   \
+            for (int64_t i = 0; i < n; i++) {                                                      \
+                y[i] = product_code(p, a[i * step_a], b[i * step_b]);                              \
+            }                                                                                      \
+        }                                                                                          \
+    }
+MULTIPLY(multiply_u8, uint8_t)
+MULTIPLY(multiply_s8, int8_t)
+
 static int op_qlinear_mul(struct op_call *c, struct err *err)
 {
     struct binary q;
@@ -124,113 +177,29 @@ static int op_qlinear_mul(struct op_call *c, struct err *err)
     if (rc || !walk_start(&w)) {
         return rc;
     }
-    const float r = q.a.s * q.b.s / q.y.s, zy = (float)q.y.z;
-    const float lo = (float)q.y.qmin, hi = (float)q.y.qmax;
-    const int32_t za = q.a.z - q.a.shift, zb = q.b.z - q.b.shift;
-    uint8_t *out = c->out[0]->data;
-    const size_t last = (size_t)w.rank - 1;
+    const struct product p = {.r = q.a.s * q.b.s / q.y.s,
+                              .zy = (float)q.y.z,
+                              .lo = (float)q.y.qmin,
+                              .hi = (float)q.y.qmax,
+                              .za = q.a.z - q.a.shift,
+                              .zb = q.b.z - q.b.shift,
+                              .shift = q.y.shift};
+    const int last = w.rank - 1;
+    const int64_t n = w.dims[last], step_a = w.stride[1][last], step_b = w.stride[2][last];
+    uint8_t *y = c->out[0]->data;
     do {
-        for (int64_t i = 0; i < w.dims[last]; i++) {
-            int32_t a = code_at(c->in[0], (size_t)(w.at[1] + i * w.stride[1][last])) - za;
-            int32_t b = code_at(c->in[3], (size_t)(w.at[2] + i * w.stride[2][last])) - zb;
-            float v = (float)(a * b) * r;
-            v += zy;
-            out[w.at[0] + i] = (uint8_t)(saturate_x86(v, lo, hi) - q.y.shift);
+        if (q.a.dtype == DT_S8) {
+            multiply_s8(&p, (const int8_t *)c->in[0]->data + w.at[1], step_a,
+                        (const int8_t *)c->in[3]->data + w.at[2], step_b, n, y + w.at[0]);
+        } else {
+            multiply_u8(&p, (const uint8_t *)c->in[0]->data + w.at[1], step_a,
+                        (const uint8_t *)c->in[3]->data + w.at[2], step_b, n, y + w.at[0]);
         }
     } while (walk_next(&w));
     return OK;
 }
 
-/* ---- Pools ---------------------------------------------------------------------------------- */
-
-/* Mean of `each` codes per plane: acc = sum - each * zx, then as QLinearConv with m = sx / (sy *
- * each). */
-static void global_mean(const struct tensor *x, size_t each, const struct q1 *qx,
-                        const struct q1 *qy, struct tensor *y)
-{
-    const float scale = qx->s / (qy->s * (float)each);
-    const struct finish f = {
-        .dtype = qy->dtype,
-        .scale = &scale,
-        .lo = (float)(qy->qmin - qy->z),
-        .hi = (float)(qy->qmax - qy->z),
-        .z = qy->z,
-    };
-    for (size_t i = 0; i < y->n; i++) {
-        uint32_t sum = 0u - (uint32_t)each * (uint32_t)qx->z;
-        for (size_t k = 0; k < each; k++) {
-            sum += (uint32_t)code_at(x, i * each + k);
-        }
-        finish_one(&f, 0, (int32_t)sum, 0, (uint8_t *)y->data + i);
-    }
-}
-
-/* Inputs (x, sx, zx, sy, zy) that all one-input operators have. */
-static int unary_open(const struct op_call *c, struct q1 *qx, struct q1 *qy, struct err *err)
-{
-    int rc = q1_read_for(c, 0, 1, 2, qx, err);
-    rc = rc ? rc : q1_read(c, 3, 4, qx->dtype, qy, err);
-    if (!rc && qx->dtype != qy->dtype) {
-        rc = err_set(err, E_SHAPE, "input is %s, the result %s, expected equal types",
-                     dtype_name(qx->dtype), dtype_name(qy->dtype));
-    }
-    if (!rc && attr_int(c->node, "channels_last", 0)) {
-        rc = err_set(err, E_UNSUPPORTED, "channels_last is not supported");
-    }
-    return rc;
-}
-
-static int op_qlinear_global_average_pool(struct op_call *c, struct err *err)
-{
-    struct q1 qx, qy;
-    int64_t dims[MAX_RANK];
-    int rc = unary_open(c, &qx, &qy, err);
-    if (rc) {
-        return rc;
-    }
-    const struct tensor *x = c->in[0];
-    if (x->rank < 3) {
-        return err_set(err, E_SHAPE, "input has rank %d, expected at least 3", x->rank);
-    }
-    size_t each = 1;
-    for (int i = 0; i < x->rank; i++) {
-        dims[i] = i < 2 ? x->dims[i] : 1;
-        each *= i < 2 ? 1 : (size_t)x->dims[i];
-    }
-    rc = op_out(c, 0, qy.dtype, x->rank, dims, err);
-    if (!rc && x->n == 0 && c->out[0]->n) {
-        return err_set(err, E_SHAPE, "mean of an empty plane");
-    }
-    if (!rc) {
-        global_mean(x, each, &qx, &qy, c->out[0]);
-    }
-    return rc;
-}
-
-/* Sum of one window, row by row in float, over the elements inside the input. */
-static float window_sum(const struct window *w, const struct tensor *x, size_t plane,
-                        const int64_t *o, const float *table, int64_t *count)
-{
-    int64_t k0[WINDOW_RANK], k1[WINDOW_RANK], i[WINDOW_RANK];
-    float sum = 0;
-    *count = 1;
-    for (int a = 0; a < WINDOW_RANK; a++) {
-        window_clip(w, a, o[a], &k0[a], &k1[a]);
-        *count *= k1[a] - k0[a];
-    }
-    for (i[0] = k0[0]; i[0] < k1[0]; i[0]++) {
-        for (i[1] = k0[1]; i[1] < k1[1]; i[1]++) {
-            for (i[2] = k0[2]; i[2] < k1[2]; i[2]++) {
-                int64_t at = 0;
-                for (int a = 0; a < WINDOW_RANK; a++) {
-                    at = at * w->in[a] + o[a] * w->s[a] - w->lo[a] + i[a] * w->d[a];
-                }
-                sum += table[((const uint8_t *)x->data)[plane * (size_t)w->in_n + (size_t)at]];
-            }
-        }
-    }
-    return sum;
-}
+/* ---- Tables: operators that map each code on its own ---------------------------------------- */
 
 /* real[i] = sx * (code - zx) for each stored byte i. */
 static void real_table(const struct q1 *q, float *real)
@@ -240,48 +209,6 @@ static void real_table(const struct q1 *q, float *real)
         real[i] = q->s * (float)(code - q->z);
     }
 }
-
-/* Window mean in float; y = saturate(rne(mean / sy + zy)). */
-static int op_qlinear_average_pool(struct op_call *c, struct err *err)
-{
-    struct q1 qx, qy;
-    struct window w;
-    int64_t dims[MAX_RANK], o[WINDOW_RANK];
-    float real[256];
-    int rc = unary_open(c, &qx, &qy, err);
-    rc = rc ? rc : window_read(c, c->in[0], NULL, &w, err);
-    if (rc) {
-        return rc;
-    }
-    int rank = window_dims(&w, w.c, dims);
-    rc = op_out(c, 0, qy.dtype, rank, dims, err);
-    if (rc) {
-        return rc;
-    }
-    if (window_is_whole(&w)) { /* onnxruntime then takes the integer mean */
-        global_mean(c->in[0], (size_t)w.in_n, &qx, &qy, c->out[0]);
-        return OK;
-    }
-    const bool with_pad = attr_int(c->node, "count_include_pad", 0) != 0;
-    real_table(&qx, real);
-    q1_shift(c, &qy);
-    uint8_t *y = c->out[0]->data;
-    for (size_t i = 0; i < c->out[0]->n; i++) {
-        size_t at = i % (size_t)w.out_n;
-        for (int a = WINDOW_RANK - 1; a >= 0; a--) {
-            o[a] = (int64_t)(at % (size_t)w.out[a]);
-            at /= (size_t)w.out[a];
-        }
-        int64_t count;
-        float mean = window_sum(&w, c->in[0], i / (size_t)w.out_n, o, real, &count);
-        mean /= (float)(with_pad ? w.k_n : count);
-        float v = mean / qy.s + (float)qy.z;
-        y[i] = (uint8_t)(saturate_x86(v, (float)qy.qmin, (float)qy.qmax) - qy.shift);
-    }
-    return OK;
-}
-
-/* ---- Tables: operators that map each code on its own ---------------------------------------- */
 
 /* table[i] = quantized f(real value of stored byte i). */
 static void code_table(const struct q1 *qx, const struct q1 *qy, float (*f)(float v, float param),
@@ -296,22 +223,30 @@ static void code_table(const struct q1 *qx, const struct q1 *qy, float (*f)(floa
     }
 }
 
-static void map_codes(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y)
+/* y = table[x] by one kernel, in pieces. */
+struct mapping {
+    const struct int8_kernels *k;
+    const uint8_t *table, *x;
+    uint8_t *y;
+};
+
+static void map_piece(void *ctx, size_t from, size_t to)
 {
-    for (size_t i = 0; i < n; i++) {
-        y[i] = table[x[i]];
-    }
+    const struct mapping *m = ctx;
+    m->k->map(m->table, m->x + from, to - from, m->y + from);
 }
 
-static int map_op(struct op_call *c, float (*f)(float v, float param), float param, struct err *err)
+static int map_op(struct op_call *c, const struct int8_kernels *k, float (*f)(float v, float param),
+                  float param, struct err *err)
 {
     struct q1 qx, qy;
     uint8_t table[256];
-    int rc = unary_open(c, &qx, &qy, err);
+    int rc = q1_read_unary(c, &qx, &qy, err);
     rc = rc ? rc : op_out(c, 0, qy.dtype, c->in[0]->rank, c->in[0]->dims, err);
     if (!rc) {
         code_table(&qx, &qy, f, param, table);
-        map_codes(table, c->in[0]->data, c->in[0]->n, c->out[0]->data);
+        struct mapping m = {k, table, c->in[0]->data, c->out[0]->data};
+        par_pieces(c->par, c->in[0]->n, PIECE, map_piece, &m);
     }
     return rc;
 }
@@ -335,12 +270,22 @@ static float same(float v, float param)
 
 static int op_qlinear_sigmoid(struct op_call *c, struct err *err)
 {
-    return map_op(c, logistic, 0, err);
+    return map_op(c, &kernel_int8_plain, logistic, 0, err);
+}
+
+static int op_qlinear_sigmoid_fast(struct op_call *c, struct err *err)
+{
+    return map_op(c, kernel_int8(), logistic, 0, err);
 }
 
 static int op_qlinear_leaky_relu(struct op_call *c, struct err *err)
 {
-    return map_op(c, leaky, attr_float(c->node, "alpha", 0.01F), err);
+    return map_op(c, &kernel_int8_plain, leaky, attr_float(c->node, "alpha", 0.01F), err);
+}
+
+static int op_qlinear_leaky_relu_fast(struct op_call *c, struct err *err)
+{
+    return map_op(c, kernel_int8(), leaky, attr_float(c->node, "alpha", 0.01F), err);
 }
 
 /* Codes of one scale in those of another; equal parameters copy. */
@@ -382,8 +327,24 @@ static int concat_part(const struct op_call *c, int k, const struct q1 *qy, int 
     return OK;
 }
 
+/* Place of dimension `axis` in memory. */
+static int order_axis(const struct op_call *c, int axis, int rank)
+{
+    return !c->channels_last || axis == 0 ? axis : axis == 1 ? rank - 1 : axis - 1;
+}
+
+/* Elements before dimension `axis` as they lie in memory. */
+static size_t outer_size(const struct op_call *c, int axis, int rank, const int64_t *dims)
+{
+    size_t outer = 1;
+    for (int i = 0; i < rank; i++) {
+        outer *= order_axis(c, i, rank) < order_axis(c, axis, rank) ? (size_t)dims[i] : 1;
+    }
+    return outer;
+}
+
 /* Inputs (sy, zy, then x, sx, zx of each part). */
-static int op_qlinear_concat(struct op_call *c, struct err *err)
+static int concat(struct op_call *c, const struct int8_kernels *kernels, struct err *err)
 {
     struct q1 qy, qx;
     int64_t dims[MAX_RANK];
@@ -405,24 +366,31 @@ static int op_qlinear_concat(struct op_call *c, struct err *err)
     if (rc || c->out[0]->n == 0) {
         return rc;
     }
-    size_t outer = 1, row = c->out[0]->n, at = 0;
-    for (int i = 0; i < axis; i++) {
-        outer *= (size_t)dims[i];
-    }
-    row /= outer;
+    const size_t outer = outer_size(c, axis, first->rank, dims), row = c->out[0]->n / outer;
+    size_t at = 0;
     for (int k = 0; k < parts; k++) {
         const struct tensor *x = c->in[2 + 3 * k];
         size_t each = x->n / outer;
         uint8_t table[256];
         (void)q1_read_for(c, 2 + 3 * k, 3 + 3 * k, 4 + 3 * k, &qx, err); /* checked above */
         requantize_table(&qx, &qy, table);
-        for (size_t i = 0; i < outer; i++) {
-            map_codes(table, (const uint8_t *)x->data + i * each, each,
-                      (uint8_t *)c->out[0]->data + i * row + at);
+        for (size_t i = 0; i < outer && each; i++) {
+            kernels->map(table, (const uint8_t *)x->data + i * each, each,
+                         (uint8_t *)c->out[0]->data + i * row + at);
         }
         at += each;
     }
     return OK;
+}
+
+static int op_qlinear_concat(struct op_call *c, struct err *err)
+{
+    return concat(c, &kernel_int8_plain, err);
+}
+
+static int op_qlinear_concat_fast(struct op_call *c, struct err *err)
+{
+    return concat(c, kernel_int8(), err);
 }
 
 /* Inputs (condition, x, sx, zx, y, sy, zy, sz, zz). */
@@ -505,7 +473,7 @@ static int op_qlinear_softmax(struct op_call *c, struct err *err)
     struct q1 qx, qy;
     int axis = 0;
     float table[256];
-    int rc = unary_open(c, &qx, &qy, err);
+    int rc = q1_read_unary(c, &qx, &qy, err);
     if (rc) {
         return rc;
     }
@@ -541,13 +509,11 @@ static const char ms[] = "com.microsoft";
 const struct op op_qlinear[] = {
     {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .layout = add_order, .spec = "ORT QLinearAdd-1"},
     {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .layout = layout_broadcast, .spec = "ORT QLinearMul-1"},
-    {.name = "QLinearAveragePool", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_average_pool, .spec = "ORT QLinearAveragePool-1"},
-    {.name = "QLinearGlobalAveragePool", .domain = ms, .since = 1, .min_in = 5, .max_in = 5, .ref = op_qlinear_global_average_pool, .spec = "ORT QLinearGlobalAveragePool-1"},
-    {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .spec = "ORT QLinearConcat-1"},
+    {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .fast = op_qlinear_concat_fast, .layout = layout_broadcast, .spec = "ORT QLinearConcat-1"},
     {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .layout = layout_broadcast, .spec = "ORT QLinearWhere-1"},
     {.name = "QLinearSoftmax", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_softmax, .spec = "ORT QLinearSoftmax-1"},
-    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .layout = layout_any, .spec = "ORT QLinearSigmoid-1"},
-    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .layout = layout_any, .spec = "ORT QLinearLeakyRelu-1"},
+    {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .fast = op_qlinear_sigmoid_fast, .layout = layout_any, .spec = "ORT QLinearSigmoid-1"},
+    {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .fast = op_qlinear_leaky_relu_fast, .layout = layout_any, .spec = "ORT QLinearLeakyRelu-1"},
     {0},
 };
 // clang-format on

@@ -5,7 +5,9 @@
  */
 #include "engine/op_quant.h"
 
+#include "engine/elem.h"
 #include "engine/fuse.h"
+#include "engine/par.h"
 
 #include <stdlib.h>
 
@@ -46,6 +48,20 @@ int q1_read_for(const struct op_call *c, int data, int scale, int zero, struct q
     if (!rc && out->dtype != t->dtype) {
         rc = err_set(err, E_SHAPE, "input %d is %s, its zero point is %s", data,
                      dtype_name(t->dtype), dtype_name(out->dtype));
+    }
+    return rc;
+}
+
+int q1_read_unary(const struct op_call *c, struct q1 *qx, struct q1 *qy, struct err *err)
+{
+    int rc = q1_read_for(c, 0, 1, 2, qx, err);
+    rc = rc ? rc : q1_read(c, 3, 4, qx->dtype, qy, err);
+    if (!rc && qx->dtype != qy->dtype) {
+        rc = err_set(err, E_SHAPE, "input is %s, the result %s, expected equal types",
+                     dtype_name(qx->dtype), dtype_name(qy->dtype));
+    }
+    if (!rc && attr_int(c->node, "channels_last", 0)) {
+        rc = err_set(err, E_UNSUPPORTED, "channels_last is not supported");
     }
     return rc;
 }
@@ -137,6 +153,56 @@ static int op_quantize(struct op_call *c, struct err *err)
     return rc;
 }
 
+enum { PIECE = 1 << 15 }; /* elements that a thread takes at a time */
+
+/* Codes and reals with one scale and zero point. */
+struct conversion {
+    const struct tensor *x;
+    struct tensor *y;
+    float s;
+    int32_t z;
+};
+
+static void quantize_piece(void *ctx, size_t from, size_t to)
+{
+    const struct conversion *v = ctx;
+    codes_quantize((const float *)v->x->data + from, to - from, v->s, v->z, v->y, from);
+}
+
+static void dequantize_piece(void *ctx, size_t from, size_t to)
+{
+    const struct conversion *v = ctx;
+    codes_dequantize(v->x, from, to - from, v->s, v->z, (float *)v->y->data + from);
+}
+
+/* One scale, so that the order of elements does not matter. */
+static enum op_layout one_scale(const struct op_call *c)
+{
+    const struct tensor *x = c->n_in > 1 ? c->in[0] : NULL, *s = x ? c->in[1] : NULL;
+    const bool zero_fits = c->n_in < 3 || !c->in[2] || c->in[2]->n == 1;
+    const bool from_real = x && x->dtype == DT_F32, from_codes = is_code(x);
+    return s && s->n == 1 && s->dtype == DT_F32 && zero_fits && (from_real || from_codes) &&
+                   attr_int(c->node, "block_size", 0) == 0
+               ? LAYOUT_ANY
+               : LAYOUT_ROWS;
+}
+
+static int op_quantize_fast(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0], *z = c->n_in > 2 ? c->in[2] : NULL;
+    int64_t dflt = attr_int(c->node, "output_dtype", DT_NONE);
+    const enum dtype d = z ? z->dtype : dflt ? (enum dtype)dflt : DT_U8;
+    if (one_scale(c) != LAYOUT_ANY || x->dtype != DT_F32 || (d != DT_U8 && d != DT_S8)) {
+        return op_quantize(c, err);
+    }
+    int rc = op_out(c, 0, d, x->rank, x->dims, err);
+    if (!rc) {
+        struct conversion v = {x, c->out[0], scale_at(c->in[1], 0), zero_at(z, 0)};
+        par_pieces(c->par, x->n, PIECE, quantize_piece, &v);
+    }
+    return rc;
+}
+
 /* Rounds y to the scale's own type: since opset 19 that is the type of the result. */
 static int narrow_float(struct op_call *c, enum dtype d, struct err *err)
 {
@@ -167,6 +233,40 @@ static int op_dequantize(struct op_call *c, struct err *err)
     return d == DT_F16 || d == DT_BF16 ? narrow_float(c, d, err) : OK;
 }
 
+static int op_dequantize_fast(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0], *z = c->n_in > 2 ? c->in[2] : NULL;
+    if (one_scale(c) != LAYOUT_ANY || !is_code(x) || (z && z->dtype != x->dtype)) {
+        return op_dequantize(c, err);
+    }
+    int rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
+    if (!rc) {
+        struct conversion v = {x, c->out[0], scale_at(c->in[1], 0), zero_at(z, 0)};
+        par_pieces(c->par, x->n, PIECE, dequantize_piece, &v);
+    }
+    return rc;
+}
+
+/* The least and the greatest of n numbers and 0, as far as they are numbers; in lanes, so that
+ * compilers take several at a time. */
+VECTOR_CLONES static void find_range(const float *x, size_t n, float *least, float *most)
+{
+    enum { LANES = 16 };
+    float lo[LANES] = {0}, hi[LANES] = {0};
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t m = MIN(n - i, (size_t)LANES);
+        for (size_t k = 0; k < m; k++) {
+            const float v = x[i + k];
+            lo[k] = v < lo[k] ? v : lo[k];
+            hi[k] = v > hi[k] ? v : hi[k];
+        }
+    }
+    for (size_t k = 0; k < LANES; k++) {
+        *least = lo[k] < *least ? lo[k] : *least;
+        *most = hi[k] > *most ? hi[k] : *most;
+    }
+}
+
 /* s = (max(x, 0) - min(x, 0)) / 255, z = rne(clamp(0 - min / s)), both in float. */
 static int op_dynamic_quantize(struct op_call *c, struct err *err)
 {
@@ -176,21 +276,26 @@ static int op_dynamic_quantize(struct op_call *c, struct err *err)
     }
     const float *x = c->in[0]->data;
     float lo = 0, hi = 0;
-    for (size_t i = 0; i < c->in[0]->n; i++) {
-        lo = x[i] < lo ? x[i] : lo;
-        hi = x[i] > hi ? x[i] : hi;
-    }
+    find_range(x, c->in[0]->n, &lo, &hi);
     float s = lo == hi ? 1.0F : (hi - lo) / 255.0F;
     int32_t z = (int32_t)rne_small(clamp_x86(0.0F - lo / s, 0.0F, 255.0F));
-    const struct quant p = {.dtype = DT_U8, .axis = -1, .n = 1, .scale = &s, .zero = &z};
-    rc = quant_quantize(c->in[0], &p, c->budget, &c->out[0], err);
+    rc = op_out(c, 0, DT_U8, c->in[0]->rank, c->in[0]->dims, err);
     rc = rc ? rc : op_out(c, 1, DT_F32, 0, NULL, err);
     rc = rc ? rc : op_out(c, 2, DT_U8, 0, NULL, err);
     if (!rc) {
+        struct conversion v = {c->in[0], c->out[0], s, z};
+        par_pieces(c->par, c->in[0]->n, PIECE, quantize_piece, &v);
         *(float *)c->out[1]->data = s;
         *(uint8_t *)c->out[2]->data = (uint8_t)z;
     }
     return rc;
+}
+
+VECTOR_CLONES static void flip_codes(const uint8_t *restrict x, size_t n, uint8_t *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] ^ 0x80;
+    }
 }
 
 /* The same numbers with the other sign: s8 as u8, all codes 128 higher, or back. */
@@ -201,8 +306,8 @@ static int op_flip_sign(struct op_call *c, struct err *err)
         return err_set(err, E_SHAPE, "codes should be uint8 or int8");
     }
     int rc = op_out(c, 0, x->dtype == DT_S8 ? DT_U8 : DT_S8, x->rank, x->dims, err);
-    for (size_t i = 0; !rc && i < x->n; i++) {
-        ((uint8_t *)c->out[0]->data)[i] = ((const uint8_t *)x->data)[i] ^ 0x80;
+    if (!rc) {
+        flip_codes(x->data, x->n, c->out[0]->data);
     }
     return rc;
 }
@@ -211,12 +316,12 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_quant[] = {
-    {.name = "QuantizeLinear", .since = 10, .min_in = 2, .max_in = 3, .ref = op_quantize, .spec = "ONNX QuantizeLinear-10"},
-    {.name = "QuantizeLinear", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_quantize, .spec = "ORT QuantizeLinear-1"},
-    {.name = "DequantizeLinear", .since = 10, .min_in = 2, .max_in = 3, .ref = op_dequantize, .spec = "ONNX DequantizeLinear-10"},
-    {.name = "DequantizeLinear", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_dequantize, .spec = "ORT DequantizeLinear-1"},
-    {.name = "DynamicQuantizeLinear", .since = 11, .min_in = 1, .max_in = 1, .ref = op_dynamic_quantize, .spec = "ONNX DynamicQuantizeLinear-11"},
-    {.name = "FlipSign", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_flip_sign, .spec = "ORT QDQS8ToU8"},
+    {.name = "QuantizeLinear", .since = 10, .min_in = 2, .max_in = 3, .ref = op_quantize, .fast = op_quantize_fast, .layout = one_scale, .spec = "ONNX QuantizeLinear-10"},
+    {.name = "QuantizeLinear", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_quantize, .fast = op_quantize_fast, .layout = one_scale, .spec = "ORT QuantizeLinear-1"},
+    {.name = "DequantizeLinear", .since = 10, .min_in = 2, .max_in = 3, .ref = op_dequantize, .fast = op_dequantize_fast, .layout = one_scale, .spec = "ONNX DequantizeLinear-10"},
+    {.name = "DequantizeLinear", .domain = ms, .since = 1, .min_in = 2, .max_in = 3, .ref = op_dequantize, .fast = op_dequantize_fast, .layout = one_scale, .spec = "ORT DequantizeLinear-1"},
+    {.name = "DynamicQuantizeLinear", .since = 11, .min_in = 1, .max_in = 1, .ref = op_dynamic_quantize, .layout = layout_any, .spec = "ONNX DynamicQuantizeLinear-11"},
+    {.name = "FlipSign", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_flip_sign, .layout = layout_any, .spec = "ORT QDQS8ToU8"},
     {0},
 };
 // clang-format on

@@ -26,6 +26,9 @@ int q1_read(const struct op_call *c, int scale, int zero, enum dtype dflt, struc
 int q1_read_for(const struct op_call *c, int data, int scale, int zero, struct q1 *out,
                 struct err *err);
 
+/* Inputs (x, sx, zx, sy, zy) of operators that take one tensor and give one of the same type. */
+int q1_read_unary(const struct op_call *c, struct q1 *qx, struct q1 *qy, struct err *err);
+
 /* onnxruntime on x86 stores s8 tensors between fused operators as u8, zero point and codes 128
  * higher. That changes no real value, but it does change float roundings in which the zero point
  * takes part. fuse.c keeps the model's type and marks the node with this attribute. */

@@ -137,3 +137,28 @@ void par_for(struct par *p, size_t n, void (*fn)(void *ctx, size_t i), void *ctx
         relax();
     }
 }
+
+/* ---- Pieces --------------------------------------------------------------------------------- */
+
+struct pieces {
+    size_t n, each;
+    void (*fn)(void *ctx, size_t from, size_t to);
+    void *ctx;
+};
+
+static void run_piece(void *ctx, size_t i)
+{
+    const struct pieces *p = ctx;
+    p->fn(p->ctx, i * p->each, MIN(p->n, (i + 1) * p->each));
+}
+
+void par_pieces(struct par *p, size_t n, size_t each, void (*fn)(void *ctx, size_t from, size_t to),
+                void *ctx)
+{
+    struct pieces all = {n, each, fn, ctx};
+    if (!p && n) {
+        fn(ctx, 0, n);
+        return;
+    }
+    par_for(p, (n + each - 1) / each, run_piece, &all);
+}

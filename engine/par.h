@@ -12,6 +12,9 @@
  * done. p NULL: one after the other. Calls write to places of their own, so results do not depend
  * on the number of threads. */
 void par_for(struct par *p, size_t n, void (*fn)(void *ctx, size_t i), void *ctx);
+/* fn(ctx, from, to) for pieces [from, to) of n elements, about `each` of them in one. */
+void par_pieces(struct par *p, size_t n, size_t each, void (*fn)(void *ctx, size_t from, size_t to),
+                void *ctx);
 /* Threads that work on a par_for(), the caller's included; 1 for NULL. */
 size_t par_threads(const struct par *p);
 

@@ -3,6 +3,7 @@
  * quant.c: scales and zero points, codes to float and back. The arithmetic is that of ONNX
  * Runtime's x86 kernels; operators around it are in op_quant.c.
  */
+#include "engine/elem.h"
 #include "engine/kernel_int8.h"
 
 #include <inttypes.h>
@@ -122,16 +123,33 @@ static int planes_of(const struct tensor *t, const struct quant *p, struct plane
 /* ---- Float and back ------------------------------------------------------------------------- */
 
 /* y = (q - z) * s, one rounding of the product. */
-static void dequantize_run(const struct tensor *q, size_t at, size_t n, float s, int32_t z,
-                           float *y)
+#define DEQUANTIZE(name, type)                                                                     \
+    VECTOR_CLONES static void name(const type *restrict q, size_t n, float s, int32_t z,           \
+                                   float *restrict y)                                              \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            y[i] = (float)(int32_t)((uint32_t)q[i] - (uint32_t)z) * s;                             \
+        }                                                                                          \
+    }
+DEQUANTIZE(dequantize_u8, uint8_t)
+DEQUANTIZE(dequantize_s8, int8_t)
+DEQUANTIZE(dequantize_s32, int32_t)
+
+void codes_dequantize(const struct tensor *q, size_t at, size_t n, float s, int32_t z, float *y)
 {
     int32_t codes[CODE_BLOCK];
+    if (q->dtype == DT_U8) {
+        dequantize_u8((const uint8_t *)q->data + at, n, s, z, y);
+        return;
+    }
+    if (q->dtype == DT_S8) {
+        dequantize_s8((const int8_t *)q->data + at, n, s, z, y);
+        return;
+    }
     for (size_t done = 0; done < n; done += CODE_BLOCK) {
         size_t m = MIN(n - done, (size_t)CODE_BLOCK);
         codes_get(q, at + done, m, codes);
-        for (size_t i = 0; i < m; i++) {
-            y[done + i] = (float)(int32_t)((uint32_t)codes[i] - (uint32_t)z) * s;
-        }
+        dequantize_s32(codes, m, s, z, y + done);
     }
 }
 
@@ -156,7 +174,7 @@ int quant_dequantize(const struct tensor *q, const struct quant *p, struct budge
     for (size_t o = 0; !rc && pl.inner && o < pl.outer; o++) {
         for (size_t c = 0; c < pl.channels; c++) {
             size_t at = (o * pl.channels + c) * pl.inner;
-            dequantize_run(src, at, pl.inner, p->scale[c], p->zero[c], (float *)y->data + at);
+            codes_dequantize(src, at, pl.inner, p->scale[c], p->zero[c], (float *)y->data + at);
         }
     }
     tensor_free(src);
@@ -166,16 +184,31 @@ int quant_dequantize(const struct tensor *q, const struct quant *p, struct budge
     return rc;
 }
 
-/* q = rne(clamp(x / s, qmin - z, qmax - z)) + z: a true division, and z after the rounding. */
-static void quantize_run(const float *x, size_t n, float s, int32_t z, float lo, float hi,
-                         struct tensor *q, size_t at)
+/* q = rne(clamp(x / s, lo - z, hi - z)) + z: a true division, and z after the rounding. */
+#define QUANTIZE(name, type)                                                                       \
+    VECTOR_CLONES static void name(const float *restrict x, size_t n, float s, int32_t z,          \
+                                   float lo, float hi, type *restrict q)                           \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            q[i] = (type)((int32_t)rne_small(clamp_x86(x[i] / s, lo, hi)) + z);                    \
+        }                                                                                          \
+    }
+QUANTIZE(quantize_8, uint8_t)
+QUANTIZE(quantize_32, int32_t)
+
+void codes_quantize(const float *x, size_t n, float s, int32_t z, struct tensor *q, size_t at)
 {
+    int64_t least = 0, most = 0;
     int32_t codes[CODE_BLOCK];
+    (void)dtype_range(q->dtype, &least, &most);
+    const float lo = (float)(least - z), hi = (float)(most - z);
+    if (dtype_size(q->dtype) == 1) {
+        quantize_8(x, n, s, z, lo, hi, (uint8_t *)q->data + at);
+        return;
+    }
     for (size_t done = 0; done < n; done += CODE_BLOCK) {
         size_t m = MIN(n - done, (size_t)CODE_BLOCK);
-        for (size_t i = 0; i < m; i++) {
-            codes[i] = (int32_t)rne_small(clamp_x86(x[done + i] / s, lo, hi)) + z;
-        }
+        quantize_32(x + done, m, s, z, lo, hi, codes);
         codes_put(q, at + done, m, codes);
     }
 }
@@ -205,8 +238,7 @@ int quant_quantize(const struct tensor *x, const struct quant *p, struct budget 
     for (size_t o = 0; !rc && pl.inner && o < pl.outer; o++) {
         for (size_t c = 0; c < pl.channels; c++) {
             size_t at = (o * pl.channels + c) * pl.inner;
-            quantize_run((const float *)src->data + at, pl.inner, p->scale[c], p->zero[c],
-                         (float)(lo - p->zero[c]), (float)(hi - p->zero[c]), q, at);
+            codes_quantize((const float *)src->data + at, pl.inner, p->scale[c], p->zero[c], q, at);
         }
     }
     tensor_free(src);

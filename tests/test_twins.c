@@ -316,7 +316,7 @@ static void make_qgemm(struct fixture *f)
 }
 
 /* (a, sa, za, b, sb, zb, sy, zy) */
-static void make_qlinear_add(struct fixture *f)
+static void make_binary(struct fixture *f)
 {
     const enum dtype d = code_type();
     const int64_t n = random_int(0, 9) ? random_int(1, 3) : 0, ch = random_int(1, 80);
@@ -355,13 +355,100 @@ static void make_global_pool(struct fixture *f)
     fixture_input(f, image(f, d, 4, x), false);
     parameters(f, d, 1);
     parameters(f, d, 1);
-    graph_attr_int(f->g, f->node, "channels_last", 1);
+    graph_attr_int(f->g, f->node, "channels_last", is_nhwc(f));
+}
+
+/* A shape of 1 to 4 dimensions. */
+static int any_shape(int64_t *dims)
+{
+    const int rank = (int)random_int(1, 4);
+    for (int i = 0; i < rank; i++) {
+        dims[i] = random_int(i ? 1 : 0, i == 0 ? 3 : 20);
+    }
+    return rank;
+}
+
+/* (x, s, z): one scale, or one per channel; halfway values among the reals */
+static void make_quantize(struct fixture *f)
+{
+    int64_t dims[4];
+    const int rank = any_shape(dims);
+    const enum dtype d = code_type();
+    const int64_t n = rank > 1 && random_int(0, 3) == 0 ? dims[1] : 1;
+    struct tensor *x = random_tensor(rank, dims, -40, 40);
+    for (size_t i = 0; i < x->n; i += 3) {
+        ((float *)x->data)[i] = (float)random_int(-200, 200) / 16;
+    }
+    fixture_input(f, x, false);
+    constant(f, scales(n, 1));
+    constant(f, zeros(d, n));
+}
+
+static void make_dequantize(struct fixture *f)
+{
+    int64_t dims[4];
+    const int rank = any_shape(dims);
+    const enum dtype d = code_type();
+    const int64_t n = rank > 1 && random_int(0, 3) == 0 ? dims[1] : 1;
+    fixture_input(f, codes(d, rank, dims), false);
+    constant(f, scales(n, 1));
+    constant(f, zeros(d, n));
+}
+
+/* (x, sx, zx, sy, zy) */
+static void make_map(struct fixture *f)
+{
+    int64_t dims[4];
+    const int rank = any_shape(dims);
+    const enum dtype d = code_type();
+    fixture_input(f, codes(d, rank, dims), false);
+    parameters(f, d, 1);
+    parameters(f, d, 1);
+    graph_attr_float(f->g, f->node, "alpha", 0.3F);
+}
+
+/* (sy, zy, then x, sx, zx of each part); one part is fed */
+static void make_concat(struct fixture *f)
+{
+    const int64_t parts = random_int(1, 3), fed = random_int(0, parts - 1);
+    const int64_t axis = random_int(0, 3), shape[] = {random_int(1, 2), random_int(1, 9),
+                                                      random_int(1, 9), random_int(1, 9)};
+    const enum dtype d = code_type();
+    parameters(f, d, 1);
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t dims[4];
+        memcpy(dims, shape, sizeof dims);
+        dims[axis] = random_int(i == fed, 70);
+        fixture_input(f, codes(d, 4, dims), i != fed);
+        parameters(f, d, 1);
+    }
+    graph_attr_int(f->g, f->node, "axis", axis);
+}
+
+/* (condition, x, sx, zx, y, sy, zy, sz, zz) */
+static void make_where(struct fixture *f)
+{
+    const int64_t n = random_int(1, 3), ch = random_int(1, 20), w = random_int(1, 20);
+    const int64_t cond[] = {n, random_int(0, 2) ? ch : 1, random_int(0, 2) ? w : 1};
+    const int64_t x[] = {1, random_int(0, 2) ? ch : 1, random_int(0, 2) ? w : 1};
+    const enum dtype d = code_type();
+    struct tensor *c = new_tensor(DT_BOOL, 3, cond);
+    for (size_t i = 0; i < c->n; i++) {
+        ((uint8_t *)c->data)[i] = (uint8_t)random_int(0, 1);
+    }
+    fixture_input(f, c, false);
+    constant(f, codes(d, 3, x));
+    parameters(f, d, 1);
+    constant(f, codes(d, 3, (int64_t[]){1, ch, 1}));
+    parameters(f, d, 1);
+    parameters(f, d, 1);
 }
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-/* Every row of an operator table that has a fast kernel, but for the float ones of ai.onnx
- * (test_op.c) and of onnxruntime's order (test_int8.c). */
+/* Every row of an operator table that has a fast kernel, and those that take either order with
+ * their plain one, but for the float ones of ai.onnx (test_op.c) and of onnxruntime's order
+ * (test_int8.c). */
 static const struct twin {
     const char *domain, *op;
     void (*make)(struct fixture *f);
@@ -386,7 +473,18 @@ static const struct twin {
     {ms, "QGemm", make_qgemm},
     {fuse_exact_domain, "QGemm", make_qgemm},
     {fuse_pairs_domain, "QGemm", make_qgemm},
-    {ms, "QLinearAdd", make_qlinear_add},
+    {ms, "QLinearAdd", make_binary},
+    {ms, "QLinearMul", make_binary},
+    {ms, "QLinearWhere", make_where},
+    {ms, "QLinearConcat", make_concat},
+    {ms, "QLinearSigmoid", make_map},
+    {ms, "QLinearLeakyRelu", make_map},
+    {"", "QuantizeLinear", make_quantize},
+    {ms, "QuantizeLinear", make_quantize},
+    {"", "DequantizeLinear", make_dequantize},
+    {ms, "DequantizeLinear", make_dequantize},
+    {ms, "QLinearAveragePool", make_pool},
+    {ms, "QLinearGlobalAveragePool", make_global_pool},
     {fuse_nhwc_domain, "QLinearAveragePool", make_pool},
     {fuse_nhwc_domain, "QLinearGlobalAveragePool", make_global_pool},
     {ms, "NhwcMaxPool", make_pool},
@@ -398,7 +496,8 @@ static void want_twin(void *ctx, const char *domain, const char *name, int since
     (void)ctx;
     (void)since;
     (void)spec;
-    const bool codes = domain[0] || strncmp(name, "QLinear", 7) == 0 || strstr(name, "Integer");
+    const bool codes = domain[0] || strncmp(name, "QLinear", 7) == 0 || strstr(name, "Integer") ||
+                       strstr(name, "Quantize") || strstr(name, "Dequantize");
     bool found = !fast || !codes || strcmp(domain, fuse_mlas_domain) == 0 ||
                  strcmp(domain, "tflite") == 0; /* in test_tfl_twins.c */
     for (size_t i = 0; i < COUNT(twins); i++) {
@@ -454,6 +553,9 @@ static const struct tensor *constant_of(const struct fixture *f, int input)
 static bool is_batched(const struct fixture *f)
 {
     const struct node *n = &f->g->nodes[0];
+    if (strcmp(n->op, "QLinearConcat") == 0) {
+        return false;
+    }
     if (strcmp(n->op, "QGemm") == 0) {
         const struct tensor *bias = constant_of(f, 6);
         return !attr_int(n, "transA", 0) && (!bias || bias->dims[0] == 1);
