@@ -284,16 +284,20 @@ static void run_rows(void *ctx, size_t thread)
 static int tap_places(struct rows *w, struct err *err)
 {
     const struct conv_shape *s = &w->v->s;
-    const size_t kh = (size_t)s->kh, kw = (size_t)s->kw, slots = w->v->filter->dw.slots;
-    int rc = scratch_new(slots, sizeof *w->at, (void **)&w->at, err);
+    const struct depthwise_filter *d = &w->v->filter->dw;
+    const size_t kh = (size_t)s->kh, kw = (size_t)s->kw;
+    int rc = scratch_new(d->quad_slots, sizeof *w->at, (void **)&w->at, err);
     if (rc) {
         return rc;
     }
-    memset(w->at, 0, slots * sizeof *w->at);
+    memset(w->at, 0, d->quad_slots * sizeof *w->at);
     for (size_t kx = 0; kx < kw; kx++) {
         for (size_t ky = 0; ky < kh; ky++) {
             w->at[conv8_slot(kh, kw, ky, kx)] = (w->by_pixel ? kx : kx * (size_t)s->dw) * kh + ky;
         }
+    }
+    if (d->quad_slots > d->slots) {
+        memcpy(w->at + d->slots, w->at, d->slots * sizeof *w->at);
     }
     return OK;
 }

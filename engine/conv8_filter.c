@@ -174,38 +174,39 @@ static size_t twin_of(const struct depthwise_filter *d, size_t c)
 }
 
 /* For vpdpbusd: 64 channels, then four slots at a time. A register has the bytes of the four side
- * by side; which channels, see interleave() in kernel_int8_depthwise.c. */
+ * by side; which channels, see interleave() in kernel_int8_depthwise.c. Weights that s8 has no room
+ * for are the sum of two. */
 static void pack_quads(const struct depthwise_filter *d, int8_t *dst)
 {
     for (size_t c = 0; c < d->width; c++) {
-        const size_t from = twin_of(d, c);
-        const size_t part = c % STRIP_COLS / 16, reg = c % 16 / 4;
-        int8_t *block = dst + c / STRIP_COLS * STRIP_COLS * d->slots;
-        for (size_t t = 0; t < d->slots; t++) {
+        const size_t part = c % STRIP_COLS / 16, reg = c % 16 / 4, from = twin_of(d, c);
+        int8_t *block = dst + c / STRIP_COLS * STRIP_COLS * d->quad_slots;
+        for (size_t t = 0; t < d->quad_slots; t++) {
+            const int16_t v = d->w[t % d->slots * d->width + from];
+            const int16_t first = MIN(MAX(v, INT8_MIN), INT8_MAX);
             block[(t / QUAD * 4 + reg) * 64 + (part * 4 + c % 4) * QUAD + t % QUAD] =
-                (int8_t)d->w[t * d->width + from];
+                (int8_t)(t < d->slots ? first : v - first);
         }
     }
 }
 
-/* Weights of channel o minus its zero point; whether they fit s8. */
-static bool widen_channel(struct conv8_filter *f, const struct conv8_weights *w, size_t o,
-                          int16_t *codes)
+/* Weights of channel o minus its zero point; *least and *most take note of them. */
+static void widen_channel(struct conv8_filter *f, const struct conv8_weights *w, size_t o,
+                          int16_t *codes, int32_t *least, int32_t *most)
 {
     uint32_t sum = 0;
-    bool fits = true;
     for (size_t ky = 0; ky < w->kh; ky++) {
         for (size_t kx = 0; kx < w->kw; kx++) {
             const size_t from = o * w->by_o + (ky * w->kw + kx) * w->by_t;
             const int32_t v = weight_at(w, from) - w->zero[o];
             codes[conv8_slot(w->kh, w->kw, ky, kx) * f->dw.width + o] = (int16_t)v;
-            fits = fits && v >= INT8_MIN && v <= INT8_MAX;
+            *least = MIN(*least, v);
+            *most = MAX(*most, v);
             sum += (uint32_t)v;
         }
     }
     f->sum[o] = (int32_t)sum;
     f->zero[o] = 0;
-    return fits;
 }
 
 static int pack_depthwise(struct conv8_filter *f, const struct conv8_weights *w, struct err *err)
@@ -214,7 +215,7 @@ static int pack_depthwise(struct conv8_filter *f, const struct conv8_weights *w,
     int16_t *codes = NULL;
     int8_t *quads = NULL;
     size_t n = 0;
-    bool fits = true;
+    int32_t least = 0, most = 0;
     d->channels = f->o;
     f->total = d->width = (f->o + STRIP_COLS - 1) / STRIP_COLS * STRIP_COLS;
     d->slots = conv8_slot(w->kh, w->kw, w->kh - 1, w->kw - 1) / QUAD * QUAD + QUAD;
@@ -226,10 +227,15 @@ static int pack_depthwise(struct conv8_filter *f, const struct conv8_weights *w,
     d->w = codes;
     memset(codes, 0, n * sizeof *codes);
     for (size_t o = 0; o < f->o; o++) {
-        fits = widen_channel(f, w, o, codes) && fits;
+        widen_channel(f, w, o, codes, &least, &most);
     }
-    rc = fits ? scratch_new(n, 1, (void **)&quads, err) : OK;
-    if (!rc && fits) {
+    const bool once = least >= INT8_MIN && most <= INT8_MAX;
+    d->quad_slots = once ? d->slots : 2 * d->slots;
+    if (least < 2 * INT8_MIN || most > 2 * INT8_MAX) {
+        return OK;
+    }
+    rc = scratch_new(d->width, d->quad_slots, (void **)&quads, err);
+    if (!rc) {
         pack_quads(d, quads);
         d->quads = quads;
     }

@@ -80,7 +80,8 @@ struct depthwise_filter {
     size_t width;        /* channels rounded up to STRIP_COLS */
     size_t slots;        /* a multiple of QUAD */
     const int16_t *w;    /* w - zw: [slots][width], 0 in empty slots */
-    const int8_t *quads; /* the same for vpdpbusd, see conv8_filter.c; NULL where s8 is too small */
+    const int8_t *quads; /* the same for vpdpbusd, see conv8_filter.c; NULL where it has no room */
+    size_t quad_slots;   /* slots, or twice as many: what s8 has no room for comes a second time */
 };
 
 /* Output pixels of one row, all channels: the input of slot t of pixel i is ptr[i * step + at[t]].
@@ -89,7 +90,7 @@ struct depthwise_row {
     const struct depthwise_filter *w;
     const uint8_t *const *ptr;
     size_t step;
-    const size_t *at; /* of empty slots: any valid one */
+    const size_t *at; /* [quad_slots]; of empty slots any valid one */
     size_t pixels;
     int stride_3x3; /* 3x3 without dilation: ptr goes column by column, step is thrice this; else 0
                      */

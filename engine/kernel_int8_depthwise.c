@@ -68,7 +68,7 @@ INLINE VNNI void lanes_init(struct lanes *l, const struct depthwise_row *d, size
     l->pixels = d->pixels;
     l->second = 0;
     l->keep = first_bytes(l->n);
-    l->w = d->w->quads + c0 * d->w->slots;
+    l->w = d->w->quads + c0 * d->w->quad_slots;
     l->ends = ends_of(d->f);
     l->codes = finish_is_vector(d->f);
     load_swapped(d->add + c0, l->add);
@@ -135,7 +135,7 @@ INLINE VNNI void lanes_any(const struct lanes *l, const enum lanes_mode mode)
     for (size_t i = 0; i < l->pixels; i++) {
         const uint8_t *const *ptr = d->ptr + i * d->step;
         __m512i sum[4] = {l->add[0], l->add[1], l->add[2], l->add[3]};
-        for (size_t q = 0; q < d->w->slots / QUAD; q++) {
+        for (size_t q = 0; q < d->w->quad_slots / QUAD; q++) {
             __m512i r[QUAD], v[4];
             for (size_t t = 0; t < QUAD; t++) {
                 r[t] = lanes_load(l, ptr + d->at[q * QUAD + t], mode);
@@ -201,9 +201,10 @@ INLINE VNNI void lanes_3x3_by_2(const struct lanes *l, const enum lanes_mode mod
 
 INLINE VNNI void lanes_run(const struct lanes *l, const enum lanes_mode mode)
 {
-    if (l->d->stride_3x3 == 1) {
+    const bool twice = l->d->w->quad_slots > l->d->w->slots;
+    if (l->d->stride_3x3 == 1 && !twice) {
         lanes_3x3(l, mode);
-    } else if (l->d->stride_3x3 == 2) {
+    } else if (l->d->stride_3x3 == 2 && !twice) {
         lanes_3x3_by_2(l, mode);
     } else {
         lanes_any(l, mode);
