@@ -296,6 +296,9 @@ static int tap_places(struct rows *w, struct err *err)
             w->at[conv8_slot(kh, kw, ky, kx)] = (w->by_pixel ? kx : kx * (size_t)s->dw) * kh + ky;
         }
     }
+    if (d->quad_slots > d->slots) {
+        memcpy(w->at + d->slots, w->at, d->slots * sizeof *w->at);
+    }
     return OK;
 }
 

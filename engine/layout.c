@@ -29,7 +29,6 @@ enum { BLOCK = 16 }; /* elements of a side of the squares that are transposed at
             }                                                                                      \
         }                                                                                          \
     }
-TRANSPOSE(transpose_8, uint8_t)
 TRANSPOSE(transpose_16, uint16_t)
 TRANSPOSE(transpose_32, uint32_t)
 TRANSPOSE(transpose_64, uint64_t)
@@ -91,7 +90,7 @@ __attribute__((target("avx2"))) static void squares_32(const float *src, float *
 #endif
 
 /* The channels of a colour image, put together. */
-#define JOIN(name, type)                                                                           \
+#define JOIN_3(name, type)                                                                         \
     VECTOR_CLONES static void name(const type *restrict src, type *restrict dst, size_t n)         \
     {                                                                                              \
         for (size_t i = 0; i < n; i++) {                                                           \
@@ -100,13 +99,13 @@ __attribute__((target("avx2"))) static void squares_32(const float *src, float *
             dst[3 * i + 2] = src[2 * n + i];                                                       \
         }                                                                                          \
     }
-JOIN(join_8, uint8_t)
-JOIN(join_32, float)
+JOIN_3(join_3, float)
+JOIN_3(join_3_bytes, uint8_t)
 
 static void transpose_floats(const float *src, float *dst, size_t rows, size_t cols)
 {
     if (rows == 3) {
-        join_32(src, dst, cols);
+        join_3(src, dst, cols);
         return;
     }
 #if defined(__x86_64__)
@@ -118,15 +117,63 @@ static void transpose_floats(const float *src, float *dst, size_t rows, size_t c
     transpose_32((const uint32_t *)(const void *)src, (uint32_t *)(void *)dst, rows, cols);
 }
 
-static void transpose(const char *src, char *dst, size_t size, size_t rows, size_t cols)
+typedef uint8_t bytes16 __attribute__((vector_size(BLOCK)));
+
+#define LOW(a, b)                                                                                  \
+    __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(a, b)                                                                                 \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+
+/* A square of 16 x 16 bytes in registers: four times rows i and i + 8 are put together byte by
+ * byte. */
+static void square_8(const uint8_t *src, uint8_t *dst, size_t rows, size_t cols)
 {
-    if (size == 1 && rows == 3) {
-        join_8((const uint8_t *)src, (uint8_t *)dst, cols);
+    bytes16 a[BLOCK], b[BLOCK];
+    for (size_t i = 0; i < BLOCK; i++) {
+        memcpy(&a[i], src + i * cols, sizeof a[i]);
+    }
+    for (int times = 0; times < 2; times++) {
+        for (int i = 0; i < BLOCK / 2; i++) {
+            b[2 * i] = LOW(a[i], a[i + BLOCK / 2]);
+            b[2 * i + 1] = HIGH(a[i], a[i + BLOCK / 2]);
+        }
+        for (int i = 0; i < BLOCK / 2; i++) {
+            a[2 * i] = LOW(b[i], b[i + BLOCK / 2]);
+            a[2 * i + 1] = HIGH(b[i], b[i + BLOCK / 2]);
+        }
+    }
+    for (size_t i = 0; i < BLOCK; i++) {
+        memcpy(dst + i * rows, &a[i], sizeof a[i]);
+    }
+}
+
+/* Along the shorter side first, so that few lines are written to at a time. */
+static void transpose_bytes(const uint8_t *src, uint8_t *dst, size_t rows, size_t cols)
+{
+    const size_t whole_r = rows / BLOCK * BLOCK, whole_c = cols / BLOCK * BLOCK;
+    const bool tall = rows > cols;
+    if (rows == 3) {
+        join_3_bytes(src, dst, cols);
         return;
     }
+    for (size_t i = 0; i < (tall ? whole_r : whole_c); i += BLOCK) {
+        for (size_t k = 0; k < (tall ? whole_c : whole_r); k += BLOCK) {
+            const size_t r = tall ? i : k, c = tall ? k : i;
+            square_8(src + r * cols + c, dst + c * rows + r, rows, cols);
+        }
+    }
+    for (size_t c = 0; c < cols; c++) {
+        for (size_t r = c < whole_c ? whole_r : 0; r < rows; r++) {
+            dst[c * rows + r] = src[r * cols + c];
+        }
+    }
+}
+
+static void transpose(const char *src, char *dst, size_t size, size_t rows, size_t cols)
+{
     switch (size) {
     case 1:
-        transpose_8((const uint8_t *)src, (uint8_t *)dst, rows, cols);
+        transpose_bytes((const uint8_t *)src, (uint8_t *)dst, rows, cols);
         break;
     case 2:
         transpose_16((const uint16_t *)(const void *)src, (uint16_t *)(void *)dst, rows, cols);
