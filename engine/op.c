@@ -9,12 +9,12 @@
 #include <inttypes.h>
 
 static const struct op *const families[] = {
-    op_conv,     op_matmul,     op_pool,      op_eltwise,    op_norm,      op_reduce,
-    op_shape,    op_resize,     op_quant,     op_qlinear,    op_qpool,     op_qconv,
-    op_qmatmul,  op_mlas,       op_unary,     op_move,       op_index,     op_attention,
-    op_einsum,   op_vision,     op_cast,      op_pad,        op_exact,     op_tensorrt,
-    op_pairs,    op_ort,        op_tfl_conv,  op_tfl_binary, op_tfl_unary, op_tfl_reduce,
-    op_tfl_move, op_tfl_gather, op_tfl_quant,
+    op_conv,       op_matmul,   op_pool,       op_eltwise,   op_norm,       op_batchnorm,
+    op_reduce,     op_shape,    op_resize,     op_quant,     op_qlinear,    op_qpool,
+    op_qconv,      op_qmatmul,  op_mlas,       op_unary,     op_move,       op_index,
+    op_attention,  op_einsum,   op_vision,     op_cast,      op_pad,        op_exact,
+    op_tensorrt,   op_pairs,    op_ort,        op_tfl_conv,  op_tfl_binary, op_tfl_unary,
+    op_tfl_reduce, op_tfl_move, op_tfl_gather, op_tfl_quant,
 };
 
 const struct op *op_find(const char *domain, const char *name, int opset)
@@ -152,4 +152,32 @@ int op_want(const struct op_call *c, int i, enum dtype d, int rank, struct err *
 const char *engine_cpu(void)
 {
     return kernel_int8()->name;
+}
+
+int op_want_float(const struct op_call *c, int least, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    if (!dtype_is_float(x->dtype)) {
+        return err_set(err, E_UNSUPPORTED, "input is %s, expected a float type",
+                       dtype_name(x->dtype));
+    }
+    if (x->rank < least) {
+        return err_set(err, E_SHAPE, "input has rank %d, expected at least %d", x->rank, least);
+    }
+    return OK;
+}
+
+int op_want_vectors(const struct op_call *c, int count, int64_t n, struct err *err)
+{
+    for (int i = 1; i <= count; i++) {
+        int rc = op_want(c, i, DT_NONE, 1, err);
+        if (!rc && (!dtype_is_float(c->in[i]->dtype) || c->in[i]->dims[0] != n)) {
+            rc = err_set(err, E_SHAPE, "input %d has %lld values of %s, expected %lld floats", i,
+                         (long long)c->in[i]->dims[0], dtype_name(c->in[i]->dtype), (long long)n);
+        }
+        if (rc) {
+            return rc;
+        }
+    }
+    return OK;
 }

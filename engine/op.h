@@ -90,10 +90,10 @@ enum op_layout layout_keep(const struct op_call *c);      /* always LAYOUT_KEEP 
 enum op_layout layout_broadcast(const struct op_call *c); /* always LAYOUT_BROADCAST */
 
 /* NULL-terminated family tables, gathered in op.c. */
-extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_reduce[],
-    op_shape[], op_resize[], op_quant[], op_qlinear[], op_qpool[], op_qconv[], op_qmatmul[],
-    op_unary[], op_move[], op_index[], op_attention[], op_einsum[], op_vision[], op_cast[],
-    op_pad[], op_mlas[], op_exact[], op_tensorrt[], op_pairs[], op_ort[], op_tfl_conv[],
+extern const struct op op_conv[], op_matmul[], op_pool[], op_eltwise[], op_norm[], op_batchnorm[],
+    op_reduce[], op_shape[], op_resize[], op_quant[], op_qlinear[], op_qpool[], op_qconv[],
+    op_qmatmul[], op_unary[], op_move[], op_index[], op_attention[], op_einsum[], op_vision[],
+    op_cast[], op_pad[], op_mlas[], op_exact[], op_tensorrt[], op_pairs[], op_ort[], op_tfl_conv[],
     op_tfl_binary[], op_tfl_unary[], op_tfl_reduce[], op_tfl_move[], op_tfl_gather[],
     op_tfl_quant[];
 
@@ -118,5 +118,10 @@ int op_check_strings(const struct op_call *c, struct err *err);
 /* E_SHAPE text for an input of an unexpected dtype or rank. */
 int op_want(const struct op_call *c, int i, enum dtype d, int rank,
             struct err *err); /* rank -1 any */
+/* E_UNSUPPORTED or E_SHAPE unless input 0 is of a float type and has at least `least` dimensions.
+ */
+int op_want_float(const struct op_call *c, int least, struct err *err);
+/* E_SHAPE unless inputs 1 to count are vectors of n floats. */
+int op_want_vectors(const struct op_call *c, int count, int64_t n, struct err *err);
 
 #endif

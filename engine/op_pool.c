@@ -539,62 +539,19 @@ static enum op_layout global_layout(const struct op_call *c)
     return last_find(c) ? LAYOUT_LAST : LAYOUT_ROWS;
 }
 
+#define ROW(op_name, first, ref_fn, fast_fn, layout_fn, spec_text)                                 \
+    {                                                                                              \
+        .name = (op_name), .since = (first), .min_in = 1, .max_in = 1, .ref = (ref_fn),            \
+        .fast = (fast_fn), .spec = (spec_text), .layout = (layout_fn)                              \
+    }
+
 const struct op op_pool[] = {
-    {
-        .name = "MaxPool",
-        .since = 1,
-        .min_in = 1,
-        .max_in = 1,
-        .ref = pool,
-        .fast = pool_fast,
-        .spec = "ONNX MaxPool-22",
-        .layout = pool_layout,
-    },
-    {
-        .name = "AveragePool",
-        .since = 1,
-        .min_in = 1,
-        .max_in = 1,
-        .ref = pool,
-        .fast = pool_fast,
-        .spec = "ONNX AveragePool-22",
-        .layout = pool_layout,
-    },
-    {
-        .name = "LpPool",
-        .since = 2,
-        .min_in = 1,
-        .max_in = 1,
-        .ref = pool,
-        .spec = "ONNX LpPool-22",
-    },
-    {
-        .name = "GlobalMaxPool",
-        .since = 1,
-        .min_in = 1,
-        .max_in = 1,
-        .ref = global_pool,
-        .fast = global_fast,
-        .spec = "ONNX GlobalMaxPool-22",
-        .layout = global_layout,
-    },
-    {
-        .name = "GlobalAveragePool",
-        .since = 1,
-        .min_in = 1,
-        .max_in = 1,
-        .ref = global_pool,
-        .fast = global_fast,
-        .spec = "ONNX GlobalAveragePool-22",
-        .layout = global_layout,
-    },
-    {
-        .name = "GlobalLpPool",
-        .since = 2,
-        .min_in = 1,
-        .max_in = 1,
-        .ref = global_pool,
-        .spec = "ONNX GlobalLpPool-22",
-    },
+    ROW("MaxPool", 1, pool, pool_fast, pool_layout, "ONNX MaxPool-22"),
+    ROW("AveragePool", 1, pool, pool_fast, pool_layout, "ONNX AveragePool-22"),
+    ROW("LpPool", 2, pool, NULL, NULL, "ONNX LpPool-22"),
+    ROW("GlobalMaxPool", 1, global_pool, global_fast, global_layout, "ONNX GlobalMaxPool-22"),
+    ROW("GlobalAveragePool", 1, global_pool, global_fast, global_layout,
+        "ONNX GlobalAveragePool-22"),
+    ROW("GlobalLpPool", 2, global_pool, NULL, NULL, "ONNX GlobalLpPool-22"),
     {0},
 };

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * op_batchnorm.c: BatchNormalization: in double, rounded once; in float32 with channels last.
+ */
+#include "engine/elem.h"
+#include "engine/op.h"
+#include "engine/par.h"
+
+#include <math.h>
+
+/* Mean and variance of channel ch over images and planes. */
+static void channel_moments(const struct tensor *x, int64_t ch, int64_t plane, double *mean,
+                            double *variance)
+{
+    const double n = (double)(x->dims[0] * plane);
+    *mean = *variance = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        double sum = 0;
+        for (int64_t i = 0; i < x->dims[0] * plane; i++) {
+            double v;
+            elem_get_f64(x, (size_t)((i / plane * x->dims[1] + ch) * plane + i % plane), 1, &v);
+            sum += pass == 0 ? v : (v - *mean) * (v - *mean);
+        }
+        *(pass == 0 ? mean : variance) = sum / n;
+    }
+}
+
+/* y = x * a + b over the planes of channel ch. */
+static void channel_affine(const struct tensor *x, struct tensor *y, int64_t ch, int64_t plane,
+                           const double ab[2])
+{
+    for (int64_t n = 0; n < x->dims[0]; n++) {
+        for (int64_t e = 0, m; e < plane; e += m) {
+            double block[ELEM_BLOCK];
+            const size_t at = (size_t)((n * x->dims[1] + ch) * plane + e);
+            m = MIN(plane - e, (int64_t)ELEM_BLOCK);
+            elem_get_f64(x, at, (size_t)m, block);
+            for (int64_t i = 0; i < m; i++) {
+                block[i] = block[i] * ab[0] + ab[1];
+            }
+            elem_put_f64(y, at, (size_t)m, block);
+        }
+    }
+}
+
+/* a and b of y = x * a + b for channel ch, whose mean and variance are m. */
+static void channel_terms(const struct op_call *c, int64_t ch, const double m[2], double ab[2])
+{
+    const double epsilon = (double)attr_float(c->node, "epsilon", 1e-5F);
+    ab[0] = tensor_f64(c->in[1], (size_t)ch) / sqrt(m[1] + epsilon);
+    ab[1] = tensor_f64(c->in[2], (size_t)ch) - m[0] * ab[0];
+}
+
+static bool is_training(const struct op_call *c)
+{
+    return c->opset >= 14 && attr_int(c->node, "training_mode", 0) != 0;
+}
+
+/* y = (x - mean) / sqrt(var + epsilon) * scale + bias per channel. In training mode the moments
+ * are those of the batch, and outputs 1 and 2 the running ones: r * momentum + m * (1-momentum). */
+static int batch_norm(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    const double momentum = (double)attr_float(c->node, "momentum", 0.9F);
+    const bool training = is_training(c);
+    int rc = op_want_float(c, 2, err);
+    rc = rc ? rc : op_want_vectors(c, 4, x->dims[1], err);
+    rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, x->dims, err);
+    for (int i = 1; i <= 2 && training && !rc; i++) {
+        if (i < c->n_out && c->node->out[i] >= 0) {
+            rc = op_out(c, i, c->in[2 + i]->dtype, 1, c->in[2 + i]->dims, err);
+        }
+    }
+    if (rc || x->n == 0) {
+        return rc;
+    }
+    const int64_t plane = (int64_t)x->n / (x->dims[0] * x->dims[1]);
+    for (int64_t ch = 0; ch < x->dims[1]; ch++) {
+        double m[2], ab[2];
+        for (int i = 0; i < 2; i++) {
+            m[i] = tensor_f64(c->in[3 + i], (size_t)ch);
+        }
+        if (training) {
+            const double old[] = {m[0], m[1]};
+            channel_moments(x, ch, plane, &m[0], &m[1]);
+            for (int i = 0; i < 2; i++) {
+                const double running = old[i] * momentum + m[i] * (1 - momentum);
+                if (i + 1 < c->n_out && c->out[i + 1]) {
+                    elem_put_f64(c->out[i + 1], (size_t)ch, 1, &running);
+                }
+            }
+        }
+        channel_terms(c, ch, m, ab);
+        channel_affine(x, c->out[0], ch, plane, ab);
+    }
+    return OK;
+}
+
+/* The same in float32 with channels last: terms of y = x * a + b, all a, then all b. */
+struct affine_job {
+    const float *x, *terms;
+    float *y, *act; /* act: behind the activation. Either may be NULL */
+    size_t pixels, channels, chunk;
+    struct op_tail tail;
+};
+
+VECTOR_CLONES static void affine_pixel(size_t n, const float *restrict x, const float *restrict a,
+                                       const float *restrict b, float *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] * a[i] + b[i];
+    }
+}
+
+VECTOR_CLONES static void affine_clamp(size_t n, const float *restrict x, const float *restrict a,
+                                       const float *restrict b, float lo, float hi,
+                                       float *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i] * a[i] + b[i], w = v < lo ? lo : v;
+        y[i] = w > hi ? hi : w;
+    }
+}
+
+static void affine_chunk(void *ctx, size_t i)
+{
+    const struct affine_job *j = ctx;
+    const size_t n = j->channels, end = MIN((i + 1) * j->chunk, j->pixels);
+    const float *a = j->terms, *b = j->terms + n;
+    for (size_t p = i * j->chunk; p < end; p++) {
+        if (j->y) {
+            affine_pixel(n, j->x + p * n, a, b, j->y + p * n);
+        }
+        if (j->act) {
+            affine_clamp(n, j->x + p * n, a, b, j->tail.lo, j->tail.hi, j->act + p * n);
+        }
+    }
+}
+
+static int batch_norm_terms(struct op_call *c, struct tensor **terms, struct err *err)
+{
+    const int64_t channels = c->in[0]->dims[1], dims[] = {2, channels};
+    int rc = tensor_new(DT_F32, 2, dims, c->budget, terms, err);
+    for (int64_t ch = 0; ch < channels && !rc; ch++) {
+        const double m[] = {tensor_f64(c->in[3], (size_t)ch), tensor_f64(c->in[4], (size_t)ch)};
+        double ab[2];
+        channel_terms(c, ch, m, ab);
+        ((float *)(*terms)->data)[ch] = (float)ab[0];
+        ((float *)(*terms)->data)[channels + ch] = (float)ab[1];
+    }
+    return rc;
+}
+
+static enum op_layout batch_norm_layout(const struct op_call *c)
+{
+    return c->in[0]->dtype == DT_F32 && !is_training(c) ? LAYOUT_LAST : LAYOUT_ROWS;
+}
+
+static int batch_norm_fast(struct op_call *c, struct err *err)
+{
+    enum { CHUNK = 1 << 14 }; /* elements that a thread takes at a time */
+    const struct tensor *x = c->in[0];
+    struct tensor *terms = NULL;
+    struct affine_job j = {.x = x->data};
+    if (!c->channels_last) {
+        return batch_norm(c, err);
+    }
+    int rc = op_want_vectors(c, 4, x->dims[1], err);
+    rc = rc ? rc : op_out_tail(c, x->rank, x->dims, &j.y, &j.act, err);
+    rc = rc ? rc : batch_norm_terms(c, &terms, err);
+    if (!rc && x->n > 0) {
+        j.terms = terms->data;
+        j.channels = (size_t)x->dims[1];
+        j.pixels = x->n / j.channels;
+        j.chunk = MAX(CHUNK / j.channels, (size_t)1);
+        j.tail = c->tail ? *c->tail : j.tail;
+        par_for(c->par, (j.pixels + j.chunk - 1) / j.chunk, affine_chunk, &j);
+    }
+    tensor_free(terms);
+    return rc;
+}
+
+const struct op op_batchnorm[] = {
+    {
+        .name = "BatchNormalization",
+        .since = 7,
+        .min_in = 5,
+        .max_in = 5,
+        .ref = batch_norm,
+        .fast = batch_norm_fast,
+        .spec = "ONNX BatchNormalization-15",
+        .layout = batch_norm_layout,
+        .tails = true,
+    },
+    {0},
+};
