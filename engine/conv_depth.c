@@ -46,6 +46,25 @@ static size_t reach(const struct window *w, size_t n)
     return (n - 1) * (size_t)w->s[2] + (size_t)((w->k[2] - 1) * w->d[2]) + 1;
 }
 
+/* table[i] = pixel first + i of a row, or zeros where the row has none; row: NULL for a row of the
+ * padding. */
+static void fill_row(const struct job *j, const float *row, int64_t first, int64_t n,
+                     const float **table)
+{
+    const struct window *w = &j->v->w;
+    const int64_t begin = row ? MIN(MAX(-first, 0), n) : n;
+    const int64_t end = MAX(MIN(w->in[2] - first, n), begin);
+    for (int64_t i = 0; i < begin; i++) {
+        table[i] = j->zeros;
+    }
+    for (int64_t i = begin; i < end; i++) {
+        table[i] = row + (first + i) * w->c;
+    }
+    for (int64_t i = end; i < n; i++) {
+        table[i] = j->zeros;
+    }
+}
+
 /* Where the pixels lie that outputs from `o` on of row r = (image, od, oh) see: [kd*kh][n]. */
 static void fill_table(const struct job *j, int64_t r, int64_t o, int64_t n, const float **table)
 {
@@ -58,12 +77,7 @@ static void fill_table(const struct job *j, int64_t r, int64_t o, int64_t n, con
             const int64_t h = oh * w->s[1] + kh * w->d[1] - w->lo[1];
             const bool inside = d >= 0 && d < w->in[0] && h >= 0 && h < w->in[1];
             const int64_t row = ((image * w->in[0] + d) * w->in[1] + h) * w->in[2];
-            for (int64_t i = 0; i < n; i++) {
-                const int64_t q = first + i;
-                table[i] = inside && q >= 0 && q < w->in[2]
-                               ? (const float *)j->v->x->data + (row + q) * w->c
-                               : j->zeros;
-            }
+            fill_row(j, inside ? (const float *)j->v->x->data + row * w->c : NULL, first, n, table);
         }
     }
 }
