@@ -364,6 +364,29 @@ def walk_find(_):
     t.end()
 
 
+def walk_filter_and_jump(_):
+    """Filters hide rows until Esc; a jump lists its targets and finds them by some letters."""
+    t = Terminal(OPEN)
+    t.wait("filter none", "/stem/Conv")
+    t.press("&", 'sqnr<15 && op=="Conv"', "Enter")
+    t.wait("4 of 4 rows", "filter sqnr<15 && op==Conv", absent=["/stem/Conv"])
+    t.press("Esc")
+    t.wait("filter none", "/stem/Conv")
+    t.press("\x10", "stemc")
+    t.wait("layer /stem/Conv")
+    t.press("Enter")
+    t.wait_cursor("/stem/Conv")
+    t.press("\x10", "ring3", "Enter")
+    t.wait_cursor("ring_3.png")
+    t.wait("Layers > Images")
+    t.press("\x10", "xportpins", "Enter")
+    t.wait(":export-pins")
+    t.press("^C", "q")
+    t.wait("[1 Layers]")
+    t.press("Q")
+    t.end()
+
+
 def shell_modes(t, n):
     """The modes of the terminal as a shell in it sees them."""
     t.child.send(f"clear; stty -g; echo end$((1000 + {n}))\r")

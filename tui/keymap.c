@@ -26,6 +26,7 @@ const struct key keymap[] = {
     {"layers", ">",     "sort --next",           "sort by the next column", 0, NULL},
     {"layers", "<",     "sort --previous",       "sort by the column before", 0, NULL},
     {"layers", "r",     "sort --reverse",        "reverse the order", 0, NULL},
+    {"layers", "&",     ":filter ",              "show only what fulfils an expression", 0, NULL},
     {"layers", "e",     ":dump %layer --out ",   "write the layer's tensors to files", 0, NULL},
     {"layers", "m",     ":match ",               "match tensors by hand", 0, NULL},
 
@@ -60,6 +61,7 @@ const struct key keymap[] = {
     {"images", ">",     "sort images --next",    "sort by the next score", 0, NULL},
     {"images", "<",     "sort images --previous", "sort by the score before", 0, NULL},
     {"images", "r",     "sort images --reverse", "reverse the order", 0, NULL},
+    {"images", "&",     ":filter --images ",      "show only what fulfils an expression", 0, NULL},
     {"images", "m",     ":run @marked",          "run on the marked images", 0, NULL},
     {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
 
@@ -121,6 +123,7 @@ const struct key keymap[] = {
     {"*",      "/",     ":find ",                "find by name", 8, "find"},
     {"*",      "n",     "find --next",           "next find", 0, NULL},
     {"*",      "N",     "find --previous",       "find before", 0, NULL},
+    {"*",      "^P",    ":jump ",                "jump to a layer, image or command", 0, NULL},
     {"*",      "R",     "run",                   "run both models on the images", 6, "run"},
     {"*",      "^C",    "cancel",                "cancel the run, keep its results", 0, NULL},
     {"*",      "u",     "undo",                  "undo the last pin change", 5, "undo"},

@@ -178,6 +178,10 @@ static void edit_done(struct screen *sc)
         run_line(sc, line, true);
     }
     free(line);
+    if (sc->s->ui.ask[0]) {
+        edit_begin(sc, sc->s->ui.ask);
+        sc->s->ui.ask[0] = '\0';
+    }
 }
 
 /* While `find` is typed the cursor goes along, by the same command. What is typed is quoted: it is
@@ -239,8 +243,17 @@ static void draw_choices(struct grid *g, char **list)
     }
 }
 
+static void draw_targets(const struct session *s, struct grid *g, const char *text)
+{
+    char **list = jump_choices(s, text);
+    draw_choices(g, list);
+    for (char **p = list; *p; p++)
+        free(*p);
+    free(list);
+}
+
 /* Draws the line being edited; returns the column of its cursor. */
-static int draw_edit(struct grid *g)
+static int draw_edit(const struct session *s, struct grid *g)
 {
     const int row = g->rows - 1;
     char prompt[256];
@@ -270,6 +283,8 @@ static int draw_edit(struct grid *g)
     free(before);
     if (edit_choices())
         draw_choices(g, edit_choices());
+    else if (strncmp(edit_line(), "jump ", 5) == 0)
+        draw_targets(s, g, edit_line() + 5);
     return at;
 }
 
@@ -368,7 +383,7 @@ static void paint(struct screen *sc)
     view_draw(s, sc->grid);
     if (sc->editing) {
         row = rows - 1;
-        col = draw_edit(sc->grid);
+        col = draw_edit(s, sc->grid);
     }
     term_paint(sc->term, sc->grid, row, col, s->ui.redraw);
     s->ui.redraw = false;

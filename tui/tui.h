@@ -103,6 +103,8 @@ struct ui {
     const struct image_key *image_sort;
     enum sort_dir image_dir;
     char find[128];
+    char layer_filter[256], image_filter[256]; /* expressions; "": all rows are shown */
+    char ask[64]; /* what the command line is to be opened with, from `jump` to a command */
     bool flips_only;
     int graph_node;  /* cursor of the graph view: node of session.map */
     int graph_focus; /* what is shown around it; see struct graph_look */
@@ -340,7 +342,8 @@ struct cmd {
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
     cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
-    cmd_custom[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
+    cmd_custom[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_jump[],
+    cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -368,8 +371,15 @@ int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size
                 struct err *err);
 /* Value of a metric for one layer in the last run: NAN when it was not measured. */
 double layer_metric(const struct session *s, size_t layer, const struct metric *m);
-/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. */
-int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, struct err *err);
+/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. The name of
+ * an operator of the model stands for itself: op == Conv. */
+int layer_where(const struct session *s, size_t layer, const char *expr, bool *yes,
+                struct err *err);
+/* Whether the image (an index of the data set) fulfils an expression over the scores of the last
+ * run, which are NAN before, and name, label, fp32, int8 (classes), flip (lost, gained, none),
+ * marked. Names of classes and of flips stand for themselves. */
+int image_where(const struct session *s, size_t image, const char *expr, bool *yes,
+                struct err *err);
 /* Parses NAME[:asc|:desc]. */
 int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err);
 #define FORM_OPTIONS "--json|--jsonl|--csv" /* of every command, for its data alone */
@@ -405,6 +415,9 @@ bool setting_kept(size_t i); /* belongs to a saved session, not to the machine o
 /* Candidates for completing `text` at `pos` of line; malloc'd NULL-terminated list of malloc'd
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
+
+/* What `jump TEXT` would go to, best first: "layer /block4/dw/Conv"; list as of cmd_complete. */
+char **jump_choices(const struct session *s, const char *text);
 
 /* ---- Fronts --------------------------------------------------------------------------------- */
 /* Reads and runs a script; the whole script is parsed before its first command runs. Stops at the

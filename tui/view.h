@@ -48,6 +48,9 @@ char *text_shape(char *dst, size_t size, const struct value *v);
 /* A class index with its name when known, text_safe. */
 char *text_class(char *dst, size_t size, const struct dataset *d, int label);
 
+/* "filter EXPR", text_safe, or "filter none". Returns dst. */
+char *text_filter(char *dst, size_t size, const char *filter);
+
 /* ---- Layer names in a column (view_name.c) -----------------------------------------------------
  */
 struct name_cut {

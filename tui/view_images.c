@@ -137,6 +137,7 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
                          const struct rows *r)
 {
     const struct study *st = s->study;
+    char filter[300];
     size_t marked = 0;
     for (size_t i = 0; i < s->data.n; i++)
         marked += s->data.samples[i].marked;
@@ -153,9 +154,10 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
     else
         grid_printf(g, row + 1, 1, ST_NORMAL, "no labels: %zu of %zu images changed their answer",
                     st->lost, st->n_images);
-    grid_printf(g, row + 2, 1, ST_DIM, "%zu rows%s  %zu marked  %zu failed | %s: %s", r->n,
+    grid_printf(g, row + 2, 1, ST_DIM, "%zu rows%s  %zu marked  %zu failed | %s | %s: %s", r->n,
                 s->ui.flips_only ? " (flips only, f shows all)" : "", marked, st->failed,
-                key_of(s)->name, key_of(s)->help);
+                text_filter(filter, sizeof(filter), s->ui.image_filter), key_of(s)->name,
+                key_of(s)->help);
 }
 
 /* Beside the list on wide terminals: the image under the cursor in words, and how all are spread.
