@@ -364,6 +364,24 @@ def walk_find(_):
     t.end()
 
 
+def walk_what_if(_):
+    """Each layer alone back in FP32, the best one pinned, a search from there: by keys alone."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    t.press("5")
+    t.wait("nothing is pinned")
+    t.press("w")
+    t.wait("GAIN", "what if", "o best", "sweep #2 done")
+    t.press("g", "p")
+    t.wait("(1 pinned)", "pinned, R runs again", "what if, of older pins")
+    t.press("a", "Enter")
+    t.wait("search #3 done")
+    t.press("u")
+    t.wait("(1 pinned)")
+    t.press("Q")
+    t.end()
+
+
 def walk_filter_and_jump(_):
     """Filters hide rows until Esc; a jump lists its targets and finds them by some letters."""
     t = Terminal(OPEN)

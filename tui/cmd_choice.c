@@ -184,9 +184,10 @@ static int exec_toggle(struct call *c, struct err *err)
         bool *what;
         bool graph;
     } switches[] = {
-        {"counts", &ui->linear, false},         {"diff", &ui->diff, false},
-        {"flips", &ui->flips_only, false},      {"around", &ui->graph_whole, true},
-        {"quantizers", &ui->graph_parts, true}, {"one-sided", &ui->graph_only, true},
+        {"macs", &ui->pareto_macs, false},    {"counts", &ui->linear, false},
+        {"diff", &ui->diff, false},           {"flips", &ui->flips_only, false},
+        {"around", &ui->graph_whole, true},   {"quantizers", &ui->graph_parts, true},
+        {"one-sided", &ui->graph_only, true},
     };
     (void)err;
     for (size_t i = 0; i < COUNT(switches); i++) {
@@ -263,9 +264,11 @@ const struct cmd cmd_choice[] = {
             "counts and diff are for the histogram of a layer; flips shows only images whose "
             "answer changed. In the graph view, around folds what is far from the cursor, "
             "quantizers shows Q, DQ and integer helpers, one-sided lists what only one of the "
-            "models has.",
+            "models has. In the pins view, macs shows the cost of pins as products in FP32, not as "
+            "their "
+            "number.",
         .example = "toggle counts",
-        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips|around|quantizers|one-sided", false,
+        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips|around|quantizers|one-sided|macs", false,
                   false}},
         .exec = exec_toggle,
     },

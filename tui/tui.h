@@ -111,6 +111,7 @@ struct ui {
     int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */
     bool graph_whole, graph_parts, graph_only;
     const struct metric *graph_color; /* NULL: SQNR */
+    bool pareto_macs;                 /* cost of a set of pins: products, not their number */
     bool help;                        /* overlay */
     int help_row;                     /* first line of the overlay shown */
     bool redraw;                      /* the terminal is to be painted from scratch */
@@ -137,6 +138,7 @@ struct session {
     struct match match;       /* valid when fp32 or int8 is loaded */
     bool pair;                /* both sides loaded */
     struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
+    struct layer_cost *costs; /* by layer; NULL without an FP32 model */
     struct graph_rows *rows;  /* what of it the graph view shows */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */

@@ -89,6 +89,29 @@ enum style grade_style(double db);
 /* Level 0..31 of a value between lo and hi. */
 int heat_level(double v, double lo, double hi);
 
+/* ---- Sets of pins that were tried (view_pareto.c) ---------------------------------------------
+ */
+/* By layer: what pinning it would gain according to the last sweep or search, NAN unknown; free()
+ * it. NULL when neither has asked for gains. */
+double *whatif_gains(const struct session *s);
+/* Products that a tried model computes in FP32, and its number of pins. */
+double trial_cost(const struct session *s, const struct trial *t, size_t *pins);
+/* The same as percent of those of the whole network. */
+double macs_share(const struct session *s, double macs);
+/* Whether its pins are those now in force. */
+bool trial_in_force(const struct session *s, const struct trial *t);
+struct pareto_point {
+    const struct trial *trial;
+    size_t pins;
+    double x, y;    /* cost as the view shows it; value */
+    bool best, now; /* no other beats it; it is in force */
+};
+/* Models that have seen all images of the last sweep or search; returns how many, free() *out. */
+size_t pareto_points(const struct session *s, struct pareto_point **out);
+void draw_pareto(const struct session *s, struct grid *g, struct rect r);
+/* Table of those that no other beats. */
+void draw_front(const struct session *s, struct grid *g, struct rect r);
+
 /* ---- Help overlay (view_help.c) ---------------------------------------------------------------
  */
 void draw_help(const struct session *s, struct grid *g);

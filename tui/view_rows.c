@@ -66,6 +66,22 @@ static void rows_images(const struct session *s, struct rows *r)
     r->n = r->n_items;
 }
 
+/* Layers that would gain something, most first. */
+static void rows_whatif(const struct session *s, struct rows *r)
+{
+    double *gain = whatif_gains(s);
+    const size_t from = r->n_items;
+    for (size_t i = 0; gain && i < s->match.n_layers; i++) {
+        if (!(gain[i] > 0) || session_pinned(s, i) || session_pin_pending(s, i))
+            continue;
+        size_t at = r->n_items++;
+        for (; at > from && gain[r->item[at - 1]] < gain[i]; at--)
+            r->item[at] = r->item[at - 1];
+        r->item[at] = i;
+    }
+    free(gain);
+}
+
 static void rows_pins(const struct session *s, struct rows *r)
 {
     r->item = mem_alloc((s->match.n_layers + 1) * sizeof(*r->item));
@@ -74,6 +90,7 @@ static void rows_pins(const struct session *s, struct rows *r)
     for (size_t i = 0; i < s->match.n_layers; i++)
         if (session_pinned(s, i) || session_pin_pending(s, i))
             r->item[r->n_items++] = i;
+    rows_whatif(s, r);
     r->n = r->n_items;
 }
 
