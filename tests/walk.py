@@ -364,6 +364,45 @@ def walk_find(_):
     t.end()
 
 
+def half_blocks(t, least):
+    """(upper, lower) colours of the cells that show two pixels, once there are so many."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        cells = [(c.fg, c.bg) for row in t.screen.buffer.values() for c in row.values()
+                 if c.data == "\u2580"]
+        if len(cells) >= least:
+            return cells
+        if not t.read(0.05) or time.monotonic() > end:
+            raise Lost(f"{len(cells)} cells of pictures, not {least}, in\n{t.text()}")
+
+
+def walk_pictures(_):
+    """Two pixels a cell in 256 colours, signed error on its own palette; a ramp without colours."""
+    t = Terminal(OPEN, rows=48, columns=160)
+    t.wait("/block4/dw/Conv")
+    t.command("open /block1/dw/Conv")
+    t.wait("feature map", "INT8-FP32 +-")
+    kinds = len(set(half_blocks(t, 200)))
+    if kinds < 20:
+        raise Lost(f"cells of {kinds} kinds in\n{t.text()}")
+    t.press("3")
+    t.wait("picture 32x32")
+    cells = half_blocks(t, 32 * 16)
+    grey = [c for pair in cells for c in pair if len({c[:2], c[2:4], c[4:]}) == 1]
+    if len(cells) != 32 * 16 or len(grey) != 2 * len(cells):
+        raise Lost(f"{len(cells)} cells, {len(grey)} of grey in\n{t.text()}")
+    t.press("Q")
+    t.end()
+    t = Terminal(OPEN, rows=48, columns=160, env={"NO_COLOR": "1"})
+    t.wait("/block4/dw/Conv")
+    t.command("open /block1/dw/Conv")
+    t.wait("feature map", "|error| max", absent=["\u2580"])
+    t.press("3")
+    t.wait("picture 32x32", "++", absent=["\u2580"])
+    t.press("Q")
+    t.end()
+
+
 def walk_what_if(_):
     """Each layer alone back in FP32, the best one pinned, a search from there: by keys alone."""
     t = Terminal(OPEN)

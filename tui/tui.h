@@ -38,6 +38,14 @@ struct capture {
     struct layer_stats stats; /* of this image alone, with histograms */
 };
 
+/* Luminance of an image for the images view, reduced to what a screen can show. */
+struct picture {
+    size_t image;
+    size_t w, h;
+    int full_w, full_h; /* of the file */
+    float *luma;        /* h rows of w, 0..255; NULL: none */
+};
+
 struct session;
 enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
 /* Work that may go on in the background: a run, a sweep, a search. */
@@ -158,6 +166,7 @@ struct session {
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
     size_t bisected;            /* layer that the last bisection found; SIZE_MAX: none */
     struct job job;
+    struct picture picture;
     struct capture capture; /* fp32/int8 NULL = empty */
 
     struct pin_state *undo; /* history; current is undo[n_undo-1], [0] is the empty one */
@@ -242,6 +251,8 @@ void session_forget(struct session *s);
 void session_forget_sweep(struct session *s);
 /* Plans again after a change of numerics or kernels. */
 int session_replan(struct session *s, struct err *err);
+/* Reads an image file for session.picture. E_STATE when it is no picture. */
+int session_picture(struct session *s, size_t image, struct err *err);
 /* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
 
@@ -456,7 +467,14 @@ enum style {
     ST_BAR,
     ST_FP32,
     ST_INT8,
-    ST_HEAT0 = 64, /* ST_HEAT0 + 0..31: background of that heat level */
+    ST_HEAT0 = 64, /* ST_HEAT0 + palette + 0..31: background of that heat level */
+};
+/* First of the 32 levels of each palette. */
+enum palette {
+    PALETTE_CIVIDIS = 0, /* dark to bright, for values */
+    PALETTE_SIGNED = 32, /* blue below, white at, orange above the middle: for differences */
+    PALETTE_GREY = 64,   /* for images */
+    N_HEAT = 96,
 };
 struct cell {
     char ch[12]; /* one UTF-8 character with marks; "" = right half of a wide one */
@@ -477,7 +495,7 @@ int grid_text(struct grid *g, int row, int col, int width, enum style st, const 
 int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 void grid_style(struct grid *g, int row, int col, int width, enum style st);
-/* Two heat levels (0..31) in one cell, one above the other. */
+/* Two heat levels (palette + 0..31) in one cell, one above the other. */
 void grid_half(struct grid *g, int row, int col, int top, int bottom);
 /* The grid as lines of text without trailing blanks. */
 void grid_print(const struct grid *g, FILE *out);

@@ -10,6 +10,8 @@
 
 extern const struct view view_layers, view_layer, view_images, view_graph, view_pins, view_log;
 
+enum { VIEW_WIDE = 120 }; /* columns from which there is room for panes beside a list */
+
 /* ---- What is where (view.c) ------------------------------------------------------------------ */
 /* The rows of a list view, in the order shown. Layers: comparable ones, then the unmatched. */
 struct rows {
@@ -74,8 +76,10 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
 /* Strip of heat letters, one a channel; returns rows used. */
 int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */
-/* FP32, INT8 and |error| of the current channel, side by side. */
+/* FP32, INT8 and their difference of the current channel, side by side. (view_picture.c) */
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* The image of session.picture. (view_picture.c) */
+void draw_picture(const struct session *s, struct grid *g, struct rect r, size_t image);
 /* Counts of values of both sides, with the ends of the integer range. */
 void draw_histogram(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* The sort metric along the network. */

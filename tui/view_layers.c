@@ -14,7 +14,6 @@ enum {
     OP_WIDTH = 8,
     BAR_WIDTH = 8,
     NAME_MIN = 22,
-    WIDE = 120, /* columns from which there is room for panes beside the table */
 };
 
 /* What is worth a column first; the others follow in the order of the metric table. */
@@ -287,7 +286,7 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
         draw_empty(s, g, top);
         return;
     }
-    if (g->cols >= WIDE) {
+    if (g->cols >= VIEW_WIDE) {
         const int beside = MIN(60, g->cols - 90);
         const int log = rows >= 30 ? 7 : 0;
         table.cols = g->cols - beside;

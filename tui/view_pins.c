@@ -8,7 +8,7 @@
 
 #include "tui/view.h"
 
-enum { GAIN = 10, MACS = 8, STATE = 26, WIDE = 120, LEFT = 80 };
+enum { GAIN = 10, MACS = 8, STATE = 26, LEFT = 80 };
 
 static const char *state_words(const struct session *s, size_t layer)
 {
@@ -160,7 +160,7 @@ static void draw_wide(const struct session *s, struct grid *g, int top, int rows
 
 static void draw(const struct session *s, struct grid *g, int top, int rows)
 {
-    if (g->cols >= WIDE) {
+    if (g->cols >= VIEW_WIDE) {
         draw_wide(s, g, top, rows);
         return;
     }
