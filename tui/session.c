@@ -71,6 +71,20 @@ static void picture_clear(struct session *s)
     s->picture = (struct picture){0};
 }
 
+/* Mean luminance (ITU-R BT.601) of a square of pixels, cut at the edges of the image. */
+static float mean_luma(const struct image *im, size_t x0, size_t y0, size_t side)
+{
+    double sum = 0;
+    size_t n = 0;
+    for (size_t y = y0; y < MIN(y0 + side, (size_t)im->h); y++) {
+        for (size_t x = x0; x < MIN(x0 + side, (size_t)im->w); x++, n++) {
+            const uint8_t *px = im->px + (y * (size_t)im->w + x) * (size_t)im->channels;
+            sum += im->channels == 1 ? px[0] : 0.299 * px[0] + 0.587 * px[1] + 0.114 * px[2];
+        }
+    }
+    return (float)(sum / (double)n);
+}
+
 int session_picture(struct session *s, size_t image, struct err *err)
 {
     enum { SIDE_MOST = 320 }; /* more than a screen has cells */
@@ -87,11 +101,7 @@ int session_picture(struct session *s, size_t image, struct err *err)
     p.luma = mem_alloc(p.w * p.h * sizeof *p.luma);
     for (size_t y = 0; y < p.h; y++) {
         for (size_t x = 0; x < p.w; x++) {
-            const uint8_t *px = im.px + (y * step * (size_t)im.w + x * step) * (size_t)im.channels;
-            p.luma[y * p.w + x] = /* ITU-R BT.601 */
-                im.channels == 1
-                    ? (float)px[0]
-                    : 0.299F * (float)px[0] + 0.587F * (float)px[1] + 0.114F * (float)px[2];
+            p.luma[y * p.w + x] = mean_luma(&im, x * step, y * step, step);
         }
     }
     image_fini(&im);

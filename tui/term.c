@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "tui/canvas.h"
 #include "tui/front.h"
 
 /* After our headers: curses makes macros of words such as OK, columns and lines. */
@@ -65,29 +66,17 @@ static const struct {
     [ST_INT8] = {COLOR_YELLOW, A_NORMAL},
 };
 
-/* Stops of the palettes, all of which read the same for all kinds of colour sight. */
-static const unsigned char stops[][5][3] = {
-    [PALETTE_CIVIDIS /
-     32] = {{0, 34, 78}, {65, 77, 107}, {124, 123, 120}, {188, 175, 111}, {254, 232, 56}},
-    [PALETTE_SIGNED /
-        32] = {{33, 102, 172}, {146, 197, 222}, {247, 247, 247}, {253, 184, 99}, {179, 88, 6}},
-    [PALETTE_GREY /
-        32] = {{0, 0, 0}, {64, 64, 64}, {128, 128, 128}, {192, 192, 192}, {255, 255, 255}},
-};
-
 /* The colour itself where the terminal takes any, else its 24 greys or the nearest entry of the
  * 6x6x6 cube. */
 static int heat_color(int level, bool direct)
 {
-    const int at = level % 32 * 4 * 256 / 31, stop = MIN(at / 256, 3);
-    int index = 16, rgb = 0;
-    for (int c = 0, weight = 36; c < 3; c++, weight /= 6) {
-        const int a = stops[level / 32][stop][c], b = stops[level / 32][stop + 1][c];
-        const int v = a + (b - a) * (at - 256 * stop) / 256;
+    const rgb_t rgb = palette_rgb(level);
+    int index = 16;
+    for (int shift = 16, weight = 36; shift >= 0; shift -= 8, weight /= 6) {
+        const int v = (int)(rgb >> shift & 0xff);
         index += weight * (v < 48 ? 0 : v < 115 ? 1 : (v - 35) / 40);
-        rgb = rgb << 8 | v;
     }
-    return direct ? rgb : level >= PALETTE_GREY ? 232 + level % 32 * 23 / 31 : index;
+    return direct ? (int)rgb : level >= PALETTE_GREY ? 232 + level % 32 * 23 / 31 : index;
 }
 
 static void start_colors(struct terminal *t, bool wanted)

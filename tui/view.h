@@ -76,6 +76,25 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
 /* Strip of heat letters, one a channel; returns rows used. */
 int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */
+/* Statistics to draw for a layer: those of the run, else those of the captured image, or NULL. */
+const struct layer_stats *plot_stats(const struct session *s, size_t layer);
+/* Range the codes can hold, over all channels; false when not quantized. */
+bool plot_integer_range(const struct layer *l, double *lo, double *hi);
+/* Counts of h spread over n columns from lo on, `step` wide each; a bin that lies in two columns
+ * is shared out by its overlap. */
+void plot_spread(const struct hist *h, double lo, double step, size_t n, double *count);
+/* One channel of a tensor as a picture: value (y, x) is data[base + y*sy + x*sx]. */
+struct map {
+    const float *data;
+    size_t base, w, h, sx, sy;
+};
+
+struct map map_of(const struct tensor *t, int channel_axis, int channel);
+/* Least and largest finite value; of b given, of |b - a|. */
+struct span_of {
+    double lo, hi;
+};
+struct span_of map_span(const struct map *a, const struct map *b);
 /* FP32, INT8 and their difference of the current channel, side by side. (view_picture.c) */
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* The image of session.picture. (view_picture.c) */

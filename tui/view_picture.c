@@ -10,13 +10,7 @@
 
 static const char ramp[] = " .:-=+*#%@";
 
-/* One channel of a tensor as a picture: value (y, x) is data[base + y*sy + x*sx]. */
-struct map {
-    const float *data;
-    size_t base, w, h, sx, sy;
-};
-
-static struct map map_of(const struct tensor *t, int channel_axis, int channel)
+struct map map_of(const struct tensor *t, int channel_axis, int channel)
 {
     struct map m = {.data = t->data, .w = 1, .h = 1};
     int axis = channel_axis == CHANNEL_LAST ? t->rank - 1 : channel_axis;
@@ -69,11 +63,7 @@ static double map_mean(const struct map *a, const struct map *b, enum what what,
     return sum / (double)((x1 - x0) * (y1 - y0));
 }
 
-struct span_of {
-    double lo, hi;
-};
-
-static struct span_of map_span(const struct map *a, const struct map *b)
+struct span_of map_span(const struct map *a, const struct map *b)
 {
     struct span_of r = {INFINITY, -INFINITY};
     for (size_t y = 0; y < a->h; y++)

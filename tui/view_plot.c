@@ -9,7 +9,7 @@
 #include "tui/view.h"
 
 /* Statistics to draw for a layer: those of the run, else those of the captured image. */
-static const struct layer_stats *stats_of(const struct session *s, size_t layer)
+const struct layer_stats *plot_stats(const struct session *s, size_t layer)
 {
     if (s->study && layer < s->study->n_layers && s->study->layers[layer].fp32.n > 0)
         return &s->study->layers[layer];
@@ -19,7 +19,7 @@ static const struct layer_stats *stats_of(const struct session *s, size_t layer)
 }
 
 /* Range the codes can hold, over all channels; false when not quantized. */
-static bool integer_range(const struct layer *l, double *lo, double *hi)
+bool plot_integer_range(const struct layer *l, double *lo, double *hi)
 {
     int64_t qlo, qhi;
     const struct quant *q = &l->q;
@@ -37,7 +37,7 @@ static bool integer_range(const struct layer *l, double *lo, double *hi)
 
 /* Counts of h spread over n columns from lo on, `step` wide each; a bin that lies in two columns
  * is shared out by its overlap. */
-static void spread(const struct hist *h, double lo, double step, size_t n, double *count)
+void plot_spread(const struct hist *h, double lo, double step, size_t n, double *count)
 {
     for (size_t c = 0; c < n; c++)
         count[c] = 0;
@@ -70,7 +70,7 @@ static void draw_axis(struct grid *g, int row, int col, int cols, double lo, dou
     double qlo = 0, qhi = 0;
     char text[32];
     const double step = (hi - lo) / cols;
-    const bool limits = integer_range(l, &qlo, &qhi);
+    const bool limits = plot_integer_range(l, &qlo, &qhi);
     for (int c = 0; c < cols; c++) {
         const double at = lo + (c + 0.5) * step;
         const bool out = limits && (at < qlo || at > qhi);
@@ -119,7 +119,7 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     r = rect_clip(g, r);
     if (r.rows < 3 || r.cols < 20)
         return;
-    const struct layer_stats *st = stats_of(s, layer);
+    const struct layer_stats *st = plot_stats(s, layer);
     char caption[128];
     snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32 only  q INT8 only",
              s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "");
@@ -137,8 +137,8 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     struct bars b = {.n = r.cols};
     b.fp32 = mem_alloc((size_t)b.n * sizeof(*b.fp32));
     b.int8 = mem_alloc((size_t)b.n * sizeof(*b.int8));
-    spread(&st->fp32, lo, step, (size_t)b.n, b.fp32);
-    spread(&st->int8, lo, step, (size_t)b.n, b.int8);
+    plot_spread(&st->fp32, lo, step, (size_t)b.n, b.fp32);
+    plot_spread(&st->int8, lo, step, (size_t)b.n, b.int8);
     for (int c = 0; c < b.n; c++)
         b.most = MAX(b.most, s->ui.diff ? fabs(b.fp32[c] - b.int8[c]) : MAX(b.fp32[c], b.int8[c]));
     draw_bars(s, g, (struct rect){r.row + 1, r.col, r.rows - 2, r.cols}, &b);
