@@ -112,6 +112,12 @@ enum style grade_style(double db);
 /* Level 0..31 of a value between lo and hi. */
 int heat_level(double v, double lo, double hi);
 
+/* ---- All images at once (view_scatter.c) ----------------------------------------------------- */
+/* How often the label's output value changes how far. */
+void draw_dlogit(const struct session *s, struct grid *g, struct rect r);
+/* That change against the SQNR of the outputs; current: image of the cursor, or -1. */
+void draw_scatter(const struct session *s, struct grid *g, struct rect r, long current);
+
 /* ---- Sets of pins that were tried (view_pareto.c) ---------------------------------------------
  */
 /* By layer: what pinning it would gain according to the last sweep or search, NAN unknown; free()

@@ -8,7 +8,7 @@
 
 #include "tui/view.h"
 
-enum { FIGURE = 9, FLIP = 6 };
+enum { FIGURE = 9, FLIP = 6, TALL = 36 };
 
 struct layout {
     int name, label, layer; /* widths */
@@ -221,6 +221,12 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
         cols = MAX(90, cols * 6 / 10);
         const long image = r.n ? (long)r.item[r.cursor] : -1;
         draw_beside(s, g, (struct rect){top, cols, rows, g->cols - cols}, image);
+        if (rows >= TALL) {
+            const int low = rows / 3, half = cols / 2;
+            rows -= low;
+            draw_dlogit(s, g, (struct rect){top + rows, 1, low, half - 2});
+            draw_scatter(s, g, (struct rect){top + rows, half, low, cols - half - 1}, image);
+        }
     }
     const struct layout l = layout_for(cols);
     const int height = rows - 4;
