@@ -102,6 +102,9 @@ enum { LAYER_NODES = 64 };
 /* FP32 nodes that make up a layer: from its tensor back to the nearest other layers. */
 size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer,
                    int nodes[LAYER_NODES]);
+/* The same for all layers one after the other. */
+void layers_nodes(const struct graph *fp32, const struct match *m,
+                  void (*each)(void *ctx, size_t layer, size_t n, const int *nodes), void *ctx);
 
 /* ---- Map of both models (graphmap.c) -------------------------------------------------------- */
 enum map_kind {
@@ -157,6 +160,8 @@ struct layer_cost {
     double macs;    /* products that are added up */
 };
 struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer);
+/* The same of all layers, in one pass; free() it. */
+struct layer_cost *layer_costs(const struct graph *fp32, const struct match *m);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that

@@ -69,11 +69,9 @@ static double node_macs(const struct graph *g, const struct node *n)
     return 0;
 }
 
-struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer)
+static struct layer_cost nodes_cost(const struct graph *fp32, size_t n, const int *nodes)
 {
     struct layer_cost c = {0};
-    int nodes[LAYER_NODES];
-    size_t n = layer_nodes(fp32, m, layer, nodes);
     for (size_t i = 0; i < n; i++) {
         const struct node *x = &fp32->nodes[nodes[i]];
         c.macs += node_macs(fp32, x);
@@ -83,4 +81,29 @@ struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, si
         }
     }
     return c;
+}
+
+struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer)
+{
+    int nodes[LAYER_NODES];
+    size_t n = layer_nodes(fp32, m, layer, nodes);
+    return nodes_cost(fp32, n, nodes);
+}
+
+struct costing {
+    const struct graph *fp32;
+    struct layer_cost *out;
+};
+
+static void cost_one(void *ctx, size_t layer, size_t n, const int *nodes)
+{
+    const struct costing *c = ctx;
+    c->out[layer] = nodes_cost(c->fp32, n, nodes);
+}
+
+struct layer_cost *layer_costs(const struct graph *fp32, const struct match *m)
+{
+    struct costing c = {fp32, mem_alloc((m->n_layers + 1) * sizeof(struct layer_cost))};
+    layers_nodes(fp32, m, cost_one, &c);
+    return c.out;
 }

@@ -239,20 +239,42 @@ static void collect_nodes(const struct qmodel *q, const bool *matched, int v, in
     }
 }
 
+static bool *matched_values(const struct graph *fp32, const struct match *m)
+{
+    bool *matched = mem_alloc(fp32->n_values + 1);
+    for (size_t k = 0; k < m->n_layers; k++) {
+        matched[m->layers[k].fp32] = true;
+    }
+    return matched;
+}
+
 size_t layer_nodes(const struct graph *fp32, const struct match *m, size_t layer,
                    int nodes[LAYER_NODES])
 {
     struct qmodel q;
     size_t n = 0;
     qmodel_init(&q, fp32);
-    bool *matched = mem_alloc(fp32->n_values + 1);
-    for (size_t k = 0; k < m->n_layers; k++) {
-        matched[m->layers[k].fp32] = true;
-    }
+    bool *matched = matched_values(fp32, m);
     collect_nodes(&q, matched, m->layers[layer].fp32, nodes, &n);
     free(matched);
     qmodel_fini(&q);
     return n;
+}
+
+void layers_nodes(const struct graph *fp32, const struct match *m,
+                  void (*each)(void *ctx, size_t layer, size_t n, const int *nodes), void *ctx)
+{
+    struct qmodel q;
+    qmodel_init(&q, fp32);
+    bool *matched = matched_values(fp32, m);
+    for (size_t k = 0; k < m->n_layers; k++) {
+        int nodes[LAYER_NODES];
+        size_t n = 0;
+        collect_nodes(&q, matched, m->layers[k].fp32, nodes, &n);
+        each(ctx, k, n, nodes);
+    }
+    free(matched);
+    qmodel_fini(&q);
 }
 
 void match_fini(struct match *m)

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "tui/canvas.h"
 #include "tui/front.h"
 #include "tui/view.h"
 
@@ -102,6 +103,70 @@ static void grid_odd_sizes(void **state)
             grid_style(g, 0, -5, 500, ST_BAD);
             grid_free(g);
         }
+}
+
+/* ---- Canvas --------------------------------------------------------------------------------- */
+
+static rgb_t pixel(const struct image *c, int x, int y)
+{
+    const uint8_t *px = c->px + ((size_t)y * (size_t)c->w + (size_t)x) * 3;
+    return (rgb_t)px[0] << 16 | (rgb_t)px[1] << 8 | px[2];
+}
+
+static size_t count_pixels(const struct image *c, rgb_t color)
+{
+    size_t n = 0;
+    for (int y = 0; y < c->h; y++)
+        for (int x = 0; x < c->w; x++)
+            n += pixel(c, x, y) == color;
+    return n;
+}
+
+static void canvas_draws_and_clips(void **state)
+{
+    (void)state;
+    struct image c;
+    struct err err;
+    assert_int_equal(canvas_new(40, 20, &c, &err), OK);
+    canvas_fill(&c, -5, -5, 7, 8, 0x102030);
+    assert_int_equal(count_pixels(&c, 0x102030), 2 * 3);
+    canvas_line(&c, 0, 19, 39, 19, 0xff0000);
+    assert_int_equal(count_pixels(&c, 0xff0000), 40);
+    canvas_line(&c, 50, -10, 10, 40, 0x00ff00); /* partly outside */
+    canvas_dot(&c, 20, 10, 1, 0x0000ff);
+    assert_int_equal(count_pixels(&c, 0x0000ff), 5);
+    canvas_text(&c, 35, 15, 3, 0, "W\xff");
+    image_fini(&c);
+    assert_int_not_equal(canvas_new(0, 5, &c, &err), OK);
+}
+
+static void canvas_letters(void **state)
+{
+    (void)state;
+    struct image c;
+    struct err err;
+    assert_int_equal(canvas_new(12, 7, &c, &err), OK);
+    canvas_text(&c, 0, 0, 1, 0, "L");
+    for (int y = 0; y < 6; y++)
+        assert_int_equal(pixel(&c, 0, y), 0);
+    assert_int_equal(count_pixels(&c, 0), 6 + FONT_W);
+    assert_int_equal(canvas_text_width("ab", 2), 2 * 2 * (FONT_W + 1));
+    /* Every letter but the blank is seen, and no two look the same. */
+    for (int a = 1; a < 95; a++)
+        for (int b = 0; b < a; b++)
+            assert_true(memcmp(font_glyphs[a], font_glyphs[b], FONT_H) != 0);
+    image_fini(&c);
+}
+
+static void palettes_have_ends(void **state)
+{
+    (void)state;
+    assert_int_equal(palette_rgb(PALETTE_CIVIDIS), 0x00224e);
+    assert_int_equal(palette_rgb(PALETTE_CIVIDIS + 31), 0xfee838);
+    assert_int_equal(palette_rgb(PALETTE_SIGNED), 0x2166ac);
+    assert_int_equal(palette_rgb(PALETTE_SIGNED + 31), 0xb35806);
+    for (int i = 1; i < 32; i++)
+        assert_true(palette_rgb(PALETTE_GREY + i) > palette_rgb(PALETTE_GREY + i - 1));
 }
 
 /* ---- Keys ----------------------------------------------------------------------------------- */
@@ -438,6 +503,9 @@ int main(void)
         cmocka_unit_test(grid_marks_and_controls),
         cmocka_unit_test(grid_ascii),
         cmocka_unit_test(grid_odd_sizes),
+        cmocka_unit_test(canvas_draws_and_clips),
+        cmocka_unit_test(canvas_letters),
+        cmocka_unit_test(palettes_have_ends),
         cmocka_unit_test(keys_decode),
         cmocka_unit_test(keys_unfinished),
         cmocka_unit_test(keys_random),

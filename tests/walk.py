@@ -364,6 +364,86 @@ def walk_find(_):
     t.end()
 
 
+def half_blocks(t, least):
+    """(upper, lower) colours of the cells that show two pixels, once there are so many."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        cells = [(c.fg, c.bg) for row in t.screen.buffer.values() for c in row.values()
+                 if c.data == "\u2580"]
+        if len(cells) >= least:
+            return cells
+        if not t.read(0.05) or time.monotonic() > end:
+            raise Lost(f"{len(cells)} cells of pictures, not {least}, in\n{t.text()}")
+
+
+def walk_pictures(_):
+    """Two pixels a cell in 256 colours, signed error on its own palette; a ramp without colours."""
+    t = Terminal(OPEN, rows=48, columns=160)
+    t.wait("/block4/dw/Conv")
+    t.command("open /block1/dw/Conv")
+    t.wait("feature map", "INT8-FP32 +-")
+    kinds = len(set(half_blocks(t, 200)))
+    if kinds < 20:
+        raise Lost(f"cells of {kinds} kinds in\n{t.text()}")
+    t.press("3")
+    t.wait("picture 32x32")
+    cells = half_blocks(t, 32 * 16)
+    grey = [c for pair in cells for c in pair if len({c[:2], c[2:4], c[4:]}) == 1]
+    if len(cells) != 32 * 16 or len(grey) != 2 * len(cells):
+        raise Lost(f"{len(cells)} cells, {len(grey)} of grey in\n{t.text()}")
+    t.press("Q")
+    t.end()
+    t = Terminal(OPEN, rows=48, columns=160, env={"NO_COLOR": "1"})
+    t.wait("/block4/dw/Conv")
+    t.command("open /block1/dw/Conv")
+    t.wait("feature map", "|error| max", absent=["\u2580"])
+    t.press("3")
+    t.wait("picture 32x32", "++", absent=["\u2580"])
+    t.press("Q")
+    t.end()
+
+
+def walk_what_if(_):
+    """Each layer alone back in FP32, the best one pinned, a search from there: by keys alone."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    t.press("5")
+    t.wait("nothing is pinned")
+    t.press("w")
+    t.wait("GAIN", "what if", "o best", "sweep #2 done")
+    t.press("g", "p")
+    t.wait("(1 pinned)", "pinned, R runs again", "what if, of older pins")
+    t.press("a", "Enter")
+    t.wait("search #3 done")
+    t.press("u")
+    t.wait("(1 pinned)")
+    t.press("Q")
+    t.end()
+
+
+def walk_filter_and_jump(_):
+    """Filters hide rows until Esc; a jump lists its targets and finds them by some letters."""
+    t = Terminal(OPEN)
+    t.wait("filter none", "/stem/Conv")
+    t.press("&", 'sqnr<15 && op=="Conv"', "Enter")
+    t.wait("4 of 4 rows", "filter sqnr<15 && op==Conv", absent=["/stem/Conv"])
+    t.press("Esc")
+    t.wait("filter none", "/stem/Conv")
+    t.press("\x10", "stemc")
+    t.wait("layer /stem/Conv")
+    t.press("Enter")
+    t.wait_cursor("/stem/Conv")
+    t.press("\x10", "ring3", "Enter")
+    t.wait_cursor("ring_3.png")
+    t.wait("Layers > Images")
+    t.press("\x10", "xportpins", "Enter")
+    t.wait(":export-pins")
+    t.press("^C", "q")
+    t.wait("[1 Layers]")
+    t.press("Q")
+    t.end()
+
+
 def shell_modes(t, n):
     """The modes of the terminal as a shell in it sees them."""
     t.child.send(f"clear; stty -g; echo end$((1000 + {n}))\r")

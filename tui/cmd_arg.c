@@ -31,6 +31,17 @@ double layer_metric(const struct session *s, size_t layer, const struct metric *
     return l && l->images ? m->value(&l->all, l->scale) : NAN;
 }
 
+/* The word itself when a layer has this operator: quotes are lost on the way through a line. */
+static const char *operator_name(const struct match *m, const char *word)
+{
+    for (size_t i = 0; i < m->n_layers; i++) {
+        if (strcmp(m->layers[i].op, word) == 0) {
+            return m->layers[i].op;
+        }
+    }
+    return NULL;
+}
+
 struct layer_ctx {
     const struct session *s;
     size_t layer;
@@ -57,7 +68,7 @@ static int layer_lookup(void *ctx, const char *function, const char *name, struc
         out->number = c->s->marked[c->layer];
     } else if (strcmp(name, "quantized") == 0) {
         out->number = l->quantized;
-    } else {
+    } else if ((out->text = operator_name(&c->s->match, name)) == NULL) {
         return err_set(err, E_USAGE,
                        "no layer property '%s'; metrics, op, name, pinned, marked, "
                        "quantized are",
@@ -66,7 +77,7 @@ static int layer_lookup(void *ctx, const char *function, const char *name, struc
     return OK;
 }
 
-int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, struct err *err)
+int layer_where(const struct session *s, size_t layer, const char *expr, bool *yes, struct err *err)
 {
     struct layer_ctx c = {.s = s, .layer = layer};
     struct expr_value v;
@@ -236,6 +247,95 @@ static bool image_is(const struct sample *x, const char *word, bool glob)
         }
     }
     return false;
+}
+
+static const char *class_name(const struct dataset *d, int label)
+{
+    return label >= 0 && (size_t)label < d->n_names && d->names[label] ? d->names[label] : "";
+}
+
+static const struct image_score *score_of(const struct session *s, size_t image)
+{
+    const struct study *st = s->study;
+    if (st && image < st->n_images && st->images[image].image == image) {
+        return &st->images[image]; /* where it is after a run over all */
+    }
+    for (size_t i = 0; s->study && i < s->study->n_images; i++) {
+        if (s->study->images[i].image == image) {
+            return &s->study->images[i];
+        }
+    }
+    return NULL;
+}
+
+static const char *const flip_names[] = {
+    [FLIP_NONE] = "none", [FLIP_LOST] = "lost", [FLIP_GAINED] = "gained"};
+
+struct image_ctx {
+    const struct session *s;
+    const struct sample *sample;
+    const struct image_score *score; /* NULL: not in the last run */
+};
+
+/* Text properties, and names that stand for themselves; NULL: there is none of this name. */
+static const char *image_text(const struct image_ctx *c, const char *name)
+{
+    const struct dataset *d = &c->s->data;
+    const struct {
+        const char *name, *text;
+    } texts[] = {
+        {"name", c->sample->name},
+        {"label", class_name(d, c->sample->label)},
+        {"fp32", class_name(d, c->score ? c->score->fp32_top1 : -1)},
+        {"int8", class_name(d, c->score ? c->score->int8_top1 : -1)},
+        {"flip", flip_names[c->score ? c->score->flip : FLIP_NONE]},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        if (strcmp(texts[i].name, name) == 0) {
+            return texts[i].text;
+        }
+    }
+    for (size_t i = 0; i < COUNT(flip_names); i++) {
+        if (strcmp(flip_names[i], name) == 0) {
+            return flip_names[i];
+        }
+    }
+    for (size_t i = 0; i < d->n_names; i++) {
+        if (d->names[i] && strcmp(d->names[i], name) == 0) {
+            return d->names[i];
+        }
+    }
+    return NULL;
+}
+
+static int image_lookup(void *ctx, const char *function, const char *name, struct expr_value *out,
+                        struct err *err)
+{
+    const struct image_ctx *c = ctx;
+    const struct image_key *k = image_key_find(name);
+    if (function) {
+        return err_set(err, E_USAGE, "no function '%s' here", function);
+    }
+    if (k) {
+        out->number = c->score && c->score->ok ? k->value(c->score) : NAN;
+    } else if (strcmp(name, "marked") == 0) {
+        out->number = c->sample->marked;
+    } else if ((out->text = image_text(c, name)) == NULL) {
+        return err_set(err, E_USAGE,
+                       "no image property '%s'; the scores (help sort images), name, label, fp32, "
+                       "int8, flip, marked are",
+                       name);
+    }
+    return OK;
+}
+
+int image_where(const struct session *s, size_t image, const char *expr, bool *yes, struct err *err)
+{
+    struct image_ctx c = {s, &s->data.samples[image], score_of(s, image)};
+    struct expr_value v;
+    int rc = expr_eval(expr, image_lookup, &c, &v, err);
+    *yes = !rc && expr_true(&v);
+    return rc;
 }
 
 static int pick_images(const struct session *s, const char *word, struct picks *p, struct err *err)

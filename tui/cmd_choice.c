@@ -128,6 +128,47 @@ static int exec_mark(struct call *c, struct err *err)
     return rc;
 }
 
+/* Words joined as they were typed; {...} around them is allowed, as in LAYER words. */
+static int exec_filter(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    const bool images = call_opt(c, "--images") != NULL;
+    char text[sizeof(s->ui.layer_filter)] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < c->n_args && used < sizeof(text); i++)
+        used +=
+            (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i ? " " : "", c->args[i]);
+    if (used >= sizeof(text))
+        return err_set(err, E_USAGE, "a filter has at most %zu characters", sizeof(text) - 1);
+    if (used > 1 && text[0] == '{' && text[used - 1] == '}') {
+        text[used - 1] = '\0';
+        memmove(text, text + 1, used - 1);
+    }
+    /* Nothing is skipped in an evaluation, so one row says whether all names are known. */
+    bool yes;
+    int rc = OK;
+    if (text[0] && images && s->data.n)
+        rc = image_where(s, 0, text, &yes, err);
+    else if (text[0] && !images && s->match.n_layers)
+        rc = layer_where(s, 0, text, &yes, err);
+    else if (text[0])
+        rc = err_set(err, E_STATE, "there are no %s to filter yet", images ? "images" : "layers");
+    if (rc != OK)
+        return rc;
+    snprintf(images ? s->ui.image_filter : s->ui.layer_filter, sizeof(text), "%s", text);
+    struct rows r = rows_of(s, images ? VIEW_IMAGES : VIEW_LAYERS);
+    if (text[0])
+        fprintf(c->note, "%zu of %zu %s\n", r.n_items, images ? s->data.n : s->match.n_layers,
+                images ? "images" : "layers");
+    rows_fini(&r);
+    return OK;
+}
+
+static const struct opt_spec filter_opts[] = {
+    {"--images", ARG_FLAG, NULL, "of the images view, not of the layers view", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
+
 static const struct opt_spec mark_opts[] = {
     {"--images", ARG_FLAG, NULL, "names are images, not layers", NULL},
     {"--all", ARG_FLAG, NULL, "every one", NULL},
@@ -143,9 +184,10 @@ static int exec_toggle(struct call *c, struct err *err)
         bool *what;
         bool graph;
     } switches[] = {
-        {"counts", &ui->linear, false},         {"diff", &ui->diff, false},
-        {"flips", &ui->flips_only, false},      {"around", &ui->graph_whole, true},
-        {"quantizers", &ui->graph_parts, true}, {"one-sided", &ui->graph_only, true},
+        {"macs", &ui->pareto_macs, false},    {"counts", &ui->linear, false},
+        {"diff", &ui->diff, false},           {"flips", &ui->flips_only, false},
+        {"around", &ui->graph_whole, true},   {"quantizers", &ui->graph_parts, true},
+        {"one-sided", &ui->graph_only, true},
     };
     (void)err;
     for (size_t i = 0; i < COUNT(switches); i++) {
@@ -183,6 +225,18 @@ const struct cmd cmd_choice[] = {
         .exec = exec_sort_images,
     },
     {
+        .name = "filter",
+        .group = "choice",
+        .help = "a list shows only rows that fulfil an expression; all without one",
+        .detail = "Of layers: all metrics, op, name, pinned, marked, quantized. Of images: all "
+                  "scores, name, label, fp32, int8 (classes), flip (lost, gained or none), marked. "
+                  "Operators are those of assert. In the view Esc takes the filter away.",
+        .example = "filter sqnr < 20 && op == Conv",
+        .args = {{"EXPR", ARG_WORD, NULL, true, true}},
+        .opts = filter_opts,
+        .exec = exec_filter,
+    },
+    {
         .name = "mark",
         .group = "choice",
         .help = "marks layers or images; @marked stands for them",
@@ -210,9 +264,11 @@ const struct cmd cmd_choice[] = {
             "counts and diff are for the histogram of a layer; flips shows only images whose "
             "answer changed. In the graph view, around folds what is far from the cursor, "
             "quantizers shows Q, DQ and integer helpers, one-sided lists what only one of the "
-            "models has.",
+            "models has. In the pins view, macs shows the cost of pins as products in FP32, not as "
+            "their "
+            "number.",
         .example = "toggle counts",
-        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips|around|quantizers|one-sided", false,
+        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips|around|quantizers|one-sided|macs", false,
                   false}},
         .exec = exec_toggle,
     },

@@ -39,6 +39,23 @@ static const struct opt_spec capture_opts[] = {
     {NULL, ARG_NONE, NULL, NULL, NULL},
 };
 
+static int exec_picture(struct call *c, struct err *err)
+{
+    long image = view_current_image(c->s);
+    size_t chosen;
+    if (c->n_args > 0) {
+        const int rc = ui_one_image(c->s, c->args[0], &chosen, err);
+        if (rc != OK)
+            return rc;
+        image = (long)chosen;
+    }
+    if (image < 0)
+        return err_set(err, E_STATE, "there is no image to show");
+    if (c->s->picture.luma && c->s->picture.image == (size_t)image)
+        return OK;
+    return session_picture(c->s, (size_t)image, err);
+}
+
 static int parse_size(const char *text, int *cols, int *rows, struct err *err)
 {
     char *end;
@@ -95,6 +112,10 @@ static int exec_screen(struct call *c, struct err *err)
         /* A picture that cannot be made is said in the view, it does not keep the rest away. */
         struct err why = {0};
         cmd_line(s, "capture", c->out, c->note, &why);
+    }
+    if (s->ui.view == VIEW_IMAGES && cols >= VIEW_WIDE && view_current_image(s) >= 0) {
+        struct err why = {0};
+        cmd_line(s, "picture", c->out, c->note, &why);
     }
     struct grid *g = grid_new(rows, cols, s->set.ascii || call_opt(c, "--ascii"));
     view_draw(s, g);
@@ -206,6 +227,17 @@ const struct cmd cmd_screen[] = {
         .args = {{"LAYER", ARG_LAYER, NULL, true, false}},
         .opts = capture_opts,
         .exec = exec_capture,
+    },
+    {
+        .name = "picture",
+        .group = "screen",
+        .help = "reads an image file for the images view",
+        .detail = "The screen does this by itself when a wide images view is left in peace for a "
+                  "moment.",
+        .example = "picture @1",
+        .needs = NEED_DATA,
+        .args = {{"IMAGE", ARG_IMAGE, NULL, true, false}},
+        .exec = exec_picture,
     },
     {
         .name = "redraw",

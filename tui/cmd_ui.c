@@ -231,11 +231,16 @@ static int exec_open(struct call *c, struct err *err)
 static int exec_back(struct call *c, struct err *err)
 {
     struct ui *ui = &c->s->ui;
+    char *filter = ui->view == VIEW_LAYERS   ? ui->layer_filter
+                   : ui->view == VIEW_IMAGES ? ui->image_filter
+                                             : NULL;
     (void)err;
     if (ui->help)
         ui->help = false;
     else if (ui->find[0] && !call_opt(c, "--quit"))
         ui->find[0] = '\0';
+    else if (filter && filter[0] && !call_opt(c, "--quit"))
+        filter[0] = '\0';
     else if (ui->depth > 0)
         ui->view = ui->stack[--ui->depth];
     else if (ui->view != VIEW_LAYERS)
@@ -328,6 +333,18 @@ static int worst_layer(struct session *s, const char *word, size_t *layer, struc
     return rc;
 }
 
+void ui_layer_go(struct session *s, size_t layer)
+{
+    ui_layer_choose(s, layer);
+    if (s->ui.view == VIEW_GRAPH)
+        graph_go(s, s->map->of_layer[layer], true);
+    struct rows r = rows_of(s, VIEW_LAYERS);
+    for (size_t i = 0; i < r.n_items; i++)
+        if (r.item[i] == layer)
+            s->ui.layer_row = i;
+    rows_fini(&r);
+}
+
 static int exec_select(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -343,14 +360,7 @@ static int exec_select(struct call *c, struct err *err)
         worst ? worst_layer(s, c->args[1], &layer, err) : ui_one_layer(s, c->args[1], &layer, err);
     if (rc != OK)
         return rc;
-    ui_layer_choose(s, layer);
-    if (s->ui.view == VIEW_GRAPH)
-        graph_go(s, s->map->of_layer[layer], true);
-    struct rows r = rows_of(s, VIEW_LAYERS);
-    for (size_t i = 0; i < r.n_items; i++)
-        if (r.item[i] == layer)
-            s->ui.layer_row = i;
-    rows_fini(&r);
+    ui_layer_go(s, layer);
     return OK;
 }
 
@@ -441,7 +451,7 @@ const struct cmd cmd_ui[] = {
     {
         .name = "back",
         .group = "screen",
-        .help = "closes the help, forgets what was searched, or goes back one view",
+        .help = "closes the help, forgets the search or the filter, or goes back one view",
         .detail = "With --quit it also leaves the program when there is nothing to go back to.",
         .example = "back",
         .opts = back_opts,

@@ -341,6 +341,8 @@ void session_map(struct session *s)
     graphmap_free(s->map);
     s->rows = NULL;
     s->map = NULL;
+    free(s->costs);
+    s->costs = s->fp32 ? layer_costs(s->fp32, &s->match) : NULL;
     if (!s->fp32 && !s->int8)
         return;
     s->map = graphmap_new(s->fp32, s->int8, &s->match);

@@ -26,6 +26,7 @@ const struct key keymap[] = {
     {"layers", ">",     "sort --next",           "sort by the next column", 0, NULL},
     {"layers", "<",     "sort --previous",       "sort by the column before", 0, NULL},
     {"layers", "r",     "sort --reverse",        "reverse the order", 0, NULL},
+    {"layers", "&",     ":filter ",              "show only what fulfils an expression", 0, NULL},
     {"layers", "e",     ":dump %layer --out ",   "write the layer's tensors to files", 0, NULL},
     {"layers", "m",     ":match ",               "match tensors by hand", 0, NULL},
 
@@ -60,6 +61,7 @@ const struct key keymap[] = {
     {"images", ">",     "sort images --next",    "sort by the next score", 0, NULL},
     {"images", "<",     "sort images --previous", "sort by the score before", 0, NULL},
     {"images", "r",     "sort images --reverse", "reverse the order", 0, NULL},
+    {"images", "&",     ":filter --images ",      "show only what fulfils an expression", 0, NULL},
     {"images", "m",     ":run @marked",          "run on the marked images", 0, NULL},
     {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
 
@@ -90,6 +92,9 @@ const struct key keymap[] = {
     {"pins",   "Left",  "back",                  "back", 0, NULL},
     {"pins",   "h",     "back",                  NULL, 0, NULL},
     {"pins",   "p",     "%pin %layer",           "unpin", 2, "unpin"},
+    {"pins",   "w",     "sweep loo",             "what if: each layer alone back in FP32", 4, "what-if"},
+    {"pins",   "a",     ":search --max-drop 1",  "search for pins that keep a limit", 5, "search"},
+    {"pins",   "c",     "toggle macs",           "cost: products in FP32, or number of pins", 0, NULL},
     {"pins",   "Space", "%pin %layer",           NULL, 0, NULL},
     {"pins",   "e",     ":export-pins ",         "list for another tool", 3, "export list"},
 
@@ -121,6 +126,7 @@ const struct key keymap[] = {
     {"*",      "/",     ":find ",                "find by name", 8, "find"},
     {"*",      "n",     "find --next",           "next find", 0, NULL},
     {"*",      "N",     "find --previous",       "find before", 0, NULL},
+    {"*",      "^P",    ":jump ",                "jump to a layer, image or command", 0, NULL},
     {"*",      "R",     "run",                   "run both models on the images", 6, "run"},
     {"*",      "^C",    "cancel",                "cancel the run, keep its results", 0, NULL},
     {"*",      "u",     "undo",                  "undo the last pin change", 5, "undo"},

@@ -31,12 +31,13 @@ struct screen {
     struct grid *grid;
     char in[4096]; /* bytes not yet decoded */
     size_t n_in;
-    bool gone;                           /* the terminal is no more */
-    bool editing;                        /* the command line is open */
-    struct ui before;                    /* what the cursor was on when it opened */
-    char *searched;                      /* text of the last incremental search */
-    size_t capture_layer, capture_image; /* last ones tried */
-    bool capture_tried;
+    bool gone;        /* the terminal is no more */
+    bool editing;     /* the command line is open */
+    struct ui before; /* what the cursor was on when it opened */
+    char *searched;   /* text of the last incremental search */
+    bool tried;       /* to make a picture of these */
+    enum view_id tried_view;
+    size_t tried_layer, tried_image;
     bool job_seen; /* a run was going on at the last paint */
 };
 
@@ -104,7 +105,7 @@ static void run_line(struct screen *sc, const char *line, bool typed)
     const bool logged = typed || worth_logging(s, line);
     if (logged) {
         session_log(s, '>', line);
-        sc->capture_tried = false; /* what failed may be possible now */
+        sc->tried = false; /* what failed may be possible now */
     }
     s->ui.toast[0] = '\0';
     signals_busy(true);
@@ -178,6 +179,10 @@ static void edit_done(struct screen *sc)
         run_line(sc, line, true);
     }
     free(line);
+    if (sc->s->ui.ask[0]) {
+        edit_begin(sc, sc->s->ui.ask);
+        sc->s->ui.ask[0] = '\0';
+    }
 }
 
 /* While `find` is typed the cursor goes along, by the same command. What is typed is quoted: it is
@@ -239,8 +244,17 @@ static void draw_choices(struct grid *g, char **list)
     }
 }
 
+static void draw_targets(const struct session *s, struct grid *g, const char *text)
+{
+    char **list = jump_choices(s, text);
+    draw_choices(g, list);
+    for (char **p = list; *p; p++)
+        free(*p);
+    free(list);
+}
+
 /* Draws the line being edited; returns the column of its cursor. */
-static int draw_edit(struct grid *g)
+static int draw_edit(const struct session *s, struct grid *g)
 {
     const int row = g->rows - 1;
     char prompt[256];
@@ -270,6 +284,8 @@ static int draw_edit(struct grid *g)
     free(before);
     if (edit_choices())
         draw_choices(g, edit_choices());
+    else if (strncmp(edit_line(), "jump ", 5) == 0)
+        draw_targets(s, g, edit_line() + 5);
     return at;
 }
 
@@ -368,35 +384,40 @@ static void paint(struct screen *sc)
     view_draw(s, sc->grid);
     if (sc->editing) {
         row = rows - 1;
-        col = draw_edit(sc->grid);
+        col = draw_edit(s, sc->grid);
     }
     term_paint(sc->term, sc->grid, row, col, s->ui.redraw);
     s->ui.redraw = false;
 }
 
-/* The feature map of the layer view costs a run of both models: it is made when no key comes. */
-static bool wants_capture(const struct screen *sc)
+/* Pictures cost a run of both models or the reading of a file: they are made when no key comes.
+ * The command that makes what the view lacks, or NULL. */
+static const char *picture_wanted(const struct screen *sc)
 {
     const struct session *s = sc->s;
-    const struct capture *c = &s->capture;
-    if (s->ui.view != VIEW_LAYER || sc->editing || s->ui.help)
-        return false;
-    const long layer = view_current_layer(s), image = view_current_image(s);
+    const bool map = s->ui.view == VIEW_LAYER;
+    const bool image_file = s->ui.view == VIEW_IMAGES && sc->grid && sc->grid->cols >= VIEW_WIDE;
+    if ((!map && !image_file) || sc->editing || s->ui.help)
+        return NULL;
+    const long layer = map ? view_current_layer(s) : 0, image = view_current_image(s);
     if (layer < 0 || image < 0)
-        return false;
+        return NULL;
+    const struct capture *c = &s->capture;
     const bool have =
-        (c->fp32 || c->int8) && c->layer == (size_t)layer && c->image == (size_t)image;
-    const bool tried = sc->capture_tried && sc->capture_layer == (size_t)layer &&
-                       sc->capture_image == (size_t)image;
-    return !have && !tried;
+        map ? (c->fp32 || c->int8) && c->layer == (size_t)layer && c->image == (size_t)image
+            : s->picture.luma && s->picture.image == (size_t)image;
+    const bool tried = sc->tried && sc->tried_view == s->ui.view &&
+                       sc->tried_layer == (size_t)layer && sc->tried_image == (size_t)image;
+    return have || tried ? NULL : map ? "capture" : "picture";
 }
 
-static void capture_now(struct screen *sc)
+static void picture_now(struct screen *sc, const char *command)
 {
-    sc->capture_tried = true;
-    sc->capture_layer = (size_t)view_current_layer(sc->s);
-    sc->capture_image = (size_t)view_current_image(sc->s);
-    run_line(sc, "capture", false);
+    sc->tried = true;
+    sc->tried_view = sc->s->ui.view;
+    sc->tried_layer = sc->tried_view == VIEW_LAYER ? (size_t)view_current_layer(sc->s) : 0;
+    sc->tried_image = (size_t)view_current_image(sc->s);
+    run_line(sc, command, false);
 }
 
 /* The job ended since the last paint: says how, once. */
@@ -406,7 +427,7 @@ static void notice_job(struct screen *sc)
     const bool running = s->job.state == JOB_RUNNING;
     if (sc->job_seen && !running) {
         struct err err = {0};
-        sc->capture_tried = false;
+        sc->tried = false;
         if (job_wait(s, &err) != OK && err.code != E_STOP) {
             toast_error(s, &err);
         } else {
@@ -429,7 +450,7 @@ static int wait_time(const struct screen *sc)
     if (sc->n_in > 0)
         return TICK_ESCAPE;
     const bool running = sc->s->job.state == JOB_RUNNING;
-    if (wants_capture(sc))
+    if (picture_wanted(sc))
         return running ? TICK_CAPTURE_JOB : TICK_CAPTURE;
     if (running)
         return TICK_JOB;
@@ -468,8 +489,8 @@ static void step(struct screen *sc)
         read_keys(sc);
     if (n == 0 && sc->n_in > 0)
         take_keys(sc, true);
-    else if (n == 0 && wants_capture(sc))
-        capture_now(sc);
+    else if (n == 0 && picture_wanted(sc))
+        picture_now(sc, picture_wanted(sc));
 }
 
 /* What is pinned is worth more than one session: the lines that bring it back. */

@@ -4,7 +4,7 @@
  * back as it was. Keys are read as bytes and decoded in term_key.c.
  *
  * Chrome uses the 16 colours of the user's theme; only heat maps use fixed colours, and only on
- * terminals with 256 of them.
+ * terminals with 256 of them or more.
  */
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -12,20 +12,35 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "tui/canvas.h"
 #include "tui/front.h"
 
 /* After our headers: curses makes macros of words such as OK, columns and lines. */
 #include <curses.h>
 #include <term.h>
 
-enum { N_STYLES = ST_INT8 + 1, N_HEAT = 32, FIRST_HEAT_PAIR = 16 };
+enum {
+    N_STYLES = ST_INT8 + 1,
+    FIRST_HEAT_PAIR = 1 + N_STYLES,
+    MOST_PAIRS = 2048,
+    LEAST_PAIRS = 64
+};
+
+/* A colour pair lent to two heat levels until others need it. */
+struct lent {
+    uint8_t top, bottom;
+    unsigned used; /* frame that showed it last */
+};
 
 struct terminal {
     SCREEN *screen;
     struct termios before;
     bool color, heat;
-    int heat_color[N_HEAT]; /* of the 256 */
-    bool made[N_HEAT * N_HEAT];
+    int heat_color[N_HEAT];            /* as the terminal counts its colours */
+    uint16_t pair_of[N_HEAT * N_HEAT]; /* index in lent + 1; 0: none */
+    int n_lent, most_lent;
+    unsigned frame;
+    struct lent lent[MOST_PAIRS];
 };
 
 /* Foreground of each style in theme colours (-1 = the terminal's own) and attributes, chosen so
@@ -51,22 +66,17 @@ static const struct {
     [ST_INT8] = {COLOR_YELLOW, A_NORMAL},
 };
 
-/* Five stops of cividis, which reads the same for all kinds of colour sight. */
-static const unsigned char cividis[][3] = {
-    {0, 34, 78}, {65, 77, 107}, {124, 123, 120}, {188, 175, 111}, {254, 232, 56}};
-
-/* The entry of the 6x6x6 cube nearest to level / 31 of the palette. */
-static int heat_color(int level)
+/* The colour itself where the terminal takes any, else its 24 greys or the nearest entry of the
+ * 6x6x6 cube. */
+static int heat_color(int level, bool direct)
 {
-    const int last = (int)COUNT(cividis) - 1;
-    const int at = level * last * 256 / (N_HEAT - 1), stop = MIN(at / 256, last - 1);
+    const rgb_t rgb = palette_rgb(level);
     int index = 16;
-    for (int c = 0, weight = 36; c < 3; c++, weight /= 6) {
-        const int a = cividis[stop][c], b = cividis[stop + 1][c];
-        const int v = a + (b - a) * (at - 256 * stop) / 256;
+    for (int shift = 16, weight = 36; shift >= 0; shift -= 8, weight /= 6) {
+        const int v = (int)(rgb >> shift & 0xff);
         index += weight * (v < 48 ? 0 : v < 115 ? 1 : (v - 35) / 40);
     }
-    return index;
+    return direct ? (int)rgb : level >= PALETTE_GREY ? 232 + level % 32 * 23 / 31 : index;
 }
 
 static void start_colors(struct terminal *t, bool wanted)
@@ -77,9 +87,11 @@ static void start_colors(struct terminal *t, bool wanted)
     t->color = true;
     for (int i = 0; i < N_STYLES; i++)
         init_pair((short)(i + 1), looks[i].fg, -1);
-    t->heat = COLORS >= 256 && COLOR_PAIRS >= FIRST_HEAT_PAIR + N_STYLES + N_HEAT * N_HEAT;
+    t->most_lent = MIN(COLOR_PAIRS - FIRST_HEAT_PAIR, MOST_PAIRS);
+    t->heat = COLORS >= 256 && t->most_lent >= LEAST_PAIRS;
+    const bool direct = COLORS >= 1 << 24 && tigetflag("RGB") > 0;
     for (int i = 0; i < N_HEAT; i++)
-        t->heat_color[i] = heat_color(i);
+        t->heat_color[i] = heat_color(i, direct);
 }
 
 static bool has_string(const char *name)
@@ -212,14 +224,25 @@ void term_size(struct terminal *t, int *rows, int *cols)
     *cols = MAX(COLS, 1);
 }
 
+/* The pair of two levels: the one they have, a new one, or the one not seen for longest. */
 static int heat_pair(struct terminal *t, int top, int bottom)
 {
-    const int at = top * N_HEAT + bottom, pair = FIRST_HEAT_PAIR + N_STYLES + at;
-    if (!t->made[at]) {
-        init_extended_pair(pair, t->heat_color[top], t->heat_color[bottom]);
-        t->made[at] = true;
+    uint16_t *mine = &t->pair_of[top * N_HEAT + bottom];
+    if (!*mine) {
+        int at = t->n_lent;
+        if (t->n_lent < t->most_lent)
+            t->n_lent++;
+        else
+            for (int i = at = 0; i < t->n_lent; i++)
+                at = t->lent[i].used < t->lent[at].used ? i : at;
+        struct lent *l = &t->lent[at];
+        t->pair_of[l->top * N_HEAT + l->bottom] = 0;
+        *l = (struct lent){.top = (uint8_t)top, .bottom = (uint8_t)bottom};
+        *mine = (uint16_t)(at + 1);
+        init_extended_pair(FIRST_HEAT_PAIR + at, t->heat_color[top], t->heat_color[bottom]);
     }
-    return pair;
+    t->lent[*mine - 1].used = t->frame;
+    return FIRST_HEAT_PAIR + *mine - 1;
 }
 
 static void put_cell(struct terminal *t, int row, int col, const struct cell *c)
@@ -244,6 +267,7 @@ void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool
 {
     if (again)
         clearok(curscr, TRUE);
+    t->frame++;
     erase();
     for (int r = 0; r < MIN(g->rows, LINES); r++)
         for (int c = 0; c < MIN(g->cols, COLS); c++) {

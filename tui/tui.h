@@ -38,6 +38,14 @@ struct capture {
     struct layer_stats stats; /* of this image alone, with histograms */
 };
 
+/* Luminance of an image for the images view, reduced to what a screen can show. */
+struct picture {
+    size_t image;
+    size_t w, h;
+    int full_w, full_h; /* of the file */
+    float *luma;        /* h rows of w, 0..255; NULL: none */
+};
+
 struct session;
 enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
 /* Work that may go on in the background: a run, a sweep, a search. */
@@ -103,12 +111,15 @@ struct ui {
     const struct image_key *image_sort;
     enum sort_dir image_dir;
     char find[128];
+    char layer_filter[256], image_filter[256]; /* expressions; "": all rows are shown */
+    char ask[64]; /* what the command line is to be opened with, from `jump` to a command */
     bool flips_only;
     int graph_node;  /* cursor of the graph view: node of session.map */
     int graph_focus; /* what is shown around it; see struct graph_look */
     int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */
     bool graph_whole, graph_parts, graph_only;
     const struct metric *graph_color; /* NULL: SQNR */
+    bool pareto_macs;                 /* cost of a set of pins: products, not their number */
     bool help;                        /* overlay */
     int help_row;                     /* first line of the overlay shown */
     bool redraw;                      /* the terminal is to be painted from scratch */
@@ -135,6 +146,7 @@ struct session {
     struct match match;       /* valid when fp32 or int8 is loaded */
     bool pair;                /* both sides loaded */
     struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
+    struct layer_cost *costs; /* by layer; NULL without an FP32 model */
     struct graph_rows *rows;  /* what of it the graph view shows */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
@@ -154,6 +166,7 @@ struct session {
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
     size_t bisected;            /* layer that the last bisection found; SIZE_MAX: none */
     struct job job;
+    struct picture picture;
     struct capture capture; /* fp32/int8 NULL = empty */
 
     struct pin_state *undo; /* history; current is undo[n_undo-1], [0] is the empty one */
@@ -238,6 +251,8 @@ void session_forget(struct session *s);
 void session_forget_sweep(struct session *s);
 /* Plans again after a change of numerics or kernels. */
 int session_replan(struct session *s, struct err *err);
+/* Reads an image file for session.picture. E_STATE when it is no picture. */
+int session_picture(struct session *s, size_t image, struct err *err);
 /* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
 
@@ -340,7 +355,8 @@ struct cmd {
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
     cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
-    cmd_custom[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_screen[];
+    cmd_custom[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_jump[],
+    cmd_plot[], cmd_screen[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -368,8 +384,15 @@ int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size
                 struct err *err);
 /* Value of a metric for one layer in the last run: NAN when it was not measured. */
 double layer_metric(const struct session *s, size_t layer, const struct metric *m);
-/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. */
-int layer_where(struct session *s, size_t layer, const char *expr, bool *yes, struct err *err);
+/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. The name of
+ * an operator of the model stands for itself: op == Conv. */
+int layer_where(const struct session *s, size_t layer, const char *expr, bool *yes,
+                struct err *err);
+/* Whether the image (an index of the data set) fulfils an expression over the scores of the last
+ * run, which are NAN before, and name, label, fp32, int8 (classes), flip (lost, gained, none),
+ * marked. Names of classes and of flips stand for themselves. */
+int image_where(const struct session *s, size_t image, const char *expr, bool *yes,
+                struct err *err);
 /* Parses NAME[:asc|:desc]. */
 int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, struct err *err);
 #define FORM_OPTIONS "--json|--jsonl|--csv" /* of every command, for its data alone */
@@ -406,6 +429,9 @@ bool setting_kept(size_t i); /* belongs to a saved session, not to the machine o
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
 
+/* What `jump TEXT` would go to, best first: "layer /block4/dw/Conv"; list as of cmd_complete. */
+char **jump_choices(const struct session *s, const char *text);
+
 /* ---- Fronts --------------------------------------------------------------------------------- */
 /* Reads and runs a script; the whole script is parsed before its first command runs. Stops at the
  * first error unless keep_going. *failed counts errors that were passed over. Errors are printed
@@ -441,7 +467,14 @@ enum style {
     ST_BAR,
     ST_FP32,
     ST_INT8,
-    ST_HEAT0 = 64, /* ST_HEAT0 + 0..31: background of that heat level */
+    ST_HEAT0 = 64, /* ST_HEAT0 + palette + 0..31: background of that heat level */
+};
+/* First of the 32 levels of each palette. */
+enum palette {
+    PALETTE_CIVIDIS = 0, /* dark to bright, for values */
+    PALETTE_SIGNED = 32, /* blue below, white at, orange above the middle: for differences */
+    PALETTE_GREY = 64,   /* for images */
+    N_HEAT = 96,
 };
 struct cell {
     char ch[12]; /* one UTF-8 character with marks; "" = right half of a wide one */
@@ -462,7 +495,7 @@ int grid_text(struct grid *g, int row, int col, int width, enum style st, const 
 int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 void grid_style(struct grid *g, int row, int col, int width, enum style st);
-/* Two heat levels (0..31) in one cell, one above the other. */
+/* Two heat levels (palette + 0..31) in one cell, one above the other. */
 void grid_half(struct grid *g, int row, int col, int top, int bottom);
 /* The grid as lines of text without trailing blanks. */
 void grid_print(const struct grid *g, FILE *out);

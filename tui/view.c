@@ -123,6 +123,24 @@ static void draw_toast(const struct session *s, struct grid *g, int row)
     grid_text(g, row, 1, -1, st, fit);
 }
 
+/* Views that `back` returns to, at the right of the job line: "Images > Layer". */
+static void draw_trail(const struct session *s, struct grid *g, int row)
+{
+    char text[256] = "";
+    size_t used = 0;
+    if (s->ui.depth == 0 || s->job.state == JOB_RUNNING)
+        return;
+    for (int i = 0; i < s->ui.depth && used < sizeof(text); i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s > ",
+                                 views[s->ui.stack[i]]->title);
+    if (used < sizeof(text))
+        snprintf(text + used, sizeof(text) - used, "%s", views[s->ui.view]->title);
+    const int room = MIN(text_width(text), g->cols / 2);
+    char fit[256];
+    text_fit(fit, sizeof(fit), text, room, TEXT_TAIL);
+    grid_text(g, row, g->cols - room - 1, room, ST_KEY, fit);
+}
+
 /* Below the floor there is still one line that says what is wrong, and q works. */
 static void draw_small(struct grid *g)
 {
@@ -145,6 +163,7 @@ void view_draw(const struct session *s, struct grid *g)
         draw_job_running(s, g, g->rows - 2);
     else
         draw_job_idle(s, g, g->rows - 2);
+    draw_trail(s, g, g->rows - 2);
     if (s->ui.help)
         draw_help(s, g);
     if (s->ui.toast[0])

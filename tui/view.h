@@ -10,6 +10,8 @@
 
 extern const struct view view_layers, view_layer, view_images, view_graph, view_pins, view_log;
 
+enum { VIEW_WIDE = 120 }; /* columns from which there is room for panes beside a list */
+
 /* ---- What is where (view.c) ------------------------------------------------------------------ */
 /* The rows of a list view, in the order shown. Layers: comparable ones, then the unmatched. */
 struct rows {
@@ -48,6 +50,9 @@ char *text_shape(char *dst, size_t size, const struct value *v);
 /* A class index with its name when known, text_safe. */
 char *text_class(char *dst, size_t size, const struct dataset *d, int label);
 
+/* "filter EXPR", text_safe, or "filter none". Returns dst. */
+char *text_filter(char *dst, size_t size, const char *filter);
+
 /* ---- Layer names in a column (view_name.c) -----------------------------------------------------
  */
 struct name_cut {
@@ -71,8 +76,29 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
 /* Strip of heat letters, one a channel; returns rows used. */
 int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */
-/* FP32, INT8 and |error| of the current channel, side by side. */
+/* Statistics to draw for a layer: those of the run, else those of the captured image, or NULL. */
+const struct layer_stats *plot_stats(const struct session *s, size_t layer);
+/* Range the codes can hold, over all channels; false when not quantized. */
+bool plot_integer_range(const struct layer *l, double *lo, double *hi);
+/* Counts of h spread over n columns from lo on, `step` wide each; a bin that lies in two columns
+ * is shared out by its overlap. */
+void plot_spread(const struct hist *h, double lo, double step, size_t n, double *count);
+/* One channel of a tensor as a picture: value (y, x) is data[base + y*sy + x*sx]. */
+struct map {
+    const float *data;
+    size_t base, w, h, sx, sy;
+};
+
+struct map map_of(const struct tensor *t, int channel_axis, int channel);
+/* Least and largest finite value; of b given, of |b - a|. */
+struct span_of {
+    double lo, hi;
+};
+struct span_of map_span(const struct map *a, const struct map *b);
+/* FP32, INT8 and their difference of the current channel, side by side. (view_picture.c) */
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* The image of session.picture. (view_picture.c) */
+void draw_picture(const struct session *s, struct grid *g, struct rect r, size_t image);
 /* Counts of values of both sides, with the ends of the integer range. */
 void draw_histogram(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* The sort metric along the network. */
@@ -85,6 +111,35 @@ char grade_letter(double db);
 enum style grade_style(double db);
 /* Level 0..31 of a value between lo and hi. */
 int heat_level(double v, double lo, double hi);
+
+/* ---- All images at once (view_scatter.c) ----------------------------------------------------- */
+/* How often the label's output value changes how far. */
+void draw_dlogit(const struct session *s, struct grid *g, struct rect r);
+/* That change against the SQNR of the outputs; current: image of the cursor, or -1. */
+void draw_scatter(const struct session *s, struct grid *g, struct rect r, long current);
+
+/* ---- Sets of pins that were tried (view_pareto.c) ---------------------------------------------
+ */
+/* By layer: what pinning it would gain according to the last sweep or search, NAN unknown; free()
+ * it. NULL when neither has asked for gains. */
+double *whatif_gains(const struct session *s);
+/* Products that a tried model computes in FP32, and its number of pins. */
+double trial_cost(const struct session *s, const struct trial *t, size_t *pins);
+/* The same as percent of those of the whole network. */
+double macs_share(const struct session *s, double macs);
+/* Whether its pins are those now in force. */
+bool trial_in_force(const struct session *s, const struct trial *t);
+struct pareto_point {
+    const struct trial *trial;
+    size_t pins;
+    double x, y;    /* cost as the view shows it; value */
+    bool best, now; /* no other beats it; it is in force */
+};
+/* Models that have seen all images of the last sweep or search; returns how many, free() *out. */
+size_t pareto_points(const struct session *s, struct pareto_point **out);
+void draw_pareto(const struct session *s, struct grid *g, struct rect r);
+/* Table of those that no other beats. */
+void draw_front(const struct session *s, struct grid *g, struct rect r);
 
 /* ---- Help overlay (view_help.c) ---------------------------------------------------------------
  */

@@ -8,7 +8,7 @@
 
 #include "tui/view.h"
 
-enum { FIGURE = 9, FLIP = 6, WIDE = 120 };
+enum { FIGURE = 9, FLIP = 6, TALL = 36 };
 
 struct layout {
     int name, label, layer; /* widths */
@@ -137,6 +137,7 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
                          const struct rows *r)
 {
     const struct study *st = s->study;
+    char filter[300];
     size_t marked = 0;
     for (size_t i = 0; i < s->data.n; i++)
         marked += s->data.samples[i].marked;
@@ -153,21 +154,19 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
     else
         grid_printf(g, row + 1, 1, ST_NORMAL, "no labels: %zu of %zu images changed their answer",
                     st->lost, st->n_images);
-    grid_printf(g, row + 2, 1, ST_DIM, "%zu rows%s  %zu marked  %zu failed | %s: %s", r->n,
-                s->ui.flips_only ? " (flips only, f shows all)" : "", marked, st->failed,
-                key_of(s)->name, key_of(s)->help);
+    char text[1024], fit[1024];
+    snprintf(text, sizeof(text), "%zu rows%s  %zu marked  %zu failed | %s | %s: %s", r->n,
+             s->ui.flips_only ? " (flips only, f shows all)" : "", marked, st->failed,
+             text_filter(filter, sizeof(filter), s->ui.image_filter), key_of(s)->name,
+             key_of(s)->help);
+    text_fit(fit, sizeof(fit), text, cols - 2, TEXT_HEAD);
+    grid_text(g, row + 2, 1, cols - 2, ST_DIM, fit);
 }
 
-/* Beside the list on wide terminals: the image under the cursor in words, and how all are spread.
- */
-static void draw_beside(const struct session *s, struct grid *g, struct rect r, long image)
+/* The image under the cursor in words; returns the next free row. */
+static int draw_words(const struct session *s, struct grid *g, struct rect r, long image)
 {
     char text[256];
-    const char *bar = g->ascii ? "|" : "\xe2\x94\x82";
-    for (int i = 0; i < r.rows; i++)
-        grid_text(g, r.row + i, r.col, 1, ST_DIM, bar);
-    r.col += 2;
-    r.cols -= 2;
     draw_rule(g, r.row, r.col, r.cols, "image under the cursor");
     int row = r.row + 1;
     const struct image_score *sc = image >= 0 ? view_score(s, (size_t)image) : NULL;
@@ -178,7 +177,7 @@ static void draw_beside(const struct session *s, struct grid *g, struct rect r, 
                     text_class(text, sizeof(text), &s->data, s->data.samples[image].label));
     }
     if (!sc || !sc->ok)
-        return;
+        return row;
     grid_printf(g, row++, r.col, ST_FP32, "FP32   %s  %.4g",
                 text_class(text, sizeof(text), &s->data, sc->fp32_top1), sc->fp32_p);
     grid_printf(g, row++, r.col, ST_INT8, "INT8   %s  %.4g",
@@ -191,8 +190,22 @@ static void draw_beside(const struct session *s, struct grid *g, struct rect r, 
     }
     if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers &&
         row + 2 < r.row + r.rows)
-        grid_printf(g, row + 1, r.col, ST_NORMAL, "worst layer %.1f dB  %s", sc->worst_sqnr,
+        grid_printf(g, row++, r.col, ST_NORMAL, "worst layer %.1f dB  %s", sc->worst_sqnr,
                     session_layer_label(s, (size_t)sc->worst_layer));
+    return row;
+}
+
+/* Beside the list on wide terminals. */
+static void draw_beside(const struct session *s, struct grid *g, struct rect r, long image)
+{
+    const char *bar = g->ascii ? "|" : "\xe2\x94\x82";
+    for (int i = 0; i < r.rows; i++)
+        grid_text(g, r.row + i, r.col, 1, ST_DIM, bar);
+    r.col += 2;
+    r.cols -= 2;
+    const int row = draw_words(s, g, r, image) + 1;
+    if (image >= 0)
+        draw_picture(s, g, (struct rect){row, r.col, r.row + r.rows - row, r.cols}, (size_t)image);
 }
 
 static void draw(const struct session *s, struct grid *g, int top, int rows)
@@ -204,10 +217,16 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
     }
     int cols = g->cols;
     struct rows r = rows_of(s, VIEW_IMAGES);
-    if (cols >= WIDE) {
+    if (cols >= VIEW_WIDE) {
         cols = MAX(90, cols * 6 / 10);
         const long image = r.n ? (long)r.item[r.cursor] : -1;
         draw_beside(s, g, (struct rect){top, cols, rows, g->cols - cols}, image);
+        if (rows >= TALL) {
+            const int low = rows / 3, half = cols / 2;
+            rows -= low;
+            draw_dlogit(s, g, (struct rect){top + rows, 1, low, half - 2});
+            draw_scatter(s, g, (struct rect){top + rows, half, low, cols - half - 1}, image);
+        }
     }
     const struct layout l = layout_for(cols);
     const int height = rows - 4;

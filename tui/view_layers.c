@@ -14,7 +14,6 @@ enum {
     OP_WIDTH = 8,
     BAR_WIDTH = 8,
     NAME_MIN = 22,
-    WIDE = 120, /* columns from which there is room for panes beside the table */
 };
 
 /* What is worth a column first; the others follow in the order of the metric table. */
@@ -204,7 +203,7 @@ static void draw_empty(const struct session *s, struct grid *g, int top)
 static void draw_notes(const struct session *s, struct grid *g, int row, const struct rows *r,
                        const struct layout *l, size_t last, int cols)
 {
-    char text[1024], fit[1024];
+    char text[1024], fit[1024], filter[300];
     size_t marked = 0;
     for (size_t i = 0; s->marked && i < s->match.n_layers; i++)
         marked += s->marked[i];
@@ -212,6 +211,8 @@ static void draw_notes(const struct session *s, struct grid *g, int row, const s
     if (r->n > r->n_items)
         n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu not comparable at the end",
                       r->n - r->n_items);
+    n += snprintf(text + n, sizeof(text) - (size_t)n, " | %s",
+                  text_filter(filter, sizeof(filter), s->ui.layer_filter));
     if (marked)
         n += snprintf(text + n, sizeof(text) - (size_t)n, " | + marked %zu", marked);
     snprintf(text + n, sizeof(text) - (size_t)n, " | * pinned ~ run again . INT8 f float");
@@ -285,7 +286,7 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
         draw_empty(s, g, top);
         return;
     }
-    if (g->cols >= WIDE) {
+    if (g->cols >= VIEW_WIDE) {
         const int beside = MIN(60, g->cols - 90);
         const int log = rows >= 30 ? 7 : 0;
         table.cols = g->cols - beside;

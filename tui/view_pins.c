@@ -1,41 +1,73 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * view_pins.c: what is pinned to FP32 and whether the last run knows of it, how it came about, and
- * the same as lines for a script.
+ * view_pins.c: what is pinned to FP32 and whether the last run knows of it, what more pins would
+ * gain, how the set came about, and the same as lines for a script.
  */
 #include <math.h>
 #include <stdlib.h>
 
 #include "tui/view.h"
 
+enum { GAIN = 10, MACS = 8, STATE = 26, LEFT = 80 };
+
+static const char *state_words(const struct session *s, size_t layer)
+{
+    const bool pinned = session_pinned(s, layer);
+    if (session_pin_pending(s, layer))
+        return pinned ? "pinned, R runs again" : "unpinned, R runs again";
+    /* Gains are those beside the pins that were in force when they were measured. */
+    if (!pinned)
+        return trial_in_force(s, &s->sweep->base) ? "what if: p pins it" : "what if, of older pins";
+    return s->study ? "in force in the last run" : "pinned, not run yet";
+}
+
+static void draw_pin_row(const struct session *s, struct grid *g, int row, int cols, size_t layer,
+                         const double *gain)
+{
+    const int figures = cols - STATE - MACS - GAIN;
+    const char mark[2] = {view_layer_state(s, layer), '\0'};
+    char text[256];
+    const bool pending = session_pin_pending(s, layer);
+    grid_text(g, row, 2, 1, ST_PIN, mark);
+    text_fit(text, sizeof(text), session_layer_label(s, layer), figures - 5, TEXT_TAIL);
+    grid_text(g, row, 4, figures - 5, ST_NORMAL, text);
+    if (gain && !isnan(gain[layer]) && !session_pinned(s, layer)) {
+        const struct outcome *o = s->sweep->outcome;
+        const bool plain = isfinite(gain[layer]) && fabs(gain[layer]) < 1e5;
+        snprintf(text, sizeof(text), plain ? "%+.*f" : "%+.*g", o->digits, gain[layer]);
+        grid_printf(g, row, figures, gain[layer] > 0 ? ST_GOOD : ST_BAD, "%*s", GAIN - 1, text);
+    }
+    if (s->costs)
+        grid_printf(g, row, figures + GAIN, ST_NORMAL, "%*.1f", MACS - 2,
+                    macs_share(s, s->costs[layer].macs));
+    grid_text(g, row, cols - STATE, STATE, pending ? ST_WARN : ST_DIM, state_words(s, layer));
+}
+
 static void draw_pin_rows(const struct session *s, struct grid *g, struct rect box)
 {
     struct rows r = rows_of(s, VIEW_PINS);
-    char text[256];
+    double *gain = whatif_gains(s);
+    size_t pinned = 0;
+    for (size_t i = 0; i < r.n; i++)
+        pinned += session_pinned(s, r.item[i]);
     grid_style(g, box.row, 0, box.cols, ST_HEAD);
-    grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu)", r.n);
-    grid_text(g, box.row, box.cols - 34, -1, ST_HEAD, "STATE");
+    grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu pinned)", pinned);
+    if (gain)
+        grid_printf(g, box.row, box.cols - STATE - MACS - GAIN, ST_HEAD, "%*s", GAIN - 1, "GAIN");
+    grid_printf(g, box.row, box.cols - STATE - MACS, ST_HEAD, "%*s", MACS - 2, "MACS%");
+    grid_text(g, box.row, box.cols - STATE, STATE, ST_HEAD, "STATE");
     if (r.n == 0)
         grid_text(g, box.row + 2, 3, -1, ST_DIM, "nothing is pinned: p on a layer pins it to FP32");
     const size_t first = rows_top(&r, box.rows - 1);
     for (size_t i = first; i < r.n && (int)(i - first) < box.rows - 1; i++) {
         const int row = box.row + 1 + (int)(i - first);
-        const size_t layer = r.item[i];
-        const bool pinned = session_pinned(s, layer), pending = session_pin_pending(s, layer);
-        const char *state = !pinned    ? "unpinned, R runs again"
-                            : pending  ? "pinned, R runs again"
-                            : s->study ? "in force in the last run"
-                                       : "pinned, not run yet";
-        const char mark[2] = {view_layer_state(s, layer), '\0'};
-        grid_text(g, row, 2, 1, ST_PIN, mark);
-        text_fit(text, sizeof(text), session_layer_label(s, layer), box.cols - 40, TEXT_TAIL);
-        grid_text(g, row, 4, box.cols - 40, ST_NORMAL, text);
-        grid_text(g, row, box.cols - 34, -1, pending ? ST_WARN : ST_GOOD, state);
+        draw_pin_row(s, g, row, box.cols, r.item[i], gain);
         if (i == r.cursor) {
             grid_text(g, row, 0, 1, ST_CURSOR, ">");
             grid_style(g, row, 0, box.cols, ST_CURSOR);
         }
     }
+    free(gain);
     rows_fini(&r);
 }
 
@@ -110,26 +142,53 @@ static void draw_script(const struct session *s, struct grid *g, struct rect r)
         grid_text(g, row, r.col + 1, -1, ST_NORMAL, rest[i]);
 }
 
+/* List, history and script at the left; what was tried at the right. */
+static void draw_wide(const struct session *s, struct grid *g, int top, int rows)
+{
+    const int table = rows / 2;
+    draw_pin_rows(s, g, (struct rect){top, 0, table, LEFT});
+    draw_scores(s, g, top + table);
+    const int low = top + table + 1, left = rows - table - 1;
+    draw_history(s, g, (struct rect){low, 1, left / 2, LEFT - 2});
+    draw_script(s, g, (struct rect){low + left / 2, 1, left - left / 2, LEFT - 2});
+    for (int i = 0; i < rows; i++)
+        grid_text(g, top + i, LEFT, 1, ST_DIM, g->ascii ? "|" : "\xe2\x94\x82");
+    const int plot = rows * 3 / 5;
+    draw_pareto(s, g, (struct rect){top, LEFT + 2, plot, g->cols - LEFT - 3});
+    draw_front(s, g, (struct rect){top + plot, LEFT + 2, rows - plot, g->cols - LEFT - 3});
+}
+
 static void draw(const struct session *s, struct grid *g, int top, int rows)
 {
+    if (g->cols >= VIEW_WIDE) {
+        draw_wide(s, g, top, rows);
+        return;
+    }
     const int table = MAX(3, rows / 2 - 1);
     draw_pin_rows(s, g, (struct rect){top, 0, table, g->cols});
     draw_scores(s, g, top + table);
     struct rect low = {top + table + 1, 1, rows - table - 1, g->cols - 2};
-    if (g->cols >= 80) {
-        low.cols = g->cols / 2 - 2;
+    if (g->cols < 80) {
         draw_history(s, g, low);
-        low.col = g->cols / 2;
-        low.cols = g->cols - low.col - 1;
-        draw_script(s, g, low);
-    } else {
-        draw_history(s, g, low);
+        return;
     }
+    /* What was tried is worth more than what can be had from `history` and `pins`. */
+    low.cols = s->sweep ? g->cols * 2 / 3 - 2 : g->cols / 2 - 2;
+    if (s->sweep)
+        draw_pareto(s, g, low);
+    else
+        draw_history(s, g, low);
+    low.col += low.cols + 1;
+    low.cols = g->cols - low.col - 1;
+    if (s->sweep)
+        draw_history(s, g, low);
+    else
+        draw_script(s, g, low);
 }
 
 const struct view view_pins = {
     .name = "pins",
     .title = "Pins",
-    .help = "layers pinned to FP32, their history, the same as a script",
+    .help = "layers pinned to FP32, what others would gain, value against cost, history",
     .draw = draw,
 };

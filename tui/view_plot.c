@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * view_plot.c: pictures made of characters: histograms of a layer, feature maps, the profile of a
- * metric along the network. Each says the same without colour: by letters or by a ramp.
+ * view_plot.c: histograms of a layer and the profile of a metric along the network, made of
+ * characters that say the same without colour. Feature maps and images are in view_picture.c.
  */
 #include <math.h>
 #include <stdlib.h>
 
 #include "tui/view.h"
 
-static const char ramp[] = " .:-=+*#%@";
-
 /* Statistics to draw for a layer: those of the run, else those of the captured image. */
-static const struct layer_stats *stats_of(const struct session *s, size_t layer)
+const struct layer_stats *plot_stats(const struct session *s, size_t layer)
 {
     if (s->study && layer < s->study->n_layers && s->study->layers[layer].fp32.n > 0)
         return &s->study->layers[layer];
@@ -21,7 +19,7 @@ static const struct layer_stats *stats_of(const struct session *s, size_t layer)
 }
 
 /* Range the codes can hold, over all channels; false when not quantized. */
-static bool integer_range(const struct layer *l, double *lo, double *hi)
+bool plot_integer_range(const struct layer *l, double *lo, double *hi)
 {
     int64_t qlo, qhi;
     const struct quant *q = &l->q;
@@ -39,7 +37,7 @@ static bool integer_range(const struct layer *l, double *lo, double *hi)
 
 /* Counts of h spread over n columns from lo on, `step` wide each; a bin that lies in two columns
  * is shared out by its overlap. */
-static void spread(const struct hist *h, double lo, double step, size_t n, double *count)
+void plot_spread(const struct hist *h, double lo, double step, size_t n, double *count)
 {
     for (size_t c = 0; c < n; c++)
         count[c] = 0;
@@ -72,7 +70,7 @@ static void draw_axis(struct grid *g, int row, int col, int cols, double lo, dou
     double qlo = 0, qhi = 0;
     char text[32];
     const double step = (hi - lo) / cols;
-    const bool limits = integer_range(l, &qlo, &qhi);
+    const bool limits = plot_integer_range(l, &qlo, &qhi);
     for (int c = 0; c < cols; c++) {
         const double at = lo + (c + 0.5) * step;
         const bool out = limits && (at < qlo || at > qhi);
@@ -121,7 +119,7 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     r = rect_clip(g, r);
     if (r.rows < 3 || r.cols < 20)
         return;
-    const struct layer_stats *st = stats_of(s, layer);
+    const struct layer_stats *st = plot_stats(s, layer);
     char caption[128];
     snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32 only  q INT8 only",
              s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "");
@@ -139,155 +137,14 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     struct bars b = {.n = r.cols};
     b.fp32 = mem_alloc((size_t)b.n * sizeof(*b.fp32));
     b.int8 = mem_alloc((size_t)b.n * sizeof(*b.int8));
-    spread(&st->fp32, lo, step, (size_t)b.n, b.fp32);
-    spread(&st->int8, lo, step, (size_t)b.n, b.int8);
+    plot_spread(&st->fp32, lo, step, (size_t)b.n, b.fp32);
+    plot_spread(&st->int8, lo, step, (size_t)b.n, b.int8);
     for (int c = 0; c < b.n; c++)
         b.most = MAX(b.most, s->ui.diff ? fabs(b.fp32[c] - b.int8[c]) : MAX(b.fp32[c], b.int8[c]));
     draw_bars(s, g, (struct rect){r.row + 1, r.col, r.rows - 2, r.cols}, &b);
     draw_axis(g, r.row + r.rows - 1, r.col, r.cols, lo, hi, &s->match.layers[layer]);
     free(b.fp32);
     free(b.int8);
-}
-
-/* One channel of a tensor as a picture: value (y, x) is data[base + y*sy + x*sx]. */
-struct map {
-    const float *data;
-    size_t base, w, h, sx, sy;
-};
-
-static struct map map_of(const struct tensor *t, int channel_axis, int channel)
-{
-    struct map m = {.data = t->data, .w = 1, .h = 1};
-    int axis = channel_axis == CHANNEL_LAST ? t->rank - 1 : channel_axis;
-    size_t stride[MAX_RANK], step = 1;
-    int spatial[2] = {-1, -1}; /* the two last axes that are no channels: x, y */
-    for (int i = t->rank - 1; i >= 0; i--) {
-        stride[i] = step;
-        step *= (size_t)t->dims[i];
-        if (i == axis || t->dims[i] <= 1)
-            continue;
-        if (spatial[0] < 0)
-            spatial[0] = i;
-        else if (spatial[1] < 0)
-            spatial[1] = i;
-    }
-    if (spatial[0] < 0) { /* channels only: they are the picture */
-        spatial[0] = axis;
-        axis = -1;
-    }
-    if (axis >= 0 && axis < t->rank && channel >= 0 && channel < t->dims[axis])
-        m.base = (size_t)channel * stride[axis];
-    if (spatial[0] >= 0 && spatial[0] < t->rank) {
-        m.w = (size_t)t->dims[spatial[0]];
-        m.sx = stride[spatial[0]];
-    }
-    if (spatial[1] >= 0) {
-        m.h = (size_t)t->dims[spatial[1]];
-        m.sy = stride[spatial[1]];
-    }
-    return m;
-}
-
-/* Mean over the part of the map that cell (x, y) of w x h cells covers; |a-b| when b is given. */
-static double map_mean(const struct map *a, const struct map *b, size_t x, size_t y, size_t w,
-                       size_t h)
-{
-    const size_t x0 = x * a->w / w, x1 = MAX((x + 1) * a->w / w, x0 + 1);
-    const size_t y0 = y * a->h / h, y1 = MAX((y + 1) * a->h / h, y0 + 1);
-    double sum = 0;
-    for (size_t i = y0; i < y1; i++)
-        for (size_t k = x0; k < x1; k++) {
-            const size_t at = a->base + i * a->sy + k * a->sx;
-            const double v = (double)a->data[at];
-            sum += b ? fabs(v - (double)b->data[at]) : v;
-        }
-    return sum / (double)((x1 - x0) * (y1 - y0));
-}
-
-struct span_of {
-    double lo, hi;
-};
-
-static struct span_of map_span(const struct map *a, const struct map *b)
-{
-    struct span_of r = {INFINITY, -INFINITY};
-    for (size_t y = 0; y < a->h; y++)
-        for (size_t x = 0; x < a->w; x++) {
-            const double v = map_mean(a, b, x, y, a->w, a->h);
-            if (isfinite(v)) {
-                r.lo = MIN(r.lo, v);
-                r.hi = MAX(r.hi, v);
-            }
-        }
-    if (!(r.hi >= r.lo))
-        r = (struct span_of){0, 0};
-    return r;
-}
-
-/* A cell of a terminal is about twice as high as wide: two rows of the picture to a cell. */
-static void draw_map(struct grid *g, struct rect r, const struct map *a, const struct map *b,
-                     struct span_of span)
-{
-    const double fit = MIN((double)r.cols / (double)a->w, 2.0 * r.rows / (double)a->h);
-    const double zoom = fit > 1 ? MIN(floor(fit), 8) : fit;
-    const size_t w = (size_t)MIN(MAX(floor((double)a->w * zoom), 1), r.cols);
-    size_t h = (size_t)MIN(MAX(floor((double)a->h * zoom), 1), 2.0 * r.rows);
-    if (a->h == 1)
-        h = 2; /* a vector is a band */
-    for (size_t y = 0; y < h; y += 2)
-        for (size_t x = 0; x < w; x++) {
-            const int row = r.row + (int)(y / 2), col = r.col + (int)x;
-            const double top = map_mean(a, b, x, y, w, h);
-            const double low = y + 1 < h ? map_mean(a, b, x, y + 1, w, h) : top;
-            if (g->heat && !g->ascii) {
-                grid_half(g, row, col, heat_level(top, span.lo, span.hi),
-                          heat_level(low, span.lo, span.hi));
-            } else {
-                const int level = heat_level((top + low) / 2, span.lo, span.hi);
-                const char ch[2] = {ramp[level * (int)(sizeof(ramp) - 1) / 32], '\0'};
-                grid_text(g, row, col, 1, ST_NORMAL, isfinite(top + low) ? ch : "!");
-            }
-        }
-}
-
-static bool comparable(const struct tensor *a, const struct tensor *b)
-{
-    return a && b && a->dtype == DT_F32 && b->dtype == DT_F32 && a->n > 0 && a->rank == b->rank &&
-           memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(a->dims[0])) == 0;
-}
-
-void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer)
-{
-    r = rect_clip(g, r);
-    const struct capture *c = &s->capture;
-    if (r.rows < 3 || r.cols < 30)
-        return;
-    if (c->layer != layer || !comparable(c->fp32, c->int8)) {
-        draw_rule(g, r.row, r.col, r.cols, "feature map");
-        grid_text(g, r.row + 1, r.col + 1, -1, ST_DIM,
-                  s->data.n ? "not captured: this layer, this image" : "no images are added");
-        return;
-    }
-    char caption[160], name[96] = "";
-    if (c->image < s->data.n)
-        text_safe(name, sizeof(name), s->data.samples[c->image].name);
-    snprintf(caption, sizeof(caption), "feature map c%d, %s", s->ui.channel, name);
-    draw_rule(g, r.row, r.col, r.cols, caption);
-    const int axis = s->match.layers[layer].channel_axis;
-    const struct map a = map_of(c->fp32, axis, s->ui.channel);
-    const struct map b = map_of(c->int8, axis, s->ui.channel);
-    const struct span_of sa = map_span(&a, NULL), sb = map_span(&b, NULL), se = map_span(&a, &b);
-    const struct span_of both = {MIN(sa.lo, sb.lo), MAX(sa.hi, sb.hi)};
-    const int width = (r.cols - 4) / 3;
-    struct rect box = {r.row + 1, r.col, r.rows - 2, width};
-    draw_map(g, box, &a, NULL, both);
-    grid_printf(g, r.row + r.rows - 1, box.col, ST_FP32, "FP32 %.4g..%.4g", sa.lo, sa.hi);
-    box.col += width + 2;
-    draw_map(g, box, &b, NULL, both);
-    grid_printf(g, r.row + r.rows - 1, box.col, ST_INT8, "INT8 %.4g..%.4g", sb.lo, sb.hi);
-    box.col += width + 2;
-    draw_map(g, box, &a, &b, (struct span_of){0, se.hi});
-    grid_printf(g, r.row + r.rows - 1, box.col, ST_WARN, "|error| max %.4g", se.hi);
 }
 
 /* Worst value of a metric in each column's stretch of the network. */

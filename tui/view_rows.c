@@ -10,16 +10,35 @@
 
 enum { CHROME_ROWS = 10, SCREEN_ROWS = 24 }; /* rows a list view does not have for its list */
 
+/* Keeps the items that fulfil the filter; returns how many. What cannot be judged does not. */
+static size_t rows_keep(const struct session *s, struct rows *r, const char *filter,
+                        int (*where)(const struct session *s, size_t item, const char *expr,
+                                     bool *yes, struct err *err))
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n_items; i++) {
+        struct err err = {0};
+        bool yes;
+        if (where(s, r->item[i], filter, &yes, &err) == OK && yes)
+            r->item[kept++] = r->item[i];
+    }
+    return kept;
+}
+
 static void rows_layers(const struct session *s, struct rows *r)
 {
     const struct ui *ui = &s->ui;
     r->item = mem_alloc((s->match.n_layers + 1) * sizeof(*r->item));
     if (s->fp32 || s->int8)
         r->n_items = session_layer_order(s, ui->sort, ui->sort_dir, r->item);
+    if (ui->layer_filter[0]) {
+        r->n = r->n_items = rows_keep(s, r, ui->layer_filter, layer_where);
+        return;
+    }
     r->n = r->n_items + (s->fp32 || s->int8 ? s->match.n_unmatched : 0);
 }
 
-static void rows_images(const struct session *s, struct rows *r)
+static void rows_all_images(const struct session *s, struct rows *r)
 {
     const struct study *st = s->study;
     const size_t n = st ? st->n_images : s->data.n;
@@ -27,7 +46,6 @@ static void rows_images(const struct session *s, struct rows *r)
     if (!st || n == 0) {
         for (r->n_items = 0; r->n_items < s->data.n && r->n_items < n; r->n_items++)
             r->item[r->n_items] = r->n_items;
-        r->n = r->n_items;
         return;
     }
     size_t *order = mem_alloc(n * sizeof(*order));
@@ -38,7 +56,30 @@ static void rows_images(const struct session *s, struct rows *r)
             r->item[r->n_items++] = sc->image;
     }
     free(order);
+}
+
+static void rows_images(const struct session *s, struct rows *r)
+{
+    rows_all_images(s, r);
+    if (s->ui.image_filter[0])
+        r->n_items = rows_keep(s, r, s->ui.image_filter, image_where);
     r->n = r->n_items;
+}
+
+/* Layers that would gain something, most first. */
+static void rows_whatif(const struct session *s, struct rows *r)
+{
+    double *gain = whatif_gains(s);
+    const size_t from = r->n_items;
+    for (size_t i = 0; gain && i < s->match.n_layers; i++) {
+        if (!(gain[i] > 0) || session_pinned(s, i) || session_pin_pending(s, i))
+            continue;
+        size_t at = r->n_items++;
+        for (; at > from && gain[r->item[at - 1]] < gain[i]; at--)
+            r->item[at] = r->item[at - 1];
+        r->item[at] = i;
+    }
+    free(gain);
 }
 
 static void rows_pins(const struct session *s, struct rows *r)
@@ -49,6 +90,7 @@ static void rows_pins(const struct session *s, struct rows *r)
     for (size_t i = 0; i < s->match.n_layers; i++)
         if (session_pinned(s, i) || session_pin_pending(s, i))
             r->item[r->n_items++] = i;
+    rows_whatif(s, r);
     r->n = r->n_items;
 }
 

@@ -90,3 +90,10 @@ char *text_class(char *dst, size_t size, const struct dataset *d, int label)
         snprintf(dst, size, "%d", label);
     return dst;
 }
+
+char *text_filter(char *dst, size_t size, const char *filter)
+{
+    char safe[300];
+    snprintf(dst, size, "filter %s", filter[0] ? text_safe(safe, sizeof(safe), filter) : "none");
+    return dst;
+}
