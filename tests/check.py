@@ -52,6 +52,7 @@ CHECKS = [
     ("walks-asan", "asan", [PYTHON, "tests/walk.py"]),
     ("layering", "release", ["sh", "tests/layering.sh"]),
     ("tables", "release", ["sh", "tests/tables.sh"]),
+    ("report", "release", [PYTHON, "tests/report.py"]),
     ("manual", "release", [PYTHON, "tests/manual.py"]),
     ("samples", "release", ["sh", "tests/samples.sh"]),
     ("style", "release", ["sh", "tests/style.sh"]),

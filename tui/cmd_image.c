@@ -23,7 +23,7 @@ static json_t *class_or_null(int c)
     return c >= 0 ? json_integer(c) : json_null();
 }
 
-static json_t *image_json(const struct session *s, const struct image_score *x)
+json_t *rank_image_json(const struct session *s, const struct image_score *x)
 {
     static const char *const flips[] = {NULL, "lost", "gained"};
     json_t *o = json_object();
@@ -105,7 +105,7 @@ static void list_images(struct call *c, const size_t *rows, size_t n)
     for (size_t i = 0; i < n; i++) {
         const struct image_score *x = &s->study->images[rows[i]];
         if (s->json) {
-            json_array_append_new(list, image_json(s, x));
+            json_array_append_new(list, rank_image_json(s, x));
         } else {
             image_text(s, x, c->out);
         }
@@ -212,7 +212,7 @@ static int exec_image(struct call *c, struct err *err)
         }
     }
     if (s->json) {
-        emit_json(c, json_pack("{s:o,s:O}", "image", image_json(s, x), "layers", profile));
+        emit_json(c, json_pack("{s:o,s:O}", "image", rank_image_json(s, x), "layers", profile));
     }
     json_decref(profile);
     study_free(one);

@@ -26,19 +26,23 @@ static void set_metrics(json_t *o, const struct sums *sums, double scale)
     }
 }
 
-/* "12.34", "exact", "n/a" in a column of `width`. */
+void rank_metric(char *dst, size_t size, const struct metric *m, double v)
+{
+    if (isnan(v)) {
+        snprintf(dst, size, "n/a");
+    } else if (isinf(v)) {
+        snprintf(dst, size, "exact");
+    } else if (v != 0 && (fabs(v) >= 1e6 || fabs(v) < 0.5 * pow(10, -m->digits))) {
+        snprintf(dst, size, "%.2e", v);
+    } else {
+        snprintf(dst, size, "%.*f", m->digits, v);
+    }
+}
+
 void rank_print_metric(FILE *out, const struct metric *m, double v, int width)
 {
     char text[32];
-    if (isnan(v)) {
-        snprintf(text, sizeof text, "n/a");
-    } else if (isinf(v)) {
-        snprintf(text, sizeof text, "exact");
-    } else if (v != 0 && (fabs(v) >= 1e6 || fabs(v) < 0.5 * pow(10, -m->digits))) {
-        snprintf(text, sizeof text, "%.2e", v);
-    } else {
-        snprintf(text, sizeof text, "%.*f", m->digits, v);
-    }
+    rank_metric(text, sizeof text, m, v);
     fprintf(out, " %*s", width, text);
 }
 
@@ -66,7 +70,7 @@ json_t *rank_layer_json(const struct session *s, size_t i, const struct layer_st
     return o;
 }
 
-static json_t *unmatched_json(const struct session *s)
+json_t *rank_unmatched_json(const struct session *s)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < s->match.n_unmatched; i++) {
@@ -196,7 +200,7 @@ static int exec_layers(struct call *c, struct err *err)
             json_array_append_new(
                 list, rank_layer_json(s, rows[i], s->study ? &s->study->layers[rows[i]] : NULL));
         }
-        json_t *o = json_pack("{s:o,s:o}", "layers", list, "unmatched", unmatched_json(s));
+        json_t *o = json_pack("{s:o,s:o}", "layers", list, "unmatched", rank_unmatched_json(s));
         json_numerics(o, s);
         emit_json(c, o);
     } else {
@@ -340,6 +344,36 @@ static void hist_text(FILE *out, double lo, double step, int64_t bins, const uin
     }
 }
 
+/* Both histograms on the same bins. */
+struct counts {
+    double lo, step;
+    int64_t bins;
+    uint64_t *x, *y; /* one allocation, at x */
+};
+
+static struct counts counts_new(const struct layer_stats *st, int64_t bins)
+{
+    double lo = fmin(st->all.xmin, st->all.ymin), hi = fmax(st->all.xmax, st->all.ymax);
+    struct counts n = {.lo = lo, .step = hi > lo ? (hi - lo) / (double)bins : 1, .bins = bins};
+    n.x = mem_alloc(2 * (size_t)bins * sizeof *n.x);
+    n.y = n.x + bins;
+    rebin(&st->fp32, n.lo, n.step, bins, n.x);
+    rebin(&st->int8, n.lo, n.step, bins, n.y);
+    return n;
+}
+
+json_t *rank_hist_json(const struct session *s, size_t layer, const struct layer_stats *st,
+                       int64_t bins)
+{
+    struct counts n = counts_new(st, bins);
+    json_t *o = json_pack("{s:o,s:o,s:o,s:o,s:o}", "name", json_text(s->match.layers[layer].name),
+                          "low", json_num(fmin(st->all.xmin, st->all.ymin)), "high",
+                          json_num(fmax(st->all.xmax, st->all.ymax)), "fp32",
+                          counts_json(n.x, bins), "int8", counts_json(n.y, bins));
+    free(n.x);
+    return o;
+}
+
 static int exec_hist(struct call *c, struct err *err)
 {
     const struct layer_stats *st;
@@ -353,20 +387,13 @@ static int exec_hist(struct call *c, struct err *err)
     if (rc) {
         return rc;
     }
-    double lo = fmin(st->all.xmin, st->all.ymin), hi = fmax(st->all.xmax, st->all.ymax);
-    double step = hi > lo ? (hi - lo) / (double)bins : 1;
-    uint64_t *x = mem_alloc(2 * (size_t)bins * sizeof *x), *y = x + bins;
-    rebin(&st->fp32, lo, step, bins, x);
-    rebin(&st->int8, lo, step, bins, y);
     if (c->s->json) {
-        emit_json(c, json_pack("{s:o,s:o,s:o,s:o,s:o}", "name",
-                               json_text(c->s->match.layers[layer].name), "low", json_num(lo),
-                               "high", json_num(hi), "fp32", counts_json(x, bins), "int8",
-                               counts_json(y, bins)));
-    } else {
-        hist_text(c->out, lo, step, bins, x, y, call_opt(c, "--log") != NULL);
+        emit_json(c, rank_hist_json(c->s, layer, st, bins));
+        return OK;
     }
-    free(x);
+    struct counts n = counts_new(st, bins);
+    hist_text(c->out, n.lo, n.step, bins, n.x, n.y, call_opt(c, "--log") != NULL);
+    free(n.x);
     return OK;
 }
 

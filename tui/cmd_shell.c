@@ -334,6 +334,11 @@ static int assert_lookup(void *ctx, const char *function, const char *name, stru
         out->number = (double)(name[0] == 'l' ? s->match.n_layers : s->match.n_unmatched);
         return OK;
     }
+    const json_t *compared = function ? NULL : json_object_get(s->compared, name);
+    if (compared && (json_is_number(compared) || json_is_null(compared))) {
+        out->number = json_is_number(compared) ? json_number_value(compared) : NAN;
+        return OK;
+    }
     if (!s->study) {
         return err_set(err, E_STATE, "'%s' needs results: run", name);
     }
@@ -345,7 +350,8 @@ static int assert_lookup(void *ctx, const char *function, const char *name, stru
                  : err_set(err, E_USAGE,
                            "no value '%s'; top1_drop, fp32_accuracy, int8_accuracy, "
                            "agreement, lost, gained, images, failed, labelled, pins, layers, "
-                           "unmatched and min(METRIC), max(METRIC), mean(METRIC) are",
+                           "unmatched and min(METRIC), max(METRIC), mean(METRIC) are; "
+                           "'help baseline' has more",
                            name);
 }
 

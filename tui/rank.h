@@ -7,9 +7,18 @@
 
 #include "tui/tui.h"
 
-/* " 12.34", " exact" or " n/a" in a column of `width`. */
+/* "12.34", "exact" or "n/a". */
+void rank_metric(char *dst, size_t size, const struct metric *m, double v);
+/* The same in a column of `width`. */
 void rank_print_metric(FILE *out, const struct metric *m, double v, int width);
 /* One object of the listing `layers`; st NULL: not measured. */
 json_t *rank_layer_json(const struct session *s, size_t layer, const struct layer_stats *st);
+/* What could not be compared, and why. */
+json_t *rank_unmatched_json(const struct session *s);
+/* {"name", "low", "high", "fp32": [counts], "int8": [counts]} of the layer's values. */
+json_t *rank_hist_json(const struct session *s, size_t layer, const struct layer_stats *st,
+                       int64_t bins);
+/* One object of the listing `images` (cmd_image.c). */
+json_t *rank_image_json(const struct session *s, const struct image_score *x);
 
 #endif

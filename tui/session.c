@@ -123,6 +123,8 @@ void session_forget_run(struct session *s)
     capture_clear(s);
     study_free(s->study);
     s->study = NULL;
+    json_decref(s->compared);
+    s->compared = NULL;
     free(s->ran);
     s->ran = NULL;
     s->n_ran = 0;
