@@ -37,8 +37,8 @@ struct f32_tile {
     size_t n;          /* columns, at most F32_COLS */
     const float *bias; /* n values; NULL: 0 */
     bool first, last;
-    const float *const *ahead; /* rows to fetch for later, in the form of x */
-    const float *next;         /* weights to fetch for later, a cache line per factor; NULL: none */
+    const float *ahead; /* what lies here to fetch for later, a cache line per factor; NULL: none */
+    const float *next;  /* weights to fetch for later, a cache line per factor; NULL: none */
     struct f32_dest y;
 };
 

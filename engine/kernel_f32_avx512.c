@@ -84,10 +84,10 @@ INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int unit
             c[r][u] = _mm512_setzero_ps();
         }
     }
-    const float *const *ahead = t->ahead;
-    for (size_t s = 0; s < t->segments; s++, rows_x += t->pitch, ahead += t->pitch) {
+    const char *ahead = (const char *)t->ahead;
+    const size_t step_ahead = t->ahead ? CACHE_LINE : 0;
+    for (size_t s = 0; s < t->segments; s++, rows_x += t->pitch) {
         const float *x[F32_ROWS];
-        size_t row = 0, line = t->off; /* of `ahead`: a line at a time, row after row */
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
             x[r] = rows_x[r] + t->off;
@@ -95,9 +95,8 @@ INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int unit
         for (size_t k = 0; k < t->len; k++, w += units * F32_LANES, next += step) {
             __m512 v[UNITS];
             _mm_prefetch(next, _MM_HINT_T1);
-            _mm_prefetch(ahead[row] + line, _MM_HINT_T0);
-            line += ++row == (size_t)rows ? F32_LANES : 0;
-            row = row == (size_t)rows ? 0 : row;
+            _mm_prefetch(ahead, _MM_HINT_T0);
+            ahead += step_ahead;
 #pragma GCC unroll 4
             for (int u = 0; u < units; u++) {
                 v[u] = _mm512_loadu_ps(w + u * F32_LANES);

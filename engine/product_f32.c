@@ -112,8 +112,8 @@ void f32_panels_fini(struct f32_panels *p)
 /* ---- Products ------------------------------------------------------------------------------- */
 
 /* All rows of a tile's columns and factors, spread evenly over tiles. Each fetches the rows of the
- * next one, and the first ones the weights that come next, as long as there are some: `left` floats
- * behind those of the tile. */
+ * next one, which mostly are neighbours, and the first ones the weights that come next, as long as
+ * there are some: `left` floats behind those of the tile. */
 static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t cols, size_t left)
 {
     const size_t most = p->kernels->rows[cols / F32_LANES];
@@ -125,7 +125,7 @@ static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t col
     for (size_t i = 0; i < tiles; i++) {
         const size_t r0 = i * p->rows / tiles, r1 = (i + 1) * p->rows / tiles;
         t->x = x + r0;
-        t->ahead = x + (2 * r1 - r0 <= p->rows ? r1 : r0);
+        t->ahead = t->segments == 1 && i + 1 < tiles ? x[r1] + t->off : NULL;
         t->next = (i + 1) * fetched <= MIN(size, left) ? t->w + size + i * fetched : NULL;
         t->y.raw = y.raw ? y.raw + r0 * y.pitch : NULL;
         t->y.act = y.act ? y.act + r0 * y.pitch : NULL;
