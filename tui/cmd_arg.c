@@ -254,20 +254,6 @@ static const char *class_name(const struct dataset *d, int label)
     return label >= 0 && (size_t)label < d->n_names && d->names[label] ? d->names[label] : "";
 }
 
-static const struct image_score *score_of(const struct session *s, size_t image)
-{
-    const struct study *st = s->study;
-    if (st && image < st->n_images && st->images[image].image == image) {
-        return &st->images[image]; /* where it is after a run over all */
-    }
-    for (size_t i = 0; s->study && i < s->study->n_images; i++) {
-        if (s->study->images[i].image == image) {
-            return &s->study->images[i];
-        }
-    }
-    return NULL;
-}
-
 static const char *const flip_names[] = {
     [FLIP_NONE] = "none", [FLIP_LOST] = "lost", [FLIP_GAINED] = "gained"};
 
@@ -331,7 +317,7 @@ static int image_lookup(void *ctx, const char *function, const char *name, struc
 
 int image_where(const struct session *s, size_t image, const char *expr, bool *yes, struct err *err)
 {
-    struct image_ctx c = {s, &s->data.samples[image], score_of(s, image)};
+    struct image_ctx c = {s, &s->data.samples[image], session_score(s, image)};
     struct expr_value v;
     int rc = expr_eval(expr, image_lookup, &c, &v, err);
     *yes = !rc && expr_true(&v);

@@ -59,9 +59,13 @@ static json_t *node_json(const struct session *s, int node)
                           "fp32_tensor", tensor_json(s->fp32, n->fp32), "int8_tensor",
                           tensor_json(s->int8, n->int8), "reads", reads, "fused", fused);
     if (n->layer >= 0) {
-        const struct metric *m = graph_scale_of(s).metric;
+        const struct graph_scale sc = graph_scale_of(s);
         const struct conversions add = graph_conversions(s, node);
-        json_object_set_new(o, m->name, json_num(layer_metric(s, (size_t)n->layer, m)));
+        if (sc.metric)
+            json_object_set_new(o, sc.metric->name,
+                                json_num(layer_metric(s, (size_t)n->layer, sc.metric)));
+        else if (s->costs)
+            json_object_set_new(o, "macs", json_num(s->costs[n->layer].macs));
         json_object_set_new(o, "pinned", json_boolean(session_pinned(s, (size_t)n->layer)));
         json_object_set_new(o, "conversions",
                             json_integer((json_int_t)(add.dequantize + add.quantize)));
@@ -168,6 +172,7 @@ static int set_color(struct session *s, const char *word, struct err *err)
     if (!m)
         return err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", word);
     s->ui.graph_color = m;
+    s->ui.graph_macs = false;
     return OK;
 }
 
@@ -247,9 +252,8 @@ static void print_way(struct call *c, const int *way, size_t n)
         const int layer = s->map->nodes[way[i]].layer;
         enum style st;
         graph_op_text(s, way[i], text, sizeof(text));
-        if (layer >= 0 && s->study && (size_t)layer < s->study->n_layers)
-            text_metric(value, sizeof(value), sc.metric, &s->study->layers[layer].all,
-                        s->study->layers[layer].scale);
+        if (graph_scale_known(s, &sc, layer))
+            graph_measure_text(s, &sc, layer, value, sizeof(value));
         fprintf(c->out, "%10s %c  %-32s %s\n", value, graph_grade(s, &sc, layer, &st), text,
                 graph_name(s, way[i]));
     }
@@ -315,11 +319,19 @@ static int select_edge(struct session *s, const char *word, struct err *err)
 static int select_color(struct session *s, const char *word, struct err *err)
 {
     int step;
+    if (strcmp(word, "macs") == 0) {
+        s->ui.graph_macs = true;
+        return OK;
+    }
     if (metric_find(word))
         return set_color(s, word, err);
     const int rc = step_of(word, &step, err);
-    if (rc == OK)
-        s->ui.graph_color = view_metric_step(graph_scale_of(s).metric, step);
+    if (rc != OK)
+        return rc;
+    /* Products stand between the last metric and the first. */
+    const struct metric *from = graph_scale_of(s).metric, *to = view_metric_step(from, step);
+    s->ui.graph_macs = from && (step > 0 ? to == &metrics[0] : from == &metrics[0]);
+    s->ui.graph_color = to;
     return rc;
 }
 

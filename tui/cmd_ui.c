@@ -188,7 +188,7 @@ static int open_target(struct session *s, size_t *layer, struct err *err)
 {
     if (s->ui.view == VIEW_IMAGES) {
         const long image = view_current_image(s);
-        const struct image_score *sc = image >= 0 ? view_score(s, (size_t)image) : NULL;
+        const struct image_score *sc = image >= 0 ? session_score(s, (size_t)image) : NULL;
         if (!sc || sc->worst_layer < 0)
             return err_set(err, E_STATE, "no layer is known for this image before a run");
         s->ui.image = (size_t)image;
@@ -474,7 +474,8 @@ const struct cmd cmd_ui[] = {
         .detail = "A channel is a number; next and previous go round. worst goes through the "
                   "layers in the order of their ranking; `select worst first` is the worst one. In "
                   "the graph view, branch goes to a lane beside, edge to what reads the node or "
-                  "what it reads; color is the metric shown, depth how far around it shows.",
+                  "what it reads; color is the metric shown, or macs, the products of each layer; "
+                  "depth is how far around it shows.",
         .example = "select channel next",
         .needs = NEED_MODEL,
         .args = {{"WHAT", ARG_CHOICE, "layer|channel|image|worst|branch|edge|color|depth", false,

@@ -343,6 +343,9 @@ void session_map(struct session *s)
     s->map = NULL;
     free(s->costs);
     s->costs = s->fp32 ? layer_costs(s->fp32, &s->match) : NULL;
+    s->macs = 0;
+    for (size_t k = 0; s->costs && k < s->match.n_layers; k++)
+        s->macs += s->costs[k].macs;
     if (!s->fp32 && !s->int8)
         return;
     s->map = graphmap_new(s->fp32, s->int8, &s->match);

@@ -384,14 +384,44 @@ double graph_scale_spread(const struct session *s, int node)
 /* ---- Colours -----------------------------------------------------------------------------------
  */
 
+bool graph_scale_known(const struct session *s, const struct graph_scale *sc, int layer)
+{
+    if (layer < 0)
+        return false;
+    return sc->metric ? s->study && (size_t)layer < s->study->n_layers : s->costs != NULL;
+}
+
+double graph_measure(const struct session *s, const struct graph_scale *sc, int layer)
+{
+    if (!sc->metric)
+        return macs_share(s, s->costs[layer].macs);
+    const struct layer_stats *st = &s->study->layers[layer];
+    return sc->metric->value(&st->all, st->scale);
+}
+
+char *graph_measure_text(const struct session *s, const struct graph_scale *sc, int layer,
+                         char *dst, size_t size)
+{
+    if (sc->metric)
+        return text_metric(dst, size, sc->metric, &s->study->layers[layer].all,
+                           s->study->layers[layer].scale);
+    snprintf(dst, size, "%.1f", graph_measure(s, sc, layer));
+    return dst;
+}
+
+const char *graph_scale_title(const struct graph_scale *sc)
+{
+    return sc->metric ? sc->metric->title : "MACS";
+}
+
 struct graph_scale graph_scale_of(const struct session *s)
 {
-    struct graph_scale sc = {.metric = s->ui.graph_color ? s->ui.graph_color : metric_find("sqnr"),
-                             .best = NAN,
-                             .worst = NAN};
-    const bool high = sc.metric->higher_is_better;
-    for (size_t i = 0; s->study && i < s->study->n_layers; i++) {
-        const double v = sc.metric->value(&s->study->layers[i].all, s->study->layers[i].scale);
+    struct graph_scale sc = {.best = NAN, .worst = NAN};
+    if (!s->ui.graph_macs)
+        sc.metric = s->ui.graph_color ? s->ui.graph_color : metric_find("sqnr");
+    const bool high = sc.metric && sc.metric->higher_is_better;
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        const double v = graph_scale_known(s, &sc, (int)i) ? graph_measure(s, &sc, (int)i) : NAN;
         if (!isfinite(v))
             continue;
         if (isnan(sc.best) || (high ? v > sc.best : v < sc.best))
@@ -408,11 +438,10 @@ char graph_grade(const struct session *s, const struct graph_scale *sc, int laye
     static const char letters[] = ".-+#%@";
     static const enum style styles[] = {ST_GOOD, ST_WARN, ST_WARN, ST_BAD, ST_BAD, ST_BAD};
     *style = ST_DIM;
-    if (layer < 0 || !s->study || (size_t)layer >= s->study->n_layers)
+    if (!graph_scale_known(s, sc, layer))
         return ' ';
-    const struct layer_stats *st = &s->study->layers[layer];
-    const double v = sc->metric->value(&st->all, st->scale);
-    if (strcmp(sc->metric->name, "sqnr") == 0) {
+    const double v = graph_measure(s, sc, layer);
+    if (sc->metric && strcmp(sc->metric->name, "sqnr") == 0) {
         *style = grade_style(v);
         return grade_letter(v);
     }

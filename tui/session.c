@@ -612,6 +612,20 @@ size_t session_image_order(const struct session *s, const struct image_key *k, e
     return s->study->n_images;
 }
 
+const struct image_score *session_score(const struct session *s, size_t image)
+{
+    const struct study *st = s->study;
+    if (st && image < st->n_images && st->images[image].image == image) {
+        return &st->images[image]; /* where it is after a run over all */
+    }
+    for (size_t i = 0; st && i < st->n_images; i++) {
+        if (st->images[i].image == image) {
+            return &st->images[i];
+        }
+    }
+    return NULL;
+}
+
 /* ---- Drill-down ----------------------------------------------------------------------------- */
 
 struct capturing {

@@ -119,6 +119,7 @@ struct ui {
     int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */
     bool graph_whole, graph_parts, graph_only;
     const struct metric *graph_color; /* NULL: SQNR */
+    bool graph_macs;                  /* show the products of layers instead */
     bool pareto_macs;                 /* cost of a set of pins: products, not their number */
     bool help;                        /* overlay */
     int help_row;                     /* first line of the overlay shown */
@@ -147,6 +148,7 @@ struct session {
     bool pair;                /* both sides loaded */
     struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
     struct layer_cost *costs; /* by layer; NULL without an FP32 model */
+    double macs;              /* of all layers */
     struct graph_rows *rows;  /* what of it the graph view shows */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
@@ -213,6 +215,8 @@ size_t session_layer_order(const struct session *s, const struct metric *m, enum
                            size_t *order);
 size_t session_image_order(const struct session *s, const struct image_key *k, enum sort_dir d,
                            size_t *order); /* indices into study->images */
+/* The score of a data set image in the last run, or NULL. */
+const struct image_score *session_score(const struct session *s, size_t image);
 /* The INT8 graph that runs: mixed when there are pins. NULL without one. */
 const struct graph *session_int8(const struct session *s);
 /* The value of the executed graph that shows a layer on that side, or -1. */

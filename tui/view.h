@@ -27,8 +27,6 @@ size_t rows_top(const struct rows *r, int height);
 /* Index into match.layers / data.samples of what commands of the current view act on, or -1. */
 long view_current_layer(const struct session *s);
 long view_current_image(const struct session *s);
-/* The score of a data set image in the last run, or NULL. */
-const struct image_score *view_score(const struct session *s, size_t image);
 /* Rows a list view has room for in a screen of this height, title and notes taken off. */
 int view_page(int screen_rows);
 /* Short text of what is pinned or pending for one layer: '*' pinned and in force, '~' pinned or

@@ -111,10 +111,10 @@ static void draw_figure(const struct session *s, struct grid *g, int row, int co
                         const struct graph_scale *sc, int layer, char letter, enum style st)
 {
     char value[32], text[48];
-    const struct layer_stats *ls = &s->study->layers[layer];
-    text_metric(value, sizeof(value), sc->metric, &ls->all, ls->scale);
-    const bool unit = sc->metric->unit[0] && value[strlen(value) - 1] <= '9';
-    snprintf(text, sizeof(text), "%s%s%s", value, unit ? " " : "", unit ? sc->metric->unit : "");
+    graph_measure_text(s, sc, layer, value, sizeof(value));
+    const char *name = sc->metric ? sc->metric->unit : "%";
+    const bool unit = name[0] && value[strlen(value) - 1] <= '9';
+    snprintf(text, sizeof(text), "%s%s%s", value, unit ? " " : "", unit ? name : "");
     grid_printf(g, row, col, st, "%*s %c", FIGURE_WIDTH - 4, text, letter);
 }
 
@@ -123,13 +123,12 @@ static int worst_folded(const struct session *s, size_t row, const struct graph_
 {
     int worst = -1;
     double most = -INFINITY;
-    for (size_t k = (size_t)s->rows->row[row].node; k < s->map->n && s->study; k++) {
+    for (size_t k = (size_t)s->rows->row[row].node; k < s->map->n; k++) {
         const int layer = s->map->nodes[k].layer;
-        if (s->rows->row_of[k] != (int)row || layer < 0)
+        if (s->rows->row_of[k] != (int)row || !graph_scale_known(s, sc, layer))
             continue;
-        const struct layer_stats *st = &s->study->layers[layer];
-        const double v = sc->metric->value(&st->all, st->scale);
-        const double badness = sc->metric->higher_is_better ? -v : v;
+        const double v = graph_measure(s, sc, layer);
+        const double badness = sc->metric && sc->metric->higher_is_better ? -v : v;
         if (badness > most) {
             most = badness;
             worst = layer;
@@ -181,8 +180,8 @@ void draw_graph_row(const struct session *s, struct grid *g, struct rect r, size
     enum style st;
     char notes[512] = "", fit[512];
     const char letter = graph_grade(s, sc, layer, &st);
-    const bool figures = layer >= 0 && s->study && (size_t)layer < s->study->n_layers &&
-                         s->study->layers[layer].images > 0;
+    const bool figures =
+        graph_scale_known(s, sc, layer) && (!sc->metric || s->study->layers[layer].images > 0);
     if (layer >= 0 && !gr->hidden && rank)
         grid_printf(g, r.row, r.col + 2, ST_NORMAL, "#%zu", rank[layer] + 1);
     if (layer >= 0 && !gr->hidden && s->marked[layer])
@@ -190,7 +189,7 @@ void draw_graph_row(const struct session *s, struct grid *g, struct rect r, size
     draw_rails(s, g, r.row, r.col + ranks, rails, gr, st);
     if (gr->hidden) {
         snprintf(notes, sizeof(notes), "... %d nodes folded%s", gr->hidden,
-                 figures ? ", the worst" : "");
+                 figures ? sc->metric ? ", the worst" : ", the most" : "");
         draw_text(g, r.row, text, figure - text, ST_DIM, notes, figures);
         notes[0] = '\0';
     } else {
@@ -224,11 +223,11 @@ static void draw_head(const struct session *s, struct grid *g, int row, int cols
     else
         snprintf(what, sizeof(what), " around %s, depth %d%s", graph_name(s, look->focus),
                  look->depth, lost);
-    if (strcmp(sc->metric->name, "sqnr") == 0)
+    if (sc->metric && strcmp(sc->metric->name, "sqnr") == 0)
         snprintf(scale, sizeof(scale), "%s  @<5 %%<10 #<15 +<20 -<30 . dB ", sc->metric->title);
     else
-        snprintf(scale, sizeof(scale), "%s  . %.4g to @ %.4g ", sc->metric->title, sc->best,
-                 sc->worst);
+        snprintf(scale, sizeof(scale), "%s%s  . %.4g to @ %.4g ", graph_scale_title(sc),
+                 sc->metric ? "" : " %", sc->best, sc->worst);
     const int right = text_width(scale);
     grid_style(g, row, 0, cols, ST_HEAD);
     text_fit(fit, sizeof(fit), what, cols - right - 2, TEXT_HEAD);

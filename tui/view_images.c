@@ -128,7 +128,7 @@ static void draw_image_row(const struct session *s, struct grid *g, int row, con
     at += draw_word(g, row, at, l->name, ST_NORMAL, text, TEXT_TAIL);
     at += draw_word(g, row, at, l->label, ST_NORMAL,
                     text_class(text, sizeof(text), &s->data, sm->label), TEXT_HEAD);
-    const struct image_score *sc = view_score(s, image);
+    const struct image_score *sc = session_score(s, image);
     if (sc)
         draw_score(s, g, row, at, l, sc);
 }
@@ -169,7 +169,7 @@ static int draw_words(const struct session *s, struct grid *g, struct rect r, lo
     char text[256];
     draw_rule(g, r.row, r.col, r.cols, "image under the cursor");
     int row = r.row + 1;
-    const struct image_score *sc = image >= 0 ? view_score(s, (size_t)image) : NULL;
+    const struct image_score *sc = image >= 0 ? session_score(s, (size_t)image) : NULL;
     if (image >= 0) {
         text_safe(text, sizeof(text), s->data.samples[image].name);
         draw_word(g, row++, r.col, r.cols, ST_BOLD, text, TEXT_TAIL);

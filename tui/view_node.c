@@ -168,7 +168,7 @@ void draw_net(const struct session *s, struct grid *g, struct rect r)
     const size_t cells = MIN(n, room);
     const long here = view_current_layer(s);
     char text[128];
-    snprintf(text, sizeof(text), "the net, %s", sc.metric->title);
+    snprintf(text, sizeof(text), "the net, %s", graph_scale_title(&sc));
     draw_rule(g, r.row, r.col, r.cols, text);
     static const char order[] = " =.-+#%@"; /* a cell of several layers shows the worst */
     for (size_t c = 0; c < cells; c++) {

@@ -38,10 +38,7 @@ double trial_cost(const struct session *s, const struct trial *t, size_t *pins)
 
 double macs_share(const struct session *s, double macs)
 {
-    double all = 0;
-    for (size_t k = 0; s->costs && k < s->match.n_layers; k++)
-        all += s->costs[k].macs;
-    return all > 0 ? 100 * macs / all : 0;
+    return s->macs > 0 ? 100 * macs / s->macs : 0;
 }
 
 bool trial_in_force(const struct session *s, const struct trial *t)

@@ -187,14 +187,6 @@ long view_current_image(const struct session *s)
     return s->ui.image < s->data.n ? (long)s->ui.image : -1;
 }
 
-const struct image_score *view_score(const struct session *s, size_t image)
-{
-    for (size_t i = 0; s->study && i < s->study->n_images; i++)
-        if (s->study->images[i].image == image)
-            return &s->study->images[i];
-    return NULL;
-}
-
 int view_page(int screen_rows)
 {
     return MAX(1, (screen_rows > 0 ? screen_rows : SCREEN_ROWS) - CHROME_ROWS);
