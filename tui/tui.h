@@ -258,6 +258,7 @@ void session_forget_sweep(struct session *s);
 int session_replan(struct session *s, struct err *err);
 /* Reads an image file for session.picture. E_STATE when it is no picture. */
 int session_picture(struct session *s, size_t image, struct err *err);
+void session_picture_clear(struct session *s);
 /* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
 
