@@ -206,7 +206,7 @@ static void matrix_item(void *ctx, size_t i)
         .pitch = r1 - r0,
         .segments = 1,
         .len = j->w->k,
-        .bias = j->bias ? j->bias + col : NULL,
+        .bias = j->bias,
         .y = {.raw = j->y.raw ? j->y.raw + at : NULL,
               .act = j->y.act ? j->y.act + at : NULL,
               .pitch = j->w->n,

@@ -79,7 +79,7 @@ static void make_variadic(struct fixture *f)
 
 static void make_matmul(struct fixture *f)
 {
-    const int64_t m = some(1, 33), k = some(1, 70), n = some(1, 33);
+    const int64_t m = some(1, 33), k = some(1, 70), n = some(1, random_int(0, 1) ? 33 : 300);
     const int64_t a[] = {random_int(1, 3), random_int(1, 3), m, k};
     const int64_t b[] = {random_int(0, 1) ? a[0] : 1, a[1], k, n};
     const int from_a = (int)random_int(0, 2), from_b = (int)random_int(0, 3);
@@ -93,13 +93,13 @@ static void make_matmul(struct fixture *f)
 
 static void make_gemm(struct fixture *f)
 {
-    const int64_t m = some(1, 40), k = some(1, 90), n = some(1, 40);
-    const bool ta = random_int(0, 1), tb = random_int(0, 1);
+    const int64_t m = some(1, 40), k = some(1, 90), n = some(1, random_int(0, 1) ? 40 : 400);
+    const bool ta = random_int(0, 1), tb = random_int(0, 1), plain = random_int(0, 1);
     const int64_t a[] = {ta ? k : m, ta ? m : k}, b[] = {tb ? n : k, tb ? k : n}, c[] = {m, n};
     graph_attr_int(f->g, f->node, "transA", ta);
     graph_attr_int(f->g, f->node, "transB", tb);
-    graph_attr_float(f->g, f->node, "alpha", 0.75F);
-    graph_attr_float(f->g, f->node, "beta", 1.5F);
+    graph_attr_float(f->g, f->node, "alpha", plain ? 1 : 0.75F);
+    graph_attr_float(f->g, f->node, "beta", plain ? 1 : 1.5F);
     fixture_input(f, random_tensor(2, a, -1, 1), false);
     fixture_input(f, random_tensor(2, b, -1, 1), true);
     const int from = (int)random_int(0, 3);
