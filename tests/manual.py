@@ -69,7 +69,7 @@ def check_commands(commands):
             check(f"{c['name']} {o['name']}: no entry", f".TP\n{o['name']}" in text)
     for key in listing("keys"):
         check(f"key {key['key']} is not told", f".TP\n{key['key']} " in text and key["line"] in text)
-    for m in listing("metrics"):
+    for m in listing("metrics") + listing("outcomes"):
         check(f"metric {m['name']} is not told", f".TP\n{m['name']}" in text
               and m["formula"] in text)
     for name in listing("show"):

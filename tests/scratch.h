@@ -79,8 +79,10 @@ static inline uint8_t *scratch_read(const char *path, size_t *size)
 {
     struct file f = {0};
     assert_int_equal(file_map(path, 0, &f, NULL), OK);
-    uint8_t *data = mem_alloc(f.size);
-    memcpy(data, f.data, f.size);
+    uint8_t *data = mem_alloc(f.size + 1);
+    if (f.size) {
+        memcpy(data, f.data, f.size);
+    }
     *size = f.size;
     file_unmap(&f);
     return data;

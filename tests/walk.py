@@ -38,13 +38,36 @@ class Lost(Exception):
     """The screen is not what it must be."""
 
 
+class Screen(pyte.Screen):
+    """The emulator's screen, with the scrolling of a region that curses uses and it does not know."""
+
+    def _scroll(self, lines, edge, step):
+        region = self.margins or pyte.screens.Margins(0, self.lines - 1)
+        x, y = self.cursor.x, self.cursor.y
+        for _ in range(lines or 1):
+            self.cursor.y = getattr(region, edge)
+            step()
+        self.cursor.x, self.cursor.y = x, y
+
+    def scroll_up(self, lines=1):
+        self._scroll(lines, "bottom", self.index)
+
+    def scroll_down(self, lines=1):
+        self._scroll(lines, "top", self.reverse_index)
+
+
+class Stream(pyte.ByteStream):
+    csi = dict(pyte.ByteStream.csi, S="scroll_up", T="scroll_down")
+    events = pyte.ByteStream.events | {"scroll_up", "scroll_down"}
+
+
 class Terminal:
     """qscope in a terminal of a given size."""
 
     # Of the terminals with 256 colours this is the one whose sequences the emulator knows all of.
     def __init__(self, arguments, rows=24, columns=80, term="screen-256color", env=None):
-        self.screen = pyte.Screen(columns, rows)
-        self.stream = pyte.ByteStream(self.screen)
+        self.screen = Screen(columns, rows)
+        self.stream = Stream(self.screen)
         self.home = tempfile.TemporaryDirectory()
         environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
                            XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)

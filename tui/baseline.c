@@ -23,26 +23,13 @@ static bool objects(const json_t *list)
 
 int baseline_read(const char *path, json_t **out, struct err *err)
 {
-    struct file f;
-    json_error_t je;
-    int rc = file_map(path, 512u << 20, &f, err);
+    json_t *o = NULL;
+    const int rc = json_load_kind(path, REPORT_KIND, &o, err);
     if (rc)
         return rc;
-    json_t *o = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &je);
-    file_unmap(&f);
-    const char *kind = json_string_value(json_object_get(o, "kind"));
-    const json_t *schema = json_object_get(o, "schema");
-    if (!o)
-        rc = err_set(err, E_FORMAT, "line %d: %s", je.line, je.text);
-    else if (!kind || strcmp(kind, REPORT_KIND) != 0)
-        rc = err_set(err, E_FORMAT, "no baseline: \"kind\" is not \"" REPORT_KIND "\"");
-    else if (!json_is_integer(schema) || json_integer_value(schema) != 1)
-        rc = err_set(err, E_UNSUPPORTED, "baseline of another version of qscope");
-    else if (!objects(json_object_get(o, "layers")) || !objects(json_object_get(o, "images")))
-        rc = err_set(err, E_FORMAT, "no list of layers and images");
-    if (rc) {
+    if (!objects(json_object_get(o, "layers")) || !objects(json_object_get(o, "images"))) {
         json_decref(o);
-        return err_in(err, "%s", path);
+        return err_set(err, E_FORMAT, "%s: no list of layers and images", path);
     }
     *out = o;
     return OK;

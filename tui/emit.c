@@ -41,6 +41,34 @@ void json_numerics(json_t *o, const struct session *s)
     json_object_set_new(o, "verified", json_boolean(numerics_verified(s->set.numerics)));
 }
 
+int json_load_kind(const char *path, const char *kind, json_t **out, struct err *err)
+{
+    struct file f;
+    json_error_t je;
+    int rc = file_map(path, 512u << 20, &f, err);
+    if (rc) {
+        return rc;
+    }
+    json_t *o = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &je);
+    file_unmap(&f);
+    const char *found = json_string_value(json_object_get(o, "kind"));
+    const json_t *schema = json_object_get(o, "schema");
+    if (!o) {
+        rc = err_set(err, E_FORMAT, "line %d: %s", je.line, je.text);
+    } else if (!found || strcmp(found, kind) != 0) {
+        rc = err_set(err, E_FORMAT, "expected \"kind\": \"%s\", found '%s'", kind,
+                     found ? found : "none");
+    } else if (!json_is_integer(schema) || json_integer_value(schema) != 1) {
+        rc = err_set(err, E_UNSUPPORTED, "%s of another version of qscope", kind);
+    }
+    if (rc) {
+        json_decref(o);
+        return err_in(err, "%s", path);
+    }
+    *out = o;
+    return OK;
+}
+
 /* ---- Forms ----------------------------------------------------------------------------------- */
 
 static const struct {

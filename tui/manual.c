@@ -188,6 +188,13 @@ static void table_sections(FILE *out)
         roff(out, m->formula);
         fputc('\n', out);
     }
+    heading(out, "OUTCOMES");
+    for (const struct outcome *o = outcomes; o->name; o++) {
+        term(out, o->name, o->unit, o->help);
+        fputs(".IP\n", out);
+        roff(out, o->formula);
+        fputc('\n', out);
+    }
     heading(out, "SCORES OF IMAGES");
     for (const struct image_key *k = image_keys; k->name; k++)
         term(out, k->name, k->unit, k->help);

@@ -10,7 +10,7 @@
 #include "tui/shell.h"
 #include "tui/state.h"
 
-enum { FILE_LIMIT = 256 << 20, MOST_STEPS = 10000, MOST_NAMES = 1000000 };
+enum { MOST_STEPS = 10000, MOST_NAMES = 1000000 };
 
 /* ---- Reading and checking -------------------------------------------------------------------- */
 
@@ -50,23 +50,11 @@ static int check_members(const json_t *o, struct err *err)
 
 int state_read(const char *path, json_t **out, struct err *err)
 {
-    struct file f;
-    json_error_t je;
-    int rc = file_map(path, FILE_LIMIT, &f, err);
+    json_t *o = NULL;
+    int rc = json_load_kind(path, STATE_KIND, &o, err);
     if (rc)
         return rc;
-    json_t *o = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES, &je);
-    file_unmap(&f);
-    const char *kind = text_of(o, "kind");
-    const json_t *schema = json_object_get(o, "schema");
-    if (!o)
-        rc = err_set(err, E_FORMAT, "line %d: %s", je.line, je.text);
-    else if (!kind || strcmp(kind, STATE_KIND) != 0)
-        rc = err_set(err, E_FORMAT, "no session: \"kind\" is not \"" STATE_KIND "\"");
-    else if (!json_is_integer(schema) || json_integer_value(schema) != 1)
-        rc = err_set(err, E_UNSUPPORTED, "session of another version of qscope");
-    else
-        rc = check_members(o, err);
+    rc = check_members(o, err);
     if (rc) {
         json_decref(o);
         return err_in(err, "%s", path);

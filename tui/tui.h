@@ -416,6 +416,8 @@ void alias_expect(const struct call *c);
 void emit_json(struct call *c, json_t *object);
 /* A list of objects as RFC 4180 CSV with a line of names; null and what a row lacks are empty. */
 void csv_rows(json_t *rows, FILE *out);
+/* Reads a JSON file of ours: an object with this "kind" and "schema" 1; the caller releases it. */
+int json_load_kind(const char *path, const char *kind, json_t **out, struct err *err);
 /* Puts "numerics" and "verified" into an object. */
 void json_numerics(json_t *o, const struct session *s);
 /* Finite numbers as they are, anything else null. Exactly representable doubles round-trip. */
