@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * test_state.c: sessions as files: what was saved comes back, damaged files do no harm.
+ * test_state.c: sessions and baselines as files: what was saved comes back, damaged files do no
+ * harm.
  */
 #include "tests/scratch.h"
 
+#include "tui/report.h"
 #include "tui/shell.h"
 #include "tui/state.h"
 
@@ -112,6 +114,19 @@ static void refused(void **state)
     }
 }
 
+/* Exchanges a few bytes; the caller frees. */
+static char *damage(const char *good, uint32_t *seed, int n)
+{
+    static const char with[] = "0-9\"[]{},:nt\\x";
+    char *bad = mem_dup(good);
+    const size_t size = strlen(good);
+    for (int k = 0; k < n; k++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        bad[(*seed >> 8) % size] = with[(*seed >> 4) % (sizeof(with) - 1)];
+    }
+    return bad;
+}
+
 /* Types exchanged one after the other, numbers out of range, bytes damaged: never a fault. */
 static void damaged(void **state)
 {
@@ -121,16 +136,10 @@ static void damaged(void **state)
     FILE *null = fopen("/dev/null", "we");
     assert_int_equal(state_save(a, scratch("a.json"), &err), OK);
     char *good = text_of(scratch("a.json"));
-    const size_t size = strlen(good);
     uint32_t seed = 1;
     int restored = 0;
     for (int i = 0; i < 400; i++) {
-        char *bad = mem_dup(good);
-        for (int k = 0; k < 1 + i % 3; k++) {
-            static const char with[] = "0-9\"[]{},:nt\\x";
-            seed = seed * 1664525u + 1013904223u;
-            bad[(seed >> 8) % size] = with[(seed >> 4) % (sizeof(with) - 1)];
-        }
+        char *bad = damage(good, &seed, 1 + i % 3);
         json_t *o = NULL;
         if (state_read(scratch_text("bad.json", bad), &o, &err) == OK) {
             restored += state_restore(s, o, null, &err) == OK;
@@ -145,6 +154,31 @@ static void damaged(void **state)
     free(good);
     fclose(null);
     session_free(a);
+    session_free(s);
+}
+
+static void damaged_baselines(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct session *s = full();
+    json_t *now = report_new(s, 2);
+    char *good = json_dumps(now, JSON_INDENT(1));
+    uint32_t seed = 2;
+    int compared = 0;
+    for (int i = 0; i < 400; i++) {
+        char *bad = damage(good, &seed, 1 + i % 3);
+        json_t *o = NULL;
+        if (baseline_read(scratch_text("bad.json", bad), &o, &err) == OK) {
+            json_decref(baseline_compare(o, now, metric_find("sqnr")));
+            compared++;
+        }
+        json_decref(o);
+        free(bad);
+    }
+    assert_true(compared > 20);
+    free(good);
+    json_decref(now);
     session_free(s);
 }
 
@@ -178,8 +212,9 @@ int main(void)
 {
     setenv("SOURCE_DATE_EPOCH", "0", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comes_back), cmocka_unit_test(missing_models), cmocka_unit_test(refused),
-        cmocka_unit_test(damaged),    cmocka_unit_test(digests),
+        cmocka_unit_test(comes_back),        cmocka_unit_test(missing_models),
+        cmocka_unit_test(refused),           cmocka_unit_test(damaged),
+        cmocka_unit_test(damaged_baselines), cmocka_unit_test(digests),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -173,6 +173,15 @@ static void command_section(void *ctx, const struct cmd *c)
     }
 }
 
+static void measure(FILE *out, const char *name, const char *unit, const char *help,
+                    const char *formula)
+{
+    term(out, name, unit, help);
+    fputs(".IP\n", out);
+    roff(out, formula);
+    fputc('\n', out);
+}
+
 static void table_sections(FILE *out)
 {
     heading(out, "SETTINGS");
@@ -182,19 +191,11 @@ static void table_sections(FILE *out)
     for (int n = 0; numerics_name((enum numerics)n); n++)
         term(out, numerics_name((enum numerics)n), NULL, numerics_help((enum numerics)n));
     heading(out, "METRICS OF LAYERS");
-    for (const struct metric *m = metrics; m->name; m++) {
-        term(out, m->name, m->unit, m->help);
-        fputs(".IP\n", out);
-        roff(out, m->formula);
-        fputc('\n', out);
-    }
+    for (const struct metric *m = metrics; m->name; m++)
+        measure(out, m->name, m->unit, m->help, m->formula);
     heading(out, "OUTCOMES");
-    for (const struct outcome *o = outcomes; o->name; o++) {
-        term(out, o->name, o->unit, o->help);
-        fputs(".IP\n", out);
-        roff(out, o->formula);
-        fputc('\n', out);
-    }
+    for (const struct outcome *o = outcomes; o->name; o++)
+        measure(out, o->name, o->unit, o->help, o->formula);
     heading(out, "SCORES OF IMAGES");
     for (const struct image_key *k = image_keys; k->name; k++)
         term(out, k->name, k->unit, k->help);
