@@ -32,10 +32,15 @@ def main():
     if unknown:
         parser.error(f"no benchmark '{unknown[0]}', there are {' '.join(ROWS)}")
     target = ROOT / ("build/bench/quick.json" if options.quick else "docs/benchmarks.json")
-    found, failed = load(target), 0
+    found, missed, errors = load(target), 0, 0
     for name in options.names or ROWS:
         start = time.perf_counter()
-        row = ROWS[name](options)
+        try:
+            row = ROWS[name](options)
+        except RuntimeError as error:
+            print(f"{name}: {error}", flush=True)
+            errors += 1
+            continue
         if row is None:
             print(f"{name}: skipped", flush=True)
             continue
@@ -44,10 +49,10 @@ def main():
         found["rows"] = {known: found["rows"][known] for known in ROWS if known in found["rows"]}
         target.write_text(json.dumps(found, indent=1) + "\n")
         target.with_suffix(".md").write_text(page.make(found))
-        failed += sum(not line.get("met", True) for line in row["lines"])
+        missed += sum(not line.get("met", True) for line in row["lines"])
         print("\n".join(page.text_lines(name, row)), flush=True)
-    print(f"{failed} targets not met")
-    return 0
+    print(f"{missed} targets not met, {errors} benchmarks failed")
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def against_lean(options, network, images, pairs):
     off = max(abs(lean[layer] / mse[layer] - 1) for layer in layers)
     note = (f"{TITLES[network]}: {equal} of {len(layers)} errors equal those of brute force to "
             f"the last bit; the script's differ by at most {off:.1g} of the value.")
+    if equal < len(layers) or off > 0.01:
+        raise RuntimeError(f"wrong results are not timed: {note}")
     case = f"{TITLES[network]}, {len(layers)} layers, {images} images"
     return compare(case, f"one session a variant, batches of {batch}", "s",
                    seconds(found["qscope"]), seconds(found["lean"]), 2.5, faster=True), note
