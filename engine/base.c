@@ -214,7 +214,8 @@ static uint64_t strmap_seed(void)
             s = (uint64_t)time(NULL) * 0x9e3779b97f4a7c15u;
         }
         s |= 1;
-        atomic_store(&seed, s);
+        uint64_t first = 0; /* of two threads that get here at once, both take what one stored */
+        s = atomic_compare_exchange_strong(&seed, &first, s) ? s : first;
     }
     return s;
 }

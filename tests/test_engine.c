@@ -4,11 +4,15 @@
  * to be right by inspection. Operators have their own programs.
  */
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -26,6 +30,43 @@ static void errors_chain_context(void **state)
     assert_int_equal(err_set(NULL, E_IO, "lost"), E_IO);
     assert_string_equal(err_name(E_CHECK), "E_CHECK");
     assert_string_equal(err_name(-99), "E_UNKNOWN");
+}
+
+/* Two threads whose maps are the first of the process: each finds what it put in. */
+static void *first_map(void *start)
+{
+    struct strmap m = {0};
+    pthread_barrier_wait(start);
+    strmap_put(&m, "first", 1);
+    for (int i = 0; i < 1000; i++) {
+        sched_yield();
+    }
+    bool found = strmap_get(&m, "first", -1) == 1;
+    strmap_fini(&m);
+    return found ? start : NULL;
+}
+
+static void maps_hash_alike_in_all_threads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) { /* a process each, since the seed is drawn once in it */
+        pid_t child = fork();
+        if (child == 0) {
+            pthread_barrier_t start;
+            pthread_barrier_init(&start, NULL, 2);
+            pthread_t other;
+            void *found = NULL;
+            if (pthread_create(&other, NULL, first_map, &start)) {
+                _exit(2);
+            }
+            bool mine = first_map(&start);
+            pthread_join(other, &found);
+            _exit(!mine || !found);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
 }
 
 static void long_texts_are_cut_not_overrun(void **state)
@@ -471,6 +512,7 @@ static void inputs_must_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(maps_hash_alike_in_all_threads), /* before any map */
         cmocka_unit_test(errors_chain_context),
         cmocka_unit_test(long_texts_are_cut_not_overrun),
         cmocka_unit_test(sizes_do_not_wrap),

@@ -78,8 +78,7 @@ int load_sides(struct loading *a, struct loading *b, struct err *err)
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old); /* signals are for the front */
-    /* What a calibration makes is made in turn: its graph is planned, then edited. */
-    bool two = a->path && b->path && !a->cache && !b->cache && a->s->set.jobs > 1;
+    bool two = a->path && b->path && a->s->set.jobs > 1;
     bool beside = two && pthread_create(&thread, NULL, load_one, a) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!beside) {
