@@ -196,7 +196,7 @@ static int pack(struct packed *p, enum way way, struct err *err)
 {
     return way == WAY_DEPTHWISE  ? conv_depth_pack(p->w, &p->forms[way], err)
            : way == WAY_WINOGRAD ? conv_winograd_pack(p->w, &p->forms[way], err)
-                                 : conv_dense_pack(p->w, p->groups, &p->forms[way], err);
+                                 : conv_dense_pack(p->w, p->groups, 0, &p->forms[way], err);
 }
 
 static int packed_get(struct packed *p, enum way way, const void **form, struct err *err)
