@@ -5,6 +5,7 @@
  */
 #include "engine/conv8.h"
 
+#include "engine/elem.h"
 #include "engine/op_quant.h"
 
 #include <stdlib.h>
@@ -302,19 +303,31 @@ static int tap_places(struct rows *w, struct err *err)
     return OK;
 }
 
+VECTOR_CLONES static void flip_codes(const uint8_t *restrict x, size_t n, uint8_t flip,
+                                     uint8_t *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] ^ flip;
+    }
+}
+
 /* The image with u8 codes and every channel as often as results come from it. */
 static int widen_image(const struct conv8 *v, uint8_t **out, struct err *err)
 {
     const size_t n = image_bytes(&v->s), times = (size_t)(v->s.o / v->s.c);
     int rc = scratch_new(n, times, (void **)out, err);
-    uint8_t *to = *out;
-    for (size_t i = 0; i < n && !rc && times == 1; i++) {
-        to[i] = v->x[i] ^ v->flip;
+    if (rc) {
+        return rc;
     }
-    for (size_t i = 0; i < n && !rc && times > 1; i++, to += times) {
+    if (times == 1) {
+        flip_codes(v->x, n, v->flip, *out);
+        return OK;
+    }
+    uint8_t *to = *out;
+    for (size_t i = 0; i < n; i++, to += times) {
         memset(to, v->x[i] ^ v->flip, times);
     }
-    return rc;
+    return OK;
 }
 
 enum {

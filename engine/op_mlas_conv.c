@@ -7,6 +7,7 @@
 #include "engine/conv_f32.h"
 #include "engine/conv_shape.h"
 #include "engine/elem.h"
+#include "engine/layout.h"
 #include "engine/op_mlas.h"
 #include "engine/op_quant.h"
 #include "engine/par.h"
@@ -348,6 +349,8 @@ static enum way form_of(enum way way)
     return way == WAY_FOURS ? WAY_DEPTH : way == WAY_PIXEL ? WAY_PLAIN : way;
 }
 
+enum { MOST_FOURS = 512 }; /* products of an output that WAY_FOURS takes */
+
 static enum way choose_way(const struct op_call *c, const struct job *j, struct conv *v)
 {
     const bool depthwise = j->s.g > 1 && j->s.cg == 1 && j->s.o == j->s.g;
@@ -364,12 +367,12 @@ static enum way choose_way(const struct op_call *c, const struct job *j, struct 
     }
     switch (j->order.sum) {
     case SUM_SINGLE:
-        return depthwise && conv_depth_fits(&v->w) ? WAY_FOURS : WAY_PLAIN;
+        return depthwise && j->k <= MOST_FOURS ? WAY_FOURS : WAY_PLAIN;
     case SUM_PIXEL:
         return WAY_PIXEL;
     default:
         return depthwise && j->order.run >= j->k && conv_depth_fits(&v->w) ? WAY_DEPTH
-               : !j->order.blocked && j->taps > 1                          ? WAY_PATCH
+               : !j->order.blocked && j->taps > 1 && j->taps <= MOST_FOURS ? WAY_PATCH
                : conv_dense_fits(&v->w)                                    ? WAY_DENSE
                                                                            : WAY_PLAIN;
     }
@@ -415,46 +418,64 @@ static const float *pixel_at(const struct job *j, size_t image, int64_t oy, int6
     return (const float *)j->x->data + (row * (size_t)s->w + (size_t)x) * (size_t)s->c;
 }
 
-/* Rows of outputs whose channels are summed in fours. */
-struct fours {
-    const struct job *j;
-    const float *w, *zeros; /* w: [taps][channels] */
-    float *y;
-};
-
-/* sum[c] += the sum of n <= 4 products, each rounded. */
-VECTOR_CLONES static void add_products(const float *const *x, const float *restrict w, size_t step,
-                                       size_t n, size_t channels, float *restrict sum)
+/* One output whose products are summed in fours: pixel x[k] meets w [k][channels]. */
+VECTOR_CLONES static void sum_fours(const float *const *x, const float *restrict w, size_t products,
+                                    size_t run, size_t channels, float *restrict y)
 {
-    for (size_t c = 0; c < channels; c++) {
-        float s = x[0][c] * w[c];
-        for (size_t i = 1; i < n; i++) {
-            s += x[i][c] * w[i * step + c];
+    enum { LANES_WIDE = 64 };
+    for (size_t c0 = 0; c0 < channels; c0 += LANES_WIDE) {
+        const size_t n = MIN(channels - c0, (size_t)LANES_WIDE);
+        float sum[LANES_WIDE] = {0};
+        for (size_t k0 = 0; k0 < products; k0 += run) {
+            const size_t end = MIN(products, k0 + run);
+            size_t k = k0;
+            for (; k + 4 <= end; k += 4) {
+                const float *a = x[k] + c0, *b = x[k + 1] + c0, *d = x[k + 2] + c0;
+                const float *e = x[k + 3] + c0, *v = w + k * channels + c0;
+                for (size_t c = 0; c < n; c++) {
+                    float s = a[c] * v[c];
+                    s += b[c] * v[channels + c];
+                    s += d[c] * v[2 * channels + c];
+                    s += e[c] * v[3 * channels + c];
+                    sum[c] += s;
+                }
+            }
+            for (; k + 2 <= end; k += 2) {
+                const float *a = x[k] + c0, *b = x[k + 1] + c0, *v = w + k * channels + c0;
+                for (size_t c = 0; c < n; c++) {
+                    float s = a[c] * v[c];
+                    s += b[c] * v[channels + c];
+                    sum[c] += s;
+                }
+            }
+            for (size_t c = 0; c < n && k < end; c++) {
+                sum[c] += x[k][c0 + c] * w[k * channels + c0 + c];
+            }
         }
-        sum[c] += s;
+        memcpy(y + c0, sum, n * sizeof *y);
     }
 }
+
+/* Rows of such outputs. */
+struct fours {
+    const struct job *j;
+    const float *w, *zeros;
+    float *y;
+};
 
 static void run_fours(void *ctx, size_t row)
 {
     const struct fours *f = ctx;
     const struct conv_shape *s = &f->j->s;
-    const size_t c = (size_t)s->c, run = f->j->order.run, oh = (size_t)s->oh;
+    const size_t c = (size_t)s->c, oh = (size_t)s->oh;
     for (int64_t ox = 0; ox < s->ow; ox++) {
-        float *y = f->y + (row * (size_t)s->ow + (size_t)ox) * c;
-        memset(y, 0, c * sizeof *y);
-        for (size_t k0 = 0; k0 < f->j->k; k0 += run) {
-            const size_t end = MIN(f->j->k, k0 + run);
-            for (size_t i = k0, n; i < end; i += n) {
-                const float *x[4];
-                n = end - i >= 4 ? 4 : end - i >= 2 ? 2 : 1;
-                for (size_t m = 0; m < n; m++) {
-                    x[m] = pixel_at(f->j, row / oh, (int64_t)(row % oh), ox, i + m);
-                    x[m] = x[m] ? x[m] : f->zeros;
-                }
-                add_products(x, f->w + i * c, c, n, c, y);
-            }
+        const float *x[MOST_FOURS];
+        for (size_t t = 0; t < f->j->k; t++) {
+            x[t] = pixel_at(f->j, row / oh, (int64_t)(row % oh), ox, t);
+            x[t] = x[t] ? x[t] : f->zeros;
         }
+        sum_fours(x, f->w, f->j->k, f->j->order.run, c,
+                  f->y + (row * (size_t)s->ow + (size_t)ox) * c);
     }
 }
 
@@ -481,17 +502,22 @@ struct patches {
 
 static void fill_patches(void *ctx, size_t from, size_t to)
 {
+    enum { ROOM = 1 << 12 };
     const struct patches *p = ctx;
     const struct conv_shape *s = &p->j->s;
     const size_t taps = p->j->taps, c = (size_t)s->c, plane = (size_t)(s->oh * s->ow);
+    float room[ROOM]; /* [taps][some channels] */
     for (size_t i = p->p0 + from; i < p->p0 + to; i++) {
-        float *dst = p->dst + (i - p->p0) * c * taps;
-        for (size_t t = 0; t < taps; t++) {
-            const float *x =
-                pixel_at(p->j, i / plane, (int64_t)(i % plane) / s->ow, (int64_t)i % s->ow, t);
-            for (size_t k = 0; k < c; k++) {
-                dst[k * taps + t] = x ? x[k] : 0.0F;
+        for (size_t c0 = 0, n; c0 < c; c0 += n) {
+            n = MIN(c - c0, ROOM / taps);
+            for (size_t t = 0; t < taps; t++) {
+                const float *x =
+                    pixel_at(p->j, i / plane, (int64_t)(i % plane) / s->ow, (int64_t)i % s->ow, t);
+                for (size_t k = 0; k < n; k++) {
+                    room[t * n + k] = x ? x[c0 + k] : 0.0F;
+                }
             }
+            layout_transpose(room, p->dst + ((i - p->p0) * c + c0) * taps, sizeof *room, taps, n);
         }
     }
 }
