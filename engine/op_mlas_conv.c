@@ -4,10 +4,7 @@
  * kernel sums one output after the other, as the description of each order goes; the fast one has
  * channels last and gives the same orders to the kernels of conv_f32.h.
  */
-#include "engine/conv_f32.h"
-#include "engine/conv_shape.h"
 #include "engine/elem.h"
-#include "engine/layout.h"
 #include "engine/op_mlas.h"
 #include "engine/op_quant.h"
 #include "engine/par.h"
@@ -39,26 +36,13 @@ bool mlas_is_blocked(const struct node *n, const struct tensor *w)
     return cg < block || cg % 4 == 0;
 }
 
-enum sum {
-    SUM_CHAIN,  /* fused multiply-adds in runs that start at 0 and then join the total */
-    SUM_SINGLE, /* one output channel per group: products rounded and added in fours within each
-                   run, then two, then one; each of these sums joins the total */
-    SUM_PIXEL,  /* one output pixel: eight interleaved sums of rounded products */
-};
-
-/* The order in which one output's products are summed: channels in blocks, ky, kx, channels of the
- * block. The bias comes last. */
-struct order {
-    enum sum sum;
-    size_t block; /* channels */
-    size_t run;   /* products */
-    bool blocked; /* the layout for constant weights */
-};
-
 /* Length of the runs in which MLAS multiplies matrices, for n columns and k products. */
 static size_t chain_length(size_t n, size_t k)
 {
     size_t step_n = 128, step_k = 128;
+    if (k == 0) {
+        return 1;
+    }
     if (n >= k) {
         while (step_k / 2 >= k) {
             step_n *= 2;
@@ -70,7 +54,7 @@ static size_t chain_length(size_t n, size_t k)
             step_n /= 2;
         }
     }
-    return step_k;
+    return MAX(step_k, (size_t)1);
 }
 
 static bool order_is_blocked(const struct node *n)
@@ -84,13 +68,13 @@ static size_t block_of(const struct node *n, int64_t channels)
     return order_is_blocked(n) && (size_t)channels >= block ? block : 1;
 }
 
-static struct order choose_order(const struct node *n, const struct conv_shape *s)
+static struct mlas_order choose_order(const struct node *n, const struct conv_shape *s)
 {
     enum { POINTWISE_RUN = 128 }; /* channels that a blocked pointwise convolution sums at a time */
     const size_t taps = (size_t)(s->kh * s->kw), plane = (size_t)(s->oh * s->ow);
     const size_t k = (size_t)s->cg * taps;
     const bool padded = s->pt || s->pl || s->pb || s->pr;
-    struct order o = {.blocked = order_is_blocked(n), .block = block_of(n, s->cg)};
+    struct mlas_order o = {.blocked = order_is_blocked(n), .block = block_of(n, s->cg)};
     if (!o.blocked) {
         o.sum = s->o == s->g ? SUM_SINGLE : plane == 1 ? SUM_PIXEL : SUM_CHAIN;
         o.run = o.sum == SUM_SINGLE && conv_is_pointwise(s) ? k : chain_length(plane, k);
@@ -103,15 +87,6 @@ static struct order choose_order(const struct node *n, const struct conv_shape *
 
 /* ---- One call ------------------------------------------------------------------------------- */
 
-struct job {
-    struct conv_shape s;
-    struct order order;
-    size_t k, taps; /* products per output; of a channel */
-    const struct tensor *x, *w;
-    const float *bias; /* NULL: none */
-    struct tensor *y;
-};
-
 static bool is_here(const struct op_call *c)
 {
     const struct tensor *x = c->n_in > 0 ? c->in[0] : NULL, *w = c->n_in > 1 ? c->in[1] : NULL;
@@ -119,10 +94,10 @@ static bool is_here(const struct op_call *c)
 }
 
 /* All but y. */
-static int job_read(const struct op_call *c, struct job *j, struct err *err)
+static int job_read(const struct op_call *c, struct mlas_conv *j, struct err *err)
 {
     const struct tensor *b = c->n_in > 2 ? c->in[2] : NULL;
-    *j = (struct job){.x = c->in[0], .w = c->in[1]};
+    *j = (struct mlas_conv){.x = c->in[0], .w = c->in[1]};
     int rc = conv_shape_read(c, j->x, j->w, &j->s, err);
     if (!rc && b && (b->dtype != DT_F32 || b->n != (size_t)j->s.o)) {
         rc = err_set(err, E_SHAPE, "bias has %zu values of %s, expected %lld float32", b->n,
@@ -140,7 +115,7 @@ static int job_read(const struct op_call *c, struct job *j, struct err *err)
 /* ---- Reference ------------------------------------------------------------------------------ */
 
 /* list[i]: which product in the order channel, ky, kx comes i-th. */
-static void list_order(const struct job *j, size_t *list)
+static void list_order(const struct mlas_conv *j, size_t *list)
 {
     const size_t channels = (size_t)j->s.cg;
     for (size_t c0 = 0; c0 < channels; c0 += j->order.block) {
@@ -153,7 +128,8 @@ static void list_order(const struct job *j, size_t *list)
     }
 }
 
-static float sum_chain(const struct job *j, const size_t *list, const float *x, const float *w)
+static float sum_chain(const struct mlas_conv *j, const size_t *list, const float *x,
+                       const float *w)
 {
     float total = 0;
     for (size_t k0 = 0; k0 < j->k; k0 += j->order.run) {
@@ -166,7 +142,7 @@ static float sum_chain(const struct job *j, const size_t *list, const float *x, 
     return total;
 }
 
-static float sum_single(const struct job *j, const float *x, const float *w)
+static float sum_single(const struct mlas_conv *j, const float *x, const float *w)
 {
     float total = 0;
     for (size_t k0 = 0; k0 < j->k; k0 += j->order.run) {
@@ -217,7 +193,7 @@ VECTOR_CLONES static void add_lanes(const float *restrict x, const float *restri
     }
 }
 
-static float sum_pixel(const struct job *j, size_t o, const float *x, const float *w)
+static float sum_pixel(const struct mlas_conv *j, size_t o, const float *x, const float *w)
 {
     const size_t og = (size_t)(j->s.o / j->s.g);
     float lanes[LANES] = {0};
@@ -227,7 +203,7 @@ static float sum_pixel(const struct job *j, size_t o, const float *x, const floa
 
 /* The inputs of an output pixel of group g, in the order channel, ky, kx; by: elements of x from
  * channel to channel, and from pixel to pixel. */
-static void gather(const struct job *j, size_t image, size_t g, int64_t oy, int64_t ox,
+static void gather(const struct mlas_conv *j, size_t image, size_t g, int64_t oy, int64_t ox,
                    const size_t by[2], float *dst)
 {
     const struct conv_shape *s = &j->s;
@@ -245,7 +221,7 @@ static void gather(const struct job *j, size_t image, size_t g, int64_t oy, int6
 }
 
 /* Output o from its inputs. */
-static float sum_of(const struct job *j, const size_t *list, size_t o, const float *x)
+static float sum_of(const struct mlas_conv *j, const size_t *list, size_t o, const float *x)
 {
     const float *w = (const float *)j->w->data + o * j->k;
     const float sum = j->order.sum == SUM_CHAIN    ? sum_chain(j, list, x, w)
@@ -255,7 +231,7 @@ static float sum_of(const struct job *j, const size_t *list, size_t o, const flo
 }
 
 /* All outputs; last: with channels last, in and out. */
-static int run_plain(const struct job *j, bool last, struct err *err)
+static int run_plain(const struct mlas_conv *j, bool last, struct err *err)
 {
     const struct conv_shape *s = &j->s;
     const size_t og = (size_t)(s->o / s->g), plane = (size_t)(s->oh * s->ow);
@@ -285,7 +261,7 @@ static int run_plain(const struct job *j, bool last, struct err *err)
 
 static int op_conv_ref(struct op_call *c, struct err *err)
 {
-    struct job j;
+    struct mlas_conv j;
     if (!is_here(c)) {
         return mlas_run_ordinary(c, err);
     }
@@ -349,9 +325,7 @@ static enum way form_of(enum way way)
     return way == WAY_FOURS ? WAY_DEPTH : way == WAY_PIXEL ? WAY_PLAIN : way;
 }
 
-enum { MOST_FOURS = 512 }; /* products of an output that WAY_FOURS takes */
-
-static enum way choose_way(const struct op_call *c, const struct job *j, struct conv *v)
+static enum way choose_way(const struct op_call *c, const struct mlas_conv *j, struct conv *v)
 {
     const bool depthwise = j->s.g > 1 && j->s.cg == 1 && j->s.o == j->s.g;
     *v = (struct conv){.groups = j->s.g,
@@ -367,12 +341,12 @@ static enum way choose_way(const struct op_call *c, const struct job *j, struct 
     }
     switch (j->order.sum) {
     case SUM_SINGLE:
-        return depthwise && j->k <= MOST_FOURS ? WAY_FOURS : WAY_PLAIN;
+        return depthwise && j->k <= MLAS_FOURS ? WAY_FOURS : WAY_PLAIN;
     case SUM_PIXEL:
         return WAY_PIXEL;
     default:
         return depthwise && j->order.run >= j->k && conv_depth_fits(&v->w) ? WAY_DEPTH
-               : !j->order.blocked && j->taps > 1 && j->taps <= MOST_FOURS ? WAY_PATCH
+               : !j->order.blocked && j->taps > 1 && j->taps <= MLAS_FOURS ? WAY_PATCH
                : conv_dense_fits(&v->w)                                    ? WAY_DENSE
                                                                            : WAY_PLAIN;
     }
@@ -380,7 +354,7 @@ static enum way choose_way(const struct op_call *c, const struct job *j, struct 
 
 static enum op_layout conv_order(const struct op_call *c)
 {
-    struct job j;
+    struct mlas_conv j;
     struct conv v;
     const bool ours = is_here(c) && job_read(c, &j, NULL) == OK;
     return ours && choose_way(c, &j, &v) != WAY_PLAIN ? LAYOUT_LAST : LAYOUT_ROWS;
@@ -405,166 +379,19 @@ VECTOR_CLONES static void add_bias(void *ctx, size_t from, size_t to)
     }
 }
 
-/* The pixel that tap t of an output sees, channels last; NULL in the padding. */
-static const float *pixel_at(const struct job *j, size_t image, int64_t oy, int64_t ox, size_t t)
-{
-    const struct conv_shape *s = &j->s;
-    const int64_t y = oy * s->sh - s->pt + (int64_t)t / s->kw * s->dh;
-    const int64_t x = ox * s->sw - s->pl + (int64_t)t % s->kw * s->dw;
-    if (y < 0 || y >= s->h || x < 0 || x >= s->w) {
-        return NULL;
-    }
-    const size_t row = image * (size_t)s->h + (size_t)y;
-    return (const float *)j->x->data + (row * (size_t)s->w + (size_t)x) * (size_t)s->c;
-}
-
-/* One output whose products are summed in fours: pixel x[k] meets w [k][channels]. */
-VECTOR_CLONES static void sum_fours(const float *const *x, const float *restrict w, size_t products,
-                                    size_t run, size_t channels, float *restrict y)
-{
-    enum { LANES_WIDE = 64 };
-    for (size_t c0 = 0; c0 < channels; c0 += LANES_WIDE) {
-        const size_t n = MIN(channels - c0, (size_t)LANES_WIDE);
-        float sum[LANES_WIDE] = {0};
-        for (size_t k0 = 0; k0 < products; k0 += run) {
-            const size_t end = MIN(products, k0 + run);
-            size_t k = k0;
-            for (; k + 4 <= end; k += 4) {
-                const float *a = x[k] + c0, *b = x[k + 1] + c0, *d = x[k + 2] + c0;
-                const float *e = x[k + 3] + c0, *v = w + k * channels + c0;
-                for (size_t c = 0; c < n; c++) {
-                    float s = a[c] * v[c];
-                    s += b[c] * v[channels + c];
-                    s += d[c] * v[2 * channels + c];
-                    s += e[c] * v[3 * channels + c];
-                    sum[c] += s;
-                }
-            }
-            for (; k + 2 <= end; k += 2) {
-                const float *a = x[k] + c0, *b = x[k + 1] + c0, *v = w + k * channels + c0;
-                for (size_t c = 0; c < n; c++) {
-                    float s = a[c] * v[c];
-                    s += b[c] * v[channels + c];
-                    sum[c] += s;
-                }
-            }
-            for (size_t c = 0; c < n && k < end; c++) {
-                sum[c] += x[k][c0 + c] * w[k * channels + c0 + c];
-            }
-        }
-        memcpy(y + c0, sum, n * sizeof *y);
-    }
-}
-
-/* Rows of such outputs. */
-struct fours {
-    const struct job *j;
-    const float *w, *zeros;
-    float *y;
-};
-
-static void run_fours(void *ctx, size_t row)
-{
-    const struct fours *f = ctx;
-    const struct conv_shape *s = &f->j->s;
-    const size_t c = (size_t)s->c, oh = (size_t)s->oh;
-    for (int64_t ox = 0; ox < s->ow; ox++) {
-        const float *x[MOST_FOURS];
-        for (size_t t = 0; t < f->j->k; t++) {
-            x[t] = pixel_at(f->j, row / oh, (int64_t)(row % oh), ox, t);
-            x[t] = x[t] ? x[t] : f->zeros;
-        }
-        sum_fours(x, f->w, f->j->k, f->j->order.run, c,
-                  f->y + (row * (size_t)s->ow + (size_t)ox) * c);
-    }
-}
-
-static int run_by_fours(const struct job *j, const float *w, struct par *par, struct err *err)
-{
-    struct fours f = {.j = j, .w = w, .y = j->y->data};
-    float *zeros = NULL;
-    int rc = scratch_new((size_t)j->s.c, sizeof *zeros, (void **)&zeros, err);
-    if (!rc) {
-        memset(zeros, 0, (size_t)j->s.c * sizeof *zeros);
-        f.zeros = zeros;
-        par_for(par, (size_t)(j->s.n * j->s.oh), run_fours, &f);
-    }
-    free(zeros);
-    return rc;
-}
-
-/* All products of pixels [p0, p0 + n) of the output in the order channel, ky, kx. */
-struct patches {
-    const struct job *j;
-    size_t p0;
-    float *dst;
-};
-
-static void fill_patches(void *ctx, size_t from, size_t to)
-{
-    enum { ROOM = 1 << 12 };
-    const struct patches *p = ctx;
-    const struct conv_shape *s = &p->j->s;
-    const size_t taps = p->j->taps, c = (size_t)s->c, plane = (size_t)(s->oh * s->ow);
-    float room[ROOM]; /* [taps][some channels] */
-    for (size_t i = p->p0 + from; i < p->p0 + to; i++) {
-        for (size_t c0 = 0, n; c0 < c; c0 += n) {
-            n = MIN(c - c0, ROOM / taps);
-            for (size_t t = 0; t < taps; t++) {
-                const float *x =
-                    pixel_at(p->j, i / plane, (int64_t)(i % plane) / s->ow, (int64_t)i % s->ow, t);
-                for (size_t k = 0; k < n; k++) {
-                    room[t * n + k] = x ? x[c0 + k] : 0.0F;
-                }
-            }
-            layout_transpose(room, p->dst + ((i - p->p0) * c + c0) * taps, sizeof *room, taps, n);
-        }
-    }
-}
-
-/* Some pixels at a time become the pixels of an image that a filter of one pixel passes over. */
-static int run_patches(const struct op_call *c, const struct job *j, const struct conv *v,
-                       const void *form, struct err *err)
-{
-    enum { FLOATS = 1 << 17, PIECE = 16 };
-    const size_t pixels = (size_t)(j->s.n * j->s.oh * j->s.ow), each = (size_t)j->s.c * j->taps;
-    const size_t most = MIN(MAX(FLOATS / each, (size_t)PIECE), pixels);
-    struct conv flat = *v;
-    struct tensor *x = NULL;
-    flat.w = (struct window){.rank = 1, .n = 1, .c = (int64_t)each, .in_n = 1, .k_n = 1};
-    for (int a = 0; a < WINDOW_RANK; a++) {
-        flat.w.in[a] = flat.w.out[a] = flat.w.k[a] = flat.w.s[a] = flat.w.d[a] = 1;
-    }
-    flat.ic = (int64_t)j->k;
-    flat.block = j->order.run;
-    int rc = tensor_new(DT_F32, 2, (int64_t[]){(int64_t)most, (int64_t)each}, c->budget, &x, err);
-    flat.x = x;
-    for (size_t p0 = 0, n; p0 < pixels && !rc; p0 += n) {
-        n = MIN(pixels - p0, most);
-        struct patches p = {j, p0, x->data};
-        par_pieces(c->par, n, PIECE, fill_patches, &p);
-        flat.w.in[WINDOW_RANK - 1] = flat.w.out[WINDOW_RANK - 1] = (int64_t)n;
-        flat.w.in_n = flat.w.out_n = (int64_t)n;
-        const struct f32_dest y = {.raw = (float *)j->y->data + p0 * (size_t)j->s.o};
-        rc = conv_dense_run(&flat, form, y, c->par, c->budget, err);
-    }
-    tensor_free(x);
-    return rc;
-}
-
-static int run_form(const struct op_call *c, const struct job *j, struct conv *v, enum way way,
-                    const void *form, struct err *err)
+static int run_form(const struct op_call *c, const struct mlas_conv *j, struct conv *v,
+                    enum way way, const void *form, struct err *err)
 {
     const struct f32_dest y = {.raw = j->y->data, .pitch = (size_t)j->s.o};
     if (way == WAY_DENSE) {
         return conv_dense_run(v, form, y, c->par, c->budget, err);
     }
     if (way == WAY_PATCH) {
-        return run_patches(c, j, v, form, err);
+        return mlas_run_patches(c, j, v, form, err);
     }
     v->bias = NULL; /* those kernels begin with it */
     v->block = 0;
-    int rc = way == WAY_FOURS ? run_by_fours(j, form, c->par, err)
+    int rc = way == WAY_FOURS ? mlas_run_fours(j, form, c->par, err)
                               : conv_depth_run(v, form, y, c->par, c->budget, err);
     if (!rc && j->bias) {
         enum { ROWS = 64 };
@@ -576,7 +403,7 @@ static int run_form(const struct op_call *c, const struct job *j, struct conv *v
 
 static int op_conv_fast(struct op_call *c, struct err *err)
 {
-    struct job j;
+    struct mlas_conv j;
     struct conv v;
     struct packed *own = NULL;
     const struct packed *p = c->state;
