@@ -43,6 +43,7 @@ static int check_bias(const struct conv *v, int64_t outs, struct err *err)
 
 static int conv_read(const struct op_call *c, struct conv *v, struct err *err)
 {
+    *v = (struct conv){0};
     int rc = check_types(c, v, err);
     if (rc) {
         return rc;
