@@ -33,8 +33,9 @@ struct par {
 
 /* Items that a thread takes first; what is left of them others take in the end. */
 struct range {
-    _Alignas(64) atomic_size_t next; /* a cache line of its own */
+    atomic_size_t next;
     size_t end;
+    char apart[112]; /* so that no two are in one cache line */
 };
 
 struct helper {
@@ -125,10 +126,7 @@ struct par *par_new(int threads)
     struct par *p = mem_alloc(sizeof *p);
     p->threads = mem_alloc((size_t)threads * sizeof *p->threads);
     p->helpers = mem_alloc((size_t)threads * sizeof *p->helpers);
-    p->ranges = aligned_alloc(_Alignof(struct range), (size_t)threads * sizeof *p->ranges);
-    if (!p->ranges) {
-        abort();
-    }
+    p->ranges = mem_alloc((size_t)threads * sizeof *p->ranges);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     sigset_t all, old;
