@@ -5,6 +5,7 @@
  */
 #include "engine/conv8.h"
 
+#include "engine/elem.h"
 #include "engine/op_quant.h"
 
 #include <stdlib.h>
@@ -214,7 +215,6 @@ struct rows {
     size_t step;      /* pointers from pixel to pixel */
     size_t each;      /* output rows of an item */
     size_t items;
-    atomic_size_t next;
     struct pointers *own; /* per thread */
     struct finish finish;
 };
@@ -254,9 +254,9 @@ static void point_at_row(const struct rows *w, const uint8_t **ptr, size_t image
     }
 }
 
-static void run_rows(void *ctx, size_t thread)
+static void run_rows(void *ctx, size_t item, size_t thread)
 {
-    struct rows *w = ctx;
+    const struct rows *w = ctx;
     const struct conv8 *v = w->v;
     const struct conv_shape *s = &v->s;
     const size_t oh = (size_t)s->oh, all = (size_t)s->n * oh;
@@ -272,12 +272,10 @@ static void run_rows(void *ctx, size_t thread)
         .f = &w->finish,
         .ldy = ldy,
     };
-    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->items;) {
-        for (size_t r = i * w->each; r < MIN(all, (i + 1) * w->each); r++) {
-            point_at_row(w, w->own[thread].ptr, r / oh, (int64_t)(r % oh));
-            d.y = (uint8_t *)v->y + r * d.pixels * ldy;
-            v->kernels->depthwise(&d);
-        }
+    for (size_t r = item * w->each; r < MIN(all, (item + 1) * w->each); r++) {
+        point_at_row(w, w->own[thread].ptr, r / oh, (int64_t)(r % oh));
+        d.y = (uint8_t *)v->y + r * d.pixels * ldy;
+        v->kernels->depthwise(&d);
     }
 }
 
@@ -302,19 +300,31 @@ static int tap_places(struct rows *w, struct err *err)
     return OK;
 }
 
+VECTOR_CLONES static void flip_codes(const uint8_t *restrict x, size_t n, uint8_t flip,
+                                     uint8_t *restrict y)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] ^ flip;
+    }
+}
+
 /* The image with u8 codes and every channel as often as results come from it. */
 static int widen_image(const struct conv8 *v, uint8_t **out, struct err *err)
 {
     const size_t n = image_bytes(&v->s), times = (size_t)(v->s.o / v->s.c);
     int rc = scratch_new(n, times, (void **)out, err);
-    uint8_t *to = *out;
-    for (size_t i = 0; i < n && !rc && times == 1; i++) {
-        to[i] = v->x[i] ^ v->flip;
+    if (rc) {
+        return rc;
     }
-    for (size_t i = 0; i < n && !rc && times > 1; i++, to += times) {
+    if (times == 1) {
+        flip_codes(v->x, n, v->flip, *out);
+        return OK;
+    }
+    uint8_t *to = *out;
+    for (size_t i = 0; i < n; i++, to += times) {
         memset(to, v->x[i] ^ v->flip, times);
     }
-    return rc;
+    return OK;
 }
 
 enum {
@@ -362,11 +372,10 @@ static int run_depthwise(const struct conv8 *v, struct par *par, struct err *err
     };
     const size_t results = (size_t)(s->n * s->oh * s->ow * s->o);
     size_t threads = results * v->filter->dw.slots < WORTH_SHARING ? 1 : par_threads(par);
-    threads = MIN(threads, (size_t)(s->n * s->oh));
     uint8_t *image = NULL;
     int rc = rows_init(&w, threads, &image, err);
     if (!rc) {
-        par_for(threads > 1 ? par : NULL, threads, run_rows, &w);
+        par_for_on(threads > 1 ? par : NULL, w.items, run_rows, &w);
     }
     for (size_t i = 0; i < threads; i++) {
         free(w.own[i].ptr);

@@ -7,7 +7,7 @@
 #ifndef ENGINE_CONV8_H
 #define ENGINE_CONV8_H
 
-#include "engine/conv_layout.h"
+#include "engine/conv_shape.h"
 #include "engine/gemm8.h"
 
 /* Weights as they come: weight (o, c, t) at data[o * by_o + c * by_c + t * by_t], where c is a

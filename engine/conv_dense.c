@@ -34,7 +34,8 @@ void conv_dense_free(void *form)
     free(p);
 }
 
-int conv_dense_pack(const struct tensor *w, int64_t groups, void **form, struct err *err)
+int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
+                    struct err *err)
 {
     const size_t n = (size_t)groups, ic = (size_t)w->dims[1], oc = (size_t)w->dims[0] / n;
     const size_t taps = w->n / MAX((size_t)w->dims[0] * ic, (size_t)1);
@@ -46,6 +47,7 @@ int conv_dense_pack(const struct tensor *w, int64_t groups, void **form, struct 
             .n = oc,
             .segments = taps,
             .len = ic,
+            .block = block,
             .column = ic * taps,
             .factor = 1,
         };
@@ -162,6 +164,7 @@ static void run_item(void *ctx, size_t i)
         .pitch = p1 - p0,
         .segments = j->segments,
         .len = j->len,
+        .block = v->block,
         .bias = v->bias ? (const float *)v->bias->data + g * (size_t)v->oc : NULL,
         .y = {.raw = j->y.raw ? j->y.raw + at : NULL,
               .act = j->y.act ? j->y.act + at : NULL,
@@ -224,7 +227,7 @@ int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, st
     const struct window *w = &v->w;
     struct tensor *padded = NULL, *zeros = NULL;
     struct job j = {.v = v, .pack = form, .kernels = kernel_f32(), .x = v->x->data, .y = y};
-    j.rows = reads_rows(v);
+    j.rows = !v->block && reads_rows(v);
     j.width = w->in[2];
     j.len = (size_t)(j.rows ? v->ic * w->k[2] : v->ic);
     j.segments = (size_t)(j.rows ? w->k[0] * w->k[1] : w->k_n);

@@ -14,6 +14,7 @@ struct conv {
     struct window w;
     int64_t groups, ic, oc;
     const struct tensor *x, *wt, *bias; /* bias may be NULL */
+    size_t block;                       /* see struct f32_product; 0 for all but conv_dense */
 };
 
 /* Three ways, each with the weights [groups*oc, ic, k...], at any address, in a form of its own.
@@ -23,7 +24,9 @@ struct conv {
 
 /* Any convolution whose filter is of moderate size. */
 bool conv_dense_fits(const struct window *w);
-int conv_dense_pack(const struct tensor *w, int64_t groups, void **form, struct err *err);
+/* block: as in the calls to come; any where the filter is one pixel */
+int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
+                    struct err *err);
 void conv_dense_free(void *form);
 int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err);

@@ -17,9 +17,9 @@ static const char fuse_opset_attr[] = "opset";
  * blocks, which shows when it runs. */
 static const char fuse_blocked_attr[] = "blocked";
 enum { BLOCKED_NEVER, BLOCKED_ALWAYS, BLOCKED_IF_WHOLE };
-/* Channels that this layout keeps together on this CPU (op_mlas.c). */
+/* Channels that this layout keeps together on this CPU (op_mlas_conv.c). */
 size_t mlas_block_size(void);
-/* Whether a convolution with constant weights w has the channel counts for it (op_mlas.c). */
+/* Whether a convolution with constant weights w has the channel counts for it (op_mlas_conv.c). */
 bool mlas_is_blocked(const struct node *n, const struct tensor *w);
 
 /* Domains of op_exact.c, op_pairs.c and op_tensorrt.c. */

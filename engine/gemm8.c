@@ -72,7 +72,6 @@ struct work {
     size_t chunk, chunks; /* rows of one; number */
     size_t part, parts;   /* columns of one; number */
     size_t items;
-    atomic_size_t next;
     struct room *rooms;
 };
 
@@ -171,16 +170,14 @@ static void run_item(const struct work *w, const struct room *room, size_t item)
     }
 }
 
-static void run_items(void *ctx, size_t thread)
+static void run_on(void *ctx, size_t item, size_t thread)
 {
-    struct work *w = ctx;
+    const struct work *w = ctx;
     const struct int8_kernels *k = w->g->kernels;
     if (k->enter) {
         k->enter();
     }
-    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->items;) {
-        run_item(w, &w->rooms[thread], i);
-    }
+    run_item(w, &w->rooms[thread], item);
     if (k->leave) {
         k->leave();
     }
@@ -196,7 +193,7 @@ int gemm8_run(const struct gemm8 *g, struct par *par, struct err *err)
         return OK;
     }
     divide(&w, large ? par_threads(par) : 1);
-    const size_t threads = MIN(large ? par_threads(par) : 1, w.items);
+    const size_t threads = large ? par_threads(par) : 1;
     const size_t rows = round_up(w.chunk, STRIP_ROWS);
     int rc = OK;
     w.rooms = mem_alloc(threads * sizeof *w.rooms);
@@ -207,7 +204,7 @@ int gemm8_run(const struct gemm8 *g, struct par *par, struct err *err)
         }
     }
     if (!rc) {
-        par_for(threads > 1 ? par : NULL, threads, run_items, &w);
+        par_for_on(threads > 1 ? par : NULL, w.items, run_on, &w);
     }
     for (size_t i = 0; i < threads; i++) {
         free(w.rooms[i].left);

@@ -7,7 +7,7 @@
 #ifndef ENGINE_INT_LAYER_H
 #define ENGINE_INT_LAYER_H
 
-#include "engine/conv_layout.h"
+#include "engine/conv_shape.h"
 #include "engine/op_quant.h"
 
 /* Output (set, vec, out) is the dot product of left vector (set, vec) with right vector

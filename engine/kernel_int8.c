@@ -5,6 +5,8 @@
  */
 #include "engine/kernel_int8.h"
 
+#include "engine/elem.h"
+
 #include <stdlib.h>
 
 /* ---- Plain C -------------------------------------------------------------------------------- */
@@ -66,6 +68,35 @@ static void add_plain(const uint8_t *a, size_t step_a, const uint8_t *b, size_t 
     }
 }
 
+/* Rows of codes, one of which is repeated where its step is 0. */
+#define MULTIPLY(name, type)                                                                       \
+    VECTOR_CLONES static void name(const type *restrict a, size_t step_a, const type *restrict b,  \
+                                   size_t step_b, size_t n, const struct int8_mul *restrict p,     \
+                                   uint8_t *restrict y)                                            \
+    {                                                                                              \
+        if (step_a && step_b) {                                                                    \
+            for (size_t i = 0; i < n; i++) {                                                       \
+                y[i] = mul_one(a[i], b[i], p);                                                     \
+            }                                                                                      \
+        } else {                                                                                   \
+            for (size_t i = 0; i < n; i++) {                                                       \
+                y[i] = mul_one(a[i * step_a], b[i * step_b], p);                                   \
+            }                                                                                      \
+        }                                                                                          \
+    }
+MULTIPLY(multiply_u8, uint8_t)
+MULTIPLY(multiply_s8, int8_t)
+
+void kernel_mul_plain(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
+                      const struct int8_mul *p, uint8_t *y)
+{
+    if (p->is_signed) {
+        multiply_s8((const int8_t *)a, step_a, (const int8_t *)b, step_b, n, p, y);
+    } else {
+        multiply_u8(a, step_a, b, step_b, n, p, y);
+    }
+}
+
 void kernel_map_plain(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y)
 {
     for (size_t i = 0; i < n; i++) {
@@ -110,6 +141,7 @@ const struct int8_kernels kernel_int8_plain = {
     .finish = finish_plain,
     .depthwise = depthwise_plain,
     .add = add_plain,
+    .mul = kernel_mul_plain,
     .map = kernel_map_plain,
     .chain = chain_plain,
     .pairs = pairs_plain,

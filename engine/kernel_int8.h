@@ -107,6 +107,13 @@ struct int8_add {
     float ra, rb, f;
 };
 
+/* Parameters of QLinearMul: r = sa * sb / sy; zero points of codes as they are stored. */
+struct int8_mul {
+    bool is_signed;
+    int32_t za, zb, shift; /* shift: as above, of y */
+    float r, zy;           /* zy includes the shift */
+};
+
 struct int8_kernels {
     const char *name;
     size_t strip_rows; /* that product() likes to be given; at most STRIP_ROWS */
@@ -124,6 +131,9 @@ struct int8_kernels {
      * steps 0 or 1. */
     void (*add)(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
                 const struct int8_add *p, uint8_t *y);
+    /* y[i] = saturate(rne((float)((a[i] - za) * (b[i] - zb)) * r + zy)), a and b in steps alike. */
+    void (*mul)(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
+                const struct int8_mul *p, uint8_t *y);
     /* y[i] = table[x[i]] */
     void (*map)(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y);
     /* Float sums for the islands between integer layers, one rounding per step:
@@ -138,6 +148,8 @@ struct int8_kernels {
 };
 
 extern const struct int8_kernels kernel_int8_plain;
+void kernel_mul_plain(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
+                      const struct int8_mul *p, uint8_t *y);
 void kernel_map_plain(const uint8_t *table, const uint8_t *x, size_t n, uint8_t *y);
 #if defined(__x86_64__)
 extern const struct int8_kernels kernel_int8_avx2, kernel_int8_vnni, kernel_int8_amx;
@@ -225,6 +237,15 @@ static inline uint8_t add_one(uint8_t a, uint8_t b, const struct int8_add *p)
     float fb = (float)((p->is_signed ? (int8_t)b : b) + p->shift);
     int32_t y = saturate_x86(fmaf(fa, p->ra, fmaf(fb, p->rb, p->f)), lo, lo + 255.0F);
     return (uint8_t)(y - p->shift);
+}
+
+/* The plain form of mul() for one element. */
+static inline uint8_t mul_one(int32_t a, int32_t b, const struct int8_mul *p)
+{
+    const float lo = (float)((p->is_signed ? INT8_MIN : 0) + p->shift);
+    float v = (float)((a - p->za) * (b - p->zb)) * p->r;
+    v += p->zy;
+    return (uint8_t)(saturate_x86(v, lo, lo + 255.0F) - p->shift);
 }
 
 /* Codes [at, at+n) of a tensor of any quantized type as int32 and back (stored low bits). */

@@ -303,6 +303,7 @@ const struct int8_kernels kernel_int8_avx2 = {
     .finish = finish_avx2,
     .depthwise = kernel_depthwise_avx2,
     .add = add_avx2,
+    .mul = kernel_mul_plain, /* loops that the compiler makes AVX2 of */
     .map = kernel_map_plain,
     .chain = chain_avx2,
     .pairs = kernel_pairs_avx2,

@@ -206,8 +206,7 @@ INLINE VNNI __m512i add_codes(__m512i a, __m512i b, const struct int8_add *p, co
 }
 
 /* 64 codes, or one of them 64 times. */
-INLINE VNNI __m512i add_operand(const uint8_t *p, size_t step, size_t i, __mmask64 keep,
-                                __m512i flip)
+INLINE VNNI __m512i operand(const uint8_t *p, size_t step, size_t i, __mmask64 keep, __m512i flip)
 {
     const __m512i v = step ? _mm512_maskz_loadu_epi8(keep, p + i) : _mm512_set1_epi8((char)p[0]);
     return _mm512_xor_si512(v, flip);
@@ -219,8 +218,8 @@ INLINE VNNI void add_all(const uint8_t *a, size_t step_a, const uint8_t *b, size
     const __m512i flip = _mm512_set1_epi8(p->shift ? (char)0x80 : 0);
     for (size_t i = 0; i < n; i += 64) {
         const __mmask64 keep = first_bytes(n - i);
-        const __m512i va = add_operand(a, step_a, i, keep, flip);
-        const __m512i vb = add_operand(b, step_b, i, keep, flip);
+        const __m512i va = operand(a, step_a, i, keep, flip);
+        const __m512i vb = operand(b, step_b, i, keep, flip);
         const __m512i c = add_codes(va, vb, p, is_signed);
         _mm512_mask_storeu_epi8(y + i, keep, _mm512_xor_si512(c, flip));
     }
@@ -233,6 +232,49 @@ VNNI static void add_vnni(const uint8_t *a, size_t step_a, const uint8_t *b, siz
         add_all(a, step_a, b, step_b, n, p, true, y);
     } else {
         add_all(a, step_a, b, step_b, n, p, false, y);
+    }
+}
+
+/* ---- Products of two ------------------------------------------------------------------------ */
+
+/* 64 products: of exact floats, since they are below 2^24. */
+INLINE VNNI __m512i mul_codes(__m512i a, __m512i b, const struct int8_mul *p, const bool is_signed)
+{
+    const __m512 za = _mm512_set1_ps((float)p->za), zb = _mm512_set1_ps((float)p->zb);
+    const __m512 r = _mm512_set1_ps(p->r), zy = _mm512_set1_ps(p->zy);
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m512 fa = _mm512_sub_ps(codes_to_float(part_of(a, k), is_signed), za);
+        const __m512 fb = _mm512_sub_ps(codes_to_float(part_of(b, k), is_signed), zb);
+        const __m512 product = _mm512_mul_ps(_mm512_mul_ps(fa, fb), r);
+        v[k] = _mm512_cvtps_epi32(_mm512_add_ps(product, zy));
+    }
+    const __m512i zero = _mm512_setzero_si512();
+    return in_order(is_signed && !p->shift ? packed(v, zero, true) : packed(v, zero, false));
+}
+
+INLINE VNNI void mul_all(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b, size_t n,
+                         const struct int8_mul *p, const bool is_signed, uint8_t *y)
+{
+    const __m512i flip = _mm512_set1_epi8(p->shift ? (char)0x80 : 0);
+    const __m512i none = _mm512_setzero_si512();
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 keep = first_bytes(n - i);
+        const __m512i va = operand(a, step_a, i, keep, none);
+        const __m512i vb = operand(b, step_b, i, keep, none);
+        const __m512i c = mul_codes(va, vb, p, is_signed);
+        _mm512_mask_storeu_epi8(y + i, keep, _mm512_xor_si512(c, flip));
+    }
+}
+
+VNNI static void mul_vnni(const uint8_t *a, size_t step_a, const uint8_t *b, size_t step_b,
+                          size_t n, const struct int8_mul *p, uint8_t *y)
+{
+    if (p->is_signed) {
+        mul_all(a, step_a, b, step_b, n, p, true, y);
+    } else {
+        mul_all(a, step_a, b, step_b, n, p, false, y);
     }
 }
 
@@ -321,6 +363,7 @@ const struct int8_kernels kernel_int8_vnni = {
     .finish = finish_vnni,
     .depthwise = kernel_depthwise_vnni,
     .add = add_vnni,
+    .mul = mul_vnni,
     .map = map_avx512,
     .chain = chain_vnni,
     .pairs = kernel_pairs_avx2,
@@ -335,6 +378,7 @@ const struct int8_kernels kernel_int8_amx = {
     .finish = finish_vnni,
     .depthwise = kernel_depthwise_vnni,
     .add = add_vnni,
+    .mul = mul_vnni,
     .map = map_avx512,
     .chain = chain_vnni,
     .pairs = kernel_pairs_avx2,

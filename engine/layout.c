@@ -169,20 +169,20 @@ static void transpose_bytes(const uint8_t *src, uint8_t *dst, size_t rows, size_
     }
 }
 
-static void transpose(const char *src, char *dst, size_t size, size_t rows, size_t cols)
+void layout_transpose(const void *src, void *dst, size_t size, size_t rows, size_t cols)
 {
     switch (size) {
     case 1:
-        transpose_bytes((const uint8_t *)src, (uint8_t *)dst, rows, cols);
+        transpose_bytes(src, dst, rows, cols);
         break;
     case 2:
-        transpose_16((const uint16_t *)(const void *)src, (uint16_t *)(void *)dst, rows, cols);
+        transpose_16(src, dst, rows, cols);
         break;
     case 4:
-        transpose_floats((const float *)(const void *)src, (float *)(void *)dst, rows, cols);
+        transpose_floats(src, dst, rows, cols);
         break;
     default:
-        transpose_64((const uint64_t *)(const void *)src, (uint64_t *)(void *)dst, rows, cols);
+        transpose_64(src, dst, rows, cols);
         break;
     }
 }
@@ -205,8 +205,8 @@ int tensor_as(const struct tensor *t, bool channels_last, struct budget *b, stru
     (*out)->channels_last = channels_last;
     size_t size = dtype_size(t->dtype), plane = c * inner * size;
     for (size_t n = 0; !same && n < batch; n++) {
-        transpose((const char *)t->data + n * plane, (char *)(*out)->data + n * plane, size,
-                  channels_last ? c : inner, channels_last ? inner : c);
+        layout_transpose((const char *)t->data + n * plane, (char *)(*out)->data + n * plane, size,
+                         channels_last ? c : inner, channels_last ? inner : c);
     }
     return OK;
 }

@@ -17,4 +17,7 @@ typedef int layout_as(void *ctx, int i, bool channels_last, const struct tensor 
 int layout_inputs(struct op_call *c, const struct op *op, layout_as *as, void *ctx,
                   struct err *err);
 
+/* dst [cols][rows] = src [rows][cols], elements of 1, 2, 4 or 8 bytes. */
+void layout_transpose(const void *src, void *dst, size_t size, size_t rows, size_t cols);
+
 #endif

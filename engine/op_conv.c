@@ -43,6 +43,7 @@ static int check_bias(const struct conv *v, int64_t outs, struct err *err)
 
 static int conv_read(const struct op_call *c, struct conv *v, struct err *err)
 {
+    *v = (struct conv){0};
     int rc = check_types(c, v, err);
     if (rc) {
         return rc;
@@ -196,7 +197,7 @@ static int pack(struct packed *p, enum way way, struct err *err)
 {
     return way == WAY_DEPTHWISE  ? conv_depth_pack(p->w, &p->forms[way], err)
            : way == WAY_WINOGRAD ? conv_winograd_pack(p->w, &p->forms[way], err)
-                                 : conv_dense_pack(p->w, p->groups, &p->forms[way], err);
+                                 : conv_dense_pack(p->w, p->groups, 0, &p->forms[way], err);
 }
 
 static int packed_get(struct packed *p, enum way way, const void **form, struct err *err)

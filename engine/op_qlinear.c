@@ -75,7 +75,7 @@ static bool add_swaps(const struct op_call *c)
 }
 
 /* With channels last the innermost loop is that of channels, for operands of equal rank. */
-static enum op_layout add_order(const struct op_call *c)
+static enum op_layout binary_order(const struct op_call *c)
 {
     const struct tensor *a = c->in[0], *b = c->n_in > 3 ? c->in[3] : NULL;
     return a && b && a->rank == b->rank ? LAYOUT_BROADCAST : LAYOUT_ROWS;
@@ -133,43 +133,7 @@ static int op_qlinear_add_fast(struct op_call *c, struct err *err)
 
 /* y = saturate(rne(float((a - za)(b - zb)) * r + zy)), r = (sa * sb) / sy: two roundings in float
  * before the one to an integer. */
-struct product {
-    float r, zy, lo, hi;
-    int32_t za, zb;
-    int32_t shift; /* of y */
-};
-
-static inline uint8_t product_code(const struct product *p, int32_t a, int32_t b)
-{
-    float v = (float)((a - p->za) * (b - p->zb)) * p->r;
-    v += p->zy;
-    return (uint8_t)(saturate_x86(v, p->lo, p->hi) - p->shift);
-}
-
-/* Rows of n codes, one of them repeated where its step is 0. */
-#define MULTIPLY(name, type)                                                                       \
-    VECTOR_CLONES static void name(const struct product *restrict p, const type *restrict a,       \
-                                   int64_t step_a, const type *restrict b, int64_t step_b,         \
-                                   int64_t n, uint8_t *restrict y)                                 \
-    {                                                                                              \
-        if (step_a == 1 && step_b == 1) {                                                          \
-            for (int64_t i = 0; i < n; i++) {                                                      \
-                y[i] = product_code(p, a[i], b[i]);                                                \
-            }                                                                                      \
-        } else if (step_a == 1 && step_b == 0) {                                                   \
-            for (int64_t i = 0; i < n; i++) {                                                      \
-                y[i] = product_code(p, a[i], b[0]);                                                \
-            }                                                                                      \
-        } else {                                                                                   \
-            for (int64_t i = 0; i < n; i++) {                                                      \
-                y[i] = product_code(p, a[i * step_a], b[i * step_b]);                              \
-            }                                                                                      \
-        }                                                                                          \
-    }
-MULTIPLY(multiply_u8, uint8_t)
-MULTIPLY(multiply_s8, int8_t)
-
-static int op_qlinear_mul(struct op_call *c, struct err *err)
+static int mul_run(struct op_call *c, const struct int8_kernels *k, struct err *err)
 {
     struct binary q;
     struct walk w;
@@ -177,26 +141,29 @@ static int op_qlinear_mul(struct op_call *c, struct err *err)
     if (rc || !walk_start(&w)) {
         return rc;
     }
-    const struct product p = {.r = q.a.s * q.b.s / q.y.s,
-                              .zy = (float)q.y.z,
-                              .lo = (float)q.y.qmin,
-                              .hi = (float)q.y.qmax,
-                              .za = q.a.z - q.a.shift,
-                              .zb = q.b.z - q.b.shift,
-                              .shift = q.y.shift};
+    const struct int8_mul p = {.is_signed = q.y.dtype == DT_S8,
+                               .za = q.a.z - q.a.shift,
+                               .zb = q.b.z - q.b.shift,
+                               .shift = q.y.shift,
+                               .r = q.a.s * q.b.s / q.y.s,
+                               .zy = (float)q.y.z};
     const int last = w.rank - 1;
-    const int64_t n = w.dims[last], step_a = w.stride[1][last], step_b = w.stride[2][last];
-    uint8_t *y = c->out[0]->data;
     do {
-        if (q.a.dtype == DT_S8) {
-            multiply_s8(&p, (const int8_t *)c->in[0]->data + w.at[1], step_a,
-                        (const int8_t *)c->in[3]->data + w.at[2], step_b, n, y + w.at[0]);
-        } else {
-            multiply_u8(&p, (const uint8_t *)c->in[0]->data + w.at[1], step_a,
-                        (const uint8_t *)c->in[3]->data + w.at[2], step_b, n, y + w.at[0]);
-        }
+        k->mul((const uint8_t *)c->in[0]->data + w.at[1], (size_t)w.stride[1][last],
+               (const uint8_t *)c->in[3]->data + w.at[2], (size_t)w.stride[2][last],
+               (size_t)w.dims[last], &p, (uint8_t *)c->out[0]->data + w.at[0]);
     } while (walk_next(&w));
     return OK;
+}
+
+static int op_qlinear_mul(struct op_call *c, struct err *err)
+{
+    return mul_run(c, &kernel_int8_plain, err);
+}
+
+static int op_qlinear_mul_fast(struct op_call *c, struct err *err)
+{
+    return mul_run(c, kernel_int8(), err);
 }
 
 /* ---- Tables: operators that map each code on its own ---------------------------------------- */
@@ -507,8 +474,8 @@ static const char ms[] = "com.microsoft";
 
 // clang-format off
 const struct op op_qlinear[] = {
-    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .layout = add_order, .spec = "ORT QLinearAdd-1"},
-    {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .layout = layout_broadcast, .spec = "ORT QLinearMul-1"},
+    {.name = "QLinearAdd", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_add, .fast = op_qlinear_add_fast, .layout = binary_order, .spec = "ORT QLinearAdd-1"},
+    {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .fast = op_qlinear_mul_fast, .layout = binary_order, .spec = "ORT QLinearMul-1"},
     {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .fast = op_qlinear_concat_fast, .layout = layout_broadcast, .spec = "ORT QLinearConcat-1"},
     {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .layout = layout_broadcast, .spec = "ORT QLinearWhere-1"},
     {.name = "QLinearSoftmax", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_softmax, .spec = "ORT QLinearSoftmax-1"},

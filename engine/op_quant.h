@@ -55,11 +55,18 @@ static inline int32_t code_at(const struct tensor *t, size_t i)
 /* Scale (or zero point) j of an input that holds one value or one per channel. */
 static inline float scale_at(const struct tensor *t, size_t j)
 {
-    return (float)tensor_f64(t, t->n == 1 ? 0 : j);
+    float v;
+    if (t->dtype != DT_F32) {
+        return (float)tensor_f64(t, t->n == 1 ? 0 : j);
+    }
+    memcpy(&v, (const uint8_t *)t->data + (t->n == 1 ? 0 : j) * sizeof v, sizeof v);
+    return v;
 }
 static inline int32_t zero_at(const struct tensor *t, size_t j)
 {
-    return t ? (int32_t)tensor_s64(t, t->n == 1 ? 0 : j) : 0;
+    return !t           ? 0
+           : is_code(t) ? code_at(t, t->n == 1 ? 0 : j)
+                        : (int32_t)tensor_s64(t, t->n == 1 ? 0 : j);
 }
 /* E_SHAPE unless t (may be NULL) holds 1 or n values. */
 int per_channel_check(const struct tensor *t, size_t n, const char *what, struct err *err);

@@ -4,6 +4,7 @@
  * while all rows pass by it.
  */
 #include "engine/product_f32.h"
+#include "engine/elem.h"
 #include "engine/par.h"
 
 #include <stdlib.h>
@@ -62,6 +63,14 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
     return p->w ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", size);
 }
 
+/* Place of factor m among the packed ones of a column. */
+static size_t packed_at(const struct f32_weights *w, size_t m)
+{
+    const size_t s = m % w->segments, i = m / w->segments, block = w->block ? w->block : w->len;
+    const size_t first = i / block * block;
+    return first * w->segments + s * MIN(block, w->len - first) + i - first;
+}
+
 /* Factors [m0, m0 + n) of one unit, n <= F32_LANES: read along factors, written along columns. Both
  * sides pass through the cache once, whatever power of two the columns are apart. */
 static void pack_square(const struct f32_weights *w, size_t j0, size_t lanes, size_t m0, size_t n,
@@ -79,7 +88,7 @@ static void pack_square(const struct f32_weights *w, size_t j0, size_t lanes, si
         }
     }
     for (size_t i = 0; i < n; i++) {
-        const size_t m = m0 + i, at = m % w->segments * w->len + m / w->segments;
+        const size_t at = packed_at(w, m0 + i);
         for (size_t j = 0; j < F32_LANES; j++) {
             dst[at * cols + j] = square[j][i];
         }
@@ -134,6 +143,36 @@ static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t col
     t->y = y;
 }
 
+VECTOR_CLONES static void add_bias(const struct f32_dest *y, size_t rows, size_t n,
+                                   const float *restrict bias)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float *restrict v = y->raw + r * y->pitch;
+        for (size_t j = 0; j < n; j++) {
+            v[j] += bias[j];
+        }
+    }
+}
+
+/* One panel in parts of p->block. */
+static void run_blocks(const struct f32_product *p, struct f32_tile *t, size_t cols)
+{
+    const float *bias = t->bias;
+    t->bias = NULL;
+    t->segments = p->segments;
+    for (t->off = 0; t->off < p->len || t->first; t->off += p->block) {
+        t->len = MIN(p->block, p->len - t->off);
+        t->last = t->off + t->len == p->len;
+        t->x = p->x;
+        run_rows(p, t, cols, 0);
+        t->w += t->segments * t->len * cols;
+        t->first = false;
+    }
+    if (bias) {
+        add_bias(&t->y, p->rows, t->n, bias);
+    }
+}
+
 /* One panel: runs of factors that lie within one segment, or that are several whole ones. */
 static void run_panel(const struct f32_product *p, size_t panel)
 {
@@ -153,6 +192,10 @@ static void run_panel(const struct f32_product *p, size_t panel)
     const size_t at = col - f32_panels_column(w, p->panel);
     t.y.raw = p->y.raw ? p->y.raw + at : NULL;
     t.y.act = p->y.act ? p->y.act + at : NULL;
+    if (p->block) {
+        run_blocks(p, &t, cols);
+        return;
+    }
     size_t left = (w->units - u0) * F32_LANES * w->k - p->from * cols;
     for (size_t s = 0; s < p->segments || t.first; s += t.segments) { /* also without factors */
         t.segments = MIN(each, p->segments - s);

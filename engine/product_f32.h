@@ -22,10 +22,11 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err);
 float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols);
 
 /* Weights to pack: column j, factor m at j * column + m * factor. They are packed in the order s, i
- * with m = i * segments + s, i < len. */
+ * with m = i * segments + s, i < len; with a block, first for all s the i below it, and so on. */
 struct f32_weights {
     const uint8_t *w; /* floats at any address */
     size_t n, segments, len;
+    size_t block; /* 0: all */
     size_t column, factor;
 };
 int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct err *err);
@@ -42,6 +43,9 @@ struct f32_product {
     size_t panel, panel_end, from;
     const float *const *x;
     size_t rows, pitch, segments, len;
+    /* 0: parts of sums as it is fast. Else a part is `block` elements of all segments, parts are
+     * added in this order, and the bias comes last; then only y.raw is written. */
+    size_t block;
     const float *bias; /* panels->n values; NULL: 0 */
     struct f32_dest y; /* of row 0 and the first column of the first panel */
 };

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "engine/fuse.h"
+#include "engine/kernel_f32.h"
 #include "engine/kernel_int8.h"
 #include "engine/op_quant.h"
 
@@ -191,6 +192,20 @@ static void make_conv_integer(struct fixture *f)
     if (random_int(0, 1)) {
         constant(f, zeros(d, 1));
         constant(f, zeros(dw, random_int(0, 1) ? w[0] : 1));
+    }
+}
+
+/* (x, w, bias?) of floats whose sums have an order: equal bits */
+static void make_mlas_conv(struct fixture *f)
+{
+    int64_t x[4], w[4];
+    const int rank = conv_shapes(f, x, w);
+    graph_attr_int(f->g, f->node, fuse_blocked_attr, random_int(BLOCKED_NEVER, BLOCKED_ALWAYS));
+    graph_attr_int(f->g, f->node, fuse_opset_attr, 13);
+    fixture_input(f, random_tensor(rank, x, -1, 1), false);
+    weight(f, random_tensor(rank, w, -1, 1));
+    if (random_int(0, 1)) {
+        constant(f, random_tensor(1, w, -1, 1));
     }
 }
 
@@ -447,8 +462,8 @@ static void make_where(struct fixture *f)
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* Every row of an operator table that has a fast kernel, and those that take either order with
- * their plain one, but for the float ones of ai.onnx (test_op.c) and of onnxruntime's order
- * (test_int8.c). */
+ * their plain one, but for the float ones of ai.onnx (test_op.c) and TensorFlow Lite
+ * (test_tfl_twins.c). */
 static const struct twin {
     const char *domain, *op;
     void (*make)(struct fixture *f);
@@ -459,6 +474,7 @@ static const struct twin {
     {fuse_exact_domain, "QLinearConv", make_qlinear_conv},
     {fuse_pairs_domain, "QLinearConv", make_qlinear_conv},
     {fuse_tensorrt_domain, "Conv", make_tensorrt_conv},
+    {fuse_mlas_domain, "Conv", make_mlas_conv},
     {"", "ConvInteger", make_conv_integer},
     {fuse_pairs_domain, "ConvInteger", make_conv_integer},
     {"", "QLinearMatMul", make_qlinear_matmul},
@@ -498,8 +514,7 @@ static void want_twin(void *ctx, const char *domain, const char *name, int since
     (void)spec;
     const bool codes = domain[0] || strncmp(name, "QLinear", 7) == 0 || strstr(name, "Integer") ||
                        strstr(name, "Quantize") || strstr(name, "Dequantize");
-    bool found = !fast || !codes || strcmp(domain, fuse_mlas_domain) == 0 ||
-                 strcmp(domain, "tflite") == 0; /* in test_tfl_twins.c */
+    bool found = !fast || !codes || strcmp(domain, "tflite") == 0; /* in test_tfl_twins.c */
     for (size_t i = 0; i < COUNT(twins); i++) {
         found = found || (strcmp(twins[i].domain, domain) == 0 && strcmp(twins[i].op, name) == 0);
     }
@@ -599,6 +614,7 @@ static void compare_last(const struct twin *t, struct fixture *f, const struct t
 static void compare_twin(const struct twin *t, struct par *par)
 {
     static const char *const isas[] = {"plain", "avx2", "vnni", "amx"};
+    static const char *const float_isas[COUNT(isas)] = {"plain", "avx2", "avx512", "avx512"};
     struct fixture f = make(t);
     struct tensor *want = NULL, *got = NULL;
     must_run(t, &f, KERNELS_PLAIN, NULL, &want);
@@ -606,6 +622,7 @@ static void compare_twin(const struct twin *t, struct par *par)
         const struct int8_kernels *k = kernel_int8_isa(isas[i]);
         if (k) {
             kernel_int8_force(k);
+            kernel_f32_force(kernel_f32_isa(float_isas[i]));
             must_run(t, &f, KERNELS_FAST, NULL, &got);
             want_equal(t, got, want, isas[i]);
             tensor_free(got);
@@ -613,6 +630,7 @@ static void compare_twin(const struct twin *t, struct par *par)
         }
     }
     kernel_int8_force(NULL);
+    kernel_f32_force(NULL);
     must_run(t, &f, KERNELS_FAST, par, &got);
     want_equal(t, got, want, "by three threads");
     compare_parts(t, &f, got);
