@@ -61,6 +61,12 @@ class Stream(pyte.ByteStream):
     events = pyte.ByteStream.events | {"scroll_up", "scroll_down"}
 
 
+def default_signals():
+    """A shell's background jobs ignore ^C, and what they start would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 class Terminal:
     """qscope in a terminal of a given size."""
 
@@ -73,7 +79,8 @@ class Terminal:
                            XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)
         environment.update({k: str(v) for k, v in (env or {}).items()})
         self.child = pexpect.spawn(QSCOPE, [str(a) for a in arguments], dimensions=(rows, columns),
-                                   cwd=str(ROOT), env=environment)
+                                   cwd=str(ROOT), env=environment,
+                                   preexec_fn=default_signals)
         # No pause before each write: keys must come as fast as the test sends them.
         self.child.delaybeforesend = None
 
@@ -480,7 +487,8 @@ def walk_terminal_given_back(_):
     t.end()
     t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
                             env=dict(os.environ, TERM="screen-256color", LC_ALL="C.UTF-8",
-                                     HOME=t.home.name, PS1="$ "))
+                                     HOME=t.home.name, PS1="$ "),
+                            preexec_fn=default_signals)
     before = shell_modes(t, 0)
     t.child.send(f"{QSCOPE} --no-config -x samples/scripts/open.qs\r")
     t.wait("/block4/dw/Conv", "q back")
