@@ -110,7 +110,9 @@ bool fuse_code_range(const struct fuser *f, int q, float *lo, float *hi);
 /* ---- Passes, in the order of the runtime (fuse_level1.c, fuse_level2.c, fuse_groups.c) ------ */
 /* fuse_join.c; whether anything changed. */
 bool fuse_join_pairs(struct fuser *f);
-/* fuse_weights.c; likewise. */
+/* fuse_twins.c; once every reader has a DQ of its own, since what reads two is no twin. */
+void fuse_twins(struct fuser *f);
+/* fuse_weights.c; whether anything changed. */
 bool fuse_quantize_weights(struct fuser *f);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);

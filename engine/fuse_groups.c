@@ -490,9 +490,7 @@ static bool find_group(const struct fuser *f, int node, struct group *gr)
     return true;
 }
 
-/* ---- Groups of both types
- * -------------------------------------------------------------------------
- */
+/* ---- Groups of both types ------------------------------------------------------------------- */
 
 /* A tensor that the model has as s8 and the runtime keeps as u8 may meet one that is u8 in the
  * model. Kernels want one type, so such a tensor is turned into u8 in front of the group, and what
@@ -500,8 +498,12 @@ static bool find_group(const struct fuser *f, int node, struct group *gr)
 static bool mixes_types(const struct fuser *f, const struct group *gr, int n_data)
 {
     const struct node *n = &f->g->nodes[gr->node];
-    bool kept = gr->q >= 0 && fuse_is_kept_as_u8(f, gr->q);
-    bool plain = gr->q >= 0 && !kept;
+    bool kept = false, plain = false;
+    for (int k = 0; k < n->n_out; k++) {
+        int q = n->out[k] >= 0 ? fuser_sole_use(f, n->out[k]).node : -1;
+        kept = kept || (fuse_is_q(f, q) && fuse_is_kept_as_u8(f, q));
+        plain = plain || (fuse_is_q(f, q) && !fuse_is_kept_as_u8(f, q));
+    }
     for (int k = 0; k < n->n_in && k < n_data; k++) {
         int dq = fuser_producer(f, n->in[k]);
         if (fuse_is_dq(f, dq)) {

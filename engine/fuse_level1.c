@@ -225,6 +225,7 @@ void fuse_level1(struct fuser *f)
     drop_identities(f);
     detach_shapes(f);
     split_dequantizers(f);
+    fuse_twins(f);
     bool changed = true;
     for (int round = 0; changed && round < MAX_ROUNDS; round++) {
         changed = fuse_join_pairs(f);

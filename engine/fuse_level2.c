@@ -122,7 +122,8 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
                !attr_find(n, "axes");
     }
     return strcmp(n->op, "GlobalAveragePool") == 0 || strcmp(n->op, "AveragePool") == 0 ||
-           strcmp(n->op, "Sigmoid") == 0;
+           strcmp(n->op, "Sigmoid") == 0 || strcmp(n->op, "ReduceMean") == 0 ||
+           strcmp(n->op, "ReduceSum") == 0;
 }
 
 /* MaxPool and AveragePool of whole blocks of channels, as far as the model declares those. */

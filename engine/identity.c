@@ -52,6 +52,15 @@ static void add_attr(struct digest *d, const struct attr *a)
     }
 }
 
+void node_attrs_digest(const struct node *n, struct digest *d)
+{
+    for (int k = 0; k < n->n_attrs; k++) {
+        if (strcmp(n->attrs[k].name, fuse_why_attr) != 0) { /* for people */
+            add_attr(d, &n->attrs[k]);
+        }
+    }
+}
+
 /* What node i does to its inputs, whatever they are. */
 static struct digest node_identity(const struct plan *p, size_t i)
 {
@@ -62,11 +71,7 @@ static struct digest node_identity(const struct plan *p, size_t i)
     digest_text(&d, n->op);
     digest_int(&d, plan_opset(p->g, n));
     digest_int(&d, n->n_in);
-    for (int k = 0; k < n->n_attrs; k++) {
-        if (strcmp(n->attrs[k].name, fuse_why_attr) != 0) { /* for people */
-            add_attr(&d, &n->attrs[k]);
-        }
-    }
+    node_attrs_digest(n, &d);
     for (int k = 0; k < n->n_in + n->n_out; k++) {
         int v = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
         digest_int(&d, v >= 0);

@@ -51,4 +51,11 @@ int mlas_run_patches(const struct op_call *c, const struct mlas_conv *j, const s
 enum { MLAS_FOURS = 512 };
 int mlas_run_fours(const struct mlas_conv *j, const float *w, struct par *par, struct err *err);
 
+/* ---- Reductions (op_reduce.c) --------------------------------------------------------------- */
+
+struct walk;
+/* Which dimensions of input 0 a Reduce* node of that opset folds; makes output 0 with its shape. w:
+ * a walk over the input (operand 1) and what it is folded into (operand 0). */
+int reduce_start(struct op_call *c, int opset, bool *reduced, struct walk *w, struct err *err);
+
 #endif

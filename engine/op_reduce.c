@@ -5,6 +5,7 @@
  */
 #include "engine/elem.h"
 #include "engine/op.h"
+#include "engine/op_mlas.h"
 
 #include <math.h>
 
@@ -109,13 +110,13 @@ static const struct reduction *reduction_find(const char *name)
 
 /* ReduceSum takes its axes as an input from opset 13 on, the others from 18 on. Without axes all
  * are reduced, or none with noop_with_empty_axes. */
-static int read_axes(const struct op_call *c, bool *reduced, struct err *err)
+static int read_axes(const struct op_call *c, int opset, bool *reduced, struct err *err)
 {
     const int rank = c->in[0]->rank;
     int64_t list[MAX_RANK];
     const int64_t *axes = list;
     size_t n = 0;
-    const bool as_input = c->opset >= (strcmp(c->node->op, "ReduceSum") == 0 ? 13 : 18);
+    const bool as_input = opset >= (strcmp(c->node->op, "ReduceSum") == 0 ? 13 : 18);
     if (!as_input) {
         axes = attr_ints(c->node, "axes", &n);
     } else if (c->n_in > 1 && c->in[1]) {
@@ -268,19 +269,25 @@ static int reduce_ints(struct op_call *c, const struct reduction *r, const struc
     return OK;
 }
 
+int reduce_start(struct op_call *c, int opset, bool *reduced, struct walk *w, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    int64_t dims[MAX_RANK];
+    int rc = read_axes(c, opset, reduced, err);
+    if (rc) {
+        return rc;
+    }
+    const int rank = reduce_walk(x, reduced, attr_int(c->node, "keepdims", 1) != 0, w, dims);
+    return op_out(c, 0, x->dtype, rank, dims, err);
+}
+
 static int reduce(struct op_call *c, struct err *err)
 {
     const struct reduction *r = reduction_find(c->node->op);
     const struct tensor *x = c->in[0];
     bool reduced[MAX_RANK] = {false};
     struct walk w;
-    int64_t dims[MAX_RANK];
-    int rc = read_axes(c, reduced, err);
-    if (rc) {
-        return rc;
-    }
-    const int rank = reduce_walk(x, reduced, attr_int(c->node, "keepdims", 1) != 0, &w, dims);
-    rc = op_out(c, 0, x->dtype, rank, dims, err);
+    int rc = reduce_start(c, c->opset, reduced, &w, err);
     if (rc) {
         return rc;
     }

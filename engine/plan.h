@@ -38,6 +38,8 @@ struct plan {
 /* ---- Identities (identity.c) ---------------------------------------------------------------- */
 /* Fills in seed, node_ids and ids. */
 void plan_identify(struct plan *p);
+/* Adds the attributes of a node. */
+void node_attrs_digest(const struct node *n, struct digest *d);
 /* Identities of what node i makes from those of its inputs; ids: per value, may differ from p->ids
  * where more is known of the inputs. */
 void node_identities(const struct plan *p, size_t i, struct digest *ids);

@@ -156,7 +156,9 @@ class Source:
                 found[n.output[0]] = self.scales[n.input[6]]
             elif n.name in self.makers and self.op(n.name) == n.op_type:
                 found[n.output[0]] = n.name  # nodes are named after their first output
-        return {new: old for new, old in found.items() if new not in self.makers}
+        made = {o for n in graph.node for o in n.output}  # what has its name still is itself
+        return {new: old for new, old in found.items()
+                if new not in self.makers and old not in made}
 
 
 class Row:
