@@ -233,17 +233,29 @@ double sqnr_db(double signal, double noise);
 
 /* ---- Study (study.c): layers x pooled statistics, images x scores --------------------------- */
 enum flip { FLIP_NONE, FLIP_LOST, FLIP_GAINED };
+enum { TOP_CLASSES = 5 };
+/* The classes of one side with the highest output values, highest first, NaN last. */
+struct top_classes {
+    int n;          /* 0 when the model does not classify */
+    int label_rank; /* place of the label among all classes, 1 the highest; 0 without one */
+    struct {
+        int label;
+        float value; /* of the output */
+        float p;     /* the same as a share: outputs that sum to about 1 over their sum, others by
+                        softmax */
+    } c[TOP_CLASSES];
+};
 struct image_score {
     size_t image;   /* index in the data set */
     bool ok;        /* false: could not be read or run; `error` says why */
     char *error;    /* with ok: a node refused this image, so that what is behind it is missing */
     int error_code; /* enum err_code of it */
     int label;      /* -1 unlabelled */
-    int fp32_top1, int8_top1; /* class index, -1 when the model does not classify */
-    double fp32_p, int8_p;    /* the top-1 output values */
-    double sqnr, cosine, mse; /* over all outputs concatenated */
-    double signal, noise;     /* sum x^2 and sum (x-y)^2 over them */
-    uint64_t nonfinite;       /* pairs of them with NaN or infinity, not counted above */
+    int fp32_top1, int8_top1;  /* class index, -1 when the model does not classify */
+    struct top_classes top[2]; /* by side */
+    double sqnr, cosine, mse;  /* over all outputs concatenated */
+    double signal, noise;      /* sum x^2 and sum (x-y)^2 over them */
+    uint64_t nonfinite;        /* pairs of them with NaN or infinity, not counted above */
     double margin;   /* change INT8 - FP32 of (value of reference class - best other); reference =
                         label, else FP32's top-1; NAN when not classifying */
     double dlogit;   /* change of the reference class's output value */

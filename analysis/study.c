@@ -51,8 +51,6 @@ void image_score_init(struct image_score *s)
                               .margin = NAN,
                               .dlogit = NAN,
                               .kl = NAN,
-                              .fp32_p = NAN,
-                              .int8_p = NAN,
                               .worst_sqnr = NAN};
 }
 
@@ -196,16 +194,42 @@ static void to_distribution(const float *x, size_t n, double *p)
 
 /* KL(P || Q) = sum p log(p/q) in nats; q is kept above 1e-12 so that a class that INT8 rounds to
  * zero costs much, not infinity. */
-static double divergence(const float *x, const float *y, size_t n)
+static double divergence(const double *p, const double *q, size_t n)
 {
-    double *p = mem_alloc(2 * n * sizeof *p), *q = p + n, kl = 0;
-    to_distribution(x, n, p);
-    to_distribution(y, n, q);
+    double kl = 0;
     for (size_t i = 0; i < n; i++) {
         kl += p[i] > 0 ? p[i] * log(p[i] / fmax(q[i], 1e-12)) : 0;
     }
-    free(p);
     return kl;
+}
+
+/* Whether class i stands before class j: by value, NaN last, then by index. */
+static bool class_before(const float *x, size_t i, size_t j)
+{
+    if (isnan(x[i]) || isnan(x[j])) {
+        return isnan(x[i]) == isnan(x[j]) ? i < j : !isnan(x[i]);
+    }
+    return x[i] > x[j] || (x[i] == x[j] && i < j);
+}
+
+/* The first classes of values x with distribution p. */
+static void top_find(const float *x, const double *p, size_t n, int label, struct top_classes *t)
+{
+    *t = (struct top_classes){.label_rank = label >= 0 && (size_t)label < n};
+    for (size_t i = 0; i < n; i++) {
+        t->label_rank += t->label_rank && class_before(x, i, (size_t)label);
+        int at = MIN(t->n, TOP_CLASSES - 1);
+        if (t->n == TOP_CLASSES && !class_before(x, i, (size_t)t->c[at].label)) {
+            continue;
+        }
+        for (; at > 0 && class_before(x, i, (size_t)t->c[at - 1].label); at--) {
+            t->c[at] = t->c[at - 1];
+        }
+        t->c[at].label = (int)i;
+        t->c[at].value = x[i];
+        t->c[at].p = (float)p[i];
+        t->n = MIN(t->n + 1, TOP_CLASSES);
+    }
 }
 
 static enum flip flip_of(const struct image_score *s)
@@ -226,12 +250,16 @@ static void score_classes(const struct tensor *tx, const struct tensor *ty, stru
     }
     s->fp32_top1 = (int)top1(x, n);
     s->int8_top1 = (int)top1(y, n);
-    s->fp32_p = (double)x[s->fp32_top1];
-    s->int8_p = (double)y[s->int8_top1];
     size_t ref = s->label >= 0 && (size_t)s->label < n ? (size_t)s->label : (size_t)s->fp32_top1;
     s->dlogit = (double)y[ref] - (double)x[ref];
     s->margin = ((double)y[ref] - best_other(y, n, ref)) - ((double)x[ref] - best_other(x, n, ref));
-    s->kl = divergence(x, y, n);
+    double *p = mem_alloc(2 * n * sizeof *p), *q = p + n;
+    to_distribution(x, n, p);
+    to_distribution(y, n, q);
+    s->kl = divergence(p, q, n);
+    top_find(x, p, n, s->label, &s->top[SIDE_FP32]);
+    top_find(y, q, n, s->label, &s->top[SIDE_INT8]);
+    free(p);
     s->flip = flip_of(s);
 }
 

@@ -326,11 +326,45 @@ static void flips_and_margins(void **state)
     assert_true(near(s.margin, (2.0 - 4.0) - (5.0 - 2.0), 1e-12));
     assert_true(near(s.dlogit, -3, 1e-12));
     assert_true(s.kl > 0);
+    assert_int_equal(s.top[SIDE_FP32].n, 3);
+    assert_int_equal(s.top[SIDE_FP32].label_rank, 1);
+    assert_int_equal(s.top[SIDE_INT8].label_rank, 2);
+    const int want[2][3] = {{1, 2, 0}, {2, 1, 0}};
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(s.top[side].c[i].label, want[side][i]);
+    const double e = exp(5.0 - 5), sum = e + exp(2.0 - 5) + exp(1.0 - 5);
+    assert_true(near((double)s.top[SIDE_FP32].c[0].p, e / sum, 1e-6));
+    assert_true(near((double)s.top[SIDE_FP32].c[1].value, 2, 0));
     score_outputs(1, b, a, true, 1, &s);
     assert_int_equal(s.flip, FLIP_GAINED);
     score_outputs(1, a, a, true, 1, &s);
     assert_int_equal(s.flip, FLIP_NONE);
     assert_true(isinf(s.sqnr) && s.kl == 0);
+    tensor_free(x);
+    tensor_free(y);
+}
+
+/* Of many classes the first five, in order; equal ones by index, NaN behind all numbers. */
+static void top_classes(void **state)
+{
+    (void)state;
+    int64_t dims[] = {1, 9};
+    struct tensor *x = tensor(DT_F32, 2, dims), *y = tensor(DT_F32, 2, dims);
+    memcpy(x->data, (float[]){0.1f, 0, 0.3f, 0.1f, 0.2f, 0, 0.3f, 0, 0}, 36);
+    memcpy(y->data, (float[]){NAN, 1, NAN, -1, -2, NAN, NAN, NAN, NAN}, 36);
+    struct image_score s;
+    image_score_init(&s);
+    const struct tensor *a[] = {x}, *b[] = {y};
+    score_outputs(1, a, b, true, 3, &s);
+    const int want[2][TOP_CLASSES] = {{2, 6, 4, 0, 3}, {1, 3, 4, 0, 2}};
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < TOP_CLASSES; i++)
+            assert_int_equal(s.top[side].c[i].label, want[side][i]);
+    assert_int_equal(s.top[SIDE_FP32].label_rank, 5);
+    assert_int_equal(s.top[SIDE_INT8].label_rank, 2);
+    /* They sum to one, so they are the probabilities. */
+    assert_true(near((double)s.top[SIDE_FP32].c[0].p, 0.3, 1e-6));
     tensor_free(x);
     tensor_free(y);
 }
@@ -371,6 +405,7 @@ int main(void)
         cmocka_unit_test(quantiles_lie_in_their_bin),
         cmocka_unit_test(channels_move_there_and_back),
         cmocka_unit_test(flips_and_margins),
+        cmocka_unit_test(top_classes),
         cmocka_unit_test(ranking_puts_undefined_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

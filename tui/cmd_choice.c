@@ -187,7 +187,8 @@ static int exec_toggle(struct call *c, struct err *err)
         {"macs", &ui->pareto_macs, false},    {"counts", &ui->linear, false},
         {"diff", &ui->diff, false},           {"flips", &ui->flips_only, false},
         {"around", &ui->graph_whole, true},   {"quantizers", &ui->graph_parts, true},
-        {"one-sided", &ui->graph_only, true},
+        {"one-sided", &ui->graph_only, true}, {"classes", &ui->classes, false},
+        {"values", &ui->raw_classes, false},
     };
     (void)err;
     for (size_t i = 0; i < COUNT(switches); i++) {
@@ -262,13 +263,16 @@ const struct cmd cmd_choice[] = {
         .help = "switches logarithmic counts, the difference histogram, filters, parts of a graph",
         .detail =
             "counts and diff are for the histogram of a layer; flips shows only images whose "
-            "answer changed. In the graph view, around folds what is far from the cursor, "
+            "answer changed, classes the first classes of the image under the cursor below the "
+            "list, values these as values of the output, not as probabilities. In the graph view, "
+            "around folds what is far from the cursor, "
             "quantizers shows Q, DQ and integer helpers, one-sided lists what only one of the "
             "models has. In the pins view, macs shows the cost of pins as products in FP32, not as "
             "their "
             "number.",
         .example = "toggle counts",
-        .args = {{"WHAT", ARG_CHOICE, "counts|diff|flips|around|quantizers|one-sided|macs", false,
+        .args = {{"WHAT", ARG_CHOICE,
+                  "counts|diff|flips|classes|values|around|quantizers|one-sided|macs", false,
                   false}},
         .exec = exec_toggle,
     },

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "tui/rank.h"
-#include "tui/tui.h"
+#include "tui/view.h"
 
 static const char *class_name(const struct session *s, int label)
 {
@@ -173,6 +173,50 @@ static int exec_worst(struct call *c, struct err *err)
     return rank_images(c, call_opt(c, "--metric"), n, err);
 }
 
+static void print_classes(const struct session *s, const struct image_score *x, FILE *out)
+{
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
+        const struct top_classes *t = &x->top[side];
+        if (t->n) {
+            fprintf(out, "  %-32s %9s %8s\n", side == SIDE_FP32 ? "FP32" : "INT8", "VALUE", "P");
+        }
+        for (int i = 0; i < t->n; i++) {
+            char safe[256], name[256], value[32], p[32];
+            const char *known = class_name(s, t->c[i].label);
+            int n = snprintf(name, sizeof name, "%d ", t->c[i].label);
+            if (known) {
+                text_fit(name + n, sizeof name - (size_t)n, text_safe(safe, sizeof safe, known),
+                         32 - n, TEXT_HEAD);
+            }
+            fprintf(out, "  %-32s %9s %8s\n", name,
+                    text_number(value, sizeof value, (double)t->c[i].value, 9),
+                    text_number(p, sizeof p, (double)t->c[i].p, 8));
+        }
+    }
+}
+
+/* {"label_rank": {"fp32", "int8"}, "fp32": [{"class", "name", "value", "p"}], "int8": [...]} */
+static json_t *classes_json(const struct session *s, const struct image_score *x)
+{
+    static const char *const sides[] = {"fp32", "int8"};
+    json_t *o = json_object(), *ranks = json_object();
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
+        const struct top_classes *t = &x->top[side];
+        json_t *list = json_array();
+        for (int i = 0; i < t->n; i++) {
+            json_array_append_new(list, json_pack("{s:i,s:o,s:o,s:o}", "class", t->c[i].label,
+                                                  "name", json_text(class_name(s, t->c[i].label)),
+                                                  "value", json_num((double)t->c[i].value), "p",
+                                                  json_num((double)t->c[i].p)));
+        }
+        json_object_set_new(o, sides[side], list);
+        json_object_set_new(ranks, sides[side],
+                            t->n && t->label_rank ? json_integer(t->label_rank) : json_null());
+    }
+    json_object_set_new(o, "label_rank", ranks);
+    return o;
+}
+
 /* One image: its score, and with --layers every layer on it, which takes one more run of it. */
 static int exec_image(struct call *c, struct err *err)
 {
@@ -197,6 +241,7 @@ static int exec_image(struct call *c, struct err *err)
     json_t *profile = json_array();
     if (!s->json) {
         image_text(s, x, c->out);
+        print_classes(s, x, c->out);
     }
     for (size_t i = 0; i < s->match.n_layers && call_opt(c, "--layers"); i++) {
         if (s->json) {
@@ -212,7 +257,8 @@ static int exec_image(struct call *c, struct err *err)
         }
     }
     if (s->json) {
-        emit_json(c, json_pack("{s:o,s:O}", "image", rank_image_json(s, x), "layers", profile));
+        emit_json(c, json_pack("{s:o,s:o,s:O}", "image", rank_image_json(s, x), "top",
+                               classes_json(s, x), "layers", profile));
     }
     json_decref(profile);
     study_free(one);
@@ -263,7 +309,10 @@ const struct cmd cmd_image[] = {
     {
         .name = "image",
         .group = "images",
-        .help = "one image: its score, and its profile over the layers",
+        .help = "one image: its score, its first classes, and its profile over the layers",
+        .detail = "The five classes with the highest output values of each side, with these values "
+                  "and as probabilities: outputs that sum to about 1 are divided by their sum, "
+                  "others go through softmax.",
         .example = "image @1 --layers",
         .needs = NEED_PAIR | NEED_DATA,
         .args = {{"IMAGE", ARG_IMAGE, NULL, false, false}},

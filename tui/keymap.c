@@ -57,6 +57,8 @@ const struct key keymap[] = {
     {"images", "a",     "mark --images --all",   "mark all", 0, NULL},
     {"images", "i",     "mark --images --invert", "invert the marks", 0, NULL},
     {"images", "f",     "toggle flips",          "only images whose answer changed", 4, "flips"},
+    {"images", "t",     "toggle classes",        "the first classes of both sides", 4, "top 5"},
+    {"images", "T",     "toggle values",         "these as probabilities, or as values of the output", 0, NULL},
     {"images", "s",     ":sort images ",         "sort by a score", 5, "sort"},
     {"images", ">",     "sort images --next",    "sort by the next score", 0, NULL},
     {"images", "<",     "sort images --previous", "sort by the score before", 0, NULL},

@@ -198,7 +198,7 @@ static void score_nothing(struct image_score *s)
 {
     s->ok = true;
     s->fp32_top1 = s->int8_top1 = -1;
-    s->fp32_p = s->int8_p = NAN;
+    s->top[SIDE_FP32].n = s->top[SIDE_INT8].n = 0;
     s->sqnr = s->cosine = s->mse = s->margin = s->dlogit = s->kl = NAN;
     s->flip = FLIP_NONE;
 }
@@ -210,6 +210,7 @@ static void score_single(size_t n, struct tensor **out, bool classify, enum side
     score_outputs(n, (const struct tensor *const *)out, (const struct tensor *const *)out, classify,
                   label, s);
     *(side == SIDE_FP32 ? &s->int8_top1 : &s->fp32_top1) = -1;
+    s->top[side == SIDE_FP32 ? SIDE_INT8 : SIDE_FP32].n = 0;
     s->sqnr = s->cosine = s->mse = s->margin = s->dlogit = s->kl = NAN;
     s->flip = FLIP_NONE;
 }

@@ -114,6 +114,7 @@ struct ui {
     char layer_filter[256], image_filter[256]; /* expressions; "": all rows are shown */
     char ask[64]; /* what the command line is to be opened with, from `jump` to a command */
     bool flips_only;
+    bool classes, raw_classes; /* the first classes below the list; as values of the output */
     int graph_node;  /* cursor of the graph view: node of session.map */
     int graph_focus; /* what is shown around it; see struct graph_look */
     int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */

@@ -139,6 +139,10 @@ void draw_pareto(const struct session *s, struct grid *g, struct rect r);
 /* Table of those that no other beats. */
 void draw_front(const struct session *s, struct grid *g, struct rect r);
 
+/* The first classes of both sides for a data set image; returns rows used, 0 when it has none.
+ * (view_classes.c) */
+int draw_classes(const struct session *s, struct grid *g, struct rect r, long image);
+
 /* ---- Help overlay (view_help.c) ---------------------------------------------------------------
  */
 void draw_help(const struct session *s, struct grid *g);

@@ -8,7 +8,7 @@
 
 #include "tui/view.h"
 
-enum { FIGURE = 9, FLIP = 6, TALL = 36 };
+enum { FIGURE = 9, FLIP = 6, TALL = 36, CLASSES = TOP_CLASSES + 3 };
 
 struct layout {
     int name, label, layer; /* widths */
@@ -163,7 +163,7 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
     grid_text(g, row + 2, 1, cols - 2, ST_DIM, fit);
 }
 
-/* The image under the cursor in words; returns the next free row. */
+/* The image under the cursor in words and figures; returns the next free row. */
 static int draw_words(const struct session *s, struct grid *g, struct rect r, long image)
 {
     char text[256];
@@ -178,11 +178,6 @@ static int draw_words(const struct session *s, struct grid *g, struct rect r, lo
     }
     if (!sc || !sc->ok)
         return row;
-    grid_printf(g, row++, r.col, ST_FP32, "FP32   %s  %.4g",
-                text_class(text, sizeof(text), &s->data, sc->fp32_top1), sc->fp32_p);
-    grid_printf(g, row++, r.col, ST_INT8, "INT8   %s  %.4g",
-                text_class(text, sizeof(text), &s->data, sc->int8_top1), sc->int8_p);
-    row++;
     for (const struct image_key *k = image_keys; k->name && row < r.row + r.rows; k++) {
         text_number(text, sizeof(text), k->value(sc), 10);
         grid_printf(g, row++, r.col, ST_NORMAL, "%-10s %10s %-3s", k->name, text, k->unit);
@@ -192,7 +187,7 @@ static int draw_words(const struct session *s, struct grid *g, struct rect r, lo
         row + 2 < r.row + r.rows)
         grid_printf(g, row++, r.col, ST_NORMAL, "worst layer %.1f dB  %s", sc->worst_sqnr,
                     session_layer_label(s, (size_t)sc->worst_layer));
-    return row;
+    return row + draw_classes(s, g, (struct rect){row, r.col, r.row + r.rows - row, r.cols}, image);
 }
 
 /* Beside the list on wide terminals. */
@@ -217,6 +212,11 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
     }
     int cols = g->cols;
     struct rows r = rows_of(s, VIEW_IMAGES);
+    if (s->ui.classes && cols < VIEW_WIDE && r.n && rows > 2 * CLASSES)
+        rows -= draw_classes(s, g, (struct rect){top + rows - CLASSES, 1, CLASSES, cols - 2},
+                             (long)r.item[r.cursor])
+                    ? CLASSES
+                    : 0;
     if (cols >= VIEW_WIDE) {
         cols = MAX(90, cols * 6 / 10);
         const long image = r.n ? (long)r.item[r.cursor] : -1;
