@@ -56,15 +56,6 @@ static void undo_clear(struct session *s, size_t from)
     s->n_undo = MIN(s->n_undo, from);
 }
 
-static void capture_clear(struct session *s)
-{
-    tensor_free(s->capture.fp32);
-    tensor_free(s->capture.int8);
-    tensor_free(s->capture.codes);
-    layer_stats_fini(&s->capture.stats);
-    s->capture = (struct capture){0};
-}
-
 void session_forget(struct session *s)
 {
     session_picture_clear(s);
@@ -76,7 +67,7 @@ void session_forget_run(struct session *s)
 {
     job_cancel(s);
     job_wait(s, NULL);
-    capture_clear(s);
+    session_capture_clear(s);
     study_free(s->study);
     s->study = NULL;
     json_decref(s->compared);
@@ -190,23 +181,35 @@ static void reset_layers(struct session *s)
     s->ui.layer = s->ui.layer_row = 0;
 }
 
-int session_match(struct session *s, struct err *err)
+/* Pairs of two models, or the layers of the only one. */
+static int match_any(const struct graph *fp32, const struct graph *int8, size_t n_hand,
+                     const struct match_pair *hand, struct match *out, struct err *err)
 {
-    struct match m;
-    if (s->pair) {
-        int rc = match_graphs(s->fp32, s->int8, s->n_hand, s->hand, &m, err);
-        if (rc) {
-            return rc;
-        }
-    } else {
-        match_single(s->fp32 ? s->fp32 : s->int8, s->fp32 ? SIDE_FP32 : SIDE_INT8, &m);
+    if (fp32 && int8) {
+        return match_graphs(fp32, int8, n_hand, hand, out, err);
     }
+    match_single(fp32 ? fp32 : int8, fp32 ? SIDE_FP32 : SIDE_INT8, out);
+    return OK;
+}
+
+/* Takes over what was matched. */
+static void use_match(struct session *s, struct match m)
+{
     session_forget(s);
     match_fini(&s->match);
     s->match = m;
     reset_layers(s);
     session_map(s);
-    return OK;
+}
+
+int session_match(struct session *s, struct err *err)
+{
+    struct match m;
+    int rc = match_any(s->fp32, s->int8, s->n_hand, s->hand, &m, err);
+    if (!rc) {
+        use_match(s, m);
+    }
+    return rc;
 }
 
 /* Preprocessing and task that follow from the model, unless the user said otherwise. */
@@ -247,20 +250,19 @@ static void let_go(struct session *s, const struct loading *fp32, const struct l
 
 static int load_both(struct session *s, struct loading *a, struct loading *b, struct err *err)
 {
-    struct match probe = {0};
+    struct match m;
     enum numerics before = s->set.numerics;
     /* A cache says nothing to any other runtime. */
     s->set.numerics = b->cache ? NUM_TENSORRT : before;
     int rc = load_sides(a, b, err);
     /* Whether they belong together is known before anything of the session is given up. */
-    rc = rc || !a->g || !b->g ? rc : match_graphs(a->g, b->g, 0, NULL, &probe, err);
+    rc = rc ? rc : match_any(a->g, b->g, 0, NULL, &m, err);
     if (rc) {
         s->set.numerics = before;
         loading_drop(a);
         loading_drop(b);
         return rc;
     }
-    match_fini(&probe);
     char *cache = mem_dup(b->keep ? s->cache : b->cache);
     let_go(s, a, b);
     s->implicit = b->report;
@@ -272,7 +274,8 @@ static int load_both(struct session *s, struct loading *a, struct loading *b, st
     s->cache = cache;
     s->set.numerics = numerics_for(s->set.numerics, (b->g ? b->g : a->g)->dialect);
     session_follow(s);
-    return session_match(s, err);
+    use_match(s, m);
+    return OK;
 }
 
 int session_load(struct session *s, const char *fp32, const char *int8, const char *cache,
@@ -418,7 +421,7 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
     memcpy(s->int8_values, values, n * sizeof *values);
     free(values);
     retire(s, old_plan, old_graph);
-    capture_clear(s);
+    session_capture_clear(s);
     return OK;
 }
 
@@ -470,169 +473,5 @@ int session_undo(struct session *s, int steps, struct err *err)
     if (!rc) {
         s->at_undo = (size_t)to;
     }
-    return rc;
-}
-
-/* ---- Looking -------------------------------------------------------------------------------- */
-
-void session_log(struct session *s, char kind, const char *text)
-{
-    while (*text) {
-        size_t n = strcspn(text, "\n");
-        char *line = mem_printf("%.*s", (int)MIN(n, (size_t)4000), text);
-        size_t room = 4 * strlen(line) + 64;
-        char *safe = mem_alloc(room);
-        text_safe(safe, room, line);
-        free(line);
-        if (s->n_log == 10000) { /* the oldest lines go */
-            free(s->log[0].text);
-            memmove(s->log, s->log + 1, --s->n_log * sizeof *s->log);
-        }
-        s->log = mem_push(s->log, s->n_log, &s->cap_log, sizeof *s->log);
-        s->log[s->n_log++] = (struct log_line){.text = safe, .kind = kind};
-        text += n + (text[n] == '\n');
-    }
-}
-
-const char *session_layer_label(const struct session *s, size_t layer)
-{
-    static char ring[8][256];
-    static unsigned at;
-    char *dst = ring[at++ % COUNT(ring)];
-    return text_safe(dst, sizeof ring[0], s->match.layers[layer].name);
-}
-
-int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns)
-{
-    char safe[256], first[256];
-    text_safe(safe, sizeof safe, s->match.layers[layer].name);
-    if (text_width(safe) > columns) {
-        /* Converters join the names of what they fused with ';': the first one says enough. */
-        snprintf(first, sizeof first, "%.*s", (int)strcspn(safe, ";"), safe);
-        return text_fit(dst, size, first, columns, TEXT_TAIL);
-    }
-    return text_fit(dst, size, safe, columns, TEXT_TAIL);
-}
-
-const char *session_numerics(const struct session *s)
-{
-    static char unverified[64];
-    const char *name = numerics_name(s->set.numerics);
-    if (numerics_verified(s->set.numerics)) {
-        return name;
-    }
-    snprintf(unverified, sizeof unverified, "%s (unverified)", name);
-    return unverified;
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    return slash ? slash + 1 : path ? path : "-";
-}
-
-void session_title(const struct session *s, char *dst, size_t size)
-{
-    char a[80], b[80], models[200] = "no model";
-    if (s->pair) {
-        snprintf(models, sizeof models, "%s <> %s",
-                 text_safe(a, sizeof a, base_name(s->fp32->path)),
-                 text_safe(b, sizeof b, base_name(s->int8->path)));
-    } else if (s->fp32 || s->int8) {
-        snprintf(models, sizeof models, "%s %s", s->fp32 ? "FP32" : "INT8",
-                 text_safe(a, sizeof a, base_name((s->fp32 ? s->fp32 : s->int8)->path)));
-    }
-    snprintf(dst, size, "%s", models);
-}
-
-size_t session_layer_order(const struct session *s, const struct metric *m, enum sort_dir d,
-                           size_t *order)
-{
-    if (s->study && m) {
-        study_rank_layers(s->study, m, d, order);
-    } else {
-        for (size_t i = 0; i < s->match.n_layers; i++) {
-            order[i] = i;
-        }
-    }
-    return s->match.n_layers;
-}
-
-size_t session_image_order(const struct session *s, const struct image_key *k, enum sort_dir d,
-                           size_t *order)
-{
-    if (!s->study) {
-        return 0;
-    }
-    study_rank_images(s->study, k, d, order);
-    return s->study->n_images;
-}
-
-const struct image_score *session_score(const struct session *s, size_t image)
-{
-    const struct study *st = s->study;
-    if (st && image < st->n_images && st->images[image].image == image) {
-        return &st->images[image]; /* where it is after a run over all */
-    }
-    for (size_t i = 0; st && i < st->n_images; i++) {
-        if (st->images[i].image == image) {
-            return &st->images[i];
-        }
-    }
-    return NULL;
-}
-
-/* ---- Drill-down ----------------------------------------------------------------------------- */
-
-struct capturing {
-    size_t layer;
-    struct tensor *side[2];
-};
-
-static int capture_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
-                        struct err *err)
-{
-    (void)err;
-    struct capturing *c = ctx;
-    if (layer == c->layer && !c->side[side]) {
-        c->side[side] = tensor_ref(t);
-    }
-    return OK;
-}
-
-int session_capture(struct session *s, size_t layer, size_t image, struct err *err)
-{
-    const struct layer *l = &s->match.layers[layer];
-    struct capturing c = {.layer = layer};
-    struct run_hooks hooks = {.keep = capture_keep, .ctx = &c};
-    struct image_result r;
-    image_result_init(&r, s->match.n_layers);
-    int rc = run_image(s, image, &hooks, NULL, &r, err);
-    bool quantized = l->quantized && c.side[SIDE_INT8] && !dtype_is_float(c.side[SIDE_INT8]->dtype);
-    struct capture cap = {.layer = layer, .image = image};
-    layer_stats_init(&cap.stats);
-    if (!rc && s->pair && (!c.side[SIDE_FP32] || !c.side[SIDE_INT8])) {
-        rc = err_set(err, E_STATE, "layer '%s' was not computed on both sides", l->name);
-    }
-    if (!rc && s->pair) {
-        rc = layer_stats_add(&cap.stats, c.side[SIDE_FP32], c.side[SIDE_INT8],
-                             quantized ? &l->q : NULL, l->channel_axis, true, err);
-    }
-    if (!rc && c.side[SIDE_FP32]) {
-        rc = tensor_to_f32(c.side[SIDE_FP32], NULL, &cap.fp32, err);
-    }
-    if (!rc && c.side[SIDE_INT8]) {
-        rc = quantized ? quant_dequantize(c.side[SIDE_INT8], &l->q, NULL, &cap.int8, err)
-                       : tensor_to_f32(c.side[SIDE_INT8], NULL, &cap.int8, err);
-        cap.codes = quantized ? tensor_ref(c.side[SIDE_INT8]) : NULL;
-    }
-    capture_clear(s);
-    s->capture = cap;
-    if (rc) {
-        capture_clear(s);
-    }
-    tensor_free(c.side[0]);
-    tensor_free(c.side[1]);
-    image_result_fini(&r, s->match.n_layers);
     return rc;
 }

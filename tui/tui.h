@@ -262,6 +262,7 @@ int session_picture(struct session *s, size_t image, struct err *err);
 void session_picture_clear(struct session *s);
 /* Runs both sides on one image and keeps the layer's tensors (both sides) in s->capture. */
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
+void session_capture_clear(struct session *s);
 
 /* ---- Jobs (job.c) --------------------------------------------------------------------------- */
 /* Starts a job; in the background, else waits and prints progress to `note` when it is a terminal.

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * session_look.c: what a session says of itself: its log, names for people, rankings, scores.
+ */
+#include <stdlib.h>
+
+#include "tui/tui.h"
+
+void session_log(struct session *s, char kind, const char *text)
+{
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        char *line = mem_printf("%.*s", (int)MIN(n, (size_t)4000), text);
+        size_t room = 4 * strlen(line) + 64;
+        char *safe = mem_alloc(room);
+        text_safe(safe, room, line);
+        free(line);
+        if (s->n_log == 10000) { /* the oldest lines go */
+            free(s->log[0].text);
+            memmove(s->log, s->log + 1, --s->n_log * sizeof *s->log);
+        }
+        s->log = mem_push(s->log, s->n_log, &s->cap_log, sizeof *s->log);
+        s->log[s->n_log++] = (struct log_line){.text = safe, .kind = kind};
+        text += n + (text[n] == '\n');
+    }
+}
+
+const char *session_layer_label(const struct session *s, size_t layer)
+{
+    static char ring[8][256];
+    static unsigned at;
+    char *dst = ring[at++ % COUNT(ring)];
+    return text_safe(dst, sizeof ring[0], s->match.layers[layer].name);
+}
+
+int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns)
+{
+    char safe[256], first[256];
+    text_safe(safe, sizeof safe, s->match.layers[layer].name);
+    if (text_width(safe) > columns) {
+        /* Converters join the names of what they fused with ';': the first one says enough. */
+        snprintf(first, sizeof first, "%.*s", (int)strcspn(safe, ";"), safe);
+        return text_fit(dst, size, first, columns, TEXT_TAIL);
+    }
+    return text_fit(dst, size, safe, columns, TEXT_TAIL);
+}
+
+const char *session_numerics(const struct session *s)
+{
+    static char unverified[64];
+    const char *name = numerics_name(s->set.numerics);
+    if (numerics_verified(s->set.numerics)) {
+        return name;
+    }
+    snprintf(unverified, sizeof unverified, "%s (unverified)", name);
+    return unverified;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash ? slash + 1 : path ? path : "-";
+}
+
+void session_title(const struct session *s, char *dst, size_t size)
+{
+    char a[80], b[80], models[200] = "no model";
+    if (s->pair) {
+        snprintf(models, sizeof models, "%s <> %s",
+                 text_safe(a, sizeof a, base_name(s->fp32->path)),
+                 text_safe(b, sizeof b, base_name(s->int8->path)));
+    } else if (s->fp32 || s->int8) {
+        snprintf(models, sizeof models, "%s %s", s->fp32 ? "FP32" : "INT8",
+                 text_safe(a, sizeof a, base_name((s->fp32 ? s->fp32 : s->int8)->path)));
+    }
+    snprintf(dst, size, "%s", models);
+}
+
+size_t session_layer_order(const struct session *s, const struct metric *m, enum sort_dir d,
+                           size_t *order)
+{
+    if (s->study && m) {
+        study_rank_layers(s->study, m, d, order);
+    } else {
+        for (size_t i = 0; i < s->match.n_layers; i++) {
+            order[i] = i;
+        }
+    }
+    return s->match.n_layers;
+}
+
+size_t session_image_order(const struct session *s, const struct image_key *k, enum sort_dir d,
+                           size_t *order)
+{
+    if (!s->study) {
+        return 0;
+    }
+    study_rank_images(s->study, k, d, order);
+    return s->study->n_images;
+}
+
+const struct image_score *session_score(const struct session *s, size_t image)
+{
+    const struct study *st = s->study;
+    if (st && image < st->n_images && st->images[image].image == image) {
+        return &st->images[image]; /* where it is after a run over all */
+    }
+    for (size_t i = 0; st && i < st->n_images; i++) {
+        if (st->images[i].image == image) {
+            return &st->images[i];
+        }
+    }
+    return NULL;
+}
