@@ -192,6 +192,82 @@ def walk_completion(_):
     t.end()
 
 
+def walk_repl(_):
+    """The prompt below its transcript: answers of scripts and of what is typed, one line after the
+    other; what can follow is explained; history; ^C clears, ^O leaves."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    t.press("6")
+    t.wait("qscope> run", "17 lost, 0 gained", "Enter types here")
+    t.press("Enter")
+    t.wait("Tab complete")
+    t.press("layers --top 2", "Enter")
+    t.wait("qscope> layers --top 2", "/block4/dw/Conv", "Tab complete")
+    t.press("exprot x", "Enter")
+    t.wait("did you mean 'export'? [E_USAGE]")
+    t.press("export m.onnx --ver", "Tab")
+    t.wait("--verify-images", "compare on N images")
+    t.press("^C")
+    t.wait("Tab complete", absent=("export m.onnx",))
+    t.press("layers --sort co", "Tab")
+    t.wait("layers --sort cosine")
+    t.press("^C")
+    t.wait("Tab complete", absent=("cosine",))
+    t.press("\x12", "top 2")  # a search backwards in the history
+    t.wait("reverse-i-search", "layers --top 2")
+    t.press("Enter")
+    t.wait("8 tensors have no counterpart", absent=("reverse-i-search",))
+    t.resize(48, 160)
+    t.press("bise")
+    t.wait("layers by sqnr")
+    t.press("ct")
+    t.wait("help bisect", "find the layer in network order")
+    t.press("\x0f")
+    t.wait("[1 Layers]")
+    t.press("6", "Enter", "quit", "Enter")
+    t.end()
+
+
+def walk_twelve_keys(tmp):
+    """From the start to an exported mixed model: six views seen, the worst layers pinned, measured
+    again and written, in at most twelve key presses; a file name typed counts as one."""
+    out = tmp / "mixed.onnx"
+    t = Terminal([*PAIR, "samples/images", "-e", "preprocess samples/preprocess.json"])
+    t.wait("96 of 96 images", "/block4/dw/Conv")
+    seen = [
+        ("p", "pinned 1 layer"),  # /block4/dw/Conv
+        ("2", "[2 Layer]"),
+        ("3", "[3 Images]"),
+        ("4", "[4 Graph]"),
+        ("5", "[5 Pins]"),
+        ("6", "[6 REPL]"),
+        ("R", "run #2"),
+        ("1", "/block3/dw/Conv"),
+        ("E", ":export"),
+        (str(out), str(out)),
+        ("Enter", "mixed.onnx"),
+    ]
+    if len(seen) > 12:
+        raise Lost(f"{len(seen)} keys")
+    for key, wanted in seen:
+        t.press(key)
+        t.wait(wanted)
+        if key == "R":
+            t.wait("last: run #2, 96 of 96 images")
+    end = time.monotonic() + PATIENCE
+    while not out.exists() and time.monotonic() < end:
+        t.read(0.05)
+    t.press("Q")
+    t.end()
+    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-e", f"load pair {PAIR[0]} {out}",
+                           "-e", "preprocess samples/preprocess.json",
+                           "-e", "dataset add samples/images", "-e", "run",
+                           "-e", "assert top1_drop < 6"], cwd=ROOT, timeout=PATIENCE,
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Lost(f"the model written is no better: {done.stdout}{done.stderr}")
+
+
 def walk_sizes(_):
     """Any size is drawn, and the program stays alive through changes of it."""
     t = Terminal(OPEN, rows=48, columns=160)

@@ -364,6 +364,80 @@ static char **finish(struct found *f)
     return f->list;
 }
 
+const struct cmd *cmd_typed(const struct session *s, const char *line, size_t pos)
+{
+    struct typed t = {0};
+    size_t first;
+    typed_read(&t, line, pos);
+    /* The last word may be the command itself, or its second word. */
+    struct by_name b = {0};
+    char *two = t.n == 1 ? mem_printf("%s %s", t.words[0], t.last) : NULL;
+    b.name = t.n == 0 ? t.last : two ? two : "";
+    cmd_each(match_name, &b);
+    const struct cmd *c = b.cmd ? b.cmd : t.n ? command_of(s, &t, &first) : NULL;
+    free(two);
+    typed_fini(&t);
+    return c;
+}
+
+/* The help of the row that one of the tables has for a word. */
+static const char *table_help(enum arg_kind kind, const char *word)
+{
+    switch (kind) {
+    case ARG_METRIC: {
+        const struct metric *m = metric_find(word);
+        return m ? m->help : NULL;
+    }
+    case ARG_SCORE: {
+        const struct image_key *k = image_key_find(word);
+        return k ? k->help : NULL;
+    }
+    case ARG_OUTCOME: {
+        const struct outcome *o = outcome_find(word);
+        return o ? o->help : NULL;
+    }
+    case ARG_SETTING:
+        for (size_t i = 0; setting_name(i); i++)
+            if (strcmp(setting_name(i), word) == 0)
+                return setting_help(i);
+        return NULL;
+    case ARG_VIEW:
+        for (int i = 0; i < N_VIEWS; i++)
+            if (strcmp(views[i]->name, word) == 0)
+                return views[i]->help;
+        return NULL;
+    default:
+        return NULL;
+    }
+}
+
+const char *cmd_choice_help(const struct session *s, const char *line, size_t pos,
+                            const char *choice)
+{
+    struct typed t = {0};
+    const char *help = NULL;
+    size_t first;
+    typed_read(&t, line, pos);
+    char *name = t.n ? mem_printf("%s %s", t.words[0], choice) : mem_dup(choice);
+    struct by_name b = {.name = name};
+    const struct cmd *c = t.n ? command_of(s, &t, &first) : NULL;
+    if (t.n < 2)
+        cmd_each(match_name, &b);
+    if (b.cmd) {
+        help = b.cmd->help;
+    } else if (c && choice[0] == '-') {
+        const struct opt_spec *o = option_of(c, choice);
+        help = o ? o->help : NULL;
+    } else if (c) {
+        const struct opt_spec *o = t.n > first ? option_of(c, t.words[t.n - 1]) : NULL;
+        const struct arg_spec *a = argument_of(c, &t, first);
+        help = table_help(o ? o->kind : a ? a->kind : ARG_NONE, choice);
+    }
+    free(name);
+    typed_fini(&t);
+    return help;
+}
+
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start)
 {
     struct typed t = {0};

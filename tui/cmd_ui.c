@@ -150,10 +150,18 @@ static int exec_view(struct call *c, struct err *err)
     for (int i = 0; i < N_VIEWS; i++)
         if (strcmp(views[i]->name, c->args[0]) == 0)
             to = i;
+    if (!call_opt(c, "--over"))
+        s->ui.depth = 0;
+    else if (to != here && s->ui.depth < (int)COUNT(s->ui.stack))
+        s->ui.stack[s->ui.depth++] = s->ui.view;
     ui_view_choose(s, (enum view_id)to);
-    s->ui.depth = 0;
     return OK;
 }
+
+static const struct opt_spec view_opts[] = {
+    {"--over", ARG_FLAG, NULL, "`back` returns from there to the view that was shown", NULL},
+    {NULL, ARG_NONE, NULL, NULL, NULL},
+};
 
 int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err *err)
 {
@@ -436,6 +444,7 @@ const struct cmd cmd_ui[] = {
                   "as one graph; pins and their history; the log of commands and answers.",
         .example = "view images",
         .args = {{"VIEW", ARG_CHOICE, UI_VIEW_WORDS "|next|previous", false, false}},
+        .opts = view_opts,
         .exec = exec_view,
     },
     {

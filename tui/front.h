@@ -39,6 +39,14 @@ int script_check(struct session *s, const char *path, struct err *err);
 int script_line(struct session *s, const char *where, const char *line, bool dry, bool keep_going,
                 size_t *failed, struct err *err);
 
+/* ---- Answers in the log (tee.c) --------------------------------------------------------------
+ */
+struct tee;
+/* A stream that writes to `to` and keeps the text for the log of the session. */
+struct tee *tee_open(struct session *s, FILE *to);
+FILE *tee_stream(const struct tee *t);
+void tee_close(struct tee *t); /* now it is in the log */
+
 /* ---- Terminal (term.c): the only file that knows curses ---------------------------------------
  */
 struct terminal;
@@ -72,7 +80,7 @@ bool term_key_known(const char *name); /* whether some bytes have this name */
 /* ---- The line being edited in the screen (prompt.c): readline without its display --------------
  */
 enum edit_state { EDIT_OPEN, EDIT_DONE, EDIT_CANCELLED };
-void edit_open(struct session *s, const char *text);
+void edit_open(struct session *s, const char *prompt, const char *text);
 /* Feeds bytes until the line is finished or they are used up; *used counts them. */
 enum edit_state edit_feed(const char *bytes, size_t n, size_t *used);
 const char *edit_prompt(void);

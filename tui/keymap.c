@@ -100,6 +100,8 @@ const struct key keymap[] = {
     {"pins",   "Space", "%pin %layer",           NULL, 0, NULL},
     {"pins",   "e",     ":export-pins ",         "list for another tool", 3, "export list"},
 
+    {"log",    "Enter", ":",                     "type commands, one after the other", 2, "type"},
+    {"log",    "i",     ":",                     NULL, 0, NULL},
     {"log",    "Left",  "back",                  "back", 0, NULL},
     {"log",    "h",     "back",                  NULL, 0, NULL},
 
@@ -122,7 +124,7 @@ const struct key keymap[] = {
     {"*",      "3",     "view images",           "images, ranked", 0, NULL},
     {"*",      "4",     "view graph",            "both models as one graph", 0, NULL},
     {"*",      "5",     "view pins",             "pins and their history", 0, NULL},
-    {"*",      "6",     "view log",              "log of commands and answers", 0, NULL},
+    {"*",      "6",     "view log",              "commands, answers, prompt", 0, NULL},
     {"*",      "Tab",   "view next",             "next view", 0, NULL},
     {"*",      "S-Tab", "view previous",         "view before", 0, NULL},
     {"*",      "/",     ":find ",                "find by name", 8, "find"},

@@ -216,7 +216,7 @@ static void edit_no_display(void)
 {
 }
 
-void edit_open(struct session *s, const char *text)
+void edit_open(struct session *s, const char *prompt, const char *text)
 {
     edit_init(s);
     if (!edit.null)
@@ -230,7 +230,7 @@ void edit_open(struct session *s, const char *text)
     edit.finished = false;
     edit.line = NULL;
     edit.n_bytes = 0;
-    rl_callback_handler_install(":", line_done);
+    rl_callback_handler_install(prompt, line_done);
     rl_insert_text(text);
     /* A line that a key began shows what can follow at once. */
     if (text[0])
@@ -345,7 +345,7 @@ static bool repl_read(char **line, const char *offered)
 {
     edit.finished = false;
     edit.line = NULL;
-    rl_callback_handler_install("qscope> ", line_done);
+    rl_callback_handler_install(REPL_PROMPT, line_done);
     if (offered) {
         rl_insert_text(offered);
         rl_redisplay();
@@ -374,7 +374,9 @@ static void repl_line(struct session *s, const char *line)
     signals_take(SIGINT);
     signals_busy(true);
     session_log(s, '>', line);
-    const int rc = cmd_line(s, line, stdout, stderr, &err);
+    struct tee *tee = tee_open(s, stdout);
+    const int rc = cmd_line(s, line, tee_stream(tee), stderr, &err);
+    tee_close(tee);
     signals_busy(false);
     fflush(stdout);
     if (rc != OK) {

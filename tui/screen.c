@@ -33,6 +33,7 @@ struct screen {
     size_t n_in;
     bool gone;        /* the terminal is no more */
     bool editing;     /* the command line is open */
+    bool repl;        /* it opens again after each line, in the log view */
     struct ui before; /* what the cursor was on when it opened */
     char *searched;   /* text of the last incremental search */
     bool tried;       /* to make a picture of these */
@@ -80,7 +81,7 @@ static void show_answer(struct session *s, const char *out, const char *note, bo
         toast(s, false, out);
     if (typed && lines > 1 && s->ui.view != VIEW_LOG) {
         struct err err = {0};
-        cmd_line(s, "view log", stderr, stderr, &err);
+        cmd_line(s, "view log --over", stderr, stderr, &err);
         s->ui.log_row = 0;
     }
 }
@@ -133,7 +134,14 @@ static void edit_begin(struct screen *sc, const char *text)
     free(sc->searched);
     sc->searched = NULL;
     sc->s->ui.toast[0] = '\0';
-    edit_open(sc->s, text);
+    sc->repl = sc->s->ui.view == VIEW_LOG && !text[0];
+    edit_open(sc->s, sc->repl ? REPL_PROMPT : ":", text);
+}
+
+/* Typing goes on in the log view: one line after the other, as in a shell. */
+static bool in_repl(const struct screen *sc)
+{
+    return sc->repl && sc->s->ui.view == VIEW_LOG && !sc->s->quit;
 }
 
 /* `pin @3` means the third row of what is on the screen. */
@@ -179,9 +187,13 @@ static void edit_done(struct screen *sc)
         run_line(sc, line, true);
     }
     free(line);
+    const bool again = in_repl(sc);
     if (sc->s->ui.ask[0]) {
         edit_begin(sc, sc->s->ui.ask);
         sc->s->ui.ask[0] = '\0';
+    } else if (again) {
+        sc->s->ui.log_row = 0;
+        edit_begin(sc, "");
     }
 }
 
@@ -222,71 +234,25 @@ static void edit_bytes(struct screen *sc, const char *bytes, size_t n)
     }
 }
 
-/* Completions in columns above the command line. */
-static void draw_choices(struct grid *g, char **list)
+/* ^C clears the line; in the log view only where there is none it ends the typing. */
+static void edit_interrupted(struct screen *sc)
 {
-    int widest = 8, n = 0;
-    for (char **p = list; *p; p++, n++)
-        widest = MAX(widest, MIN(text_width(*p), 40));
-    const int across = MAX(1, (g->cols - 2) / (widest + 2));
-    const int rows = MIN((n + across - 1) / across, MAX(1, g->rows / 3));
-    for (int r = 0; r < rows; r++) {
-        const int row = g->rows - 1 - rows + r;
-        for (int c = 0; c < g->cols; c++)
-            grid_text(g, row, c, 1, ST_NORMAL, " ");
-        for (int c = 0; c < across && r * across + c < n; c++) {
-            char safe[256], fit[256];
-            const bool more = r == rows - 1 && c == across - 1 && r * across + c + 1 < n;
-            text_safe(safe, sizeof(safe), more ? "..." : list[r * across + c]);
-            text_fit(fit, sizeof(fit), safe, widest, TEXT_TAIL);
-            grid_text(g, row, 1 + c * (widest + 2), widest, ST_KEY, fit);
-        }
-    }
+    const bool again = in_repl(sc) && edit_line()[0];
+    edit_bytes(sc, "\x03", 1);
+    if (again)
+        edit_begin(sc, "");
 }
 
-static void draw_targets(const struct session *s, struct grid *g, const char *text)
+/* What is being typed, for the views; what can follow is to be released by the caller. */
+static struct typing typing_now(const struct session *s, char ***owned)
 {
-    char **list = jump_choices(s, text);
-    draw_choices(g, list);
-    for (char **p = list; *p; p++)
-        free(*p);
-    free(list);
-}
-
-/* Draws the line being edited; returns the column of its cursor. */
-static int draw_edit(const struct session *s, struct grid *g)
-{
-    const int row = g->rows - 1;
-    char prompt[256];
-    const size_t room = 4 * strlen(edit_line()) + 64; /* what stands for a control is longer */
-    char *safe = mem_alloc(room), *head = mem_alloc(room);
-    char *before = mem_printf("%.*s", (int)edit_point(), edit_line());
-    text_safe(prompt, sizeof(prompt), edit_prompt());
-    text_safe(safe, room, edit_line());
-    text_safe(head, room, before);
-    for (int c = 0; c < g->cols; c++)
-        grid_text(g, row, c, 1, ST_NORMAL, " ");
-    int at = grid_text(g, row, 0, -1, ST_KEY, prompt);
-    /* A line longer than the screen shows the part around its cursor. */
-    int cursor = text_width(head);
-    const char *shown = safe;
-    while (cursor > MAX(g->cols - at - 2, 1) && *shown) {
-        char one[8] = {*shown++, '\0'};
-        for (size_t i = 1; ((unsigned char)*shown & 0xc0) == 0x80; shown++)
-            if (i + 1 < sizeof(one))
-                one[i++] = *shown;
-        cursor -= text_width(one);
-    }
-    grid_text(g, row, at, -1, ST_NORMAL, shown);
-    at += cursor;
-    free(safe);
-    free(head);
-    free(before);
-    if (edit_choices())
-        draw_choices(g, edit_choices());
-    else if (strncmp(edit_line(), "jump ", 5) == 0)
-        draw_targets(s, g, edit_line() + 5);
-    return at;
+    const bool jumps = !edit_choices() && strncmp(edit_line(), "jump ", 5) == 0;
+    *owned = jumps ? jump_choices(s, edit_line() + 5) : NULL;
+    return (struct typing){.prompt = edit_prompt(),
+                           .line = edit_line(),
+                           .point = edit_point(),
+                           .choices = jumps ? *owned : edit_choices(),
+                           .row = -1};
 }
 
 /* ---- Keys ----------------------------------------------------------------------------------- */
@@ -312,6 +278,18 @@ static void press(struct screen *sc, const char *name)
     free(line);
 }
 
+/* Keys that the log view keeps while a line is typed; false: it is for the line. */
+static bool repl_key(struct screen *sc, const char *name)
+{
+    const bool leaves = strcmp(name, "^O") == 0;
+    if (!leaves && strcmp(name, "PgUp") != 0 && strcmp(name, "PgDn") != 0)
+        return false;
+    if (leaves)
+        edit_cancelled(sc);
+    press(sc, name);
+    return true;
+}
+
 /* Decodes and handles what was read; `last`: the rest of a sequence did not come in time. */
 static void take_keys(struct screen *sc, bool last)
 {
@@ -323,6 +301,10 @@ static void take_keys(struct screen *sc, bool last)
             break;
         if (sc->editing && strcmp(name, "^Z") == 0) {
             raise(SIGTSTP);
+        } else if (sc->editing && strcmp(name, "^C") == 0) {
+            edit_interrupted(sc);
+        } else if (sc->editing && in_repl(sc) && repl_key(sc, name)) {
+            ;
         } else if (sc->editing) {
             if (used == 1 && sc->in[at] == 0x1b && at + 1 < sc->n_in)
                 used = 2; /* Alt and a key, for readline */
@@ -351,7 +333,7 @@ static void take_signals(struct screen *sc)
     signals_drain();
     if (signals_take(SIGINT)) {
         if (sc->editing)
-            edit_bytes(sc, "\x03", 1);
+            edit_interrupted(sc);
         else
             press(sc, "^C");
     }
@@ -369,7 +351,7 @@ static void take_signals(struct screen *sc)
 static void paint(struct screen *sc)
 {
     struct session *s = sc->s;
-    int rows, cols, row = -1, col = 0;
+    int rows, cols;
     term_size(sc->term, &rows, &cols);
     if (!sc->grid || sc->grid->rows != rows || sc->grid->cols != cols ||
         sc->grid->ascii != s->set.ascii) {
@@ -381,12 +363,18 @@ static void paint(struct screen *sc)
     s->ui.rows = rows;
     if (s->ui.toast[0] && time(NULL) >= s->ui.toast_until)
         s->ui.toast[0] = '\0';
-    view_draw(s, sc->grid);
+    char **owned = NULL;
+    struct typing t = {.row = -1};
     if (sc->editing) {
-        row = rows - 1;
-        col = draw_edit(s, sc->grid);
+        t = typing_now(s, &owned);
+        s->typing = &t;
     }
-    term_paint(sc->term, sc->grid, row, col, s->ui.redraw);
+    view_draw(s, sc->grid);
+    s->typing = NULL;
+    for (char **p = owned; p && *p; p++)
+        free(*p);
+    free(owned);
+    term_paint(sc->term, sc->grid, t.row, t.col, s->ui.redraw);
     s->ui.redraw = false;
 }
 

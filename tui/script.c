@@ -185,7 +185,11 @@ static int run_one(struct session *s, const char *where, const char *text, bool 
     const char *command = line_command(text, &ignore);
     if (command[strspn(command, " \t")] && command[0] != '#')
         session_log(s, '>', text);
-    const int rc = cmd_line(s, command, out, note, &e);
+    /* What another command runs is part of that one's answer. */
+    struct tee *tee = out == stdout ? tee_open(s, out) : NULL;
+    const int rc = cmd_line(s, command, tee ? tee_stream(tee) : out, note, &e);
+    if (tee)
+        tee_close(tee);
     if ((fflush(out) != 0 || ferror(out)) && rc == OK)
         return err_set(err, E_IO, "cannot write the output: %s", strerror(errno));
     if (rc != OK)

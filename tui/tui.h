@@ -115,8 +115,8 @@ struct ui {
     char ask[64]; /* what the command line is to be opened with, from `jump` to a command */
     bool flips_only;
     bool classes, raw_classes; /* the first classes below the list; as values of the output */
-    int graph_node;  /* cursor of the graph view: node of session.map */
-    int graph_focus; /* what is shown around it; see struct graph_look */
+    int graph_node;            /* cursor of the graph view: node of session.map */
+    int graph_focus;           /* what is shown around it; see struct graph_look */
     int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */
     bool graph_whole, graph_parts, graph_only;
     const struct metric *graph_color; /* NULL: SQNR */
@@ -130,6 +130,14 @@ struct ui {
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;
     time_t toast_until;
+};
+
+/* The line being typed on the screen; strings borrowed. */
+struct typing {
+    const char *prompt, *line;
+    size_t point;   /* cursor, bytes into the line */
+    char **choices; /* what can follow, NULL-terminated; NULL: not asked for */
+    int row, col;   /* where the cursor was drawn */
 };
 
 struct session {
@@ -195,6 +203,7 @@ struct session {
     struct log_line *log;
     size_t n_log, cap_log;
     struct ui ui;
+    struct typing *typing; /* NULL: the command line is closed */
 };
 
 struct session *session_new(void);
@@ -439,8 +448,16 @@ bool setting_kept(size_t i); /* belongs to a saved session, not to the machine o
  * words, or NULL. Walks the tables: commands, options, choices, layers, metrics, images, files. */
 char **cmd_complete(const struct session *s, const char *line, size_t pos, size_t *word_start);
 
+/* The command of the line being typed, NULL when it is none yet. */
+const struct cmd *cmd_typed(const struct session *s, const char *line, size_t pos);
+/* What one of these candidates means, in a line; NULL when no table says so. */
+const char *cmd_choice_help(const struct session *s, const char *line, size_t pos,
+                            const char *choice);
+
 /* What `jump TEXT` would go to, best first: "layer /block4/dw/Conv"; list as of cmd_complete. */
 char **jump_choices(const struct session *s, const char *text);
+
+#define REPL_PROMPT "qscope> "
 
 /* ---- Fronts --------------------------------------------------------------------------------- */
 /* Reads and runs a script; the whole script is parsed before its first command runs. Stops at the

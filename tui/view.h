@@ -143,6 +143,16 @@ void draw_front(const struct session *s, struct grid *g, struct rect r);
  * (view_classes.c) */
 int draw_classes(const struct session *s, struct grid *g, struct rect r, long image);
 
+/* ---- The line being typed (view_edit.c): session.typing ---------------------------------------
+ */
+/* Rows that the candidates take, `most` at most. */
+int choices_rows(const struct session *s, int cols, int most);
+void draw_choices(const struct session *s, struct grid *g, struct rect r);
+/* Prompt and line in one row; notes where the cursor is. */
+void draw_typed(const struct session *s, struct grid *g, struct rect r);
+/* The line in the last row, what can follow above it. */
+void draw_edit(const struct session *s, struct grid *g);
+
 /* ---- Help overlay (view_help.c) ---------------------------------------------------------------
  */
 void draw_help(const struct session *s, struct grid *g);

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * view_log.c: every command that was given, by key or by hand, and what it answered.
+ * view_log.c: every command that was given, by key or by hand, and what it answered, with the
+ * prompt below. Beside it on wide terminals: the ranking, and the help of the command being typed.
  */
+#include <stdlib.h>
+
 #include "tui/view.h"
+
+enum { BESIDE = 50, SCORE = 8, BAR = 8 };
 
 static enum style log_style(char kind)
 {
@@ -23,7 +28,7 @@ static void draw_line(const struct session *s, struct grid *g, int row, struct r
     const struct log_line *l = &s->log[line];
     int at = r.col;
     if (l->kind == '>')
-        at += grid_text(g, row, at, r.cols, ST_KEY, "qscope> ");
+        at += grid_text(g, row, at, r.cols, ST_KEY, REPL_PROMPT);
     else if (l->kind == 'e')
         at += grid_text(g, row, at, r.cols, ST_BAD, "error: ");
     char fit[1024];
@@ -39,25 +44,126 @@ void draw_log_tail(const struct session *s, struct grid *g, struct rect r)
         draw_line(s, g, r.row + (int)i, r, s->n_log - shown + i);
 }
 
-static void draw(const struct session *s, struct grid *g, int top, int rows)
+/* The transcript, the prompt under its last line, and under that what can follow. */
+static void draw_transcript(const struct session *s, struct grid *g, struct rect r)
 {
-    const int height = rows - 1;
+    const int choices = s->typing ? choices_rows(s, r.cols, MAX(1, r.rows / 3)) : 0;
+    const int height = MAX(1, r.rows - 1 - choices);
     /* The window ends at the cursor: the log is read from its end backwards. */
     const size_t end = s->n_log - MIN(s->ui.log_row, s->n_log ? s->n_log - 1 : 0);
     const size_t first = end > (size_t)height ? end - (size_t)height : 0;
-    const struct rect r = {.row = top, .col = 1, .rows = height, .cols = g->cols - 2};
     for (size_t i = first; i < end; i++)
-        draw_line(s, g, top + (int)(i - first), r, i);
-    if (s->n_log == 0)
-        grid_text(g, top + 1, 2, -1, ST_DIM,
-                  "nothing yet: every command and its answer stands here");
-    grid_printf(g, top + rows - 1, 0, ST_DIM, " line %zu of %zu%s", end, s->n_log,
-                s->ui.log_row ? "   G follows the end" : "");
+        draw_line(s, g, r.row + (int)(i - first), r, i);
+    const int row = r.row + (int)(end - first);
+    if (s->typing) {
+        draw_typed(s, g, (struct rect){row, r.col, 1, r.cols});
+        draw_choices(s, g, (struct rect){row + 1, r.col, MIN(choices, r.rows - 1), r.cols});
+    } else if (s->ui.log_row) {
+        grid_printf(g, row, r.col, ST_DIM, "line %zu of %zu; G follows the end", end, s->n_log);
+    } else {
+        const int at = r.col + grid_text(g, row, r.col, r.cols, ST_KEY, REPL_PROMPT);
+        grid_text(g, row, at, r.col + r.cols - at, ST_DIM,
+                  s->n_log ? "Enter types here" : "Enter types here; what is done stands above");
+    }
+}
+
+/* Rank, state, name, figure and bar of the first layers, as the layers view ranks them. */
+static void draw_ranking(const struct session *s, struct grid *g, struct rect r)
+{
+    struct rows rows = rows_of(s, VIEW_LAYERS);
+    const struct metric *m = s->ui.sort;
+    char caption[128];
+    snprintf(caption, sizeof(caption), "layers by %s", m ? m->name : "order of the network");
+    draw_rule(g, r.row, r.col, r.cols, caption);
+    const int name = r.cols - 6 - SCORE - 1 - BAR;
+    const struct name_cut cut = name_cut_for(s, name);
+    for (int i = 0; i < MIN((int)rows.n_items, r.rows - 1); i++) {
+        const size_t layer = rows.item[i];
+        const int row = r.row + 1 + i;
+        char text[256];
+        const struct layer_stats *st = s->study ? &s->study->layers[layer] : NULL;
+        grid_printf(g, row, r.col, ST_NORMAL, "%3d %c", i + 1, view_layer_state(s, layer));
+        name_fit(text, sizeof(text), session_layer_label(s, layer), cut, name);
+        grid_text(g, row, r.col + 6, name, ST_NORMAL, text);
+        if (!st || !m)
+            continue;
+        grid_printf(g, row, r.col + 6 + name, ST_NORMAL, "%*s", SCORE,
+                    text_metric(text, sizeof(text), m, &st->all, st->scale));
+        const double db = metric_find("sqnr")->value(&st->all, st->scale);
+        draw_bar(g, row, r.col + r.cols - BAR, BAR, (40 - db) / 40, grade_style(db));
+    }
+    if (rows.n_items == 0)
+        grid_text(g, r.row + 1, r.col, r.cols, ST_DIM, "no layers");
+    rows_fini(&rows);
+}
+
+/* Text with its lines broken at blanks; returns rows used. */
+static int draw_wrapped(struct grid *g, struct rect r, enum style st, const char *text)
+{
+    int row = 0, col = 0;
+    for (const char *p = text; *p && row < r.rows;) {
+        const int n = (int)strcspn(p, " ");
+        char *word = mem_printf("%.*s", n, p);
+        const int width = text_width(word);
+        if (col && col + 1 + width > r.cols) {
+            row++;
+            col = 0;
+        }
+        if (row < r.rows)
+            grid_text(g, r.row + row, r.col + col + (col > 0), r.cols - col - (col > 0), st, word);
+        col += width + (col > 0);
+        free(word);
+        p += n + (p[n] == ' ');
+    }
+    return row + 1;
+}
+
+static void draw_command_help(const struct session *s, struct grid *g, struct rect r)
+{
+    const struct typing *t = s->typing;
+    const struct cmd *c = t ? cmd_typed(s, t->line, t->point) : NULL;
+    char caption[64];
+    snprintf(caption, sizeof(caption), "help %s", c ? c->name : "");
+    draw_rule(g, r.row, r.col, r.cols, caption);
+    int row = r.row + 1;
+    const int end = r.row + r.rows;
+    if (!c) {
+        draw_wrapped(g, (struct rect){row, r.col, end - row, r.cols}, ST_DIM,
+                     "The command being typed is explained here. Tab lists what can follow, "
+                     "`apropos WORD` finds commands.");
+        return;
+    }
+    char *usage = cmd_usage(c);
+    row += draw_wrapped(g, (struct rect){row, r.col, end - row, r.cols}, ST_HEAD, usage);
+    row += draw_wrapped(g, (struct rect){row, r.col, end - row, r.cols}, ST_NORMAL, c->help);
+    for (const struct opt_spec *o = c->opts; o && o->name && row < end; o++) {
+        const int at = grid_printf(g, row, r.col, ST_KEY, "%-15s", o->name);
+        row += draw_wrapped(g, (struct rect){row, r.col + at + 1, end - row, r.cols - at - 1},
+                            ST_NORMAL, o->help);
+    }
+    if (c->detail && row + 1 < end)
+        draw_wrapped(g, (struct rect){row + 1, r.col, end - row - 1, r.cols}, ST_DIM, c->detail);
+    free(usage);
+}
+
+static void draw(const struct session *s, struct grid *g, int top, int rows)
+{
+    struct rect r = {.row = top, .col = 1, .rows = rows, .cols = g->cols - 2};
+    if (g->cols >= VIEW_WIDE) {
+        const int col = g->cols - BESIDE, half = rows / 2;
+        const char *bar = g->ascii ? "|" : "\xe2\x94\x82";
+        for (int i = 0; i < rows; i++)
+            grid_text(g, top + i, col, 1, ST_DIM, bar);
+        draw_ranking(s, g, (struct rect){top, col + 2, half, BESIDE - 2});
+        draw_command_help(s, g, (struct rect){top + half, col + 2, rows - half, BESIDE - 2});
+        r.cols = col - 2;
+    }
+    draw_transcript(s, g, r);
 }
 
 const struct view view_log = {
     .name = "log",
-    .title = "Log",
-    .help = "every command given and what it answered",
+    .title = "REPL",
+    .help = "every command given and what it answered; Enter types the next one",
     .draw = draw,
 };
