@@ -39,7 +39,9 @@ static struct session *full(void)
     run(s, "run --limit 2 ; mark --images bar_1* ; mark /head/Gemm /stem/Conv");
     run(s, "pin /block4/dw/Conv ; pin /head/Gemm ; unpin @pinned ; undo 2");
     run(s, "sort cosine:desc ; sort images kl:asc ; toggle flips ; toggle counts");
-    run(s, "select layer /head/Gemm ; view pins");
+    run(s, "filter 'sqnr < 90 && op == Conv' ; filter --images 'label < 9'");
+    run(s, "view graph ; toggle quantizers ; select color cosine ; select depth 3");
+    run(s, "select worst next ; select edge next ; toggle classes ; toggle macs");
     return s;
 }
 

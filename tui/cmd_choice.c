@@ -176,25 +176,41 @@ static const struct opt_spec mark_opts[] = {
     {NULL, ARG_NONE, NULL, NULL, NULL},
 };
 
+/* THE switches of the views. */
+static const struct {
+    const char *name;
+    size_t offset; /* of a bool in struct ui */
+    bool graph;    /* the rows of the graph depend on it */
+} switches[] = {
+    {"counts", offsetof(struct ui, linear), false},
+    {"diff", offsetof(struct ui, diff), false},
+    {"flips", offsetof(struct ui, flips_only), false},
+    {"classes", offsetof(struct ui, classes), false},
+    {"values", offsetof(struct ui, raw_classes), false},
+    {"around", offsetof(struct ui, graph_whole), true},
+    {"quantizers", offsetof(struct ui, graph_parts), true},
+    {"one-sided", offsetof(struct ui, graph_only), true},
+    {"macs", offsetof(struct ui, pareto_macs), false},
+};
+
+const char *ui_switch(size_t i)
+{
+    return i < COUNT(switches) ? switches[i].name : NULL;
+}
+
+bool *ui_switch_value(struct ui *ui, size_t i)
+{
+    return (bool *)((char *)ui + switches[i].offset);
+}
+
 static int exec_toggle(struct call *c, struct err *err)
 {
-    struct ui *ui = &c->s->ui;
-    const struct {
-        const char *name;
-        bool *what;
-        bool graph;
-    } switches[] = {
-        {"macs", &ui->pareto_macs, false},    {"counts", &ui->linear, false},
-        {"diff", &ui->diff, false},           {"flips", &ui->flips_only, false},
-        {"around", &ui->graph_whole, true},   {"quantizers", &ui->graph_parts, true},
-        {"one-sided", &ui->graph_only, true}, {"classes", &ui->classes, false},
-        {"values", &ui->raw_classes, false},
-    };
     (void)err;
     for (size_t i = 0; i < COUNT(switches); i++) {
         if (strcmp(switches[i].name, c->args[0]) != 0)
             continue;
-        *switches[i].what = !*switches[i].what;
+        bool *what = ui_switch_value(&c->s->ui, i);
+        *what = !*what;
         if (switches[i].graph)
             graph_toggled(c->s);
     }

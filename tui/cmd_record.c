@@ -195,8 +195,7 @@ const struct cmd cmd_record[] = {
         .name = "log",
         .group = "shell",
         .help = "print the log of commands, answers, notes and errors",
-        .detail = "It is what the log view shows. In batch answers go to the standard output and "
-                  "are not kept.",
+        .detail = "It is the transcript of the log view.",
         .example = "log --kind error",
         .unrecorded = true,
         .opts = log_opts,

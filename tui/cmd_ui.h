@@ -17,6 +17,10 @@ void ui_layer_go(struct session *s, size_t layer);
 /* Goes to a view; the layer view takes over what was under the cursor. */
 void ui_view_choose(struct session *s, enum view_id view);
 
+/* Name of the i-th switch that `toggle` turns, NULL behind the last; its place. */
+const char *ui_switch(size_t i);
+bool *ui_switch_value(struct ui *ui, size_t i);
+
 /* next and previous with wrap-around, or a number below n. */
 int ui_step(const char *word, size_t at, size_t n, size_t *out, struct err *err);
 /* Makes a layer the current one, with its worst channel. */

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tui/cmd_ui.h"
 #include "tui/state.h"
-#include "tui/view.h"
 
 /* ---- Models ---------------------------------------------------------------------------------- */
 
@@ -116,16 +116,28 @@ static json_t *order_json(const char *name, enum sort_dir dir)
     return o;
 }
 
+/* What the graph shows, and around which of its nodes. */
+static json_t *graph_json(const struct ui *ui)
+{
+    const char *color = ui->graph_macs ? "macs" : ui->graph_color ? ui->graph_color->name : NULL;
+    return json_pack("{s:o,s:i,s:i,s:i}", "color", exact(color), "depth", ui->graph_depth, "node",
+                     ui->graph_node, "focus", ui->graph_focus);
+}
+
 static json_t *screen_json(const struct session *s)
 {
-    const struct ui *ui = &s->ui;
+    struct ui ui = s->ui;
     const long layer = view_current_layer(s), image = view_current_image(s);
-    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:b,s:b,s:b}", "view", views[ui->view]->name, "layer",
-                     exact(layer >= 0 ? s->match.layers[layer].name : NULL), "image",
-                     exact(image >= 0 ? s->data.samples[image].name : NULL), "sort",
-                     order_json(ui->sort ? ui->sort->name : "none", ui->sort_dir), "sort_images",
-                     order_json(ui->image_sort->name, ui->image_dir), "counts", ui->linear, "diff",
-                     ui->diff, "flips", ui->flips_only);
+    json_t *o = json_pack("{s:s,s:o,s:o,s:o,s:o,s:s,s:s,s:i,s:o}", "view", views[ui.view]->name,
+                          "layer", exact(layer >= 0 ? s->match.layers[layer].name : NULL), "image",
+                          exact(image >= 0 ? s->data.samples[image].name : NULL), "sort",
+                          order_json(ui.sort ? ui.sort->name : "none", ui.sort_dir), "sort_images",
+                          order_json(ui.image_sort->name, ui.image_dir), "filter", ui.layer_filter,
+                          "filter_images", ui.image_filter, "channel", ui.channel, "graph",
+                          graph_json(&ui));
+    for (size_t i = 0; ui_switch(i); i++)
+        json_object_set_new(o, ui_switch(i), json_boolean(*ui_switch_value(&ui, i)));
+    return o;
 }
 
 static json_t *ran_json(const struct session *s)

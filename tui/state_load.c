@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tui/cmd_ui.h"
+#include "tui/graph.h"
 #include "tui/shell.h"
 #include "tui/state.h"
 
@@ -264,17 +266,34 @@ static void restore_settings(struct session *s, const json_t *state)
     }
 }
 
+static void restore_graph(struct session *s, const json_t *o)
+{
+    struct ui *ui = &s->ui;
+    const int last = s->map ? (int)s->map->n - 1 : -1;
+    quietly(s, "select color", text_of(o, "color"));
+    ui->graph_depth = bounded(o, "depth", 0, GRAPH_DEPTH_MAX, 0);
+    if (last < 0)
+        return;
+    ui->graph_node = bounded(o, "node", 0, last, ui->graph_node);
+    ui->graph_focus = bounded(o, "focus", 0, last, ui->graph_focus);
+    graph_update(s);
+}
+
 static void restore_screen(struct session *s, const json_t *o)
 {
     struct ui *ui = &s->ui;
-    ui->linear = json_is_true(json_object_get(o, "counts"));
-    ui->diff = json_is_true(json_object_get(o, "diff"));
-    ui->flips_only = json_is_true(json_object_get(o, "flips"));
+    for (size_t i = 0; ui_switch(i); i++)
+        *ui_switch_value(ui, i) = json_is_true(json_object_get(o, ui_switch(i)));
+    ui->layer_filter[0] = ui->image_filter[0] = '\0'; /* those before may hide what is chosen */
     quietly(s, "sort", text_of(o, "sort"));
     quietly(s, "sort images", text_of(o, "sort_images"));
     quietly(s, "select image", text_of(o, "image"));
     quietly(s, "select layer", text_of(o, "layer"));
+    quietly(s, "filter", text_of(o, "filter"));
+    quietly(s, "filter --images", text_of(o, "filter_images"));
     quietly(s, "view", text_of(o, "view"));
+    ui->channel = bounded(o, "channel", 0, INT_MAX / 2, 0);
+    restore_graph(s, json_object_get(o, "graph"));
 }
 
 static void restore_marked(struct session *s, const json_t *list)
