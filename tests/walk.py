@@ -30,7 +30,8 @@ DATA = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared") / "data"
 OPEN = ["-x", "samples/scripts/open.qs"]
 PAIR = ["samples/models/fp32.onnx", "samples/models/int8_qdq.onnx"]
 KEYS = {"Enter": "\r", "Esc": "\x1b", "Tab": "\t", "Down": "\x1b[B", "Up": "\x1b[A", "^C": "\x03",
-        "Backspace": "\x7f", "PgDn": "\x1b[6~", "F2": "\x1bOQ", "Space": " "}
+        "Backspace": "\x7f", "PgDn": "\x1b[6~", "PgUp": "\x1b[5~", "Home": "\x1b[H",
+        "End": "\x1b[F", "Left": "\x1b[D", "Right": "\x1b[C", "S-Tab": "\x1b[Z", "F2": "\x1bOQ", "Space": " "}
 PATIENCE = 60  # seconds until something that must appear is given up
 
 
@@ -397,6 +398,86 @@ def walk_record(tmp):
     a, b = (re.sub(r'" idle [^"]*"', "", p.read_text()) for p in (first, data))
     if done.returncode or a != b:
         raise Lost(f"{done.returncode} {done.stderr[-500:]}\n{script.read_text()}\n{a}\n{b}")
+
+
+def table_keys(view):
+    """The keys that hold in a view and whose line needs no words, from the program's own table."""
+    text = subprocess.run([QSCOPE, "--batch", "--no-config", "-e", f"view {view}", "-e", "keys"],
+                          capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    names = []
+    for row in text.split("\ncommands (", maxsplit=1)[0].splitlines():
+        # "  Down j           next layer of the list                 cursor down"
+        match = re.match(r"  (\S.*?)  +(\S.*?)  +(\S.*)$", row)
+        if match and not match[3].startswith((":", "%record", "quit", "suspend", "redraw", "cancel",
+                                              "keys", "back", "view", "dataset", "repl")):
+            names += match[1].split(" ")
+    return [n for n in names if n in KEYS or len(n) == 1 or re.fullmatch(r"\^[A-Z]", n)]
+
+
+def walk_record_all(tmp):
+    """Every key of every view that needs no words, pressed twice, runs and a cancelled sweep among
+    them; the recording, run in batch, gives the same data and the same screens."""
+    script = tmp / "session.qs"
+    files = [tmp / "screens.jsonl", tmp / "stopped.jsonl"]
+    t = Terminal(["--no-config", "-e", f"load pair {PAIR[0]} {PAIR[1]}", "-e",
+                  "preprocess samples/preprocess.json", "-e",
+                  "dataset add samples/images --limit 12 --seed 5", "-e", "run"])
+    t.wait("/block4/dw/Conv")
+    pressed = 0
+    for number, view in enumerate(("layers", "layer", "images", "graph", "pins", "log"), 1):
+        keys = table_keys(view)
+        if len(keys) < 18:
+            raise Lost(f"{len(keys)} keys in {view}: {keys}")
+        for key in keys + keys[::-1]:
+            t.press(str(number))  # a key may have led away
+            name = KEYS.get(key, key) if len(key) != 2 or key[0] != "^" else chr(ord(key[1]) - 64)
+            t.child.send(name)
+            pressed += 1
+            if key in ("R", "w"):
+                t.command("wait")
+                t.wait("idle", absent=("^C cancel",))
+    print(f"{pressed} keys")
+    t.press("1")
+    t.command("set output json")
+    t.command(f"output {files[0]}")
+    t.command("screen layers ; screen layer ; screen images ; screen graph ; screen pins")
+    t.press("1")
+    t.command("sweep show ; pareto ; layers ; images")
+    t.command("output -")
+    t.press("1")
+    # A sweep that is stopped half way: its trials have seen some images, all of them the same.
+    t.command("set kernels plain ; dataset add samples/images ; set jobs 1")
+    t.press("5", "w")
+    t.wait("%", "^C cancel")
+    for _ in range(400):
+        t.read(0.01)
+        if re.search(r"sweep #\d+ +\d\d+/", t.text()):
+            break
+    t.press("^C")
+    t.wait("cancelled, kept")
+    t.command(f"output {files[1]}")
+    for line in ("sweep show", "layers", "history ; pins ; match", "dataset list",
+                 "screen layers ; screen images ; screen graph ; screen layer"):
+        t.command(line)
+        t.press("1")
+    t.command("output -")
+    t.press("F2", str(script), "Enter")
+    t.wait("recording to")
+    t.press("1", "y")
+    t.wait("session.qs")
+    t.press("Q")
+    t.end()
+    first = [p.read_text() for p in files]
+    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    def plain(text):  # the job line tells how long a run took
+        return re.sub(r'" idle [^"]*"', "", text)
+    if done.returncode:
+        raise Lost(done.stderr[-500:])
+    for path, text in zip(files, first):
+        for a, b in zip(plain(text).splitlines(), plain(path.read_text()).splitlines(), strict=True):
+            if a != b:
+                raise Lost(f"{path.name}\n{a}\n{b}")
 
 
 def walk_session(tmp):

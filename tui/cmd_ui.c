@@ -137,6 +137,23 @@ void ui_view_choose(struct session *s, enum view_id view)
     s->ui.help = false;
 }
 
+/* Goes to a view that `back` leaves for the one shown now. */
+static void view_over(struct session *s, enum view_id view)
+{
+    struct ui *ui = &s->ui;
+    if (view != ui->view && ui->depth < (int)COUNT(ui->stack))
+        ui->stack[ui->depth++] = ui->view;
+    ui_view_choose(s, view);
+}
+
+static int exec_repl(struct call *c, struct err *err)
+{
+    (void)err;
+    view_over(c->s, VIEW_LOG);
+    c->s->ui.repl = c->s->screen;
+    return OK;
+}
+
 static int exec_view(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -150,11 +167,12 @@ static int exec_view(struct call *c, struct err *err)
     for (int i = 0; i < N_VIEWS; i++)
         if (strcmp(views[i]->name, c->args[0]) == 0)
             to = i;
-    if (!call_opt(c, "--over"))
-        s->ui.depth = 0;
-    else if (to != here && s->ui.depth < (int)COUNT(s->ui.stack))
-        s->ui.stack[s->ui.depth++] = s->ui.view;
+    if (call_opt(c, "--over")) {
+        view_over(s, (enum view_id)to);
+        return OK;
+    }
     ui_view_choose(s, (enum view_id)to);
+    s->ui.depth = 0;
     return OK;
 }
 
@@ -446,6 +464,15 @@ const struct cmd cmd_ui[] = {
         .args = {{"VIEW", ARG_CHOICE, UI_VIEW_WORDS "|next|previous", false, false}},
         .opts = view_opts,
         .exec = exec_view,
+    },
+    {
+        .name = "repl",
+        .group = "screen",
+        .help = "types commands in the log view, one after the other",
+        .detail = "^C clears the line, Esc or ^O leaves. Elsewhere than on the screen it only goes "
+                  "to the view.",
+        .example = "repl",
+        .exec = exec_repl,
     },
     {
         .name = "open",

@@ -100,8 +100,8 @@ const struct key keymap[] = {
     {"pins",   "Space", "%pin %layer",           NULL, 0, NULL},
     {"pins",   "e",     ":export-pins ",         "list for another tool", 3, "export list"},
 
-    {"log",    "Enter", ":",                     "type commands, one after the other", 2, "type"},
-    {"log",    "i",     ":",                     NULL, 0, NULL},
+    {"log",    "Enter", "repl",                  "type commands, one after the other", 2, "type"},
+    {"log",    "i",     "repl",                  NULL, 0, NULL},
     {"log",    "Left",  "back",                  "back", 0, NULL},
     {"log",    "h",     "back",                  NULL, 0, NULL},
 

@@ -264,6 +264,10 @@ static void open_image(struct measuring *m, struct slot *s)
         s->state = SLOT_CHOSEN;
         return;
     }
+    if (rc == E_STOP) { /* it has not failed, it was not looked at */
+        shelf_close(l, s->at);
+        return;
+    }
     count_runs(l, 1);
     if (rc && !l->failed.code) {
         l->failed = err;

@@ -16,9 +16,10 @@ struct recorder {
     char **lines;
     bool full; /* the first lines were given up */
     int rows;  /* height that the lines so far have told */
-    int job;   /* background run that has not been seen to end; 0: none */
+    int job;   /* in the background, not seen to end yet; 0: none */
     size_t job_line;
-    char *path; /* NULL: off */
+    const struct cmd *job_cmd; /* that began it */
+    char *path;                /* NULL: off */
     size_t from, written;
 };
 
@@ -53,9 +54,12 @@ static void push(struct recorder *r, char *line)
     r->lines[r->n++] = line;
 }
 
-/* What the cursor is on, by name: rows change while a run goes on. */
+/* What the cursor is on, by name: rows change while a run goes on. Those of the pins view and the
+ * log do not, and what is under the cursor there is not what the other views are on. */
 static void push_cursor(struct session *s)
 {
+    if (s->ui.view == VIEW_PINS || s->ui.view == VIEW_LOG)
+        return;
     const long layer = view_current_layer(s), image = view_current_image(s);
     const bool images = s->ui.view == VIEW_IMAGES;
     if (images ? image < 0 : layer < 0)
@@ -65,7 +69,41 @@ static void push_cursor(struct session *s)
     free(word);
 }
 
-/* The run of an earlier line has ended: a replay is to run as many images as it did. */
+static bool is(const struct cmd *c, const char *name)
+{
+    return strcmp(c->name, name) == 0;
+}
+
+/* A line that does what a cancelled job has done. A run and a sweep saw the first images whole; of
+ * the other jobs a comment tells. */
+static char *as_done(const struct session *s, const struct cmd *c, const char *line)
+{
+    size_t n = strlen(line);
+    while (n > 0 && strchr(" &", line[n - 1]))
+        n--; /* what is to be waited for is not in the background */
+    const bool sweep = is(c, "sweep") && s->sweep && !s->sweep->top;
+    const size_t images = is(c, "run") ? s->job.done : sweep ? s->sweep->base.n : 0;
+    if (images)
+        return mem_printf("%.*s %s %zu", (int)n, line, sweep ? "--images" : "--limit", images);
+    return s->job.done ? mem_printf("# cancelled after %zu of %zu %s: %s", s->job.done,
+                                    s->job.total, s->job.kind->unit, line)
+                       : mem_printf("# cancelled at once: %s", line);
+}
+
+/* What a cancelled search has pinned, its line being a comment now. */
+static void push_pins(struct session *s)
+{
+    size_t n = 0;
+    char **words = mem_alloc((s->match.n_layers + 1) * sizeof(*words));
+    for (size_t i = 0; i < s->match.n_layers; i++)
+        if (session_pinned(s, i))
+            words[n++] = (char *)(uintptr_t)s->match.layers[i].name;
+    if (n)
+        push(s->shell->recorder, cmd_join("pin", n, words));
+    free(words);
+}
+
+/* The job of an earlier line has ended: a replay is to do as much as it did. */
 static void settle(struct session *s)
 {
     struct recorder *r = s->shell->recorder;
@@ -78,10 +116,11 @@ static void settle(struct session *s)
         return;
     if (j->state == JOB_CANCELLED) {
         char *line = r->lines[r->job_line];
-        r->lines[r->job_line] = j->done ? mem_printf("%s --limit %zu", line, j->done)
-                                        : mem_printf("# cancelled at once: %s", line);
+        r->lines[r->job_line] = as_done(s, r->job_cmd, line);
         free(line);
         r->written = MIN(r->written, r->job_line);
+        if (is(r->job_cmd, "search"))
+            push_pins(s);
     }
     push_cursor(s);
 }
@@ -92,9 +131,10 @@ struct record_before record_before(struct session *s)
     return (struct record_before){s->ui.help, s->job.state == JOB_RUNNING};
 }
 
-static bool is(const struct cmd *c, const char *name)
+/* Commands that begin a job which may be cancelled half way. */
+static bool begins_job(const struct cmd *c)
 {
-    return strcmp(c->name, name) == 0;
+    return is(c, "run") || is(c, "sweep") || is(c, "bisect") || is(c, "search");
 }
 
 static bool worth_it(const struct session *s, const struct cmd *c,
@@ -115,18 +155,21 @@ void record_after(struct session *s, const struct cmd *c, const char *line,
     if (!worth_it(s, c, before, rc))
         return;
     const bool screen = strcmp(c->group, "screen") == 0;
-    const bool stopped = rc == E_STOP && is(c, "run") && s->job.done > 0;
+    const bool stopped = rc == E_STOP && begins_job(c);
     if (screen && s->ui.rows > 0 && s->ui.rows != r->rows) {
         r->rows = s->ui.rows;
         push(r, mem_printf("set rows %d", r->rows));
     }
     if (stopped) /* in a prompt */
-        push(r, mem_printf("%s --limit %zu", line, s->job.done));
+        push(r, as_done(s, c, line));
     else
         push(r, mem_printf("%s%s", rc ? "-" : "", line));
-    if (is(c, "run") && s->job.state == JOB_RUNNING) {
+    if (stopped && is(c, "search"))
+        push_pins(s);
+    if (begins_job(c) && s->job.state == JOB_RUNNING) {
         r->job = s->job.id;
         r->job_line = r->n - 1;
+        r->job_cmd = c;
     }
     if (screen && before->running)
         push_cursor(s);

@@ -127,15 +127,23 @@ static void run_line(struct screen *sc, const char *line, bool typed)
 
 /* ---- The command line ----------------------------------------------------------------------- */
 
-static void edit_begin(struct screen *sc, const char *text)
+static void edit_begin(struct screen *sc, bool repl, const char *text)
 {
     sc->editing = true;
     sc->before = sc->s->ui;
     free(sc->searched);
     sc->searched = NULL;
     sc->s->ui.toast[0] = '\0';
-    sc->repl = sc->s->ui.view == VIEW_LOG && !text[0];
+    sc->repl = repl;
     edit_open(sc->s, sc->repl ? REPL_PROMPT : ":", text);
+}
+
+/* The command `repl` was run. */
+static void repl_wanted(struct screen *sc)
+{
+    if (sc->s->ui.repl && !sc->editing && !sc->s->quit)
+        edit_begin(sc, true, "");
+    sc->s->ui.repl = false;
 }
 
 /* Typing goes on in the log view: one line after the other, as in a shell. */
@@ -189,12 +197,13 @@ static void edit_done(struct screen *sc)
     free(line);
     const bool again = in_repl(sc);
     if (sc->s->ui.ask[0]) {
-        edit_begin(sc, sc->s->ui.ask);
+        edit_begin(sc, false, sc->s->ui.ask);
         sc->s->ui.ask[0] = '\0';
     } else if (again) {
         sc->s->ui.log_row = 0;
-        edit_begin(sc, "");
+        edit_begin(sc, true, "");
     }
+    repl_wanted(sc);
 }
 
 /* While `find` is typed the cursor goes along, by the same command. What is typed is quoted: it is
@@ -240,7 +249,7 @@ static void edit_interrupted(struct screen *sc)
     const bool again = in_repl(sc) && edit_line()[0];
     edit_bytes(sc, "\x03", 1);
     if (again)
-        edit_begin(sc, "");
+        edit_begin(sc, true, "");
 }
 
 /* What is being typed, for the views; what can follow is to be released by the caller. */
@@ -272,10 +281,11 @@ static void press(struct screen *sc, const char *name)
     if (!line)
         toast_error(s, &err);
     else if (line[0] == ':')
-        edit_begin(sc, line + 1);
+        edit_begin(sc, false, line + 1);
     else
         run_line(sc, line, false);
     free(line);
+    repl_wanted(sc);
 }
 
 /* Keys that the log view keeps while a line is typed; false: it is for the line. */
@@ -506,7 +516,7 @@ int screen_run(struct session *s, const char *first, struct err *err)
     pthread_mutex_lock(&s->lock);
     s->screen = true;
     if (first && first[0] == ':')
-        edit_begin(&sc, first + 1);
+        edit_begin(&sc, false, first + 1);
     else if (first)
         run_line(&sc, first, false);
     while (!s->quit && !sc.gone && !signals_ended())

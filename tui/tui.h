@@ -124,6 +124,7 @@ struct ui {
     bool pareto_macs;                 /* cost of a set of pins: products, not their number */
     bool help;                        /* overlay */
     int help_row;                     /* first line of the overlay shown */
+    bool repl;                        /* the prompt of the log view is to be opened */
     bool redraw;                      /* the terminal is to be painted from scratch */
     int rows;                         /* height of the screen, for pages; 0 = 24 */
     bool quit;
