@@ -51,6 +51,7 @@ CHECKS = [
     ("screens-asan", "asan", [PYTHON, "tests/transcripts.py", "tests/screens"]),
     ("walks", "release", [PYTHON, "tests/walk.py"]),
     ("walks-asan", "asan", [PYTHON, "tests/walk.py"]),
+    ("looks", "release", [PYTHON, "tests/looks.py"]),
     ("layering", "release", ["sh", "tests/layering.sh"]),
     ("tables", "release", ["sh", "tests/tables.sh"]),
     ("report", "release", [PYTHON, "tests/report.py"]),
