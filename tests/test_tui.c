@@ -495,6 +495,44 @@ static void completion(void **state)
     session_free(s);
 }
 
+/* ---- Costs ----------------------------------------------------------------------------------- */
+
+/* Layers share out the time of a pass; pins forget it. */
+static void layer_times(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct session *s = session_new();
+    FILE *null = fopen("/dev/null", "we");
+    const char *const lines[] = {"load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx",
+                                 "select color cosine", "cost --measure --runs 3",
+                                 "select color time"};
+    for (size_t i = 0; i < COUNT(lines); i++)
+        assert_int_equal(cmd_line(s, lines[i], null, null, &err), OK);
+    assert_int_equal(s->times.n, s->match.n_layers);
+    assert_int_equal(s->ui.graph_by, GRAPH_TIME);
+    for (int side = 0; side < 2; side++) {
+        const double *ms = s->times.ms[side], whole = ms[s->times.n];
+        double sum = 0;
+        assert_true(whole > 0);
+        for (size_t i = 0; i < s->times.n; i++) {
+            assert_true(ms[i] > 0 && ms[i] < whole);
+            sum += ms[i];
+        }
+        assert_true(sum > whole / 10 && sum < 3 * whole); /* medians of their own */
+    }
+    assert_int_equal(cmd_line(s, "select color next", null, null, &err), OK);
+    assert_ptr_equal(s->ui.graph_color, &metrics[0]);
+    assert_int_equal(cmd_line(s, "select color previous ; select color previous", null, null, &err),
+                     OK);
+    assert_int_equal(s->ui.graph_by, GRAPH_MACS);
+    assert_int_equal(cmd_line(s, "pin /block4/dw/Conv", null, null, &err), OK);
+    assert_int_equal(s->times.n, 0);
+    assert_int_equal(cmd_line(s, "select color time", null, null, &err), E_STATE);
+    fclose(null);
+    session_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +558,7 @@ int main(void)
         cmocka_unit_test(script_limits),
         cmocka_unit_test(exit_codes),
         cmocka_unit_test(completion),
+        cmocka_unit_test(layer_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,8 @@ static json_t *node_json(const struct session *s, int node)
                                 json_num(layer_metric(s, (size_t)n->layer, sc.metric)));
         else if (s->costs)
             json_object_set_new(o, "macs", json_num(s->costs[n->layer].macs));
+        if (sc.time)
+            json_object_set_new(o, "ms", json_num(graph_measure(s, &sc, n->layer)));
         json_object_set_new(o, "pinned", json_boolean(session_pinned(s, (size_t)n->layer)));
         json_object_set_new(o, "conversions",
                             json_integer((json_int_t)(add.dequantize + add.quantize)));
@@ -172,7 +174,7 @@ static int set_color(struct session *s, const char *word, struct err *err)
     if (!m)
         return err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", word);
     s->ui.graph_color = m;
-    s->ui.graph_macs = false;
+    s->ui.graph_by = GRAPH_METRIC;
     return OK;
 }
 
@@ -320,7 +322,13 @@ static int select_color(struct session *s, const char *word, struct err *err)
 {
     int step;
     if (strcmp(word, "macs") == 0) {
-        s->ui.graph_macs = true;
+        s->ui.graph_by = GRAPH_MACS;
+        return OK;
+    }
+    if (strcmp(word, "time") == 0) {
+        if (!s->times.n)
+            return err_set(err, E_STATE, "not timed yet: cost --measure");
+        s->ui.graph_by = GRAPH_TIME;
         return OK;
     }
     if (metric_find(word))
@@ -328,10 +336,17 @@ static int select_color(struct session *s, const char *word, struct err *err)
     const int rc = step_of(word, &step, err);
     if (rc != OK)
         return rc;
-    /* Products stand between the last metric and the first. */
+    /* Products, and times when there are some, stand between the last metric and the first. */
+    const enum graph_by by = s->ui.graph_by, last = s->times.n ? GRAPH_TIME : GRAPH_MACS;
     const struct metric *from = graph_scale_of(s).metric, *to = view_metric_step(from, step);
-    s->ui.graph_macs = from && (step > 0 ? to == &metrics[0] : from == &metrics[0]);
-    s->ui.graph_color = to;
+    if (by != GRAPH_METRIC && by + (enum graph_by)step <= last)
+        s->ui.graph_by = (enum graph_by)((int)by + step);
+    else if (by == GRAPH_METRIC && (step > 0 ? to == &metrics[0] : from == &metrics[0]))
+        s->ui.graph_by = step > 0 ? GRAPH_MACS : last;
+    else
+        s->ui.graph_by = GRAPH_METRIC;
+    if (by == GRAPH_METRIC || s->ui.graph_by == GRAPH_METRIC)
+        s->ui.graph_color = to;
     return rc;
 }
 

@@ -510,7 +510,8 @@ const struct cmd cmd_ui[] = {
         .detail = "A channel is a number; next and previous go round. worst goes through the "
                   "layers in the order of their ranking; `select worst first` is the worst one. In "
                   "the graph view, branch goes to a lane beside, edge to what reads the node or "
-                  "what it reads; color is the metric shown, or macs, the products of each layer; "
+                  "what it reads; color is the metric shown, macs, the products of each layer, or "
+                  "time, once `cost --measure` knows it; "
                   "depth is how far around it shows.",
         .example = "select channel next",
         .needs = NEED_MODEL,

@@ -87,8 +87,10 @@ const struct tensor *graph_weight(const struct graph *g, const struct node *n);
 
 /* ---- Colours --------------------------------------------------------------------------------- */
 struct graph_scale {
-    const struct metric *metric; /* NULL: products of a layer, in percent of the network's */
-    double best, worst;          /* over all layers; both NAN before a run */
+    const struct metric *metric; /* NULL: what layers cost */
+    bool time;          /* of that: milliseconds in the INT8 model, or in the only one; else
+                           products, in percent of the network's */
+    double best, worst; /* over all layers; both NAN before a run */
 };
 bool graph_scale_known(const struct session *s, const struct graph_scale *sc, int layer);
 /* What the scale measures of a layer for which it is known. */
@@ -97,6 +99,7 @@ double graph_measure(const struct session *s, const struct graph_scale *sc, int 
 char *graph_measure_text(const struct session *s, const struct graph_scale *sc, int layer,
                          char *dst, size_t size);
 const char *graph_scale_title(const struct graph_scale *sc);
+const char *graph_scale_unit(const struct graph_scale *sc);
 struct graph_scale graph_scale_of(const struct session *s);
 /* Letter and style of a layer: grades of the SQNR, else equal steps from the best to the worst. */
 char graph_grade(const struct session *s, const struct graph_scale *sc, int layer,

@@ -388,11 +388,15 @@ bool graph_scale_known(const struct session *s, const struct graph_scale *sc, in
 {
     if (layer < 0)
         return false;
-    return sc->metric ? s->study && (size_t)layer < s->study->n_layers : s->costs != NULL;
+    return sc->metric ? s->study && (size_t)layer < s->study->n_layers
+           : sc->time ? (size_t)layer < s->times.n
+                      : s->costs != NULL;
 }
 
 double graph_measure(const struct session *s, const struct graph_scale *sc, int layer)
 {
+    if (sc->time)
+        return s->times.ms[s->times.ms[SIDE_INT8] ? SIDE_INT8 : SIDE_FP32][layer];
     if (!sc->metric)
         return macs_share(s, s->costs[layer].macs);
     const struct layer_stats *st = &s->study->layers[layer];
@@ -405,19 +409,25 @@ char *graph_measure_text(const struct session *s, const struct graph_scale *sc, 
     if (sc->metric)
         return text_metric(dst, size, sc->metric, &s->study->layers[layer].all,
                            s->study->layers[layer].scale);
-    snprintf(dst, size, "%.1f", graph_measure(s, sc, layer));
+    snprintf(dst, size, "%.*f", sc->time ? 3 : 1, graph_measure(s, sc, layer));
     return dst;
 }
 
 const char *graph_scale_title(const struct graph_scale *sc)
 {
-    return sc->metric ? sc->metric->title : "MACS";
+    return sc->metric ? sc->metric->title : sc->time ? "TIME" : "MACS";
+}
+
+const char *graph_scale_unit(const struct graph_scale *sc)
+{
+    return sc->metric ? sc->metric->unit : sc->time ? "ms" : "%";
 }
 
 struct graph_scale graph_scale_of(const struct session *s)
 {
     struct graph_scale sc = {.best = NAN, .worst = NAN};
-    if (!s->ui.graph_macs)
+    sc.time = s->ui.graph_by == GRAPH_TIME;
+    if (s->ui.graph_by == GRAPH_METRIC)
         sc.metric = s->ui.graph_color ? s->ui.graph_color : metric_find("sqnr");
     const bool high = sc.metric && sc.metric->higher_is_better;
     for (size_t i = 0; i < s->match.n_layers; i++) {

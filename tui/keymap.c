@@ -82,6 +82,7 @@ const struct key keymap[] = {
     {"graph",  "-",     "select depth previous", "show less", 0, NULL},
     {"graph",  "c",     "select color next",     "grade by the next metric", 5, "color"},
     {"graph",  "C",     "select color previous", "by the metric before", 0, NULL},
+    {"graph",  "t",     "cost --measure",        "time the layers; c then shows it", 0, NULL},
     {"graph",  "x",     "toggle quantizers",     "show Q, DQ and integer helpers, or fold them", 6, "Q/DQ"},
     {"graph",  "X",     "toggle one-sided",      "list what only one model has, or the graph", 0, NULL},
     {"graph",  "p",     "%pin %layer",           "pin to FP32, or unpin", 3, "pin"},

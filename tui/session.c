@@ -60,6 +60,7 @@ void session_forget(struct session *s)
 {
     session_picture_clear(s);
     session_forget_run(s);
+    layer_times_fini(&s->times);
     session_forget_sweep(s);
 }
 
@@ -421,6 +422,7 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
     memcpy(s->int8_values, values, n * sizeof *values);
     free(values);
     retire(s, old_plan, old_graph);
+    layer_times_fini(&s->times);
     session_capture_clear(s);
     return OK;
 }

@@ -119,7 +119,10 @@ static json_t *order_json(const char *name, enum sort_dir dir)
 /* What the graph shows, and around which of its nodes. */
 static json_t *graph_json(const struct ui *ui)
 {
-    const char *color = ui->graph_macs ? "macs" : ui->graph_color ? ui->graph_color->name : NULL;
+    /* Times are not kept. */
+    const char *color = ui->graph_by == GRAPH_MACS ? "macs"
+                        : ui->graph_color          ? ui->graph_color->name
+                                                   : NULL;
     return json_pack("{s:o,s:i,s:i,s:i}", "color", exact(color), "depth", ui->graph_depth, "node",
                      ui->graph_node, "focus", ui->graph_focus);
 }

@@ -46,6 +46,14 @@ struct picture {
     float *luma;        /* h rows of w, 0..255; NULL: none */
 };
 
+/* What layers take, in ms of one thread: what was computed since the layer before, in the order of
+ * execution. */
+struct layer_times {
+    size_t n; /* layers; 0: not measured */
+    double
+        *ms[2]; /* by side, n + 1: the last one is the whole pass; NULL: that side is not loaded */
+};
+
 struct session;
 enum job_state { JOB_IDLE, JOB_RUNNING, JOB_DONE, JOB_CANCELLED, JOB_FAILED };
 /* Work that may go on in the background: a run, a sweep, a search. */
@@ -120,13 +128,13 @@ struct ui {
     int graph_depth; /* 0: nobody chose one, so nothing is folded if it all fits on the screen */
     bool graph_whole, graph_parts, graph_only;
     const struct metric *graph_color; /* NULL: SQNR */
-    bool graph_macs;                  /* show the products of layers instead */
-    bool pareto_macs;                 /* cost of a set of pins: products, not their number */
-    bool help;                        /* overlay */
-    int help_row;                     /* first line of the overlay shown */
-    bool repl;                        /* the prompt of the log view is to be opened */
-    bool redraw;                      /* the terminal is to be painted from scratch */
-    int rows;                         /* height of the screen, for pages; 0 = 24 */
+    enum graph_by { GRAPH_METRIC, GRAPH_MACS, GRAPH_TIME } graph_by;
+    bool pareto_macs; /* cost of a set of pins: products, not their number */
+    bool help;        /* overlay */
+    int help_row;     /* first line of the overlay shown */
+    bool repl;        /* the prompt of the log view is to be opened */
+    bool redraw;      /* the terminal is to be painted from scratch */
+    int rows;         /* height of the screen, for pages; 0 = 24 */
     bool quit;
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;
@@ -159,6 +167,7 @@ struct session {
     struct graphmap *map;     /* both models as one graph; NULL: nothing is loaded */
     struct layer_cost *costs; /* by layer; NULL without an FP32 model */
     double macs;              /* of all layers */
+    struct layer_times times; /* of the models in force */
     struct graph_rows *rows;  /* what of it the graph view shows */
     size_t n_hand, cap_hand;
     struct match_pair *hand; /* owned names */
@@ -274,6 +283,12 @@ void session_picture_clear(struct session *s);
 int session_capture(struct session *s, size_t layer, size_t image, struct err *err);
 void session_capture_clear(struct session *s);
 
+/* Times the layers on an image of the data set, zeros behind its end: the median of `runs` passes,
+ * as a job (layer_time.c). */
+int layer_times_start(struct session *s, size_t image, int runs, bool background, FILE *note,
+                      struct err *err);
+void layer_times_fini(struct layer_times *t);
+
 /* ---- Jobs (job.c) --------------------------------------------------------------------------- */
 /* Starts a job; in the background, else waits and prints progress to `note` when it is a terminal.
  * Called with the lock held; gives it up while waiting. */
@@ -374,7 +389,7 @@ struct cmd {
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
     cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
     cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
-    cmd_jump[], cmd_plot[], cmd_screen[];
+    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

@@ -112,7 +112,7 @@ static void draw_figure(const struct session *s, struct grid *g, int row, int co
 {
     char value[32], text[48];
     graph_measure_text(s, sc, layer, value, sizeof(value));
-    const char *name = sc->metric ? sc->metric->unit : "%";
+    const char *name = graph_scale_unit(sc);
     const bool unit = name[0] && value[strlen(value) - 1] <= '9';
     snprintf(text, sizeof(text), "%s%s%s", value, unit ? " " : "", unit ? name : "");
     grid_printf(g, row, col, st, "%*s %c", FIGURE_WIDTH - 4, text, letter);
@@ -226,8 +226,9 @@ static void draw_head(const struct session *s, struct grid *g, int row, int cols
     if (sc->metric && strcmp(sc->metric->name, "sqnr") == 0)
         snprintf(scale, sizeof(scale), "%s  @<5 %%<10 #<15 +<20 -<30 . dB ", sc->metric->title);
     else
-        snprintf(scale, sizeof(scale), "%s%s  . %.4g to @ %.4g ", graph_scale_title(sc),
-                 sc->metric ? "" : " %", sc->best, sc->worst);
+        snprintf(scale, sizeof(scale), "%s%s%s  . %.4g to @ %.4g ", graph_scale_title(sc),
+                 sc->metric ? "" : " ", sc->metric ? "" : graph_scale_unit(sc), sc->best,
+                 sc->worst);
     const int right = text_width(scale);
     grid_style(g, row, 0, cols, ST_HEAD);
     text_fit(fit, sizeof(fit), what, cols - right - 2, TEXT_HEAD);

@@ -119,6 +119,9 @@ static void layer_lines(const struct session *s, struct pane *p, int node)
     if (session_pinned(s, layer))
         line(p, "pinned", "FP32; adds %zu DQ, %zu Q, %s an image", c.dequantize, c.quantize,
              text_bytes(bytes, sizeof(bytes), c.bytes));
+    const double *const *ms = (const double *const *)s->times.ms;
+    if (layer < s->times.n && ms[SIDE_FP32] && ms[SIDE_INT8])
+        line(p, "time", "%.3f ms, FP32 %.3f ms", ms[SIDE_INT8][layer], ms[SIDE_FP32][layer]);
     if (!s->study || layer >= s->study->n_layers)
         return;
     for (const struct metric *m = metrics; m->name; m++) {
