@@ -114,12 +114,18 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         evil_models(tmp)
+        (tmp / "evil.json").write_text(json.dumps({
+            "kind": "qscope-report", "schema": 1, "created": "<script>x</script>\x1b[1m", "layers": [],
+            "images": [], "models": {"int8": {"file": "<b>|"}}}))
         commands = [f"load pair {tmp}/fp32.onnx {tmp}/int8_qdq.onnx",
                     "preprocess samples/preprocess.json", "dataset add samples/images --limit 6",
                     "run", "pin @1", *(f"report {tmp}/r.{f} --top 3" for f in ("html", "md", "csv",
                                                                                "json")),
                     "layers --json --sort none", "images --json"]
+        commands.insert(4, f"baseline save {tmp}/b.json")
         commands.insert(4, "layers --top 1")
+        commands += ["run", *(f"report {tmp}/{b}.{f} --baseline {tmp}/{b}.json" for f in ("html", "md")
+                              for b in ("b", "evil"))]
         words = [w for c in commands for w in ("-e", c)]
         done = subprocess.run([QSCOPE, "--batch", "--no-config", *words], cwd=ROOT, text=True,
                               capture_output=True, timeout=120, check=False)
@@ -142,6 +148,17 @@ def main():
         check("csv: figures", all(float(a["sqnr"]) == b["sqnr"] for a, b in zip(rows, layers)))
         check_html((tmp / "r.html").read_text(), layers)
         check_markdown((tmp / "r.md").read_text(), layers)
+        for name in ("b", "evil"):
+            html, md = (tmp / f"{name}.html").read_text(), (tmp / f"{name}.md").read_text()
+            page = Page()
+            page.feed(html)
+            check(f"baseline {name}: {page.faults[:5]} {page.open}", not page.faults and not page.open)
+            check(f"baseline {name}: markup", "<script" not in html and "\x1b" not in html
+                  and "<script" not in md.replace("\\<", ""))
+            check(f"baseline {name}: no section", "Since the baseline" in html
+                  and "Since the baseline" in md)
+            check_markdown(md, [])
+        check("baseline: layers", "| sqnr | now | gain |" in (tmp / "b.md").read_text())
     print("{passed} passed, {failed} failed".format(**counts))
     return 1 if counts["failed"] else 0
 

@@ -356,6 +356,21 @@ def walk_live(tmp):
     t.end()
 
 
+def end_recorded(t, script):
+    """Writes what was done as a script, and leaves."""
+    t.press("F2", str(script), "Enter")
+    t.wait("recording to")
+    t.press("1", "y")
+    t.wait(script.name)
+    t.press("Q")
+    t.end()
+
+
+def replay(script):
+    return subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
 def walk_record(tmp):
     """What keys did, also while a run went on or was cancelled, a script does again: same data."""
     for i in range(6):
@@ -385,15 +400,9 @@ def walk_record(tmp):
     t.command("dataset list ; history ; pins ; match")
     t.command("screen ; screen images")
     t.command("output -")
-    t.press("F2", str(script), "Enter")
-    t.wait("recording to")
-    t.press("1", "y")
-    t.wait("session.qs")
-    t.press("Q")
-    t.end()
+    end_recorded(t, script)
     data.rename(first)
-    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = replay(script)
     # The job line of a screen tells how long a run took.
     a, b = (re.sub(r'" idle [^"]*"', "", p.read_text()) for p in (first, data))
     if done.returncode or a != b:
@@ -461,15 +470,9 @@ def walk_record_all(tmp):
         t.command(line)
         t.press("1")
     t.command("output -")
-    t.press("F2", str(script), "Enter")
-    t.wait("recording to")
-    t.press("1", "y")
-    t.wait("session.qs")
-    t.press("Q")
-    t.end()
+    end_recorded(t, script)
     first = [p.read_text() for p in files]
-    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = replay(script)
     def plain(text):  # the job line tells how long a run took
         return re.sub(r'" idle [^"]*"', "", text)
     if done.returncode:

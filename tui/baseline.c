@@ -172,14 +172,17 @@ static json_t *compare_images(const json_t *before, const json_t *now, json_t *s
         lost += bad;
         fixed += good;
         add_change(&c,
-                   json_pack("{s:O,s:s?,s:O?,s:O?,s:O?,s:o}", "file", json_object_get(x, "file"),
-                             "change",
+                   json_pack("{s:O,s:s?,s:O?,s:O?,s:O?,s:O?,s:O?,s:O?,s:o}", "file",
+                             json_object_get(x, "file"), "change",
                              bad    ? "regression"
                              : good ? "fixed"
                                     : NULL,
-                             "label", json_object_get(x, "label"), "before_top1",
-                             json_object_get(was, "int8_top1"), "now_top1",
-                             json_object_get(x, "int8_top1"), "sqnr_gain", json_num(g)),
+                             "label", json_object_get(x, "label"), "label_name",
+                             json_object_get(x, "label_name"), "before_top1",
+                             json_object_get(was, "int8_top1"), "before_name",
+                             json_object_get(was, "int8_name"), "now_top1",
+                             json_object_get(x, "int8_top1"), "now_name",
+                             json_object_get(x, "int8_name"), "sqnr_gain", json_num(g)),
                    bad    ? -1e9
                    : good ? 1e9
                           : g);
@@ -189,6 +192,15 @@ static json_t *compare_images(const json_t *before, const json_t *now, json_t *s
     json_object_set_new(summary, "fixed", json_integer((json_int_t)fixed));
     strmap_fini(&map);
     return sorted(&c);
+}
+
+/* Which run a document is of. */
+static json_t *run_of(const json_t *doc)
+{
+    const json_t *int8 = json_object_get(json_object_get(doc, "models"), "int8");
+    return json_pack("{s:O?,s:O?,s:O?}", "int8", json_object_get(int8, "file"), "pins",
+                     json_object_get(json_object_get(doc, "summary"), "pins"), "created",
+                     json_object_get(doc, "created"));
 }
 
 static json_t *texts(const json_t *doc, const char *key)
@@ -207,7 +219,7 @@ json_t *baseline_compare(const json_t *before, const json_t *now, const struct m
                   "accuracy_now", json_num(b), "accuracy_gain", json_num(b - a));
     json_t *layers = compare_layers(before, now, m, summary);
     json_t *images = compare_images(before, now, summary);
-    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "layers", layers, "images", images, "summary",
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "layers", layers, "images", images, "summary",
                      summary, "numerics_before", texts(before, "numerics"), "numerics",
-                     texts(now, "numerics"));
+                     texts(now, "numerics"), "before_run", run_of(before), "run", run_of(now));
 }

@@ -72,11 +72,27 @@ static int count_opt(const struct call *c, const char *name, int64_t dflt, int64
     return rc;
 }
 
+/* What makes the two hard to compare. */
+static void tell_different(const json_t *before, const json_t *now, FILE *note)
+{
+    static const char *const keys[] = {"numerics", "preprocess"};
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (strcmp(report_text(before, keys[i]), report_text(now, keys[i])) != 0)
+            fprintf(note, "%s differs: %s, now %s\n", keys[i], report_text(before, keys[i]),
+                    report_text(now, keys[i]));
+    const json_t *a = json_object_get(json_object_get(before, "models"), "fp32");
+    const json_t *b = json_object_get(json_object_get(now, "models"), "fp32");
+    if (strcmp(report_text(a, "digest"), report_text(b, "digest")) != 0)
+        fprintf(note, "the FP32 model differs\n");
+}
+
 static int exec_report(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     int64_t top, images;
     const int w = writer_of(c);
+    const char *baseline = call_opt(c, "--baseline");
+    json_t *before = NULL;
     char *text = NULL, safe[512];
     size_t size = 0;
     if (w < 0)
@@ -84,9 +100,15 @@ static int exec_report(struct call *c, struct err *err)
     int rc = count_opt(c, "--top", 5, &top, err);
     rc = rc ? rc : count_opt(c, "--images", 50, &images, err);
     rc = rc ? rc : may_write(c, c->args[0], err);
+    rc = rc || !baseline ? rc : baseline_read(baseline, &before, err);
     if (rc)
         return rc;
     json_t *doc = report_new(s, (size_t)top);
+    if (before) {
+        tell_different(before, doc, c->note);
+        json_object_set_new(doc, "baseline", baseline_compare(before, doc, metric_find("sqnr")));
+        json_decref(before);
+    }
     FILE *f = open_memstream(&text, &size);
     writers[w].print(doc, (size_t)images, f);
     fclose(f);
@@ -121,20 +143,6 @@ static int exec_save(struct call *c, struct err *err)
     return rc;
 }
 
-/* What makes the two hard to compare. */
-static void tell_different(const json_t *before, const json_t *now, FILE *note)
-{
-    static const char *const keys[] = {"numerics", "preprocess"};
-    for (size_t i = 0; i < COUNT(keys); i++)
-        if (strcmp(report_text(before, keys[i]), report_text(now, keys[i])) != 0)
-            fprintf(note, "%s differs: %s, now %s\n", keys[i], report_text(before, keys[i]),
-                    report_text(now, keys[i]));
-    const json_t *a = json_object_get(json_object_get(before, "models"), "fp32");
-    const json_t *b = json_object_get(json_object_get(now, "models"), "fp32");
-    if (strcmp(report_text(a, "digest"), report_text(b, "digest")) != 0)
-        fprintf(note, "the FP32 model differs\n");
-}
-
 static void layer_line(const json_t *row, const struct metric *m, FILE *out)
 {
     char a[32], b[32], name[128];
@@ -145,11 +153,17 @@ static void layer_line(const json_t *row, const struct metric *m, FILE *out)
     rank_metric(a, sizeof(a), m, was ? INFINITY : report_number(row, "before"));
     rank_metric(b, sizeof(b), m, is ? INFINITY : report_number(row, "now"));
     const int w = text_fit(name, sizeof(name), label, 40, TEXT_TAIL);
-    fprintf(out, "%s%*s %-10s %9s %9s ", name, 40 - w, "", report_text(row, "op"), a, b);
+    fprintf(out, "%s%*s %-10.10s %9s %9s ", name, 40 - w, "", report_text(row, "op"), a, b);
     if (isnan(gain))
         fprintf(out, "%9s\n", "n/a");
     else
         fprintf(out, "%+9.*f\n", m->digits, gain);
+}
+
+static void run_line(const char *when, const json_t *run, FILE *out)
+{
+    fprintf(out, "%-7s %s, %.0f pins, %s\n", when, report_text(run, "int8"),
+            report_number(run, "pins"), report_text(run, "created"));
 }
 
 static void compare_text(const json_t *o, const struct metric *m, size_t top, FILE *out)
@@ -157,6 +171,8 @@ static void compare_text(const json_t *o, const struct metric *m, size_t top, FI
     const json_t *s = json_object_get(o, "summary"), *layers = json_object_get(o, "layers");
     const json_t *images = json_object_get(o, "images");
     const double a = report_number(s, "accuracy_before"), b = report_number(s, "accuracy_now");
+    run_line("before", json_object_get(o, "before_run"), out);
+    run_line("now", json_object_get(o, "run"), out);
     fprintf(out, "%.0f layers and %.0f images in both\n", report_number(s, "common_layers"),
             report_number(s, "common_images"));
     if (!isnan(a) && !isnan(b))
@@ -171,9 +187,10 @@ static void compare_text(const json_t *o, const struct metric *m, size_t top, FI
         const json_t *x = json_array_get(images, i);
         const char *change = report_text(x, "change");
         if (change[0])
-            fprintf(out, "%-10s %-30s label %2.0f  top-1 %2.0f, now %2.0f\n", change,
-                    report_text(x, "file"), report_number(x, "label"),
-                    report_number(x, "before_top1"), report_number(x, "now_top1"));
+            fprintf(out, "%-10s %-30s label %-12s top-1 %s, now %s\n", change,
+                    report_text(x, "file"), report_class(x, "label_name", "label"),
+                    report_class(x, "before_name", "before_top1"),
+                    report_class(x, "now_name", "now_top1"));
     }
 }
 
@@ -210,6 +227,7 @@ static const struct opt_spec report_opts[] = {
     {"--format", ARG_CHOICE, WRITERS, "form of the file (by its name)", WRITERS},
     {"--top", ARG_INT, "N", "layers with a histogram (5)", NULL},
     {"--images", ARG_INT, "N", "images listed (50)", NULL},
+    {"--baseline", ARG_FILE, "FILE", "with what changed since that baseline", NULL},
     {"--force", ARG_FLAG, NULL, "overwrite an existing file", NULL},
     {0},
 };

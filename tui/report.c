@@ -14,13 +14,26 @@ enum { BINS = 64 };
 
 /* ---- Reading a document ---------------------------------------------------------------------- */
 
-const char *report_text(const json_t *o, const char *key)
+static const char *in_ring(const char *text)
 {
     static char ring[8][512];
     static unsigned at;
-    const char *text = json_string_value(json_object_get(o, key));
     char *dst = ring[at++ % COUNT(ring)];
     return text_safe(dst, sizeof(ring[0]), text ? text : "");
+}
+
+const char *report_text(const json_t *o, const char *key)
+{
+    return in_ring(json_string_value(json_object_get(o, key)));
+}
+
+const char *report_class(const json_t *o, const char *name, const char *number)
+{
+    const json_t *known = json_object_get(o, name), *class = json_object_get(o, number);
+    char text[32] = "";
+    if (json_is_integer(class))
+        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(class));
+    return json_is_string(known) ? in_ring(json_string_value(known)) : in_ring(text);
 }
 
 double report_number(const json_t *o, const char *key)

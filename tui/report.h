@@ -23,6 +23,9 @@ double report_metric(const json_t *row, const struct metric *m);
 /* A text of an object made safe for people, "" when there is none; a ring of static buffers. */
 const char *report_text(const json_t *o, const char *key);
 double report_number(const json_t *o, const char *key); /* NAN when there is none */
+/* A class of an object: the name under the first key, else the number under the second, "" without
+ * one; in the ring of report_text(). */
+const char *report_class(const json_t *o, const char *name, const char *number);
 const json_t *report_layer(const json_t *doc, const char *name);
 const json_t *report_worst(const json_t *doc, size_t rank); /* NULL behind the last */
 
@@ -34,8 +37,8 @@ void html_text(FILE *out, const char *text);
 
 /* ---- Comparison (baseline.c) ----------------------------------------------------------------- */
 int baseline_read(const char *path, json_t **out, struct err *err);
-/* {"summary", "layers", "images"}: what changed from one document to another, worst first; values
- * by the metric. */
+/* {"summary", "layers", "images", "before_run", "run"}: what changed from one document to another,
+ * worst first; values by the metric. */
 json_t *baseline_compare(const json_t *before, const json_t *now, const struct metric *m);
 
 #endif

@@ -162,12 +162,8 @@ static void image_row(const json_t *x, FILE *out)
     char text[48];
     fputs("<tr>", out);
     cell(out, "", report_text(x, "file"));
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        const char *name = report_text(x, texts[i][0]);
-        const double class = report_number(x, texts[i][1]);
-        snprintf(text, sizeof(text), "%.0f", class);
-        cell(out, TEXT, name[0] ? name : isnan(class) ? "" : text);
-    }
+    for (size_t i = 0; i < COUNT(texts); i++)
+        cell(out, TEXT, report_class(x, texts[i][0], texts[i][1]));
     for (size_t i = 0; i < COUNT(numbers); i++) {
         const double v = report_number(x, numbers[i]);
         snprintf(text, sizeof(text), "%.4g", v);
@@ -191,6 +187,74 @@ static void images(const json_t *doc, size_t top, FILE *out)
     for (size_t i = 0; i < n; i++)
         image_row(json_array_get(list, i), out);
     fputs("</table></div>\n", out);
+}
+
+static void changed_layers(const json_t *baseline, FILE *out)
+{
+    static const char *const keys[] = {"before", "now", "gain"};
+    size_t i;
+    json_t *x;
+    fputs("<div class=\"wide\"><table>\n<tr><th>layer</th><th>", out);
+    html_text(out, report_text(json_object_get(baseline, "summary"), "metric"));
+    fputs(" before</th><th>now</th><th>gain</th></tr>\n", out);
+    json_array_foreach(json_object_get(baseline, "layers"), i, x)
+    {
+        fputs("<tr>", out);
+        cell(out, "", report_text(x, "name"));
+        for (size_t k = 0; k < COUNT(keys); k++) {
+            char text[48] = "";
+            const double v = report_number(x, keys[k]);
+            if (!isnan(v))
+                snprintf(text, sizeof(text), k == 2 ? "%+.4g" : "%.4g", v);
+            cell(out, "", text);
+        }
+        fputs("</tr>\n", out);
+    }
+    fputs("</table></div>\n", out);
+}
+
+static void changed_images(const json_t *baseline, FILE *out)
+{
+    size_t i;
+    json_t *x;
+    fputs("<table>\n<tr><th>image</th><th class=\"t\">change</th><th class=\"t\">label</th>"
+          "<th class=\"t\">before</th><th class=\"t\">now</th></tr>\n",
+          out);
+    json_array_foreach(json_object_get(baseline, "images"), i, x)
+    {
+        if (!report_text(x, "change")[0])
+            continue;
+        fputs("<tr>", out);
+        cell(out, "", report_text(x, "file"));
+        cell(out, TEXT, report_text(x, "change"));
+        cell(out, TEXT, report_class(x, "label_name", "label"));
+        cell(out, TEXT, report_class(x, "before_name", "before_top1"));
+        cell(out, TEXT, report_class(x, "now_name", "now_top1"));
+        fputs("</tr>\n", out);
+    }
+    fputs("</table>\n", out);
+}
+
+/* What changed since the baseline, if the report was asked to say so. */
+static void changes(const json_t *doc, FILE *out)
+{
+    const json_t *b = json_object_get(doc, "baseline"), *s = json_object_get(b, "summary");
+    const json_t *was = json_object_get(b, "before_run");
+    if (!b)
+        return;
+    fputs("<h2>Since the baseline</h2>\n<p>", out);
+    html_text(out, report_text(was, "int8"));
+    fprintf(out, ", %.0f pins, ", report_number(was, "pins"));
+    html_text(out, report_text(was, "created"));
+    fputs("</p>\n<table>\n", out);
+    number_row(out, "top-1 INT8 before", report_number(s, "accuracy_before"), "%");
+    number_row(out, "top-1 INT8 now", report_number(s, "accuracy_now"), "%");
+    number_row(out, "images right before, wrong now", report_number(s, "regressions"), "");
+    number_row(out, "images wrong before, right now", report_number(s, "fixed"), "");
+    number_row(out, "layers worse", report_number(s, "worse_layers"), "");
+    fputs("</table>\n", out);
+    changed_layers(b, out);
+    changed_images(b, out);
 }
 
 static void pins(const json_t *doc, FILE *out)
@@ -261,6 +325,7 @@ void report_html(const json_t *doc, size_t top, FILE *out)
 {
     head(doc, out);
     summary(doc, out);
+    changes(doc, out);
     layers(doc, out);
     histograms(doc, out);
     images(doc, top, out);

@@ -76,21 +76,83 @@ static void images(const json_t *doc, size_t top, FILE *out)
     const size_t n = MIN(json_array_size(list), top);
     fprintf(out, "\n## Images, worst first (%zu of %zu)\n\n", n, json_array_size(list));
     fputs("| image | label | FP32 | INT8 | margin | sqnr | flip | worst layer |\n"
-          "|---|--:|--:|--:|--:|--:|---|---|\n",
+          "|---|---|---|---|--:|--:|---|---|\n",
           out);
     for (size_t i = 0; i < n; i++) {
         const json_t *x = json_array_get(list, i);
         fputc('|', out);
         cell(out, report_text(x, "file"));
-        number(out, report_number(x, "label"), "");
-        number(out, report_number(x, "fp32_top1"), "");
-        number(out, report_number(x, "int8_top1"), "");
+        cell(out, report_class(x, "label_name", "label"));
+        cell(out, report_class(x, "fp32_name", "fp32_top1"));
+        cell(out, report_class(x, "int8_name", "int8_top1"));
         number(out, report_number(x, "margin"), "");
         number(out, report_number(x, "sqnr"), "dB");
         cell(out, report_text(x, "flip"));
         cell(out, report_text(x, "worst_layer"));
         fputc('\n', out);
     }
+}
+
+static void changed_layers(const json_t *baseline, FILE *out)
+{
+    size_t i;
+    json_t *x;
+    fputs("| layer |", out);
+    cell(out, report_text(json_object_get(baseline, "summary"), "metric"));
+    fputs(" now | gain |\n|---|--:|--:|--:|\n", out);
+    json_array_foreach(json_object_get(baseline, "layers"), i, x)
+    {
+        fputc('|', out);
+        cell(out, report_text(x, "name"));
+        number(out, report_number(x, "before"), "");
+        number(out, report_number(x, "now"), "");
+        number(out, report_number(x, "gain"), "");
+        fputc('\n', out);
+    }
+}
+
+static void changed_images(const json_t *baseline, FILE *out)
+{
+    size_t i;
+    json_t *x;
+    fputs("\n| image | change | label | before | now |\n|---|---|---|---|---|\n", out);
+    json_array_foreach(json_object_get(baseline, "images"), i, x)
+    {
+        if (!report_text(x, "change")[0])
+            continue;
+        fputc('|', out);
+        cell(out, report_text(x, "file"));
+        cell(out, report_text(x, "change"));
+        cell(out, report_class(x, "label_name", "label"));
+        cell(out, report_class(x, "before_name", "before_top1"));
+        cell(out, report_class(x, "now_name", "now_top1"));
+        fputc('\n', out);
+    }
+    fputc('\n', out);
+}
+
+/* What changed since the baseline, if the report was asked to say so. */
+static void changes(const json_t *doc, FILE *out)
+{
+    const json_t *b = json_object_get(doc, "baseline"), *s = json_object_get(b, "summary");
+    const json_t *was = json_object_get(b, "before_run");
+    if (!b)
+        return;
+    fputs("## Since the baseline\n\nBefore: ", out);
+    plain(out, report_text(was, "int8"));
+    fprintf(out, ", %.0f pins, ", report_number(was, "pins"));
+    plain(out, report_text(was, "created"));
+    fputs(".\n\n| top-1 INT8 before | now | regressions | fixed | layers worse |\n"
+          "|--:|--:|--:|--:|--:|\n|",
+          out);
+    number(out, report_number(s, "accuracy_before"), "%");
+    number(out, report_number(s, "accuracy_now"), "%");
+    number(out, report_number(s, "regressions"), "");
+    number(out, report_number(s, "fixed"), "");
+    number(out, report_number(s, "worse_layers"), "");
+    fputs("\n\n", out);
+    changed_layers(b, out);
+    changed_images(b, out);
 }
 
 static void lists(const json_t *doc, FILE *out)
@@ -136,6 +198,7 @@ void report_markdown(const json_t *doc, size_t top, FILE *out)
     fprintf(out, "Made by qscope %s (%s) at %s.\n\n", report_text(doc, "qscope"),
             report_text(doc, "cpu"), report_text(doc, "created"));
     summary(doc, out);
+    changes(doc, out);
     layers(doc, out);
     images(doc, top, out);
     lists(doc, out);
