@@ -550,6 +550,13 @@ def walk_find(_):
     t.wait_cursor("/block1/dw")
     t.press("/", "block", "Enter", "n")
     t.wait_cursor("/block1/pw")
+    # The help is searched by the same keys.
+    t.press("?", "/", "bisect", "Enter")
+    t.wait("bisect [--max-drop X]", "/ finds")
+    t.press("/", "accuracy", "Enter", "n")
+    t.wait("accuracy")
+    t.press("q")
+    t.wait_cursor("/block1/pw")
     t.press("Q")
     t.end()
 

@@ -415,6 +415,16 @@ static bool text_has(const char *text, const char *what)
     return strcasestr(text, what) != NULL;
 }
 
+static int find_help(struct session *s, int step, struct err *err)
+{
+    const int line = help_find(s, views[s->ui.view]->name, s->ui.find, s->ui.help_row + step,
+                               step < 0 ? -1 : 1, text_has);
+    if (line < 0)
+        return err_set(err, E_STATE, "nothing here has '%s'", s->ui.find);
+    s->ui.help_row = line;
+    return OK;
+}
+
 static int exec_find(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -423,6 +433,8 @@ static int exec_find(struct call *c, struct err *err)
         snprintf(s->ui.find, sizeof(s->ui.find), "%s", c->args[0]);
     if (!s->ui.find[0])
         return err_set(err, E_STATE, "there is nothing to find yet: find TEXT");
+    if (s->ui.help)
+        return find_help(s, next ? 1 : previous ? -1 : 0, err);
     if (s->ui.view == VIEW_GRAPH && s->map) { /* what is folded is found as well */
         const int node = graph_find_text(s, s->ui.find, next ? 1 : previous ? -1 : 0, text_has);
         if (node < 0)
@@ -524,7 +536,8 @@ const struct cmd cmd_ui[] = {
         .name = "find",
         .group = "screen",
         .help = "moves the cursor to the next row whose name has the text",
-        .detail = "Small letters find large ones too. The search goes round at the end.",
+        .detail = "While the help is shown it searches that. Small letters find large ones too. "
+                  "The search goes round at the end.",
         .example = "find conv",
         .args = {{"TEXT", ARG_WORD, NULL, true, false}},
         .opts = find_opts,

@@ -143,7 +143,8 @@ static bool worth_it(const struct session *s, const struct cmd *c,
     /* These change nothing. */
     if (c->unrecorded || s->quit || rc == E_USAGE || rc == E_STATE)
         return false;
-    return !(before->help && (is(c, "cursor") || is(c, "back"))); /* they move the help */
+    /* They move the help. */
+    return !(before->help && (is(c, "cursor") || is(c, "back") || is(c, "find")));
 }
 
 static int record_write(struct session *s, enum file_sync sync, struct err *err);

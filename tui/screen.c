@@ -175,6 +175,7 @@ static void search_back(struct screen *sc)
     ui->image = sc->before.image;
     ui->pin_row = sc->before.pin_row;
     ui->log_row = sc->before.log_row;
+    ui->help_row = sc->before.help_row;
 }
 
 static void edit_cancelled(struct screen *sc)

@@ -159,6 +159,9 @@ void draw_help(const struct session *s, struct grid *g);
 /* The keys that hold in a view, as text, one a line. */
 void help_print(FILE *out, const struct session *s, const char *view);
 int help_lines(const struct session *s, const char *view);
+/* The first line from `from` on, going round in steps of 1 or -1, that has the text; -1: none. */
+int help_find(const struct session *s, const char *view, const char *text, int from, int step,
+              bool (*has)(const char *text, const char *what));
 /* Keys of the footer, most important first, as many as fit. */
 void draw_footer(const struct session *s, struct grid *g, int row);
 

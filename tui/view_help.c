@@ -96,6 +96,26 @@ int help_lines(const struct session *s, const char *view)
     return n;
 }
 
+int help_find(const struct session *s, const char *view, const char *text, int from, int step,
+              bool (*has)(const char *text, const char *what))
+{
+    const int n = help_lines(s, view);
+    char *all = help_text(s, view);
+    const char **line = mem_alloc((size_t)(n + 1) * sizeof(*line));
+    int count = 0, found = -1;
+    for (char *p = all, *end; (end = strchr(p, '\n')) && count < n; p = end + 1) {
+        *end = '\0';
+        line[count++] = p;
+    }
+    for (int i = 0; i < count && found < 0; i++) {
+        const int at = ((from + i * step) % count + count) % count;
+        found = has(line[at], text) ? at : -1;
+    }
+    free(line);
+    free(all);
+    return found;
+}
+
 void draw_help(const struct session *s, struct grid *g)
 {
     char *text = help_text(s, views[s->ui.view]->name);
@@ -104,7 +124,7 @@ void draw_help(const struct session *s, struct grid *g)
     for (int r = top; r < end_row; r++)
         for (int c = 0; c < g->cols; c++)
             grid_text(g, r, c, 1, ST_NORMAL, " ");
-    draw_rule(g, row++, 0, g->cols, "keys and commands   j/k scroll   q closes");
+    draw_rule(g, row++, 0, g->cols, "keys and commands   j/k scroll   / finds   q closes");
     for (char *p = text, *end; *p && row < end_row; p = end + 1, line++) {
         end = strchr(p, '\n');
         *end = '\0';
