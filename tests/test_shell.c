@@ -317,6 +317,45 @@ static void ignored_errors(void **state)
     session_free(s);
 }
 
+/* ---- Pins for other tools -------------------------------------------------------------------- */
+
+static void pins_in_other_words(void **state)
+{
+    (void)state;
+    struct session *s = session_new();
+    assert_int_equal(
+        run(s, "load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx", NULL), OK);
+    assert_int_equal(run(s, "pin /block4/dw/Conv /head/Gemm", NULL), OK);
+    static const char nodes[] = "[\n \"/block4/dw/Conv\",\n \"/block4/dw/Clip\",\n "
+                                "\"/head/Gemm\"\n]\n";
+    static const struct {
+        const char *as, *want;
+    } cases[] = {
+        {"ort", nodes},
+        {"nncf", nodes},
+        {"ppq", nodes},
+        {"tflite", "[\n \"/block4/dw/Conv_output_0\",\n \"/block4/dw/Clip_output_0\",\n "
+                   "\"/head/Gemm_output_0\"\n]\n"},
+        {"trt", "--precisionConstraints=obey\n"
+                "--layerPrecisions=/block4/dw/Conv:fp32,/block4/dw/Clip:fp32,/head/Gemm:fp32\n"
+                "--layerOutputTypes=/block4/dw/Conv:fp32,/block4/dw/Clip:fp32,/head/Gemm:fp32\n"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char *line = mem_printf("export-pins %s --as %s", scratch("pins"), cases[i].as);
+        assert_int_equal(run(s, line, NULL), OK);
+        assert_file(scratch("pins"), cases[i].want);
+        free(line);
+    }
+    const char *name = s->fp32->nodes[0].name;
+    s->fp32->nodes[0].name = "a,b"; /* nothing that the list of options can say */
+    assert_int_equal(run(s, "pin @pinned /stem/Conv", NULL), OK);
+    char *line = mem_printf("export-pins %s --as trt", scratch("pins"));
+    assert_int_equal(run(s, line, NULL), E_UNSUPPORTED);
+    free(line);
+    s->fp32->nodes[0].name = name;
+    session_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +371,7 @@ int main(void)
         cmocka_unit_test(records_screen),
         cmocka_unit_test(records_cancelled_runs),
         cmocka_unit_test(ignored_errors),
+        cmocka_unit_test(pins_in_other_words),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -337,59 +337,22 @@ static int exec_export(struct call *c, struct err *err)
 
 /* ---- export-pins ---------------------------------------------------------------------------- */
 
-static json_t *layer_node_names(const struct session *s, size_t layer)
-{
-    int nodes[LAYER_NODES];
-    size_t n = layer_nodes(s->fp32, &s->match, layer, nodes);
-    json_t *list = json_array();
-    for (size_t k = n; k > 0; k--) {
-        json_array_append_new(list, json_text(s->fp32->nodes[nodes[k - 1]].name));
-    }
-    return list;
-}
-
-int pins_write(const struct session *s, const char *path, const char *dialect, struct err *err)
-{
-    json_t *list = json_array();
-    bool ort = strcmp(dialect, "ort") == 0;
-    for (size_t i = 0; i < s->match.n_layers; i++) {
-        if (!session_pinned(s, i)) {
-            continue;
-        }
-        json_t *names = layer_node_names(s, i);
-        if (ort) {
-            json_array_extend(list, names);
-            json_decref(names);
-        } else {
-            const struct layer *l = &s->match.layers[i];
-            json_array_append_new(list,
-                                  json_pack("{s:o,s:o,s:s,s:s,s:o}", "layer", json_text(l->name),
-                                            "tensor", json_text(s->fp32->values[l->fp32].name),
-                                            "op", l->op, "precision", "fp32", "nodes", names));
-        }
-    }
-    json_t *o = ort ? json_incref(list) : json_pack("{s:i,s:O}", "schema", 1, "pins", list);
-    int rc = write_json(path, o, err);
-    json_decref(o);
-    json_decref(list);
-    return rc;
-}
-
 static int exec_export_pins(struct call *c, struct err *err)
 {
     const char *as = call_opt(c, "--as");
-    int rc = pins_write(c->s, c->args[0], as ? as : "json", err);
+    char *use = NULL, safe[1024];
+    int rc = pins_write(c->s, c->args[0], as ? as : "json", &use, err);
     size_t n = c->s->undo[c->s->at_undo].n;
     if (!rc && c->s->json) {
         emit_json(c, json_pack("{s:o,s:s,s:I}", "file", json_text(c->args[0]), "as",
                                as ? as : "json", "pins", (json_int_t)n));
     } else if (!rc) {
         fprintf(c->out, "%zu pins written to %s\n", n, c->args[0]);
-        if (as && strcmp(as, "ort") == 0) {
-            fprintf(c->note, "use: quantize_static(..., nodes_to_exclude=json.load(open(%s)))\n",
-                    c->args[0]);
-        }
     }
+    if (use) {
+        fprintf(c->note, "use: %s\n", text_safe(safe, sizeof safe, use));
+    }
+    free(use);
     return rc;
 }
 
@@ -410,10 +373,8 @@ static const struct opt_spec export_opts[] = {
 };
 
 static const struct opt_spec export_pins_opts[] = {
-    {"--as", ARG_CHOICE, "ort|json",
-     "dialect: ort = JSON array for nodes_to_exclude; json = "
-     "qscope's own, which 'pins load' reads",
-     "ort|json"},
+    {"--as", ARG_CHOICE, PIN_DIALECTS, "whose words; json, without, is what 'pins load' reads",
+     PIN_DIALECTS},
     {0},
 };
 
@@ -448,6 +409,9 @@ const struct cmd cmd_file[] = {
         .name = "export-pins",
         .group = "files",
         .help = "write the list of pins for another tool",
+        .detail = "ort, nncf and ppq get the names of the operators in the FP32 model as a JSON "
+                  "array, tflite the tensors that these make, trt the options of trtexec that keep "
+                  "them in FP32. How the file is used is told.",
         .example = "export-pins pins.json --as ort",
         .needs = NEED_PAIR,
         .args = {{"FILE", ARG_FILE, NULL, false, false}},

@@ -208,7 +208,7 @@ static int exec_pins(struct call *c, struct err *err)
     if (strcmp(verb, "clear") == 0) {
         return clear_pins(c, err);
     }
-    return strcmp(verb, "save") == 0 ? pins_write(c->s, c->args[1], "json", err)
+    return strcmp(verb, "save") == 0 ? pins_write(c->s, c->args[1], "json", NULL, err)
                                      : load_pins(c, c->args[1], err);
 }
 
