@@ -501,7 +501,7 @@ static void print_pins(const struct session *s)
     printf("pinned when qscope ended; these lines bring it back:\npin");
     for (size_t i = 0; i < p->n; i++) {
         char safe[1024];
-        char *word = cmd_quote(p->names[i]);
+        char *word = cmd_quote(session_pin_word(s, p, i));
         printf(" %s", text_safe(safe, sizeof(safe), word));
         free(word);
     }

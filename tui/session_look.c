@@ -45,6 +45,20 @@ int session_layer_short(const struct session *s, size_t layer, char *dst, size_t
     return text_fit(dst, size, safe, columns, TEXT_TAIL);
 }
 
+const char *session_pin_word(const struct session *s, const struct pin_state *p, size_t i)
+{
+    const char *name = NULL;
+    size_t same = 0;
+    for (size_t k = 0; s->pair && k < s->match.n_layers && !name; k++) {
+        const struct layer *l = &s->match.layers[k];
+        name = strcmp(s->fp32->values[l->fp32].name, p->names[i]) == 0 ? l->name : NULL;
+    }
+    for (size_t k = 0; name && k < s->match.n_layers; k++) {
+        same += strcmp(s->match.layers[k].name, name) == 0;
+    }
+    return same == 1 ? name : p->names[i];
+}
+
 const char *session_numerics(const struct session *s)
 {
     static char unverified[64];

@@ -224,6 +224,9 @@ const char *session_layer_label(const struct session *s, size_t layer);
 /* The label cut to `columns`, keeping what tells layers apart. Returns columns used. */
 int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns);
 bool session_pinned(const struct session *s, size_t layer);
+/* How a line calls a pinned layer of a state: by its name where no other has it, else by its
+ * tensor. The text is the session's. */
+const char *session_pin_word(const struct session *s, const struct pin_state *p, size_t i);
 /* True when the pins now in force differ from those of the last run for this layer. */
 bool session_pin_pending(const struct session *s, size_t layer);
 /* The numerics in force as reports name it: "ort", "tensorrt (unverified)". Static texts. */

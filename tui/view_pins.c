@@ -127,7 +127,7 @@ static void draw_script(const struct session *s, struct grid *g, struct rect r)
     const struct pin_state *p = s->n_undo ? &s->undo[s->at_undo] : NULL;
     const int pins_end = MAX(row, end - 3);
     for (size_t i = 0; p && i < p->n && row < pins_end; i++, row++) {
-        char *word = cmd_quote(p->names[i]);
+        char *word = cmd_quote(session_pin_word(s, p, i));
         char safe[256], fit[256];
         text_safe(safe, sizeof(safe), word);
         text_fit(fit, sizeof(fit), safe, r.cols - 6, TEXT_TAIL);
