@@ -124,7 +124,7 @@ static int rank_images(struct call *c, const char *sort, int64_t top, struct err
     struct session *s = c->s;
     char name[64];
     enum sort_dir dir;
-    const char *flips = call_opt(c, "--flips");
+    const char *flips = call_opt(c, "--flips"), *where = call_opt(c, "--where");
     int rc = parse_sort(sort ? sort : image_keys[0].name, name, sizeof name, &dir, err);
     const struct image_key *k = image_key_find(name);
     if (!rc && !k && strcmp(name, "none") != 0) {
@@ -144,17 +144,22 @@ static int rank_images(struct call *c, const char *sort, int64_t top, struct err
         s->ui.image_sort = k; /* ranks @N refer to this order from now on */
         s->ui.image_dir = dir;
     }
-    for (size_t i = 0; i < n; i++) {
-        enum flip f = s->study->images[rows[i]].flip;
-        bool yes = !flips || (f == FLIP_LOST && strcmp(flips, "lost") == 0) ||
-                   (f == FLIP_GAINED && strcmp(flips, "gained") == 0);
+    for (size_t i = 0; i < n && !rc; i++) {
+        const struct image_score *x = &s->study->images[rows[i]];
+        bool yes = !flips || (x->flip == FLIP_LOST && strcmp(flips, "lost") == 0) ||
+                   (x->flip == FLIP_GAINED && strcmp(flips, "gained") == 0);
+        if (yes && where) {
+            rc = x->image < s->data.n ? image_where(s, x->image, where, &yes, err) : OK;
+        }
         if (yes) {
             rows[kept++] = rows[i];
         }
     }
-    list_images(c, rows, top > 0 ? MIN(kept, (size_t)top) : kept);
+    if (!rc) {
+        list_images(c, rows, top > 0 ? MIN(kept, (size_t)top) : kept);
+    }
     free(rows);
-    return OK;
+    return rc;
 }
 
 static int exec_images(struct call *c, struct err *err)
@@ -273,6 +278,7 @@ static const struct opt_spec images_opts[] = {
      NULL},
     {"--top", ARG_INT, "N", "only the first N rows", NULL},
     {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
+    {"--where", ARG_WORD, "EXPR", "only images that fulfil it: 'sqnr < 20 && label == star'", NULL},
     {0},
 };
 

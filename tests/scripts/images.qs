@@ -8,3 +8,5 @@ images --sort sqnr --top 3
 images --flips lost
 image star_0.png
 evaluate
+images --where 'sqnr < 10 && flip == lost && label == star' --top 2
+-images --where 'nonsense < 3'
