@@ -18,8 +18,9 @@ int pins_report_new(const struct session *s, const struct graph *mixed, const st
                     struct pin_report **out, size_t *n, struct err *err);
 json_t *pins_report_json(const struct session *s, const struct pin_report *r, size_t n);
 void pins_report_text(const struct session *s, const struct pin_report *r, size_t n, FILE *out);
-/* Writes the pin list in one of the dialects. *use (NULL: not wanted): how that tool reads it, to be
- * freed; NULL for qscope's own. E_UNSUPPORTED when a name cannot be said in it. (export_pins.c) */
+/* Writes the pin list in one of the dialects. *use (NULL: not wanted): how that tool reads it, to
+ * be freed; NULL for qscope's own. E_UNSUPPORTED when a name cannot be said in it. (export_pins.c)
+ */
 #define PIN_DIALECTS "json|ort|nncf|tflite|trt|ppq"
 int pins_write(const struct session *s, const char *path, const char *dialect, char **use,
                struct err *err);
