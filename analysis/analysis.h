@@ -264,8 +264,10 @@ struct image_score {
                         of top-1 counts as lost */
     int worst_layer; /* layer index with the lowest SQNR for this image, -1 */
     double worst_sqnr; /* dB */
+    float *layer_sqnr; /* of each layer on this image, NAN unknown; NULL: not kept, see study */
 };
 
+enum { PROFILES_MOST = 1 << 24 }; /* values of layer_sqnr that a study keeps, of its first images */
 struct study {
     size_t n_layers;
     struct layer_stats *layers;

@@ -32,6 +32,7 @@ void study_free(struct study *s)
     }
     for (size_t i = 0; i < s->n_images; i++) {
         free(s->images[i].error);
+        free(s->images[i].layer_sqnr);
     }
     free(s->layers);
     free(s->layer_errors);
@@ -78,12 +79,16 @@ void image_result_fini(struct image_result *r, size_t n_layers)
     *r = (struct image_result){0};
 }
 
-/* The layer that suffers most on this image alone. */
-static void find_worst_layer(struct image_result *r, size_t n_layers)
+/* SQNR of every layer on this image alone, and the layer that suffers most. profile: n_layers, or
+ * NULL. */
+static void profile_layers(struct image_result *r, size_t n_layers, float *profile)
 {
     const struct metric *m = metric_find("sqnr");
     for (size_t i = 0; i < n_layers; i++) {
         double v = r->layers[i].images ? m->value(&r->layers[i].all, r->layers[i].scale) : NAN;
+        if (profile) {
+            profile[i] = (float)v;
+        }
         if (!isnan(v) && (r->score.worst_layer < 0 || v < r->score.worst_sqnr)) {
             r->score.worst_layer = (int)i;
             r->score.worst_sqnr = v;
@@ -103,10 +108,15 @@ void study_add(struct study *s, struct image_result *r)
             r->layer_errors[i] = NULL;
         }
     }
-    find_worst_layer(r, s->n_layers);
+    float *profile = NULL;
+    if (r->score.ok && s->n_layers && s->n_images < PROFILES_MOST / s->n_layers) {
+        profile = mem_alloc(s->n_layers * sizeof *profile);
+    }
+    profile_layers(r, s->n_layers, profile);
     s->images = mem_push(s->images, s->n_images, &s->cap_images, sizeof *s->images);
     struct image_score *sc = &s->images[s->n_images++];
     *sc = r->score;
+    sc->layer_sqnr = profile;
     r->score.error = NULL;
     s->failed += !sc->ok;
     if (sc->ok && sc->label >= 0 && sc->fp32_top1 >= 0) {

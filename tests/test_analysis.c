@@ -369,6 +369,40 @@ static void top_classes(void **state)
     tensor_free(y);
 }
 
+/* Each image keeps the SQNR of its layers; what was not computed is NAN. */
+static void images_keep_profiles(void **state)
+{
+    (void)state;
+    int64_t dims[] = {1, 4};
+    struct tensor *x = tensor(DT_F32, 2, dims), *y = tensor(DT_F32, 2, dims);
+    memcpy(x->data, (float[]){3, 4, 0, 0}, 16);
+    memcpy(y->data, (float[]){3, 4, 0.5f, 0}, 16);
+    struct study *s = study_new(2);
+    for (int i = 0; i < 2; i++) {
+        struct image_result r;
+        image_result_init(&r, 2);
+        assert_int_equal(layer_stats_add(&r.layers[i], x, y, NULL, CHANNEL_NONE, false, NULL), OK);
+        r.score.ok = true;
+        study_add(s, &r);
+        image_result_fini(&r, 2);
+    }
+    const double want = 10 * log10(25 / 0.25);
+    for (int i = 0; i < 2; i++) {
+        assert_true(near((double)s->images[i].layer_sqnr[i], want, 1e-5));
+        assert_true(isnan(s->images[i].layer_sqnr[1 - i]));
+        assert_int_equal(s->images[i].worst_layer, i);
+    }
+    struct image_result failed;
+    image_result_init(&failed, 2);
+    failed.score.error = strdup("no file");
+    study_add(s, &failed);
+    image_result_fini(&failed, 2);
+    assert_null(s->images[2].layer_sqnr);
+    study_free(s);
+    tensor_free(x);
+    tensor_free(y);
+}
+
 static void ranking_puts_undefined_last(void **state)
 {
     (void)state;
@@ -406,6 +440,7 @@ int main(void)
         cmocka_unit_test(channels_move_there_and_back),
         cmocka_unit_test(flips_and_margins),
         cmocka_unit_test(top_classes),
+        cmocka_unit_test(images_keep_profiles),
         cmocka_unit_test(ranking_puts_undefined_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

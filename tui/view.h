@@ -101,6 +101,8 @@ void draw_picture(const struct session *s, struct grid *g, struct rect r, size_t
 void draw_histogram(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* The sort metric along the network. */
 void draw_profile(const struct session *s, struct grid *g, struct rect r);
+/* The SQNR of layers on one image, against that over all images; false when it is not known. */
+bool draw_image_profile(const struct session *s, struct grid *g, struct rect r, long image);
 void draw_log_tail(const struct session *s, struct grid *g, struct rect r);
 /* Bar of `width` columns filled to share (0..1). */
 void draw_bar(struct grid *g, int row, int col, int width, double share, enum style st);

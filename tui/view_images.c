@@ -178,7 +178,8 @@ static int draw_words(const struct session *s, struct grid *g, struct rect r, lo
     }
     if (!sc || !sc->ok)
         return row;
-    for (const struct image_key *k = image_keys; k->name && row < r.row + r.rows; k++) {
+    /* The first key is a mixture, of which flip and margin tell more. */
+    for (const struct image_key *k = image_keys + 1; k->name && row < r.row + r.rows; k++) {
         text_number(text, sizeof(text), k->value(sc), 10);
         grid_printf(g, row++, r.col, ST_NORMAL, "%-10s %10s %-3s", k->name, text, k->unit);
         grid_text(g, row - 1, r.col + 27, r.cols - 27, ST_DIM, k->help);
@@ -199,6 +200,10 @@ static void draw_beside(const struct session *s, struct grid *g, struct rect r, 
     r.col += 2;
     r.cols -= 2;
     const int row = draw_words(s, g, r, image) + 1;
+    const int low = r.rows / 4;
+    if (r.rows >= TALL &&
+        draw_image_profile(s, g, (struct rect){r.row + r.rows - low, r.col, low, r.cols}, image))
+        r.rows -= low + 1;
     if (image >= 0)
         draw_picture(s, g, (struct rect){row, r.col, r.row + r.rows - row, r.cols}, (size_t)image);
 }

@@ -147,55 +147,126 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     free(b.int8);
 }
 
-/* Worst value of a metric in each column's stretch of the network. */
-static void profile_columns(const struct session *s, const struct metric *m, int n, double *v)
+/* ---- Along the network ------------------------------------------------------------------------
+ */
+
+/* What a curve shows of a layer, and its mark. */
+struct curve {
+    double (*of)(const struct session *s, size_t layer, const void *ctx);
+    const void *ctx;
+    bool higher_is_better;
+    char mark;
+    enum style style;
+    double *v; /* per column */
+};
+
+enum { CURVE_LEFT = 10 }; /* columns for the figures of the axis */
+
+/* The worst value in each column's stretch of the network. */
+static void curve_columns(const struct session *s, struct curve *k, int n)
 {
     const size_t layers = s->study->n_layers;
+    k->v = mem_alloc((size_t)MAX(n, 1) * sizeof(*k->v));
     for (int c = 0; c < n; c++) {
         const size_t from = (size_t)c * layers / (size_t)n;
         const size_t to = MAX(((size_t)c + 1) * layers / (size_t)n, from + 1);
-        v[c] = NAN;
+        k->v[c] = NAN;
         for (size_t i = from; i < to && i < layers; i++) {
-            const double x = m->value(&s->study->layers[i].all, s->study->layers[i].scale);
-            if (isfinite(x) && (isnan(v[c]) || (m->higher_is_better ? x < v[c] : x > v[c])))
-                v[c] = x;
+            const double x = k->of(s, i, k->ctx);
+            if (isfinite(x) &&
+                (isnan(k->v[c]) || (k->higher_is_better ? x < k->v[c] : x > k->v[c])))
+                k->v[c] = x;
         }
     }
 }
 
-void draw_profile(const struct session *s, struct grid *g, struct rect r)
+static void draw_curve(struct grid *g, struct rect r, const struct curve *k, double lo, double hi)
+{
+    const int rows = r.rows - 2;
+    for (int c = 0; c < r.cols - CURVE_LEFT; c++) {
+        if (isnan(k->v[c]))
+            continue;
+        const double share = hi > lo ? (hi - k->v[c]) / (hi - lo) : 0;
+        const int y = (int)lround(share * (rows - 1));
+        const char mark[2] = {k->mark, '\0'};
+        grid_text(g, r.row + 1 + y, r.col + CURVE_LEFT + c, 1, k->style, mark);
+    }
+}
+
+/* Later curves are drawn over earlier ones. */
+static void draw_curves(const struct session *s, struct grid *g, struct rect r, const char *caption,
+                        struct curve *curves, size_t n_curves)
 {
     r = rect_clip(g, r);
-    const struct metric *m = s->ui.sort ? s->ui.sort : metric_find("sqnr");
-    if (r.rows < 5 || r.cols < 24 || !m)
+    if (r.rows < 5 || r.cols < 24)
         return;
-    char caption[96];
-    snprintf(caption, sizeof(caption), "%s along the network", m->title);
     draw_rule(g, r.row, r.col, r.cols, caption);
     if (!s->study || s->study->n_layers == 0)
         return;
-    const int left = 10, n = r.cols - left, rows = r.rows - 2;
-    double *v = mem_alloc((size_t)n * sizeof(*v));
-    profile_columns(s, m, n, v);
+    const int n = r.cols - CURVE_LEFT, rows = r.rows - 2;
     double lo = INFINITY, hi = -INFINITY;
-    for (int c = 0; c < n; c++)
-        if (!isnan(v[c])) {
-            lo = MIN(lo, v[c]);
-            hi = MAX(hi, v[c]);
-        }
+    for (size_t k = 0; k < n_curves; k++) {
+        curve_columns(s, &curves[k], n);
+        for (int c = 0; c < n; c++)
+            if (!isnan(curves[k].v[c])) {
+                lo = MIN(lo, curves[k].v[c]);
+                hi = MAX(hi, curves[k].v[c]);
+            }
+    }
     for (int y = 0; y < rows && hi >= lo; y++) {
         const double at = hi - (hi - lo) * y / MAX(rows - 1, 1);
         if (y % 2 == 0)
-            grid_printf(g, r.row + 1 + y, r.col, ST_DIM, "%*.4g", left - 1, at);
-        grid_text(g, r.row + 1 + y, r.col + left - 1, 1, ST_DIM, "|");
+            grid_printf(g, r.row + 1 + y, r.col, ST_DIM, "%*.4g", CURVE_LEFT - 1, at);
+        grid_text(g, r.row + 1 + y, r.col + CURVE_LEFT - 1, 1, ST_DIM, "|");
     }
-    for (int c = 0; c < n && hi >= lo; c++) {
-        if (isnan(v[c]))
-            continue;
-        const double share = hi > lo ? (hi - v[c]) / (hi - lo) : 0;
-        const int y = (int)lround(share * (rows - 1));
-        grid_text(g, r.row + 1 + y, r.col + left + c, 1, ST_BAR, "*");
+    for (size_t k = 0; k < n_curves; k++) {
+        if (hi >= lo)
+            draw_curve(g, r, &curves[k], lo, hi);
+        free(curves[k].v);
     }
-    grid_text(g, r.row + r.rows - 1, r.col + left, n, ST_DIM, "input  depth ->");
-    free(v);
+    grid_text(g, r.row + r.rows - 1, r.col + CURVE_LEFT, n, ST_DIM, "input  depth ->");
+}
+
+static double pooled(const struct session *s, size_t layer, const void *ctx)
+{
+    const struct layer_stats *st = &s->study->layers[layer];
+    return ((const struct metric *)ctx)->value(&st->all, st->scale);
+}
+
+static double on_image(const struct session *s, size_t layer, const void *ctx)
+{
+    (void)s;
+    return (double)((const float *)ctx)[layer];
+}
+
+void draw_profile(const struct session *s, struct grid *g, struct rect r)
+{
+    const struct metric *m = s->ui.sort ? s->ui.sort : metric_find("sqnr");
+    char caption[96];
+    struct curve one = {.of = pooled,
+                        .ctx = m,
+                        .higher_is_better = m->higher_is_better,
+                        .mark = '*',
+                        .style = ST_BAR};
+    snprintf(caption, sizeof(caption), "%s along the network", m->title);
+    draw_curves(s, g, r, caption, &one, 1);
+}
+
+bool draw_image_profile(const struct session *s, struct grid *g, struct rect r, long image)
+{
+    const struct image_score *sc = image >= 0 ? session_score(s, (size_t)image) : NULL;
+    if (!sc || !sc->layer_sqnr)
+        return false;
+    struct curve both[] = {{.of = pooled,
+                            .ctx = metric_find("sqnr"),
+                            .higher_is_better = true,
+                            .mark = '-',
+                            .style = ST_DIM},
+                           {.of = on_image,
+                            .ctx = sc->layer_sqnr,
+                            .higher_is_better = true,
+                            .mark = '*',
+                            .style = ST_BAR}};
+    draw_curves(s, g, r, "SQNR of layers   * this image   - all images", both, COUNT(both));
+    return true;
 }
