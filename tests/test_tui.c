@@ -342,6 +342,42 @@ static void views_draw_at_any_size(void **state)
     session_free(s);
 }
 
+/* The line being typed is seen in every view and size, with the cursor inside; in the log view the
+ * help of the command stands beside it. */
+static void typed_lines_at_any_size(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{1, 1}, {9, 39}, {10, 40}, {24, 80}, {48, 160}, {100, 300}};
+    char words[][12] = {"--max-drop", "--max-pins", "--metric"};
+    char *choices[] = {words[0], words[1], words[2], NULL};
+    char *line = mem_alloc(1000);
+    memset(line, 'x', 999);
+    memcpy(line, "search --m", 10);
+    struct session *s = session_new();
+    for (int view = 0; view < N_VIEWS; view++)
+        for (size_t i = 0; i < COUNT(sizes); i++)
+            for (int all = 0; all < 2; all++) {
+                struct grid *g = grid_new(sizes[i][0], sizes[i][1], i % 2);
+                struct typing t = {.prompt = ":", .line = line, .row = -1, .choices = choices};
+                t.point = all ? 999 : 10;
+                s->ui.view = (enum view_id)view;
+                s->typing = &t;
+                view_draw(s, g);
+                s->typing = NULL;
+                assert_true(t.row < g->rows && t.col < g->cols && t.col >= 0);
+                assert_true(g->rows < 10 || t.row > 0);
+                char *text = printed(g);
+                if (g->rows >= 24 && !all)
+                    assert_non_null(strstr(text, "stop when at most so much worse"));
+                if (g->cols >= 160 && view == VIEW_LOG && !all)
+                    assert_non_null(strstr(text, "find few layers to pin"));
+                free(text);
+                grid_free(g);
+            }
+    free(line);
+    session_free(s);
+}
+
 static void empty_screen_says_what_to_type(void **state)
 {
     (void)state;
@@ -552,6 +588,7 @@ int main(void)
         cmocka_unit_test(keymap_is_complete),
         cmocka_unit_test(keymap_places),
         cmocka_unit_test(views_draw_at_any_size),
+        cmocka_unit_test(typed_lines_at_any_size),
         cmocka_unit_test(empty_screen_says_what_to_type),
         cmocka_unit_test(script_lines),
         cmocka_unit_test(script_errors),
