@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,6 +115,23 @@ def check_completions(options, commands):
         check(f"{shell}: {done.stderr[:300]}", done.returncode == 0)
 
 
+def check_installed():
+    """What `meson install` puts where shells and man look, and nothing else."""
+    with tempfile.TemporaryDirectory() as tmp:
+        done = run("meson", "install", "-C", str(Path(QSCOPE).parent), "--no-rebuild", "--quiet",
+                   "--destdir", tmp)
+        check(f"install: {done.stderr[-300:]}", done.returncode == 0)
+        found = {str(p).split("/local/")[-1]: p for p in Path(tmp).rglob("*") if p.is_file()}
+        pages = {"share/man/man1/qscope.1": "qscope.1",
+                 "share/man/man7/qscope-commands.7": "qscope-commands.7",
+                 "share/bash-completion/completions/qscope.bash": "bash",
+                 "share/zsh/site-functions/_qscope": "zsh",
+                 "share/fish/vendor_completions.d/qscope.fish": "fish"}
+        check(f"install: {sorted(found)}", set(found) == {"bin/qscope", *pages})
+        for path, name in pages.items():
+            check(f"install: {path}", path in found and found[path].read_text() == page(name))
+
+
 def main():
     commands = listing("help")
     usage = run(QSCOPE, "--help").stdout
@@ -123,6 +141,7 @@ def main():
     check_commands(commands)
     check_program(options)
     check_completions(options, commands)
+    check_installed()
     print("{passed} passed, {failed} failed, {skipped} skipped".format(**counts))
     return 1 if counts["failed"] else 0
 
