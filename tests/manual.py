@@ -121,7 +121,8 @@ def check_installed():
         done = run("meson", "install", "-C", str(Path(QSCOPE).parent), "--no-rebuild", "--quiet",
                    "--destdir", tmp)
         check(f"install: {done.stderr[-300:]}", done.returncode == 0)
-        found = {str(p).split("/local/")[-1]: p for p in Path(tmp).rglob("*") if p.is_file()}
+        found = {re.sub(r"^.*?(?=(bin|share)/)", "", str(p.relative_to(tmp))): p
+                 for p in Path(tmp).rglob("*") if p.is_file()}
         pages = {"share/man/man1/qscope.1": "qscope.1",
                  "share/man/man7/qscope-commands.7": "qscope-commands.7",
                  "share/bash-completion/completions/qscope.bash": "bash",

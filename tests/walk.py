@@ -347,6 +347,13 @@ def walk_live(tmp):
         shutil.copytree(ROOT / "samples/images", tmp / str(i))
     t = Terminal(["--jobs", "1", "-e", "set kernels plain", *PAIR, tmp])
     t.wait("run #1", "%", "ETA", "^C cancel", "/block4/dw/Conv")
+    # While a line is typed ^C clears it, then ends the typing; only then it is for the job.
+    t.press("6", "Enter", "abc")
+    t.wait("qscope> abc", "ETA")
+    t.press("^C")
+    t.wait("Tab complete", "ETA", absent=("abc",))
+    t.press("^C")
+    t.wait("Enter type", "ETA", absent=("stopping",))
     t.press("^C")
     t.wait("cancelled, kept")
     t.press("^C")
