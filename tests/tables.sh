@@ -79,5 +79,22 @@ that "ops lists nothing" test -n "$(names ops name)"
 that "an operator names no specification" \
     test -z "$(names ops spec | grep -x '' || true)"
 
+# Settings: options win over the environment, that over the file read at the start.
+# shows WHAT NAME VALUE WORD...: run with these words, the setting has the value.
+shows()
+{
+    text=$1 want="$2 = $3" name=$2
+    shift 3
+    that "$text: '$name' is not as wanted" test "$want" = "$("$@" -e "show $name" 2>&1)"
+}
+mkdir "$work/qscope"
+echo 'set top 5 ; set jobs 3 ; set ascii off' >"$work/qscope/qscoperc"
+shows "start file" top 5 env XDG_CONFIG_HOME="$work" "$qscope" --batch
+shows "environment" top 7 env XDG_CONFIG_HOME="$work" QSCOPE_TOP=7 "$qscope" --batch
+shows "option" jobs 2 env XDG_CONFIG_HOME="$work" QSCOPE_JOBS=4 "$qscope" --batch --jobs 2
+shows "option" ascii on env XDG_CONFIG_HOME="$work" "$qscope" --batch --ascii
+that "a wrong setting in the environment passes" \
+    test 2 = "$(QSCOPE_TOP=x "$qscope" --batch -e show >/dev/null 2>&1 || echo $?)"
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

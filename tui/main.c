@@ -4,6 +4,7 @@
  * command line become lines of the command language, so there is nothing here that cannot be typed
  * as well.
  */
+#include <ctype.h>
 #include <fcntl.h>
 #include <langinfo.h>
 #include <locale.h>
@@ -40,17 +41,26 @@ static bool want_color(const struct options *o)
     return strcmp(o->color, "never") != 0;
 }
 
-static void apply_options(struct session *s, const struct options *o, bool utf8)
+/* What options say wins over settings from anywhere else. */
+static void overrule(struct session *s, const struct options *o)
 {
-    session_form(s, o->json ? FORM_JSON : FORM_TABLE);
-    s->set.ascii = o->ascii || !utf8;
-    s->set.color = want_color(o);
+    if (o->json)
+        session_form(s, FORM_JSON);
+    if (o->ascii)
+        s->set.ascii = true;
     for (size_t i = 0; i < o->n_defines; i++) {
         const char *eq = strchr(o->defines[i], '=');
         char *name = mem_printf("%.*s", (int)(eq - o->defines[i]), o->defines[i]);
         json_object_set_new_nocheck(s->vars, name, json_string_nocheck(eq + 1));
         free(name);
     }
+}
+
+static void apply_options(struct session *s, const struct options *o, bool utf8)
+{
+    s->set.ascii = !utf8;
+    s->set.color = want_color(o);
+    overrule(s, o);
 }
 
 static int start_file(struct session *s, struct err *err)
@@ -64,11 +74,31 @@ static int start_file(struct session *s, struct err *err)
     return rc;
 }
 
-static int run_and_free(struct session *s, char *line, struct err *err)
+/* A line of `where`, which stands in front of its error. */
+static int run_and_free(struct session *s, const char *where, char *line, struct err *err)
 {
     size_t failed = 0;
-    const int rc = script_line(s, "qscope", line, false, false, &failed, err);
+    const int rc = script_line(s, where, line, false, false, &failed, err);
     free(line);
+    return rc;
+}
+
+/* Settings from QSCOPE_NAME, which overrule those of the start file. */
+static int env_settings(struct session *s, struct err *err)
+{
+    int rc = OK;
+    for (size_t i = 0; setting_name(i) && rc == OK; i++) {
+        char *name = mem_printf("QSCOPE_%s", setting_name(i));
+        for (char *p = name; *p; p++)
+            *p = (char)toupper((unsigned char)*p);
+        char *value = getenv(name);
+        if (value) {
+            char *head = mem_printf("set %s", setting_name(i));
+            rc = run_and_free(s, name, cmd_join(head, 1, &value), err);
+            free(head);
+        }
+        free(name);
+    }
     return rc;
 }
 
@@ -78,14 +108,15 @@ static int load_words(struct session *s, const struct options *o, struct err *er
     char *jobs[1] = {(char *)(uintptr_t)o->jobs};
     int rc = OK;
     if (o->jobs)
-        rc = run_and_free(s, cmd_join("set jobs", 1, jobs), err);
+        rc = run_and_free(s, "qscope", cmd_join("set jobs", 1, jobs), err);
     if (rc == OK && o->n_words >= 1)
-        rc = run_and_free(s,
+        rc = run_and_free(s, "qscope",
                           cmd_join(o->n_words == 1 ? "load fp32" : "load pair",
                                    (size_t)MIN(o->n_words, 2), o->words),
                           err);
     if (rc == OK && o->n_words > 2)
-        rc = run_and_free(s, cmd_join("dataset add", (size_t)o->n_words - 2, o->words + 2), err);
+        rc = run_and_free(s, "qscope",
+                          cmd_join("dataset add", (size_t)o->n_words - 2, o->words + 2), err);
     return rc;
 }
 
@@ -120,7 +151,11 @@ static int run_batch(struct session *s, const struct options *o, bool batch)
     signals_busy(true);
     int rc = o->no_config ? OK : start_file(s, &err);
     if (rc == OK)
+        rc = env_settings(s, &err);
+    if (rc == OK) {
+        overrule(s, o);
         rc = load_words(s, o, &err);
+    }
     if (rc == OK && !s->quit)
         rc = run_items(s, o, &failed, &from_script, &err);
     if (rc == OK && batch && o->n_items == 0 && !s->quit) {

@@ -87,6 +87,9 @@ static const struct {
         {"TERM", "the terminal; without cursor addressing there is a prompt instead of the screen"},
         {"NO_COLOR", "when not empty: no colours, whatever --color says"},
         {"LC_ALL, LC_CTYPE, LANG", "the character set; beyond UTF-8 only ASCII is drawn"},
+        {"QSCOPE_NAME",
+         "a setting by its name in capitals, such as QSCOPE_JOBS: wins over the file "
+         "of the start, options and commands win over it"},
         {"XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME",
          "where the files below are instead of ~/.config, ~/.local/state and ~/.cache"},
 },
@@ -94,6 +97,7 @@ static const struct {
       {"~/.config/qscope/qscoperc",
        "commands run at the start: settings, alias, bind; see --no-config"},
       {"~/.local/state/qscope/history", "lines typed, the last 10000"},
+      {"~/.local/state/qscope/session.json", "the last session, which qscope without words offers"},
 };
 
 static void page_program(FILE *out)
