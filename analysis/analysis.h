@@ -158,10 +158,19 @@ void map_edges_fini(struct map_edges *e);
 struct layer_cost {
     double weights; /* bytes of constants */
     double macs;    /* products that are added up */
+    double activations; /* bytes of its output in FP32, four times those of codes */
 };
-struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer);
-/* The same of all layers, in one pass; free() it. */
+/* Of all layers, in one pass; free() it. */
 struct layer_cost *layer_costs(const struct graph *fp32, const struct match *m);
+/* What a set of pins costs: sums over its layers, and how many activations more than in the INT8
+ * model are read in another precision than the one they are made in. */
+struct pins_cost {
+    size_t pins;
+    double weights, macs, activations;
+    int boundaries;
+};
+struct pins_cost pins_cost(const struct graph *fp32, const struct match *m,
+                           const struct layer_cost *costs, const bool *pinned);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that
@@ -372,6 +381,7 @@ struct trial {
     const char *why;    /* static; why the pin of `layer` is not in effect */
     size_t n, cap;      /* images measured, failed ones included: the first n of the sweep's */
     double (*terms)[2]; /* per image, of the sweep's outcome; 0, 0: failed or not counted */
+    double *likeness;   /* per image: exp(-KL) of the classes, without classes the cosine; 0 to 1 */
     double sums[N_OUTCOMES][2];
     uint64_t nonfinite; /* output values with NaN or infinity on either side */
 };
@@ -394,6 +404,8 @@ struct sweep {
     size_t n_layers;   /* of the match */
     struct trial base; /* what trials are compared with: the model in force, else all in FP32 */
     double fp32[N_OUTCOMES][2]; /* sums of the FP32 model itself */
+    double (*fp32_terms)[2];    /* per image that the base has seen, of `outcome` */
+    size_t cap_fp32;
     size_t n_trials, cap_trials;
     struct trial *trials;
     size_t n_images;
@@ -446,7 +458,7 @@ void sweep_shuffle(size_t n, size_t *images);
  * trials to be measured next (per trial) and returns up to which image; 0 when it is over. */
 size_t sweep_race(const struct sweep *w, bool *next);
 
-/* ---- Goals and searches (search.c) ---------------------------------------------------------- */
+/* ---- Goals (goal.c) ------------------------------------------------------------------------- */
 /* What a set of pins is to achieve. */
 struct goal {
     const struct outcome *outcome;
@@ -456,35 +468,67 @@ struct goal {
 /* How much worse than the FP32 model on the same images; below 0: better. */
 double goal_drop(const struct goal *g, const struct sweep *w, const struct trial *t);
 bool goal_met(const struct goal *g, const struct sweep *w, const struct trial *t);
+/* The value that has to be reached. */
+double goal_value(const struct goal *g, const struct sweep *w);
+/* The value that a trial, which has seen some of the images, is expected to have on all of them.
+ * The base has seen all. Shares: by the mean rate on the four kinds of images that FP32 and the
+ * base hit or miss (beta-binomial); other outcomes: the base's value and the gain on the same
+ * images. */
+double goal_expect(const struct goal *g, const struct sweep *w, const struct trial *t);
+/* The probability that it meets the goal on all of them: 0 and 1 where that is certain, as it is
+ * for shares when the images left cannot change it. */
+double goal_chance(const struct goal *g, const struct sweep *w, const struct trial *t);
+/* 1: FP32 and the base differ on the image in whether it is a hit, so that it says most. */
+size_t goal_kind(const struct goal *g, const struct sweep *w, size_t image);
 
-/* One change on the way to a set of pins. */
-struct search_step {
-    size_t layer; /* pinned, or unpinned again; SIZE_MAX: the start */
-    bool pinned;
-    size_t pins;              /* then in force */
-    struct layer_cost cost;   /* of all of them */
-    double value[N_OUTCOMES]; /* measured on all images */
-};
-/* Which layers to try next: greedy by gain, where gains measured before the last pins count as
- * promises that are renewed when a layer comes to the front. */
+/* ---- Searches (search.c) -------------------------------------------------------------------- */
+enum { SEARCH_SIZES = 4 }; /* of sets that are searched for size by size */
+/* Where a search stands; trials are those of its sweep, the first of which is the base. */
 struct search {
     size_t n_layers;
-    bool *candidate;    /* per layer: may be pinned still */
-    double *gain, *tie; /* per layer, as last measured */
-    bool *fresh;        /* measured with the pins in force */
-    size_t n_steps, cap_steps;
-    struct search_step *steps;
+    bool *candidate; /* per layer: may be pinned */
+    double *gain;    /* per layer: expected gain of pinning it alone, NAN unknown */
+    size_t *single;  /* per layer: its trial, SIZE_MAX none */
+    struct goal goal;
+    bool has_limit;
+    size_t found;    /* trial of the answer */
+    bool reached;    /* it meets the goal */
+    bool minimal;    /* each set with one pin less was measured and misses it */
+    bool out_of_time;
+    size_t n_points; /* the best set of each size, measured on all images */
+    size_t *points, cap_points;
+    size_t tried[SEARCH_SIZES + 1];  /* sets by number of pins added */
+    double missed[SEARCH_SIZES + 1]; /* expected number of sets of that size that meet the goal and
+                                        were left out, NAN unknown */
+    size_t runs;
+    double seconds;
 };
-struct search *search_new(size_t n_layers, const bool *candidate);
+struct search *search_new(size_t n_layers, const bool *candidate, const struct goal *g,
+                          bool has_limit);
 void search_free(struct search *s);
-/* A trial of the layer was measured against the base of w. */
-void search_measured(struct search *s, const struct sweep *w, const struct trial *t);
-/* The layer to pin, if no stale promise is better; else SIZE_MAX and the up to `room` stale layers
- * to measure in list; *n 0 when there is none left. */
-size_t search_next(const struct search *s, size_t room, size_t *list, size_t *n);
-/* The set of pins has changed by a layer: promises are stale. t: the new set, measured. */
-void search_step(struct search *s, const struct graph *fp32, const struct match *m, size_t layer,
-                 bool pinned, const struct trial *t);
+/* Adds a trial to the points when no other of its size is as good. */
+void search_point(struct search *s, const struct sweep *w, size_t trial);
+/* A set that might be tried: a trial and one layer more. */
+struct prospect {
+    size_t parent, layer;
+    double expect; /* value that adding up the gains of both promises */
+    double score;  /* larger is better: that, and what likeness promises */
+};
+/* Layers that a trial pins beside the base. */
+size_t search_size(const struct sweep *w, const struct trial *t);
+/* Sets of `size` layers that were not tried yet, most promising first, from the best `width` trials
+ * of one layer less and the single layers; free() *out. */
+size_t search_prospects(const struct search *s, const struct sweep *w, size_t size, size_t width,
+                        struct prospect **out);
+/* Whether these layers were tried together; SIZE_MAX: no. */
+size_t search_find(const struct sweep *w, const bool *pinned);
+/* Fills in what may have been missed among sets of `size`: chances of those dropped early, and of
+ * those never tried by how far the sums of gains were off for those that were. */
+void search_doubt(struct search *s, const struct sweep *w, size_t size);
+/* Probability that no set smaller than the answer was missed; NAN unknown. */
+double search_confidence(const struct search *s, const struct sweep *w);
+/* Better first: expected value, then likeness. */
+bool search_better(const struct search *s, const struct sweep *w, size_t a, size_t b);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 struct pin_set {

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cost.c: what it costs to compute a layer in FP32: its weights and its multiplications.
+ * cost.c: what it costs to compute layers in FP32: weights, multiplications, activations, and
+ * tensors that change their precision.
  */
 #include "analysis/analysis.h"
+
+#include <stdlib.h>
 
 enum factor {
     PER_FILTER, /* products per output: elements of one filter, [o, ...] */
@@ -83,15 +86,9 @@ static struct layer_cost nodes_cost(const struct graph *fp32, size_t n, const in
     return c;
 }
 
-struct layer_cost layer_cost(const struct graph *fp32, const struct match *m, size_t layer)
-{
-    int nodes[LAYER_NODES];
-    size_t n = layer_nodes(fp32, m, layer, nodes);
-    return nodes_cost(fp32, n, nodes);
-}
-
 struct costing {
     const struct graph *fp32;
+    const struct match *m;
     struct layer_cost *out;
 };
 
@@ -99,11 +96,79 @@ static void cost_one(void *ctx, size_t layer, size_t n, const int *nodes)
 {
     const struct costing *c = ctx;
     c->out[layer] = nodes_cost(c->fp32, n, nodes);
+    c->out[layer].activations = 4 * elements(c->fp32, c->m->layers[layer].fp32);
 }
 
 struct layer_cost *layer_costs(const struct graph *fp32, const struct match *m)
 {
-    struct costing c = {fp32, mem_alloc((m->n_layers + 1) * sizeof(struct layer_cost))};
+    struct costing c = {fp32, m, mem_alloc((m->n_layers + 1) * sizeof(struct layer_cost))};
     layers_nodes(fp32, m, cost_one, &c);
     return c.out;
+}
+
+/* ---- Sets ----------------------------------------------------------------------------------- */
+
+struct crossing {
+    const struct graph *fp32;
+    const struct match *m;
+    const bool *pinned;
+    int *layer_of;  /* per value: the layer whose activation it is, -1 */
+    bool *now, *was; /* per layer: its activation is read in the other precision */
+};
+
+static void cross_one(void *ctx, size_t layer, size_t n, const int *nodes)
+{
+    struct crossing *c = ctx;
+    const struct layer *list = c->m->layers;
+    for (size_t i = 0; i < n; i++) {
+        const struct node *x = &c->fp32->nodes[nodes[i]];
+        for (int k = 0; k < x->n_in; k++) {
+            int from = x->in[k] >= 0 ? c->layer_of[x->in[k]] : -1;
+            if (from < 0 || (size_t)from == layer) {
+                continue;
+            }
+            bool a = list[from].quantized, b = list[layer].quantized;
+            c->was[from] |= a != b;
+            c->now[from] |= (a && !c->pinned[from]) != (b && !c->pinned[layer]);
+        }
+    }
+}
+
+static int boundaries(const struct graph *fp32, const struct match *m, const bool *pinned)
+{
+    struct crossing c = {.fp32 = fp32, .m = m, .pinned = pinned};
+    int added = 0;
+    c.layer_of = mem_alloc((fp32->n_values + 1) * sizeof *c.layer_of);
+    c.now = mem_alloc(m->n_layers + 1);
+    c.was = mem_alloc(m->n_layers + 1);
+    for (size_t v = 0; v < fp32->n_values; v++) {
+        c.layer_of[v] = -1;
+    }
+    for (size_t k = 0; k < m->n_layers; k++) {
+        c.layer_of[m->layers[k].fp32] = (int)k;
+    }
+    layers_nodes(fp32, m, cross_one, &c);
+    for (size_t k = 0; k < m->n_layers; k++) {
+        added += c.now[k] - c.was[k];
+    }
+    free(c.was);
+    free(c.now);
+    free(c.layer_of);
+    return added;
+}
+
+struct pins_cost pins_cost(const struct graph *fp32, const struct match *m,
+                           const struct layer_cost *costs, const bool *pinned)
+{
+    struct pins_cost sum = {0};
+    for (size_t k = 0; k < m->n_layers; k++) {
+        if (pinned[k]) {
+            sum.pins++;
+            sum.weights += costs[k].weights;
+            sum.macs += costs[k].macs;
+            sum.activations += costs[k].activations;
+        }
+    }
+    sum.boundaries = sum.pins ? boundaries(fp32, m, pinned) : 0;
+    return sum;
 }

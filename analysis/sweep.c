@@ -22,6 +22,7 @@ void trial_fini(struct trial *t)
     free(t->pinned);
     free(t->error);
     free(t->terms);
+    free(t->likeness);
     *t = (struct trial){0};
 }
 
@@ -37,8 +38,18 @@ static void add_terms(double sums[N_OUTCOMES][2], const struct image_score *s, e
     }
 }
 
+/* How like FP32's the outputs are, between 0 and 1: it moves with every pin, where hits do not. */
+static double likeness(const struct image_score *s)
+{
+    double v = !s->ok ? 0 : isnan(s->kl) ? s->cosine : exp(-s->kl);
+    return isnan(v) ? 0 : fmax(0, v);
+}
+
 void trial_add(struct trial *t, const struct outcome *o, const struct image_score *s)
 {
+    size_t cap = t->cap;
+    t->likeness = mem_push(t->likeness, t->n, &cap, sizeof *t->likeness);
+    t->likeness[t->n] = likeness(s);
     t->terms = mem_push(t->terms, t->n, &t->cap, sizeof *t->terms);
     double *x = t->terms[t->n++];
     if (!s->ok || !o->terms(s, SIDE_INT8, x)) {
@@ -96,6 +107,7 @@ void sweep_free(struct sweep *w)
         trial_fini(&w->trials[i]);
     }
     free(w->trials);
+    free(w->fp32_terms);
     free(w->images);
     free(w);
 }
@@ -111,6 +123,11 @@ size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned)
 
 void sweep_add_base(struct sweep *w, const struct image_score *s)
 {
+    w->fp32_terms = mem_push(w->fp32_terms, w->base.n, &w->cap_fp32, sizeof *w->fp32_terms);
+    double *x = w->fp32_terms[w->base.n];
+    if (!s->ok || !w->outcome->terms(s, SIDE_FP32, x)) {
+        x[0] = x[1] = 0;
+    }
     trial_add(&w->base, w->outcome, s);
     add_terms(w->fp32, s, SIDE_FP32);
     w->failed += !s->ok;
@@ -344,6 +361,8 @@ void sweep_keep_base(struct sweep *w)
     t->n = t->cap = b->n;
     t->terms = mem_alloc((b->n + 1) * sizeof *t->terms);
     memcpy(t->terms, b->terms, b->n * sizeof *t->terms);
+    t->likeness = mem_alloc((b->n + 1) * sizeof *t->likeness);
+    memcpy(t->likeness, b->likeness, b->n * sizeof *t->likeness);
     memcpy(t->sums, b->sums, sizeof t->sums);
     t->nonfinite = b->nonfinite;
 }

@@ -167,6 +167,17 @@ static int exec_search(struct call *c, struct err *err)
     struct sweep_choice x;
     bool *rows = NULL, background = s->screen || c->background;
     int rc = read_choice(c, SWEEP_SEARCH, &x, err);
+    const char *method = call_opt(c, "--method"), *seconds = call_opt(c, "--time-limit");
+    x.method = !method || strcmp(method, "auto") == 0 ? SEARCH_AUTO
+               : strcmp(method, "greedy") == 0        ? SEARCH_GREEDY
+                                                      : SEARCH_BISECT;
+    x.seconds = seconds ? strtod(seconds, NULL) : 0;
+    if (!rc && seconds && !(x.seconds > 0)) {
+        rc = err_set(err, E_USAGE, "--time-limit is above 0 seconds, found '%s'", seconds);
+    }
+    if (!rc && x.method == SEARCH_BISECT && (!x.has_limit || x.max_pins)) {
+        rc = err_set(err, E_USAGE, "--method bisect wants a limit, and has no use for --max-pins");
+    }
     if (!rc && !x.has_limit && !x.max_pins) {
         rc =
             err_set(err, E_USAGE, "'search' wants an end: --max-drop X, --reach X or --max-pins N");
@@ -249,6 +260,10 @@ static const struct opt_spec search_opts[] = {
     {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
     {"--reach", ARG_REAL, "X", "stop at this value", NULL},
     {"--max-pins", ARG_INT, "N", "pin at most N layers more", NULL},
+    {"--method", ARG_CHOICE, "auto|greedy|bisect",
+     "by size (the default), one best layer after the other, or delta debugging alone",
+     "auto|greedy|bisect"},
+    {"--time-limit", ARG_REAL, "S", "end after S seconds with the best found so far", NULL},
     METRIC_OPT,
     IMAGES_OPT,
     JOBS_OPT,
@@ -295,11 +310,15 @@ const struct cmd cmd_sweep[] = {
         .group = "pins",
         .help = "find few layers to pin so that a limit is kept, and pin them",
         .detail =
-            "Starts from the pins in force. Ranks all layers once, pins the one that gains most, "
-            "measures the next ones again, and so on until the limit is kept; then takes back what "
-            "is not needed. The model found is run once more by itself. Its pins are one step for "
-            "undo. With LAYER words only those may be pinned. Without --metric, --max-drop is in "
-            "points of accuracy, --reach in dB of the SQNR of the outputs.",
+            "Starts from the pins in force. Tries every layer alone, then sets of two, three and "
+            "four, most promising first, each on no more images than it takes to rule it out; "
+            "where none of these does, it pins the layers that do most harm alone and takes back "
+            "all that are not needed. Then every set with one pin less is measured. It says how "
+            "sure it is that no smaller set does: the chances of sets ruled out early, and of those "
+            "not tried by what the gains of their layers add up to. The model found is run once "
+            "more by itself. Its pins are one step for undo. With LAYER words only those may be "
+            "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
+            "SQNR of the outputs.",
         .example = "search --max-drop 5 --images 24",
         .needs = NEED_PAIR | NEED_DATA,
         .args = {{"LAYER", ARG_LAYER, NULL, true, true}},

@@ -137,6 +137,43 @@ int lab_base(struct lab *l, struct sweep *w, struct err *err)
     return OK;
 }
 
+void lab_close(struct lab *l, size_t trial)
+{
+    if (trial < l->n_trials) {
+        bench_close(&l->trials[trial]);
+    }
+}
+
+void lab_order(struct lab *l, struct sweep *w, const size_t *order)
+{
+    struct trial old = w->base;
+    double(*fp32)[2] = w->fp32_terms;
+    size_t *images = w->images, n = l->n_images;
+    struct sample *samples = l->samples;
+    struct shelf *shelves = l->shelves;
+    w->base.terms = mem_alloc((old.cap + 1) * sizeof *old.terms);
+    w->base.likeness = mem_alloc((old.cap + 1) * sizeof *old.likeness);
+    w->fp32_terms = mem_alloc((w->cap_fp32 + 1) * sizeof *fp32);
+    w->images = mem_alloc((n + 1) * sizeof *images);
+    l->samples = mem_alloc((n + 1) * sizeof *samples);
+    l->shelves = mem_alloc((n + 1) * sizeof *shelves);
+    for (size_t i = 0; i < n; i++) {
+        size_t k = order[i];
+        memcpy(w->base.terms[i], old.terms[k], sizeof old.terms[k]);
+        memcpy(w->fp32_terms[i], fp32[k], sizeof fp32[k]);
+        w->base.likeness[i] = old.likeness[k];
+        w->images[i] = images[k];
+        l->samples[i] = samples[k];
+        l->shelves[i] = shelves[k];
+    }
+    free(old.terms);
+    free(old.likeness);
+    free(fp32);
+    free(images);
+    free(samples);
+    free(shelves);
+}
+
 /* Trials are planned by all threads. */
 struct opening {
     struct lab *l;

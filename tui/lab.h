@@ -19,6 +19,11 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
 void lab_free(struct lab *l);
 /* Makes the trial at w->base the model that others are compared with and follow from. */
 int lab_base(struct lab *l, struct sweep *w, struct err *err);
+/* Frees the plan of a trial; measuring it again makes another. */
+void lab_close(struct lab *l, size_t trial);
+/* Brings the images into another order: order[i] is where the i-th was. The base has seen all, no
+ * trial any. Called with session.lock held. */
+void lab_order(struct lab *l, struct sweep *w, const size_t *order);
 /* Measures the base, and the n trials of the list, on the images up to `upto`; trials of one call
  * have seen equally many before. Works on `jobs` threads; scores are added in image order and with
  * session.lock held, so a view sees them grow and results depend on no number of threads. Trials

@@ -1,17 +1,30 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * search_run.c: the search for pins as a job: ranks the layers once, pins the best one after the
- * other and measures again, then takes back what is not needed. search.c chooses, this file runs.
+ * search_run.c: the search for pins as a job. All layers alone, then all that is promising of two,
+ * of three and four, so that what is found is small; where that does not do, delta debugging from
+ * the layers that do most harm alone. Sets are raced: most are out after a few images, those first
+ * on which INT8 goes wrong. search.c chooses, this file runs.
  */
+#include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tui/lab.h"
 #include "tui/sweep_run.h"
 
 enum {
-    RANK_TOP = 12, /* places of the first ranking that are measured on all images */
-    AT_ONCE = 4,   /* candidates measured together */
+    FIRST_LOOK = 4,   /* images that every set sees */
+    CROWD = 16,       /* sets that may see all */
+    BATCH = 32,       /* sets that are planned at a time */
+    WIDTH = 16,       /* sets that are extended by one layer */
+    HARMFUL = 7,      /* layers that do most harm alone: their combinations are tried */
+    HARM_IMAGES = 2,  /* images by which that is judged */
+    LEAST_SETS = 64,  /* of one size */
+    MOST_SETS = 2000, /* likewise */
 };
+static const double most_products = 6e9; /* between them, sets times products of the model count */
+static const double out_of_question = 1e-3; /* chance below which a set sees no more images */
+static const double doubt_enough = 0.02;    /* expected number of sets missed of one size */
 
 struct search_job {
     struct sweep *w;  /* the session's */
@@ -19,158 +32,476 @@ struct search_job {
     struct lab *lab;
     struct sweep_choice c;
     bool *before; /* pins that were in force; the search keeps them */
+    size_t n_candidates;
+    size_t *harm; /* candidates, those first that do most harm as the only ones in INT8; NULL: not
+                     asked yet */
+    struct timespec began;
 };
 
-static bool done(const struct search_job *j)
+static double seconds_since(const struct timespec *t)
 {
-    return j->c.has_limit && goal_met(&j->c.goal, j->w, &j->w->base);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - t->tv_sec) + 1e-9 * (double)(now.tv_nsec - t->tv_nsec);
 }
 
-static size_t pins_added(const struct search_job *j)
+static bool late(struct search_job *j)
 {
-    size_t n = 0;
+    j->s->out_of_time |= j->c.seconds > 0 && seconds_since(&j->began) >= j->c.seconds;
+    return j->s->out_of_time;
+}
+
+/* ---- Races ---------------------------------------------------------------------------------- */
+
+/* The set as a trial, the one there is if it was tried before. */
+static size_t try_set(struct session *s, struct search_job *j, const bool *pinned)
+{
+    size_t at = search_find(j->w, pinned), layer = SIZE_MAX;
     for (size_t k = 0; k < j->w->n_layers; k++) {
-        n += j->w->base.pinned[k] && !j->before[k];
+        layer = pinned[k] && !j->before[k] ? k : layer;
     }
-    return n;
+    if (at == SIZE_MAX) {
+        pthread_mutex_lock(&s->lock);
+        at = sweep_try(j->w, layer, pinned);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return at;
 }
 
-static void note_step(struct session *s, struct search_job *j, size_t layer, bool pinned)
-{
-    pthread_mutex_lock(&s->lock);
-    search_step(j->s, s->fp32, &s->match, layer, pinned, &j->w->base);
-    pthread_mutex_unlock(&s->lock);
-}
-
-/* The trial becomes the model in force: it has been measured on all images. */
-static int adopt(struct session *s, struct search_job *j, size_t trial, bool pinned,
-                 struct err *err)
-{
-    struct sweep *w = j->w;
-    struct trial *t = &w->trials[trial];
-    pthread_mutex_lock(&s->lock);
-    memcpy(w->base.pinned, t->pinned, w->n_layers);
-    memcpy(w->base.terms, t->terms, t->n * sizeof *t->terms);
-    memcpy(w->base.sums, t->sums, sizeof t->sums);
-    w->base.nonfinite = t->nonfinite;
-    pthread_mutex_unlock(&s->lock);
-    note_step(s, j, t->layer, pinned);
-    return lab_base(j->lab, w, err);
-}
-
-/* A trial with one layer more or less in FP32 than now. */
-static size_t try_layer(struct session *s, struct search_job *j, size_t layer, bool pinned)
+static size_t try_with(struct session *s, struct search_job *j, size_t parent, size_t layer,
+                       bool pin)
 {
     bool *set = mem_alloc(j->w->n_layers + 1);
-    memcpy(set, j->w->base.pinned, j->w->n_layers);
-    set[layer] = pinned;
-    pthread_mutex_lock(&s->lock);
-    size_t at = sweep_try(j->w, layer, set);
-    pthread_mutex_unlock(&s->lock);
+    memcpy(set, j->w->trials[parent].pinned, j->w->n_layers);
+    set[layer] = pin;
+    size_t at = try_set(s, j, set);
     free(set);
     return at;
 }
 
-/* Ranks all candidates once, in a race. */
-static int rank_all(struct session *s, struct search_job *j, struct err *err)
+/* Best first. A list of sets is short or sorted nearly. */
+static void sort_sets(const struct search_job *j, size_t n, size_t *list)
 {
-    for (size_t k = 0; k < j->w->n_layers; k++) {
-        if (j->s->candidate[k]) {
-            try_layer(s, j, k, true);
+    for (size_t i = 1; i < n; i++) {
+        size_t x = list[i], k = i;
+        for (; k > 0 && search_better(j->s, j->w, x, list[k - 1]); k--) {
+            list[k] = list[k - 1];
         }
+        list[k] = x;
     }
-    int rc = sweep_run_race(j->lab, j->w, err);
-    if (!rc && j->w->base.n < j->w->n_images) { /* no candidate was left in the race */
-        rc = lab_measure(j->lab, j->w, 0, NULL, j->w->n_images, err);
+}
+
+/* Leaves the sets that need more images. */
+static size_t survivors(const struct search_job *j, size_t n, size_t *list, double doubt)
+{
+    size_t kept = 0, seen = n ? j->w->trials[list[0]].n : 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct trial *t = &j->w->trials[list[i]];
+        bool in = !t->error && (!j->c.has_limit || goal_chance(&j->s->goal, j->w, t) > doubt);
+        list[kept] = list[i];
+        kept += in;
     }
-    pthread_mutex_lock(&s->lock);
-    sweep_keep_base(j->w);
-    pthread_mutex_unlock(&s->lock);
-    note_step(s, j, SIZE_MAX, false);
-    for (size_t i = 0; i + 1 < j->w->n_trials && !rc; i++) {
-        search_measured(j->s, j->w, &j->w->trials[i]);
+    if (!j->c.has_limit || (kept > CROWD && seen >= 4 * FIRST_LOOK)) {
+        sort_sets(j, kept, list);
+        kept = MIN(kept, MAX(j->c.has_limit ? 0 : kept / 2, (size_t)CROWD));
+    }
+    return kept;
+}
+
+/* Measures sets as far as it takes to decide. They have seen equally many images. */
+static int race_from(struct session *s, struct search_job *j, size_t n, size_t *list, double doubt,
+                     struct err *err)
+{
+    struct sweep *w = j->w;
+    int rc = OK;
+    for (size_t seen = n ? w->trials[list[0]].n : 0; n && seen < w->n_images && !rc;) {
+        size_t upto = MIN(seen ? 2 * seen : (size_t)FIRST_LOOK, w->n_images);
+        if (late(j)) {
+            return OK;
+        }
+        j->s->runs += n * (upto - seen);
+        rc = lab_measure(j->lab, w, n, list, upto, err);
+        seen = upto;
+        pthread_mutex_lock(&s->lock);
+        for (size_t i = 0; i < n && !rc; i++) {
+            search_point(j->s, w, list[i]);
+        }
+        pthread_mutex_unlock(&s->lock);
+        n = rc ? n : survivors(j, n, list, doubt);
     }
     return rc;
 }
 
-/* Measures a list of layers on all images; trials[i] gets the trial of layers[i]. */
-static int measure_layers(struct session *s, struct search_job *j, size_t n, const size_t *layers,
-                          bool pinned, size_t *trials, struct err *err)
+/* The same of sets that may have seen some images. */
+static int race(struct session *s, struct search_job *j, size_t n, const size_t *sets, double doubt,
+                struct err *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        trials[i] = try_layer(s, j, layers[i], pinned);
-    }
-    lab_expect(j->lab, (n + 1) * j->w->n_images);
-    return lab_measure(j->lab, j->w, n, trials, j->w->n_images, err);
-}
-
-/* The trial of a layer that was measured last. */
-static size_t last_trial(const struct sweep *w, size_t layer)
-{
-    size_t i = w->n_trials;
-    while (w->trials[--i].layer != layer) {
-    }
-    return i;
-}
-
-/* Pins the best layer; *more false: no candidate is left, or none helps where no limit is set. */
-static int pin_best(struct session *s, struct search_job *j, bool *more, struct err *err)
-{
-    size_t list[AT_ONCE], trials[AT_ONCE], n, best;
+    size_t *list = mem_alloc((n + 1) * sizeof *list);
     int rc = OK;
-    while (!rc && (best = search_next(j->s, AT_ONCE, list, &n)) == SIZE_MAX && n) {
-        rc = measure_layers(s, j, n, list, true, trials, err);
-        for (size_t i = 0; i < n && !rc; i++) {
-            search_measured(j->s, j->w, &j->w->trials[trials[i]]);
+    for (size_t seen = 0; seen < j->w->n_images && !rc;) {
+        size_t m = 0, next = j->w->n_images;
+        for (size_t i = 0; i < n; i++) {
+            const struct trial *t = &j->w->trials[sets[i]];
+            next = t->n > seen ? MIN(next, t->n) : next;
+            bool in = t->n == seen && !t->error;
+            in = in && (!j->c.has_limit || !seen || goal_chance(&j->s->goal, j->w, t) > doubt);
+            list[m] = sets[i];
+            m += in;
         }
+        rc = race_from(s, j, m, list, doubt, err);
+        seen = next;
     }
-    *more =
-        !rc && best != SIZE_MAX &&
-        (j->c.has_limit || j->s->gain[best] > 0 || (j->s->gain[best] == 0 && j->s->tie[best] > 0));
-    return *more ? adopt(s, j, last_trial(j->w, best), true, err) : rc;
-}
-
-/* Takes back pins without which the limit is kept as well, the least useful one first. */
-static int take_back(struct session *s, struct search_job *j, bool *more, struct err *err)
-{
-    struct sweep *w = j->w;
-    size_t *list = mem_alloc((w->n_layers + 1) * sizeof *list), n = 0, best = SIZE_MAX;
-    size_t *trials = mem_alloc((w->n_layers + 1) * sizeof *trials);
-    for (size_t k = 0; k < w->n_layers; k++) {
-        if (w->base.pinned[k] && !j->before[k]) {
-            list[n++] = k;
-        }
+    for (size_t i = 0; i < n; i++) {
+        lab_close(j->lab, sets[i]);
     }
-    int rc = measure_layers(s, j, n, list, false, trials, err);
-    for (size_t i = 0; i < n && !rc; i++) {
-        const struct trial *t = &w->trials[trials[i]];
-        bool keeps = !t->error && goal_met(&j->c.goal, w, t);
-        if (keeps && (best == SIZE_MAX || sweep_effect(w, t) > sweep_effect(w, &w->trials[best]))) {
-            best = trials[i];
-        }
-    }
-    *more = best != SIZE_MAX;
-    rc = rc || !*more ? rc : adopt(s, j, best, false, err);
-    free(trials);
     free(list);
     return rc;
 }
+
+/* ---- The base ------------------------------------------------------------------------------- */
+
+/* Measures the base on all images, then those come first on which it goes wrong and FP32 does not,
+ * or the other way round: they tell sets apart. The shuffled order remains within both kinds. */
+static int measure_base(struct session *s, struct search_job *j, struct err *err)
+{
+    struct sweep *w = j->w;
+    size_t *order = mem_alloc((w->n_images + 1) * sizeof *order), n = 0;
+    int rc = lab_base(j->lab, w, err);
+    lab_expect(j->lab, w->n_images);
+    rc = rc ? rc : lab_measure(j->lab, w, 0, NULL, w->n_images, err);
+    for (size_t kind = 2; kind-- > 0 && !rc;) {
+        for (size_t i = 0; i < w->n_images; i++) {
+            if (goal_kind(&j->s->goal, w, i) == kind) {
+                order[n++] = i;
+            }
+        }
+    }
+    if (!rc) {
+        pthread_mutex_lock(&s->lock);
+        lab_order(j->lab, w, order);
+        sweep_keep_base(w);
+        search_point(j->s, w, 0);
+        pthread_mutex_unlock(&s->lock);
+        j->s->runs += w->n_images;
+    }
+    free(order);
+    return rc;
+}
+
+/* ---- Harm ----------------------------------------------------------------------------------- */
+
+/* Ranks the candidates by what they do as the only ones in INT8: errors that hide behind larger
+ * ones in the INT8 model stand out there. */
+static int rank_harm(struct session *s, struct search_job *j, struct err *err)
+{
+    const struct sweep *w = j->w;
+    size_t n = 0, n_images = MIN(w->n_images, (size_t)HARM_IMAGES);
+    size_t *images = mem_alloc((n_images + 1) * sizeof *images);
+    bool *all = mem_alloc(w->n_layers + 1);
+    j->harm = mem_alloc((w->n_layers + 1) * sizeof *j->harm);
+    for (size_t k = 0; k < w->n_layers; k++) {
+        all[k] = w->base.pinned[k] || j->s->candidate[k];
+        if (j->s->candidate[k]) {
+            j->harm[n++] = k;
+        }
+    }
+    memcpy(images, w->images, n_images * sizeof *images);
+    struct sweep *only = sweep_new(SWEEP_ONLY, outcome_find("sqnr"), w->n_layers, n, j->harm, all,
+                                   all, n_images, images);
+    size_t *order = mem_alloc((n + 1) * sizeof *order);
+    for (size_t i = 0; i < n; i++) {
+        order[i] = i;
+    }
+    const struct lab_options o = {.jobs = j->c.jobs};
+    pthread_mutex_lock(&s->lock);
+    struct lab *lab = lab_new(s, only, &o);
+    pthread_mutex_unlock(&s->lock);
+    int rc = lab_base(lab, only, err);
+    rc = rc ? rc : lab_measure(lab, only, n, order, n_images, err);
+    j->s->runs += (n + 1) * n_images;
+    sweep_rank(only, order);
+    for (size_t i = 0; i < n && !rc; i++) {
+        j->harm[i] = only->trials[order[i]].layer;
+    }
+    lab_free(lab);
+    sweep_free(only);
+    free(order);
+    free(all);
+    return rc;
+}
+
+/* ---- Sizes ---------------------------------------------------------------------------------- */
+
+/* The best set of that size that meets the goal; SIZE_MAX: none. */
+static size_t best_met(const struct search_job *j, size_t size)
+{
+    for (size_t i = 0; i < j->s->n_points && j->c.has_limit; i++) {
+        const struct trial *t = &j->w->trials[j->s->points[i]];
+        if (search_size(j->w, t) == size && goal_met(&j->s->goal, j->w, t)) {
+            return j->s->points[i];
+        }
+    }
+    return SIZE_MAX;
+}
+
+static int try_singles(struct session *s, struct search_job *j, struct err *err)
+{
+    size_t n = 0, *list = mem_alloc((j->n_candidates + 1) * sizeof *list);
+    for (size_t k = 0; k < j->w->n_layers; k++) {
+        if (j->s->candidate[k]) {
+            j->s->single[k] = list[n++] = try_with(s, j, 0, k, true);
+        }
+    }
+    int rc = race(s, j, n, list, out_of_question, err);
+    pthread_mutex_lock(&s->lock);
+    double base = trial_value(&j->w->base, j->s->goal.outcome);
+    double sign = j->s->goal.outcome->higher_is_better ? 1 : -1;
+    for (size_t k = 0; k < j->w->n_layers && !rc; k++) {
+        const struct trial *t = j->s->candidate[k] ? &j->w->trials[j->s->single[k]] : NULL;
+        if (t && !t->error && t->n) {
+            j->s->gain[k] = sign * (goal_expect(&j->s->goal, j->w, t) - base);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    free(list);
+    return rc;
+}
+
+/* Adds the combinations of `size` of the most harmful layers. */
+static size_t add_harmful(struct session *s, struct search_job *j, size_t first, size_t size,
+                          bool *set, size_t *list, size_t n)
+{
+    if (!size) {
+        size_t at = search_find(j->w, set);
+        if (at == SIZE_MAX) {
+            list[n++] = try_set(s, j, set);
+        }
+        return n;
+    }
+    for (size_t i = first; i + size <= MIN(j->n_candidates, (size_t)HARMFUL); i++) {
+        set[j->harm[i]] = true;
+        n = add_harmful(s, j, i + 1, size - 1, set, list, n);
+        set[j->harm[i]] = false;
+    }
+    return n;
+}
+
+static int try_harmful(struct session *s, struct search_job *j, size_t size, struct err *err)
+{
+    size_t list[1 << HARMFUL];
+    bool *set = mem_alloc(j->w->n_layers + 1);
+    memcpy(set, j->before, j->w->n_layers);
+    int rc = j->harm ? OK : rank_harm(s, j, err);
+    size_t n = rc ? 0 : add_harmful(s, j, 0, size, set, list, 0);
+    rc = rc ? rc : race(s, j, n, list, out_of_question, err);
+    free(set);
+    return rc;
+}
+
+/* How many sets of one size may be tried: more of a small model. */
+static size_t most_sets(const struct session *s)
+{
+    double n = s->macs > 0 ? most_products / s->macs : MOST_SETS;
+    return (size_t)fmin(fmax(n, LEAST_SETS), MOST_SETS);
+}
+
+static int try_prospects(struct session *s, struct search_job *j, size_t size, size_t width,
+                         struct err *err)
+{
+    struct prospect *p;
+    size_t list[BATCH], n = search_prospects(j->s, j->w, size, width, &p), room = most_sets(s);
+    int rc = OK;
+    for (size_t i = 0; i < MIN(n, room) && !rc && !late(j) && best_met(j, size) == SIZE_MAX;) {
+        size_t m = 0;
+        for (; m < BATCH && i < n; i++) {
+            list[m++] = try_with(s, j, p[i].parent, p[i].layer, true);
+        }
+        rc = race(s, j, m, list, out_of_question, err);
+        pthread_mutex_lock(&s->lock);
+        if (j->c.has_limit && size <= SEARCH_SIZES) {
+            search_doubt(j->s, j->w, size);
+        }
+        pthread_mutex_unlock(&s->lock);
+        if (j->c.has_limit && size <= SEARCH_SIZES && j->s->missed[size] < doubt_enough) {
+            break;
+        }
+    }
+    free(p);
+    return rc;
+}
+
+/* Sets of one size more; *more false: what was wanted is found, or nothing is left. */
+static int try_size(struct session *s, struct search_job *j, size_t size, bool *more,
+                    struct err *err)
+{
+    bool greedy = j->c.method == SEARCH_GREEDY;
+    size_t width = greedy ? 1 : size == 2 ? SIZE_MAX : WIDTH, points = j->s->n_points;
+    int rc = size == 1 ? try_singles(s, j, err) : OK;
+    if (size > 1 && !greedy) {
+        rc = try_prospects(s, j, size, width, err);
+        if (!rc && !late(j) && j->c.has_limit && best_met(j, size) == SIZE_MAX) {
+            rc = try_harmful(s, j, size, err);
+        }
+    } else if (size > 1) {
+        rc = try_prospects(s, j, size, width, err);
+    }
+    pthread_mutex_lock(&s->lock);
+    if (j->c.has_limit && size <= SEARCH_SIZES) {
+        search_doubt(j->s, j->w, size);
+    }
+    pthread_mutex_unlock(&s->lock);
+    size_t met = best_met(j, size);
+    if (met != SIZE_MAX) {
+        j->s->found = met;
+        j->s->reached = true;
+    }
+    /* Where no limit is set, a pin more that is of no use ends it. */
+    bool useless = !j->c.has_limit &&
+                   (points == j->s->n_points ||
+                    !search_better(j->s, j->w, j->s->points[points], j->s->points[points - 1]));
+    *more = !rc && met == SIZE_MAX && !useless && !late(j) && size < j->n_candidates;
+    return rc;
+}
+
+/* ---- Delta debugging ------------------------------------------------------------------------ */
+
+static int meets_alone(struct session *s, struct search_job *j, const bool *set, size_t *trial,
+                       bool *met, struct err *err)
+{
+    *trial = try_set(s, j, set);
+    int rc = race(s, j, 1, trial, out_of_question, err);
+    const struct trial *t = &j->w->trials[*trial];
+    *met = !rc && !t->error && t->n >= j->w->n_images && goal_met(&j->s->goal, j->w, t);
+    return rc;
+}
+
+/* Pins the first n of the harmful layers. */
+static int try_worst(struct session *s, struct search_job *j, size_t n, bool *met, struct err *err)
+{
+    bool *set = mem_alloc(j->w->n_layers + 1);
+    size_t trial;
+    memcpy(set, j->before, j->w->n_layers);
+    for (size_t i = 0; i < n; i++) {
+        set[j->harm[i]] = true;
+    }
+    int rc = meets_alone(s, j, set, &trial, met, err);
+    if (*met) {
+        j->s->found = trial;
+        j->s->reached = true;
+    }
+    free(set);
+    return rc;
+}
+
+/* The shortest list of harmful layers, as far as halving finds it, that meets the goal. */
+static int find_worst(struct session *s, struct search_job *j, struct err *err)
+{
+    size_t low = 0, high = 1;
+    bool met = false;
+    int rc = j->harm ? OK : rank_harm(s, j, err);
+    for (; !rc && !met && !late(j) && low < j->n_candidates; high *= 2) {
+        high = MIN(high, j->n_candidates);
+        rc = try_worst(s, j, high, &met, err);
+        low = met ? low : high;
+        if (met) {
+            break;
+        }
+    }
+    while (!rc && met && high - low > 1 && !late(j)) {
+        bool good;
+        size_t middle = low + (high - low) / 2;
+        rc = try_worst(s, j, middle, &good, err);
+        *(good ? &high : &low) = middle;
+    }
+    return rc;
+}
+
+/* Takes back `step` neighbours of the list at a time, where the goal is met without them. */
+static int take_back(struct session *s, struct search_job *j, size_t step, struct err *err)
+{
+    size_t *list = mem_alloc((j->n_candidates + 1) * sizeof *list), n = 0;
+    bool *set = mem_alloc(j->w->n_layers + 1);
+    int rc = OK;
+    memcpy(set, j->w->trials[j->s->found].pinned, j->w->n_layers);
+    for (size_t i = j->n_candidates; i-- > 0;) { /* the least harmful first */
+        list[n] = j->harm[i];
+        n += set[j->harm[i]];
+    }
+    for (size_t i = 0; i < n && !rc && !late(j); i += step) {
+        size_t trial;
+        bool met;
+        for (size_t k = i; k < MIN(i + step, n); k++) {
+            set[list[k]] = false;
+        }
+        rc = meets_alone(s, j, set, &trial, &met, err);
+        j->s->found = met ? trial : j->s->found;
+        for (size_t k = i; k < MIN(i + step, n) && !met; k++) {
+            set[list[k]] = true;
+        }
+    }
+    free(set);
+    free(list);
+    return rc;
+}
+
+static int delta_debug(struct session *s, struct search_job *j, struct err *err)
+{
+    int rc = find_worst(s, j, err);
+    size_t n = j->s->reached ? search_size(j->w, &j->w->trials[j->s->found]) : 0;
+    for (size_t step = n / 2; step > 0 && !rc && !late(j); step /= 2) {
+        rc = take_back(s, j, step, err);
+    }
+    return rc;
+}
+
+/* Takes single pins back until each one is needed; what is measured here is certain. */
+static int drop_one(struct session *s, struct search_job *j, struct err *err)
+{
+    size_t *list = mem_alloc((j->w->n_layers + 1) * sizeof *list);
+    int rc = OK;
+    for (bool more = true; more && !rc && !late(j);) {
+        size_t n = 0, found = j->s->found;
+        for (size_t k = 0; k < j->w->n_layers; k++) {
+            if (j->w->trials[found].pinned[k] && !j->before[k]) {
+                list[n++] = try_with(s, j, found, k, false);
+            }
+        }
+        more = false;
+        for (size_t i = 0; i < n && !rc && !more; i += CROWD) {
+            rc = race(s, j, MIN(n - i, (size_t)CROWD), list + i, 0, err);
+            for (size_t k = i; k < MIN(i + CROWD, n) && !rc; k++) {
+                const struct trial *t = &j->w->trials[list[k]];
+                bool met = goal_chance(&j->s->goal, j->w, t) >= 1;
+                if (met && (!more || search_better(j->s, j->w, list[k], j->s->found))) {
+                    j->s->found = list[k];
+                    more = true;
+                }
+            }
+        }
+        j->s->minimal = !rc && !more && !late(j);
+    }
+    free(list);
+    return rc;
+}
+
+/* ---- The job -------------------------------------------------------------------------------- */
 
 /* The found model by itself, without anything that was kept: the same bits. */
 static int verify(struct session *s, struct search_job *j, struct err *err)
 {
     struct sweep *w = j->w, *again;
+    const struct trial *found = &w->trials[j->s->found];
     size_t *images = mem_alloc((w->n_images + 1) * sizeof *images);
     memcpy(images, w->images, w->n_images * sizeof *images);
     pthread_mutex_lock(&s->lock);
-    again = sweep_new(SWEEP_SEARCH, w->outcome, w->n_layers, 0, NULL, NULL, w->base.pinned,
+    again = sweep_new(SWEEP_SEARCH, w->outcome, w->n_layers, 0, NULL, NULL, found->pinned,
                       w->n_images, images);
     const struct lab_options o = {.jobs = j->c.jobs, .brute = true};
     struct lab *lab = lab_new(s, again, &o);
     pthread_mutex_unlock(&s->lock);
     int rc = lab_base(lab, again, err);
     rc = rc ? rc : lab_measure(lab, again, 0, NULL, w->n_images, err);
-    if (!rc && memcmp(again->base.terms, w->base.terms, w->base.n * sizeof *w->base.terms) != 0) {
+    if (!rc && memcmp(again->base.terms, found->terms, found->n * sizeof *found->terms) != 0) {
         rc = err_set(err, E_STATE, "the model found gives other outputs when it runs by itself");
     }
     lab_free(lab);
@@ -178,19 +509,45 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
     return rc;
 }
 
+/* A search by size, then by delta debugging where no small set does. */
+static int search_sets(struct session *s, struct search_job *j, struct err *err)
+{
+    bool more = j->n_candidates > 0;
+    bool bounded = j->c.has_limit && !j->c.max_pins && j->c.method != SEARCH_GREEDY;
+    size_t most = j->c.max_pins ? j->c.max_pins : bounded ? SEARCH_SIZES : j->n_candidates;
+    int rc = OK;
+    for (size_t size = 1; size <= most && more && !rc && j->c.method != SEARCH_BISECT; size++) {
+        rc = try_size(s, j, size, &more, err);
+    }
+    if (!rc && !j->s->reached && bounded && j->n_candidates && !late(j)) {
+        rc = delta_debug(s, j, err);
+    }
+    return rc;
+}
+
+/* Where the goal is not met, or there is none: the best set that was measured. */
+static size_t best_point(const struct search_job *j)
+{
+    size_t best = 0;
+    for (size_t i = 0; i < j->s->n_points; i++) {
+        best = search_better(j->s, j->w, j->s->points[i], best) ? j->s->points[i] : best;
+    }
+    return best;
+}
+
 static int search_body(struct session *s, void *ctx, struct err *err)
 {
     struct search_job *j = ctx;
-    bool more = true;
-    int rc = lab_base(j->lab, j->w, err);
-    rc = rc ? rc : rank_all(s, j, err);
-    while (!rc && more && !done(j) && (!j->c.max_pins || pins_added(j) < j->c.max_pins)) {
-        rc = pin_best(s, j, &more, err);
+    int rc = measure_base(s, j, err);
+    j->s->reached = !rc && j->c.has_limit && goal_met(&j->s->goal, j->w, &j->w->base);
+    j->s->minimal = j->s->reached;
+    if (!rc && !j->s->reached) {
+        rc = search_sets(s, j, err);
+        rc = rc || !j->s->reached ? rc : drop_one(s, j, err);
     }
-    more = !rc && done(j);
-    while (!rc && more && pins_added(j) > 1) {
-        rc = take_back(s, j, &more, err);
-    }
+    pthread_mutex_lock(&s->lock);
+    j->s->found = j->s->reached || !j->s->n_points ? j->s->found : best_point(j);
+    pthread_mutex_unlock(&s->lock);
     return rc ? rc : verify(s, j, err);
 }
 
@@ -199,16 +556,18 @@ static int search_finish(struct session *s, void *ctx, struct err *err)
 {
     struct search_job *j = ctx;
     int rc = OK;
-    size_t n = pins_added(j);
+    size_t n = j->s->n_points ? search_size(j->w, &j->w->trials[j->s->found]) : 0;
+    j->s->seconds = seconds_since(&j->began);
     if (n && s->job.state != JOB_FAILED) {
-        rc = session_pin(s, j->w->base.pinned, "search", err);
+        rc = session_pin(s, j->w->trials[j->s->found].pinned, "search", err);
     }
-    if (!rc && j->c.has_limit && s->job.state == JOB_DONE && !done(j)) {
+    if (!rc && j->c.has_limit && s->job.state == JOB_DONE && !j->s->reached) {
         rc = err_set(err, E_CHECK,
-                     "no set of pins that keeps the limit was found; %zu %s pinned now", n,
-                     n == 1 ? "is" : "are");
+                     "no set of pins that keeps the limit was found%s; %zu %s pinned now",
+                     j->s->out_of_time ? " in this time" : "", n, n == 1 ? "is" : "are");
     }
     lab_free(j->lab);
+    free(j->harm);
     free(j->before);
     free(j);
     return rc;
@@ -217,12 +576,11 @@ static int search_finish(struct session *s, void *ctx, struct err *err)
 static void search_summary(const struct session *s, char *dst, size_t size)
 {
     const struct outcome *o = s->sweep->outcome;
-    const struct search_step *x =
-        s->search->n_steps ? &s->search->steps[s->search->n_steps - 1] : NULL;
-    snprintf(dst, size, "%zu pins", x ? x->pins : 0);
-    if (x) {
-        snprintf(dst, size, "%zu pins, %s %.*f %s", x->pins, o->name, o->digits,
-                 x->value[o - outcomes], o->unit);
+    const struct trial *t = s->sweep->n_trials ? &s->sweep->trials[s->search->found] : NULL;
+    snprintf(dst, size, "0 pins");
+    if (t) {
+        snprintf(dst, size, "%zu pins, %s %.*f %s", search_size(s->sweep, t), o->name, o->digits,
+                 trial_value(t, o), o->unit);
     }
 }
 
@@ -249,6 +607,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     sweep_shuffle(c->n_images, images);
     struct search_job *j = mem_alloc(sizeof *j);
     *j = (struct search_job){.c = *c, .before = mem_alloc(n_layers + 1)};
+    clock_gettime(CLOCK_MONOTONIC, &j->began);
     for (size_t k = 0; k < n_layers; k++) {
         j->before[k] = session_pinned(s, k);
         can[k] = can[k] && !j->before[k] && (!c->rows || c->rows[k]);
@@ -256,9 +615,10 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     session_forget_sweep(s);
     j->w = s->sweep = sweep_new(SWEEP_SEARCH, c->goal.outcome, n_layers, 0, NULL, NULL, j->before,
                                 c->n_images, images);
-    j->w->top = RANK_TOP;
-    j->w->doubt = 0.5; /* a first order: what counts is measured again */
-    j->s = s->search = search_new(n_layers, can);
+    j->s = s->search = search_new(n_layers, can, &c->goal, c->has_limit);
+    for (size_t k = 0; k < n_layers; k++) {
+        j->n_candidates += can[k];
+    }
     const struct lab_options o = {.jobs = c->jobs, .retain = true};
     j->lab = lab_new(s, j->w, &o);
     free(can);

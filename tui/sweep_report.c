@@ -10,7 +10,7 @@
 /* ---- Text ----------------------------------------------------------------------------------- */
 
 /* A value in a column: "12.34", "exact", "n/a". */
-static const char *value_text(char dst[32], const struct outcome *o, double v, bool sign)
+const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bool sign)
 {
     if (isnan(v)) {
         snprintf(dst, 32, "n/a");
@@ -30,7 +30,7 @@ const char *const sweep_kind_names[] = {
 };
 
 /* Columns beside the chosen outcome: those that say something here. */
-static bool is_shown(const struct sweep *w, const struct outcome *o)
+bool sweep_shows(const struct sweep *w, const struct outcome *o)
 {
     bool usual = strcmp(o->name, "top1") == 0 || strcmp(o->name, "agreement") == 0 ||
                  strcmp(o->name, "sqnr") == 0;
@@ -42,10 +42,10 @@ static void print_model(FILE *out, const struct sweep *w, const char *name, cons
     char text[32];
     fprintf(out, "%s:", name);
     for (const struct outcome *o = outcomes; o->name; o++) {
-        if (is_shown(w, o)) {
+        if (sweep_shows(w, o)) {
             double v = t ? trial_value(t, o) : sweep_fp32(w, o);
             const char *unit = isfinite(v) ? o->unit : "";
-            fprintf(out, "  %s %s%s%s", o->name, value_text(text, o, v, false), *unit ? " " : "",
+            fprintf(out, "  %s %s%s%s", o->name, sweep_value_text(text, o, v, false), *unit ? " " : "",
                     unit);
         }
     }
@@ -61,12 +61,12 @@ static void print_layer(const struct session *s, FILE *out, size_t row, size_t l
             "", s->match.layers[layer].op);
 }
 
-static void print_values(FILE *out, const struct sweep *w, const struct trial *t)
+void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t)
 {
     char text[32];
     for (const struct outcome *o = outcomes; o->name; o++) {
-        if (is_shown(w, o)) {
-            fprintf(out, " %9s", t ? value_text(text, o, trial_value(t, o), false) : o->title);
+        if (sweep_shows(w, o)) {
+            fprintf(out, " %9s", t ? sweep_value_text(text, o, trial_value(t, o), false) : o->title);
         }
     }
 }
@@ -91,16 +91,16 @@ static void print_row(const struct session *s, FILE *out, const struct sweep *w,
         return;
     }
     if (sweep_is_gain(w)) {
-        fprintf(out, " %9s", value_text(text, o, sweep_effect(w, t), true));
+        fprintf(out, " %9s", sweep_value_text(text, o, sweep_effect(w, t), true));
     } else if (w->kind == SWEEP_PREFIX) {
-        fprintf(out, " %9s", value_text(text, o, prefix_step(w, t, before), true));
+        fprintf(out, " %9s", sweep_value_text(text, o, prefix_step(w, t, before), true));
     }
     if (w->kind != SWEEP_PREFIX) {
         sweep_interval(w, t, &low, &high);
-        fprintf(out, " %9s", value_text(text, o, low, sweep_is_gain(w)));
-        fprintf(out, " %9s", value_text(text, o, high, sweep_is_gain(w)));
+        fprintf(out, " %9s", sweep_value_text(text, o, low, sweep_is_gain(w)));
+        fprintf(out, " %9s", sweep_value_text(text, o, high, sweep_is_gain(w)));
     }
-    print_values(out, w, t);
+    sweep_print_values(out, w, t);
     fprintf(out, " %6zu%s%s\n", t->n,
             t->in_effect ? "" : "  pin NOT in effect: ", t->in_effect || !t->why ? "" : t->why);
 }
@@ -124,7 +124,7 @@ static void print_head(FILE *out, const struct sweep *w)
     if (w->kind != SWEEP_PREFIX) {
         fprintf(out, " %9s %9s", "95% LOW", "HIGH");
     }
-    print_values(out, w, NULL);
+    sweep_print_values(out, w, NULL);
     fprintf(out, " %6s\n", "IMAGES");
 }
 
@@ -154,28 +154,12 @@ static json_t *values_json(const struct sweep *w, const struct trial *t)
     return o;
 }
 
-static struct layer_cost pins_cost(const struct session *s, const bool *pinned, size_t *pins)
-{
-    struct layer_cost sum = {0};
-    *pins = 0;
-    for (size_t k = 0; k < s->match.n_layers; k++) {
-        if (pinned[k]) {
-            struct layer_cost one = layer_cost(s->fp32, &s->match, k);
-            sum.weights += one.weights;
-            sum.macs += one.macs;
-            ++*pins;
-        }
-    }
-    return sum;
-}
-
 /* A model that was tried: what it achieves and costs. */
-static json_t *trial_json(const struct session *s, const struct sweep *w, const struct trial *t)
+json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const struct trial *t)
 {
-    size_t pins;
-    struct layer_cost cost = pins_cost(s, t->pinned, &pins);
+    const struct pins_cost cost = pins_cost(s->fp32, &s->match, s->costs, t->pinned);
     json_t *o = values_json(w, t);
-    json_object_set_new(o, "pins", json_integer((json_int_t)pins));
+    json_object_set_new(o, "pins", json_integer((json_int_t)cost.pins));
     json_object_set_new(o, "fp32_weights", json_num(cost.weights));
     json_object_set_new(o, "fp32_macs", json_num(cost.macs));
     json_object_set_new(o, "images", json_integer((json_int_t)t->n));
@@ -188,7 +172,7 @@ static json_t *trial_json(const struct session *s, const struct sweep *w, const 
 static json_t *row_json(const struct session *s, const struct sweep *w, const struct trial *t)
 {
     double lo, hi;
-    json_t *o = trial_json(s, w, t);
+    json_t *o = sweep_trial_json(s, w, t);
     sweep_interval(w, t, &lo, &hi);
     json_object_set_new(o, "layer", json_text(s->match.layers[t->layer].name));
     json_object_set_new(o, "op", json_text(s->match.layers[t->layer].op));
@@ -208,13 +192,13 @@ static json_t *row_json(const struct session *s, const struct sweep *w, const st
 }
 
 /* What all reports begin with. */
-static json_t *head_json(const struct session *s)
+json_t *sweep_head_json(const struct session *s)
 {
     const struct sweep *w = s->sweep;
     json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:o,s:o}", "kind", sweep_kind_names[w->kind], "metric",
                           w->outcome->name, "images", (json_int_t)(w->base.n - w->failed), "failed",
                           (json_int_t)w->failed, "fp32", values_json(w, NULL), "base",
-                          trial_json(s, w, &w->base));
+                          sweep_trial_json(s, w, &w->base));
     json_numerics(o, s);
     return o;
 }
@@ -223,7 +207,7 @@ static void sweep_json(struct call *c, const size_t *order, size_t n)
 {
     const struct session *s = c->s;
     const struct sweep *w = s->sweep;
-    json_t *o = head_json(s), *rows = json_array();
+    json_t *o = sweep_head_json(s), *rows = json_array();
     for (size_t i = 0; i < n; i++) {
         json_array_append_new(rows, row_json(s, w, &w->trials[order[i]]));
     }
@@ -260,9 +244,9 @@ static void report_bisect(struct call *c)
     const struct session *s = c->s;
     const struct sweep *w = s->sweep;
     if (s->json) {
-        json_t *o = head_json(s), *tried = json_array();
+        json_t *o = sweep_head_json(s), *tried = json_array();
         for (size_t i = 0; i < w->n_trials; i++) {
-            json_array_append_new(tried, trial_json(s, w, &w->trials[i]));
+            json_array_append_new(tried, sweep_trial_json(s, w, &w->trials[i]));
         }
         json_object_set_new(o, "layer",
                             s->bisected == SIZE_MAX ? json_null()
@@ -287,119 +271,6 @@ static void report_bisect(struct call *c)
     }
 }
 
-/* ---- search --------------------------------------------------------------------------------- */
-
-static void print_step(const struct session *s, FILE *out, size_t i)
-{
-    const struct search_step *x = &s->search->steps[i];
-    char text[32];
-    fprintf(out, "%4zu %4zu %c%-34.34s", i, x->pins,
-            x->layer == SIZE_MAX ? ' '
-            : x->pinned          ? '+'
-                                 : '-',
-            x->layer == SIZE_MAX ? "start" : session_layer_label(s, x->layer));
-    for (const struct outcome *o = outcomes; o->name; o++) {
-        if (is_shown(s->sweep, o)) {
-            fprintf(out, " %9s", value_text(text, o, x->value[o - outcomes], false));
-        }
-    }
-    fprintf(out, " %9.3f %9.3f\n", x->cost.weights / 1e6, x->cost.macs / 1e6);
-}
-
-static json_t *step_json(const struct session *s, const struct search_step *x)
-{
-    json_t *o = json_object();
-    for (size_t k = 0; k < N_OUTCOMES; k++) {
-        json_object_set_new(o, outcomes[k].name, json_num(x->value[k]));
-    }
-    json_object_set_new(
-        o, "layer", x->layer == SIZE_MAX ? json_null() : json_text(s->match.layers[x->layer].name));
-    json_object_set_new(o, "pinned", json_boolean(x->pinned));
-    json_object_set_new(o, "pins", json_integer((json_int_t)x->pins));
-    json_object_set_new(o, "fp32_weights", json_num(x->cost.weights));
-    json_object_set_new(o, "fp32_macs", json_num(x->cost.macs));
-    return o;
-}
-
-static void report_search(struct call *c)
-{
-    const struct session *s = c->s;
-    const struct search *q = s->search;
-    if (s->json) {
-        json_t *o = head_json(s), *steps = json_array(), *layers = json_array();
-        for (size_t i = 0; i < q->n_steps; i++) {
-            json_array_append_new(steps, step_json(s, &q->steps[i]));
-        }
-        for (size_t k = 0; k < s->match.n_layers; k++) {
-            if (s->sweep->base.pinned[k]) {
-                json_array_append_new(layers, json_text(s->match.layers[k].name));
-            }
-        }
-        json_object_set_new(o, "layers", layers);
-        json_object_set_new(o, "steps", steps);
-        emit_json(c, o);
-        return;
-    }
-    fprintf(c->out, "%4s %4s  %-34s", "STEP", "PINS", "LAYER");
-    print_values(c->out, s->sweep, NULL);
-    fprintf(c->out, " %9s %9s\n", "FP32 MB", "M MACS");
-    for (size_t i = 0; i < q->n_steps; i++) {
-        print_step(s, c->out, i);
-    }
-}
-
-/* ---- pareto --------------------------------------------------------------------------------- */
-
-static void print_point(const struct session *s, FILE *out, const struct trial *t)
-{
-    size_t pins;
-    struct layer_cost cost = pins_cost(s, t->pinned, &pins);
-    fprintf(out, "%4zu", pins);
-    print_values(out, s->sweep, t);
-    fprintf(out, " %9.3f %9.3f ", cost.weights / 1e6, cost.macs / 1e6);
-    for (size_t k = 0; k < s->match.n_layers; k++) {
-        if (t->pinned[k]) {
-            fprintf(out, " %s", session_layer_label(s, k));
-        }
-    }
-    fputc('\n', out);
-}
-
-int sweep_report_pareto(struct call *c, struct err *err)
-{
-    const struct session *s = c->s;
-    const struct sweep *w = s->sweep;
-    if (!w) {
-        return err_set(err, E_STATE, "nothing has been tried yet: sweep or search");
-    }
-    const struct trial **points = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
-    size_t n = sweep_pareto(w, points);
-    if (s->json) {
-        json_t *o = head_json(s), *list = json_array();
-        for (size_t i = 0; i < n; i++) {
-            json_t *x = trial_json(s, w, points[i]), *layers = json_array();
-            for (size_t k = 0; k < s->match.n_layers; k++) {
-                if (points[i]->pinned[k]) {
-                    json_array_append_new(layers, json_text(s->match.layers[k].name));
-                }
-            }
-            json_object_set_new(x, "layers", layers);
-            json_array_append_new(list, x);
-        }
-        json_object_set_new(o, "points", list);
-        emit_json(c, o);
-    } else {
-        fprintf(c->out, "%4s", "PINS");
-        print_values(c->out, w, NULL);
-        fprintf(c->out, " %9s %9s  %s\n", "FP32 MB", "M MACS", "LAYERS");
-        for (size_t i = 0; i < n; i++) {
-            print_point(s, c->out, points[i]);
-        }
-    }
-    free(points);
-    return OK;
-}
-
 int sweep_report(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -409,7 +280,7 @@ int sweep_report(struct call *c, struct err *err)
     if (s->sweep->kind == SWEEP_BISECT) {
         report_bisect(c);
     } else if (s->sweep->kind == SWEEP_SEARCH) {
-        report_search(c);
+        search_report(c);
     } else {
         report_sweep(c);
     }

@@ -15,7 +15,7 @@ double *whatif_gains(const struct session *s)
         return NULL;
     double *gain = mem_alloc((w->n_layers + 1) * sizeof(*gain));
     for (size_t k = 0; k < w->n_layers; k++)
-        gain[k] = s->search && s->search->candidate[k] ? s->search->gain[k] : NAN;
+        gain[k] = s->search ? s->search->gain[k] : NAN;
     for (size_t i = 0; !s->search && i < w->n_trials; i++) {
         const struct trial *t = &w->trials[i];
         if (t->layer < w->n_layers && !t->error && t->n > 0)

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * goal.c: what a set of pins is to achieve, and how likely a model that has seen some of the images
+ * achieves it on all of them. Certain where the images left cannot change the answer.
+ */
+#include "analysis/analysis.h"
+
+#include <math.h>
+
+static double drop_of(const struct goal *g, double fp32, double value)
+{
+    return fp32 == value ? 0 : g->outcome->higher_is_better ? fp32 - value : value - fp32;
+}
+
+static bool meets(const struct goal *g, double fp32, double value)
+{
+    return g->is_drop                     ? drop_of(g, fp32, value) <= g->limit
+           : g->outcome->higher_is_better ? value >= g->limit
+                                          : value <= g->limit;
+}
+
+double goal_drop(const struct goal *g, const struct sweep *w, const struct trial *t)
+{
+    return drop_of(g, sweep_fp32(w, g->outcome), trial_value(t, g->outcome));
+}
+
+bool goal_met(const struct goal *g, const struct sweep *w, const struct trial *t)
+{
+    return meets(g, sweep_fp32(w, g->outcome), trial_value(t, g->outcome));
+}
+
+double goal_value(const struct goal *g, const struct sweep *w)
+{
+    double sign = g->outcome->higher_is_better ? -1 : 1;
+    return g->is_drop ? sweep_fp32(w, g->outcome) + sign * g->limit : g->limit;
+}
+
+/* ---- Shares --------------------------------------------------------------------------------- */
+
+/* Images are of four kinds, by whether FP32 and the base hit them: a trial has a rate of its own on
+ * each. Before it has seen any, the rate is that of a few imagined images. */
+static const double imagined[2][2][2] = {
+    /* by FP32, base: hits, misses */
+    {{0.3, 5}, {1, 1}},
+    {{0.5, 0.5}, {15, 0.3}},
+};
+
+/* Hits that are expected on all images, the variance, and the numbers that are sure: hits so far
+ * and images left. */
+static void expect_hits(const struct sweep *w, const struct trial *t, double *mean,
+                        double *variance, double *hits, double *left)
+{
+    double seen[2][2] = {{0}}, hit[2][2] = {{0}}, all[2][2] = {{0}};
+    for (size_t i = 0; i < w->base.n; i++) {
+        int f = w->fp32_terms[i][0] > 0, b = w->base.terms[i][0] > 0;
+        all[f][b] += w->base.terms[i][1];
+        if (i < t->n) {
+            seen[f][b] += t->terms[i][1];
+            hit[f][b] += t->terms[i][0];
+        }
+    }
+    *mean = *variance = *hits = *left = 0;
+    for (int k = 0; k < 4; k++) {
+        int f = k / 2, b = k % 2;
+        double x = hit[f][b] + imagined[f][b][0];
+        double y = seen[f][b] - hit[f][b] + imagined[f][b][1];
+        double r = fmax(0, all[f][b] - seen[f][b]), n = x + y;
+        *mean += hit[f][b] + r * x / n;
+        *variance += r * x * y * (n + r) / (n * n * (n + 1)); /* beta-binomial */
+        *hits += hit[f][b];
+        *left += r;
+    }
+}
+
+/* The least number of hits that meets the goal; above the number of images when none does. */
+static double hits_needed(const struct goal *g, const struct sweep *w)
+{
+    double n = w->base.sums[g->outcome - outcomes][1], h = 0;
+    double fp32 = sweep_fp32(w, g->outcome);
+    while (h <= n && !meets(g, fp32, g->outcome->value((const double[2]){h, n}))) {
+        h++;
+    }
+    return h;
+}
+
+static double above(double mean, double deviation, double limit)
+{
+    return deviation > 0 ? 0.5 * erfc((limit - mean) / deviation / sqrt(2)) : mean >= limit;
+}
+
+/* ---- All outcomes --------------------------------------------------------------------------- */
+
+double goal_expect(const struct goal *g, const struct sweep *w, const struct trial *t)
+{
+    const struct outcome *o = g->outcome;
+    if (t->n >= w->n_images) {
+        return trial_value(t, o);
+    }
+    if (o->counts) {
+        double mean, variance, hits, left;
+        expect_hits(w, t, &mean, &variance, &hits, &left);
+        return o->value((const double[2]){mean, w->base.sums[o - outcomes][1]});
+    }
+    double gain = sweep_effect(w, t);
+    return trial_value(&w->base, o) + (o->higher_is_better ? gain : -gain);
+}
+
+double goal_chance(const struct goal *g, const struct sweep *w, const struct trial *t)
+{
+    if (t->error) {
+        return 0;
+    }
+    if (t->n >= w->n_images) {
+        return goal_met(g, w, t);
+    }
+    if (g->outcome->counts) {
+        double mean, variance, hits, left, need = hits_needed(g, w);
+        expect_hits(w, t, &mean, &variance, &hits, &left);
+        return hits >= need         ? 1
+               : hits + left < need ? 0
+                                    : above(mean, sqrt(variance), need - 0.5);
+    }
+    /* Spreads of a few images are too small as often as not. */
+    double n = (double)t->n, value = goal_expect(g, w, t);
+    double error =
+        sweep_spread(w, t) / sqrt(n) * (1 + 4 / n) * sqrt(1 - n / (double)w->n_images);
+    if (!isfinite(error) || !isfinite(value)) {
+        return isnan(value) && t->n > 1 ? 0 : 0.5;
+    }
+    double sign = g->outcome->higher_is_better ? 1 : -1;
+    return above(sign * value, error, sign * goal_value(g, w));
+}
+
+size_t goal_kind(const struct goal *g, const struct sweep *w, size_t image)
+{
+    return g->outcome->counts && (w->fp32_terms[image][0] > 0) != (w->base.terms[image][0] > 0);
+}

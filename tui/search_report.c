@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * search_report.c: what a search for pins has found, and the models that no other beats at their
+ * cost.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tui/sweep_run.h"
+
+/* ---- Parts ---------------------------------------------------------------------------------- */
+
+static struct pins_cost cost_of(const struct session *s, const struct trial *t)
+{
+    return pins_cost(s->fp32, &s->match, s->costs, t->pinned);
+}
+
+static void print_head(FILE *out, const struct sweep *w)
+{
+    fprintf(out, "%4s", "PINS");
+    sweep_print_values(out, w, NULL);
+    fprintf(out, " %9s %9s %9s %6s  %s\n", "FP32 MB", "M MACS", "ACT. MB", "EDGES", "LAYERS");
+}
+
+/* A model: values, cost, its layers. */
+static void print_point(const struct session *s, FILE *out, const struct trial *t)
+{
+    const struct pins_cost c = cost_of(s, t);
+    fprintf(out, "%4zu", c.pins);
+    sweep_print_values(out, s->sweep, t);
+    fprintf(out, " %9.3f %9.3f %9.3f %6d ", c.weights / 1e6, c.macs / 1e6, c.activations / 1e6,
+            c.boundaries);
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        if (t->pinned[k]) {
+            fprintf(out, " %s", session_layer_label(s, k));
+        }
+    }
+    fputc('\n', out);
+}
+
+static json_t *names_json(const struct session *s, const bool *pinned)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        if (pinned[k]) {
+            json_array_append_new(list, json_text(s->match.layers[k].name));
+        }
+    }
+    return list;
+}
+
+static json_t *cost_json(const struct session *s, const struct pins_cost *c)
+{
+    return json_pack("{s:o,s:o,s:o,s:o,s:i}", "macs", json_num(c->macs), "macs_percent",
+                     json_num(s->macs > 0 ? 100 * c->macs / s->macs : NAN), "weight_bytes",
+                     json_num(c->weights), "activation_bytes", json_num(c->activations),
+                     "boundaries", c->boundaries);
+}
+
+/* A model on the way: what it achieves, whether all images were measured, an interval of its value
+ * for other images like these, and what it costs. */
+static json_t *point_json(const struct session *s, const struct trial *t)
+{
+    const struct sweep *w = s->sweep;
+    const struct pins_cost c = cost_of(s, t);
+    double low, high, base = trial_value(&w->base, w->outcome);
+    json_t *o = sweep_trial_json(s, w, t);
+    sweep_interval(w, t, &low, &high);
+    if (sweep_is_gain(w)) { /* of what is gained over the base */
+        double a = w->outcome->higher_is_better ? base + low : base - high;
+        high = w->outcome->higher_is_better ? base + high : base - low;
+        low = a;
+    }
+    json_object_set_new(o, "metric", json_num(trial_value(t, w->outcome)));
+    json_object_set_new(o, "low", json_num(low));
+    json_object_set_new(o, "high", json_num(high));
+    json_object_set_new(o, "measured", json_boolean(t->n >= w->n_images));
+    json_object_set_new(o, "cost", json_num(s->macs > 0 ? 100 * c.macs / s->macs : NAN));
+    json_object_set_new(o, "costs", cost_json(s, &c));
+    json_object_set_new(o, "layers", names_json(s, t->pinned));
+    return o;
+}
+
+/* ---- search --------------------------------------------------------------------------------- */
+
+/* How sure it is that nothing smaller would do. */
+static json_t *confidence_json(const struct search *q, const struct sweep *w)
+{
+    size_t size = search_size(w, &w->trials[q->found]);
+    json_t *sizes = json_array();
+    for (size_t k = 1; k <= SEARCH_SIZES && k <= size; k++) {
+        json_array_append_new(sizes, json_pack("{s:I,s:I,s:o}", "pins", (json_int_t)k, "tried",
+                                               (json_int_t)q->tried[k], "missed",
+                                               k < size ? json_num(q->missed[k]) : json_null()));
+    }
+    return json_pack("{s:o,s:o}", "no_smaller_set",
+                     q->reached ? json_num(search_confidence(q, w)) : json_null(), "sizes", sizes);
+}
+
+static void search_json(struct call *c)
+{
+    const struct session *s = c->s;
+    const struct search *q = s->search;
+    const struct sweep *w = s->sweep;
+    const struct trial *found = &w->trials[q->found];
+    json_t *o = sweep_head_json(s), *points = json_array();
+    for (size_t i = 0; i < q->n_points; i++) {
+        json_array_append_new(points, point_json(s, &w->trials[q->points[i]]));
+    }
+    json_object_set_new(o, "fp32", json_num(sweep_fp32(w, w->outcome)));
+    json_object_set_new(o, "int8", json_num(trial_value(&w->base, w->outcome)));
+    json_object_set_new(o, "target", q->has_limit ? json_num(goal_value(&q->goal, w)) : json_null());
+    json_object_set_new(o, "reached",
+                        q->has_limit ? json_boolean(q->reached) : json_null());
+    json_object_set_new(o, "metric_reached", json_num(trial_value(found, w->outcome)));
+    json_object_set_new(o, "minimal", json_boolean(q->minimal));
+    json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
+    json_object_set_new(o, "pins", names_json(s, found->pinned));
+    json_object_set_new(o, "points", points);
+    json_object_set_new(o, "confidence", confidence_json(q, w));
+    json_object_set_new(o, "out_of_time", json_boolean(q->out_of_time));
+    json_object_set_new(o, "runs", json_integer((json_int_t)q->runs));
+    json_object_set_new(o, "seconds", json_num(q->seconds));
+    emit_json(c, o);
+}
+
+static void print_confidence(struct call *c)
+{
+    const struct search *q = c->s->search;
+    const struct sweep *w = c->s->sweep;
+    size_t size = search_size(w, &w->trials[q->found]), tried = 0;
+    double sure = search_confidence(q, w);
+    for (size_t k = 1; k <= SEARCH_SIZES; k++) {
+        tried += k < size ? q->tried[k] : 0;
+    }
+    if (q->reached && q->minimal) {
+        fprintf(c->out, size ? "without any one of the pins the limit is missed\n"
+                             : "the limit is kept without pins\n");
+    }
+    if (q->reached && size > 1 && !isnan(sure)) {
+        fprintf(c->out, "no smaller set does: %.0f %% sure (%zu smaller sets tried)\n",
+                floor(100 * sure), tried);
+    } else if (q->reached && size > 1) {
+        fprintf(c->out, "smaller sets may do: only %zu of them were tried\n", tried);
+    }
+}
+
+void search_report(struct call *c)
+{
+    const struct session *s = c->s;
+    const struct search *q = s->search;
+    if (!s->sweep->n_trials) {
+        fprintf(c->note, "nothing was measured yet\n");
+    } else if (s->json) {
+        search_json(c);
+    } else {
+        print_head(c->out, s->sweep);
+        for (size_t i = 0; i < q->n_points; i++) {
+            const struct trial *t = &s->sweep->trials[q->points[i]];
+            size_t size = search_size(s->sweep, t);
+            if (size <= search_size(s->sweep, &s->sweep->trials[q->found])) {
+                print_point(s, c->out, t);
+            }
+        }
+        print_confidence(c);
+    }
+}
+
+/* ---- pareto --------------------------------------------------------------------------------- */
+
+int sweep_report_pareto(struct call *c, struct err *err)
+{
+    const struct session *s = c->s;
+    const struct sweep *w = s->sweep;
+    if (!w) {
+        return err_set(err, E_STATE, "nothing has been tried yet: sweep or search");
+    }
+    const struct trial **points = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
+    size_t n = sweep_pareto(w, points);
+    if (s->json) {
+        json_t *o = sweep_head_json(s), *list = json_array();
+        for (size_t i = 0; i < n; i++) {
+            json_array_append_new(list, point_json(s, points[i]));
+        }
+        json_object_set_new(o, "points", list);
+        emit_json(c, o);
+    } else {
+        print_head(c->out, w);
+        for (size_t i = 0; i < n; i++) {
+            print_point(s, c->out, points[i]);
+        }
+    }
+    free(points);
+    return OK;
+}
