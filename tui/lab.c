@@ -165,6 +165,7 @@ void lab_order(struct lab *l, struct sweep *w, const size_t *order)
         w->images[i] = images[k];
         l->samples[i] = samples[k];
         l->shelves[i] = shelves[k];
+        l->shelves[i].base = i < l->o.first ? 0 : shelves[k].base; /* to leave activations */
     }
     free(old.terms);
     free(old.likeness);
@@ -480,6 +481,7 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
                 struct err *err)
 {
     int rc = OK;
+    l->scores_only = l->o.first && !n;
     if (!l->o.brute || !n) {
         open_trials(l, w, n, trials);
         return measure(l, w, n, trials, upto, err);

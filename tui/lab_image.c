@@ -117,8 +117,9 @@ static int shelf_base(struct lab *l, struct shelf *x, int label, struct err *err
 {
     struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
     struct run_options o = {.cancel = &l->s->job.cancel};
-    int rc = l->o.brute ? plan_run(l->base.plan, (const struct tensor *const *)x->in, out, &o, err)
-                        : run_base(l, x, out, err);
+    bool whole = l->o.brute || l->scores_only;
+    int rc = whole ? plan_run(l->base.plan, (const struct tensor *const *)x->in, out, &o, err)
+                   : run_base(l, x, out, err);
     image_score_init(&x->score);
     rc = rc ? rc : score_model(l, l->base.plan, x, out, label, &x->score, err);
     x->base = rc ? 0 : l->n_bases;
@@ -151,6 +152,10 @@ int shelf_open(struct lab *l, size_t at, struct err *err)
 void shelf_close(struct lab *l, size_t at)
 {
     struct shelf *x = &l->shelves[at];
+    if (l->o.first && at >= l->o.first && x->known) {
+        activations_free(x->known);
+        x->known = activations_new();
+    }
     size_t limit = l->s->budget.limit, size = x->known ? activations_size(x->known) : 0;
     if (l->o.retain && x->in && (!limit || atomic_load(&l->kept) + size < limit / 2)) {
         atomic_fetch_add(&l->kept, size);

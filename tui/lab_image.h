@@ -42,6 +42,7 @@ struct lab {
     unsigned n_bases;
     size_t n_trials;
     struct bench *trials;
+    bool scores_only; /* nobody follows from the base in this pass: it leaves no activations */
     bool *keep[KEEP_NOTHING]; /* by level: all that the base makes, what trials take; 2: nothing */
     atomic_int level;         /* rises where memory is short */
     atomic_size_t size;       /* the largest shelf so far */

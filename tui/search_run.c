@@ -14,10 +14,14 @@
 
 enum {
     FIRST_LOOK = 4,   /* images that every set sees */
-    CROWD = 16,       /* sets that may see all */
-    BATCH = 32,       /* sets that are planned at a time */
+    CROWD = 16,       /* sets that may see all in one race, of single layers */
+    FINALISTS = 3,    /* likewise, of others: the rest waits until these have failed */
+    WAITING = 48,     /* sets of one size that waited and are then measured further */
+    BATCH = 32,       /* sets that are planned at a time; of a large model fewer */
+    LEAST_BATCH = 8,
     WIDTH = 16,       /* sets that are extended by one layer */
     HARMFUL = 7,      /* layers that do most harm alone: their combinations are tried */
+    CHECKED = 8,      /* images on which the answer runs once more by itself */
     HARM_IMAGES = 2,  /* images by which that is judged */
     LEAST_SETS = 64,  /* of one size */
     MOST_SETS = 2000, /* likewise */
@@ -95,15 +99,16 @@ static void sort_sets(const struct search_job *j, size_t n, size_t *list)
 static size_t survivors(const struct search_job *j, size_t n, size_t *list, double doubt)
 {
     size_t kept = 0, seen = n ? j->w->trials[list[0]].n : 0;
+    size_t most = n && doubt > 0 && search_size(j->w, &j->w->trials[list[0]]) > 1 ? FINALISTS : CROWD;
     for (size_t i = 0; i < n; i++) {
         const struct trial *t = &j->w->trials[list[i]];
         bool in = !t->error && (!j->c.has_limit || goal_chance(&j->s->goal, j->w, t) > doubt);
         list[kept] = list[i];
         kept += in;
     }
-    if (!j->c.has_limit || (kept > CROWD && seen >= 4 * FIRST_LOOK)) {
+    if (!j->c.has_limit || (kept > most && seen >= 4 * FIRST_LOOK)) {
         sort_sets(j, kept, list);
-        kept = MIN(kept, MAX(j->c.has_limit ? 0 : kept / 2, (size_t)CROWD));
+        kept = MIN(kept, MAX(j->c.has_limit ? 0 : kept / 2, most));
     }
     return kept;
 }
@@ -310,10 +315,11 @@ static int try_prospects(struct session *s, struct search_job *j, size_t size, s
 {
     struct prospect *p;
     size_t list[BATCH], n = search_prospects(j->s, j->w, size, width, &p), room = most_sets(s);
+    size_t batch = MIN(MAX(room / 8, (size_t)LEAST_BATCH), (size_t)BATCH);
     int rc = OK;
     for (size_t i = 0; i < MIN(n, room) && !rc && !late(j) && best_met(j, size) == SIZE_MAX;) {
         size_t m = 0;
-        for (; m < BATCH && i < n; i++) {
+        for (; m < batch && i < n; i++) {
             list[m++] = try_with(s, j, p[i].parent, p[i].layer, true);
         }
         rc = race(s, j, m, list, out_of_question, err);
@@ -330,6 +336,27 @@ static int try_prospects(struct session *s, struct search_job *j, size_t size, s
     return rc;
 }
 
+/* Measures further what waited, the likeliest first, until one meets the goal. */
+static int try_waiting(struct session *s, struct search_job *j, size_t size, struct err *err)
+{
+    size_t *list = mem_alloc((j->w->n_trials + 1) * sizeof *list), n = 0;
+    int rc = OK;
+    for (size_t i = 0; i < j->w->n_trials; i++) {
+        const struct trial *t = &j->w->trials[i];
+        if (t->n && t->n < j->w->n_images && search_size(j->w, t) == size &&
+            goal_chance(&j->s->goal, j->w, t) > out_of_question) {
+            list[n++] = i;
+        }
+    }
+    sort_sets(j, n, list);
+    n = MIN(n, (size_t)WAITING);
+    for (size_t i = 0; i < n && !rc && !late(j) && best_met(j, size) == SIZE_MAX; i += FINALISTS) {
+        rc = race(s, j, MIN(n - i, (size_t)FINALISTS), list + i, out_of_question, err);
+    }
+    free(list);
+    return rc;
+}
+
 /* Sets of one size more; *more false: what was wanted is found, or nothing is left. */
 static int try_size(struct session *s, struct search_job *j, size_t size, bool *more,
                     struct err *err)
@@ -339,6 +366,9 @@ static int try_size(struct session *s, struct search_job *j, size_t size, bool *
     int rc = size == 1 ? try_singles(s, j, err) : OK;
     if (size > 1 && !greedy) {
         rc = try_prospects(s, j, size, width, err);
+        if (!rc && !late(j) && j->c.has_limit && best_met(j, size) == SIZE_MAX) {
+            rc = try_waiting(s, j, size, err);
+        }
         if (!rc && !late(j) && j->c.has_limit && best_met(j, size) == SIZE_MAX) {
             rc = try_harmful(s, j, size, err);
         }
@@ -486,22 +516,22 @@ static int drop_one(struct session *s, struct search_job *j, struct err *err)
 
 /* ---- The job -------------------------------------------------------------------------------- */
 
-/* The found model by itself, without anything that was kept: the same bits. */
+/* The found model by itself on a few images, without anything that was kept: the same bits. */
 static int verify(struct session *s, struct search_job *j, struct err *err)
 {
     struct sweep *w = j->w, *again;
     const struct trial *found = &w->trials[j->s->found];
-    size_t *images = mem_alloc((w->n_images + 1) * sizeof *images);
-    memcpy(images, w->images, w->n_images * sizeof *images);
+    size_t n = MIN(w->n_images, (size_t)CHECKED), *images = mem_alloc((n + 1) * sizeof *images);
+    memcpy(images, w->images, n * sizeof *images);
     pthread_mutex_lock(&s->lock);
     again = sweep_new(SWEEP_SEARCH, w->outcome, w->n_layers, 0, NULL, NULL, found->pinned,
-                      w->n_images, images);
+                      n, images);
     const struct lab_options o = {.jobs = j->c.jobs, .brute = true};
     struct lab *lab = lab_new(s, again, &o);
     pthread_mutex_unlock(&s->lock);
     int rc = lab_base(lab, again, err);
-    rc = rc ? rc : lab_measure(lab, again, 0, NULL, w->n_images, err);
-    if (!rc && memcmp(again->base.terms, found->terms, found->n * sizeof *found->terms) != 0) {
+    rc = rc ? rc : lab_measure(lab, again, 0, NULL, n, err);
+    if (!rc && memcmp(again->base.terms, found->terms, n * sizeof *found->terms) != 0) {
         rc = err_set(err, E_STATE, "the model found gives other outputs when it runs by itself");
     }
     lab_free(lab);
@@ -619,7 +649,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     for (size_t k = 0; k < n_layers; k++) {
         j->n_candidates += can[k];
     }
-    const struct lab_options o = {.jobs = c->jobs, .retain = true};
+    const struct lab_options o = {.jobs = c->jobs, .retain = true, .first = 2 * FIRST_LOOK};
     j->lab = lab_new(s, j->w, &o);
     free(can);
     return job_start(s, &search_kind, j, 0, background, note, err);
