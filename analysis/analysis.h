@@ -406,6 +406,8 @@ struct sweep {
     double fp32[N_OUTCOMES][2]; /* sums of the FP32 model itself */
     double (*fp32_terms)[2];    /* per image that the base has seen, of `outcome` */
     size_t cap_fp32;
+    double pooled[2][2][2]; /* hits and misses of trials by whether FP32 and the base hit; of a
+                               search, see goal_pool() */
     size_t n_trials, cap_trials;
     struct trial *trials;
     size_t n_images;
@@ -478,6 +480,9 @@ double goal_expect(const struct goal *g, const struct sweep *w, const struct tri
 /* The probability that it meets the goal on all of them: 0 and 1 where that is certain, as it is
  * for shares when the images left cannot change it. */
 double goal_chance(const struct goal *g, const struct sweep *w, const struct trial *t);
+/* Learns from all trials but the first, which is the base, how often images are hit that FP32 and
+ * the base both hit, or both miss. */
+void goal_pool(struct sweep *w);
 /* 1: FP32 and the base differ on the image in whether it is a hit, so that it says most. */
 size_t goal_kind(const struct goal *g, const struct sweep *w, size_t image);
 

@@ -38,12 +38,35 @@ double goal_value(const struct goal *g, const struct sweep *w)
 /* ---- Shares --------------------------------------------------------------------------------- */
 
 /* Images are of four kinds, by whether FP32 and the base hit them: a trial has a rate of its own on
- * each. Before it has seen any, the rate is that of a few imagined images. */
-static const double imagined[2][2][2] = {
-    /* by FP32, base: hits, misses */
-    {{0.3, 5}, {1, 1}},
-    {{0.5, 0.5}, {15, 0.3}},
-};
+ * each. Before it has seen any, the rate is that of imagined images, which where FP32 and the base
+ * agree follow what other trials do there. */
+enum { MOST_IMAGINED = 150 };
+
+static void imagine(const struct sweep *w, int f, int b, double x[2])
+{
+    static const double alone[2][2][2] = {
+        /* by FP32, base: hits, misses */
+        {{0.3, 5}, {1, 1}},
+        {{0.5, 0.5}, {15, 0.3}},
+    };
+    const double *p = w->pooled[f][b];
+    double n = f == b ? fmin(p[0] + p[1], 10 * MOST_IMAGINED) / 10 : 0, all = p[0] + p[1];
+    x[0] = alone[f][b][0] + (n > 0 ? n * p[0] / all : 0);
+    x[1] = alone[f][b][1] + (n > 0 ? n * p[1] / all : 0);
+}
+
+void goal_pool(struct sweep *w)
+{
+    memset(w->pooled, 0, sizeof w->pooled);
+    for (size_t i = 0; i < w->n_trials && w->outcome->counts; i++) {
+        const struct trial *t = &w->trials[i];
+        for (size_t k = 0; k < MIN(t->n, w->base.n) && i > 0; k++) {
+            double *p = w->pooled[w->fp32_terms[k][0] > 0][w->base.terms[k][0] > 0];
+            p[0] += t->terms[k][0];
+            p[1] += t->terms[k][1] - t->terms[k][0];
+        }
+    }
+}
 
 /* Hits that are expected on all images, the variance, and the numbers that are sure: hits so far
  * and images left. */
@@ -62,8 +85,9 @@ static void expect_hits(const struct sweep *w, const struct trial *t, double *me
     *mean = *variance = *hits = *left = 0;
     for (int k = 0; k < 4; k++) {
         int f = k / 2, b = k % 2;
-        double x = hit[f][b] + imagined[f][b][0];
-        double y = seen[f][b] - hit[f][b] + imagined[f][b][1];
+        double prior[2];
+        imagine(w, f, b, prior);
+        double x = hit[f][b] + prior[0], y = seen[f][b] - hit[f][b] + prior[1];
         double r = fmax(0, all[f][b] - seen[f][b]), n = x + y;
         *mean += hit[f][b] + r * x / n;
         *variance += r * x * y * (n + r) / (n * n * (n + 1)); /* beta-binomial */

@@ -3,7 +3,7 @@
  * pin.c: pinned layers as a graph rewrite. The FP32 nodes that make a pinned activation, back to
  * the nearest activations that have an INT8 counterpart, are grafted into a copy of the INT8 graph;
  * they read dequantized values where their producer stays INT8, and each other directly where it is
- * pinned too. What runs and what is exported is this one graph.
+ * pinned too, also through layers between that only move data. What runs and what is exported is this one graph.
  *
  * Where a grafted value enters INT8 again, a single-input Max (a copy) stands before the
  * QuantizeLinear: without it ONNX Runtime fuses the float node back into an integer one, and even
@@ -212,6 +212,29 @@ static int graft_node(struct pinner *p, int node, struct err *err)
     return rc ? err_in(err, "node '%s' (%s)", n->name, n->op) : OK;
 }
 
+/* Whether a layer that is not pinned only moves what pinned layers make: those behind it read that
+ * in float. */
+static bool carries_pinned(const struct pinner *p, int v)
+{
+    for (int made = p->f->values[v].producer; made >= 0; made = p->f->values[v].producer) {
+        const struct node *n = &p->f->nodes[made];
+        if (!node_moves(n) || !n->n_in || n->in[0] < 0) {
+            return false;
+        }
+        for (int k = 1; k < n->n_in; k++) {
+            if (n->in[k] >= 0 && !p->qf.v[n->in[k]].constant) {
+                return false;
+            }
+        }
+        v = n->in[0];
+        int layer = p->layer_of[v];
+        if (layer >= 0 && p->pins->pinned[layer]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int graft_value(struct pinner *p, int v, int *out, struct err *err)
 {
     int rc = OK, layer = p->layer_of[v];
@@ -222,7 +245,7 @@ static int graft_value(struct pinner *p, int v, int *out, struct err *err)
         *out = p->graft[v];
         return OK;
     }
-    if (layer >= 0 && !p->pins->pinned[layer]) {
+    if (layer >= 0 && !p->pins->pinned[layer] && !carries_pinned(p, v)) {
         return graft_boundary(p, (size_t)layer, out, err);
     }
     for (size_t k = 0; k < p->f->n_inputs; k++) {
@@ -452,6 +475,20 @@ static int graft_layers(struct pinner *p, struct err *err)
     return OK;
 }
 
+/* The values to compare: of a layer that only carries what is pinned the float one, unless somebody
+ * still reads its codes. */
+static void choose_values(const struct pinner *p, int *values)
+{
+    for (size_t k = 0; k < p->m->n_layers; k++) {
+        const struct layer *l = &p->m->layers[k];
+        int at = 0;
+        bool grafted = p->graft[l->fp32] >= 0;
+        const struct node *made =
+            grafted && !p->pins->pinned[k] ? producer_in(p->g, l->int8, &at) : NULL;
+        values[k] = p->pins->pinned[k] || (made && !made->op) ? p->graft[l->fp32] : l->int8;
+    }
+}
+
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
               const struct pin_set *pins, struct graph **mixed, int *values, struct err *err)
 {
@@ -475,11 +512,9 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
     int rc = graft_layers(&p, err);
     if (!rc) {
         drop_dead(&p);
+        choose_values(&p, values);
         rename_twins(p.g, int8->n_nodes);
         rc = graph_finish(p.g, err);
-    }
-    for (size_t k = 0; k < m->n_layers && !rc; k++) {
-        values[k] = pins->pinned[k] ? p.graft[m->layers[k].fp32] : m->layers[k].int8;
     }
     qmodel_fini(&p.qf);
     qmodel_fini(&p.qi);

@@ -16,7 +16,6 @@ enum {
     FIRST_LOOK = 4,   /* images that every set sees */
     CROWD = 16,       /* sets that may see all in one race, of single layers */
     FINALISTS = 3,    /* likewise, of others: the rest waits until these have failed */
-    WAITING = 48,     /* sets of one size that waited and are then measured further */
     BATCH = 32,       /* sets that are planned at a time; of a large model fewer */
     LEAST_BATCH = 8,
     WIDTH = 16,       /* sets that are extended by one layer */
@@ -131,6 +130,7 @@ static int race_from(struct session *s, struct search_job *j, size_t n, size_t *
         for (size_t i = 0; i < n && !rc; i++) {
             search_point(j->s, w, list[i]);
         }
+        goal_pool(w);
         pthread_mutex_unlock(&s->lock);
         n = rc ? n : survivors(j, n, list, doubt);
     }
@@ -349,7 +349,7 @@ static int try_waiting(struct session *s, struct search_job *j, size_t size, str
         }
     }
     sort_sets(j, n, list);
-    n = MIN(n, (size_t)WAITING);
+    n = MIN(n, most_sets(s) / 4);
     for (size_t i = 0; i < n && !rc && !late(j) && best_met(j, size) == SIZE_MAX; i += FINALISTS) {
         rc = race(s, j, MIN(n - i, (size_t)FINALISTS), list + i, out_of_question, err);
     }
