@@ -156,8 +156,8 @@ void map_edges_fini(struct map_edges *e);
 /* What a layer costs in FP32 on one sample (cost.c). Convolutions, matrix products and fully
  * connected layers multiply; unknown dimensions count as 1. */
 struct layer_cost {
-    double weights; /* bytes of constants */
-    double macs;    /* products that are added up */
+    double weights;     /* bytes of constants */
+    double macs;        /* products that are added up */
     double activations; /* bytes of its output in FP32, four times those of codes */
 };
 /* Of all layers, in one pass; free() it. */
@@ -274,6 +274,10 @@ struct image_score {
     int worst_layer; /* layer index with the lowest SQNR for this image, -1 */
     double worst_sqnr; /* dB */
     float *layer_sqnr; /* of each layer on this image, NAN unknown; NULL: not kept, see study */
+    double beyond;     /* of the values of quantized layers, those outside of the range that codes
+                          have, so that calibration saw nothing like it; percent, NAN unknown */
+    int beyond_layer;  /* the layer with the largest share of them, -1 */
+    size_t beyond_layers; /* layers with any */
 };
 
 enum { PROFILES_MOST = 1 << 24 }; /* values of layer_sqnr that a study keeps, of its first images */
@@ -309,6 +313,9 @@ bool score_classifies(int rank, const int64_t *dims);
 double study_accuracy(const struct study *s, enum side side); /* percent, NAN without labels */
 /* Images on which INT8's top-1 is FP32's, percent; NAN when the model does not classify. */
 double study_agreement(const struct study *s);
+/* McNemar's exact test on flips: the probability of numbers as unequal as these or more so when
+ * INT8 loses and gains images with equal chance, two-sided (binomial); 1 without flips. */
+double mcnemar(size_t lost, size_t gained);
 /* Ranks: order[i] = index of the i-th worst. dir: 0 worst first, 1 ascending, 2 descending. */
 enum sort_dir { SORT_WORST, SORT_ASC, SORT_DESC };
 void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,
@@ -496,9 +503,9 @@ struct search {
     size_t *single;  /* per layer: its trial, SIZE_MAX none */
     struct goal goal;
     bool has_limit;
-    size_t found;    /* trial of the answer */
-    bool reached;    /* it meets the goal */
-    bool minimal;    /* each set with one pin less was measured and misses it */
+    size_t found; /* trial of the answer */
+    bool reached; /* it meets the goal */
+    bool minimal; /* each set with one pin less was measured and misses it */
     bool out_of_time;
     size_t n_points; /* the best set of each size, measured on all images */
     size_t *points, cap_points;
@@ -534,6 +541,16 @@ void search_doubt(struct search *s, const struct sweep *w, size_t size);
 double search_confidence(const struct search *s, const struct sweep *w);
 /* Better first: expected value, then likeness. */
 bool search_better(const struct search *s, const struct sweep *w, size_t a, size_t b);
+
+/* ---- Culprits (culprit.c) ------------------------------------------------------------------- */
+/* Of a sweep that puts single layers back to FP32. The share of an image's loss of likeness that a
+ * trial brings back; below 0: it makes it worse; NAN: not measured. */
+double culprit_share(const struct sweep *w, const struct trial *t, size_t image);
+/* Whether the image becomes a hit by it. */
+bool culprit_fixes(const struct sweep *w, const struct trial *t, size_t image);
+/* The trials of single layers that bring back at least a twentieth of the loss, the largest share
+ * first; trials: room for w->n_trials; returns how many. image: place in the sweep. */
+size_t culprits_of_image(const struct sweep *w, size_t image, size_t *trials);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 struct pin_set {

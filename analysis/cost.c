@@ -112,7 +112,7 @@ struct crossing {
     const struct graph *fp32;
     const struct match *m;
     const bool *pinned;
-    int *layer_of;  /* per value: the layer whose activation it is, -1 */
+    int *layer_of;   /* per value: the layer whose activation it is, -1 */
     bool *now, *was; /* per layer: its activation is read in the other precision */
 };
 

@@ -140,14 +140,11 @@ double goal_chance(const struct goal *g, const struct sweep *w, const struct tri
     if (g->outcome->counts) {
         double mean, variance, hits, left, need = hits_needed(g, w);
         expect_hits(w, t, &mean, &variance, &hits, &left);
-        return hits >= need         ? 1
-               : hits + left < need ? 0
-                                    : above(mean, sqrt(variance), need - 0.5);
+        return hits >= need ? 1 : hits + left < need ? 0 : above(mean, sqrt(variance), need - 0.5);
     }
     /* Spreads of a few images are too small as often as not. */
     double n = (double)t->n, value = goal_expect(g, w, t);
-    double error =
-        sweep_spread(w, t) / sqrt(n) * (1 + 4 / n) * sqrt(1 - n / (double)w->n_images);
+    double error = sweep_spread(w, t) / sqrt(n) * (1 + 4 / n) * sqrt(1 - n / (double)w->n_images);
     if (!isfinite(error) || !isfinite(value)) {
         return isnan(value) && t->n > 1 ? 0 : 0.5;
     }

@@ -3,7 +3,8 @@
  * pin.c: pinned layers as a graph rewrite. The FP32 nodes that make a pinned activation, back to
  * the nearest activations that have an INT8 counterpart, are grafted into a copy of the INT8 graph;
  * they read dequantized values where their producer stays INT8, and each other directly where it is
- * pinned too, also through layers between that only move data. What runs and what is exported is this one graph.
+ * pinned too, also through layers between that only move data. What runs and what is exported is
+ * this one graph.
  *
  * Where a grafted value enters INT8 again, a single-input Max (a copy) stands before the
  * QuantizeLinear: without it ONNX Runtime fuses the float node back into an integer one, and even

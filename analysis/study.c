@@ -5,6 +5,7 @@
  */
 #include "analysis/stats.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- Store ---------------------------------------------------------------------------------- */
@@ -46,6 +47,8 @@ void image_score_init(struct image_score *s)
                               .fp32_top1 = -1,
                               .int8_top1 = -1,
                               .worst_layer = -1,
+                              .beyond_layer = -1,
+                              .beyond = NAN,
                               .sqnr = NAN,
                               .cosine = NAN,
                               .mse = NAN,
@@ -96,6 +99,27 @@ static void profile_layers(struct image_result *r, size_t n_layers, float *profi
     }
 }
 
+/* How much of the image lies outside of the ranges that calibration chose. */
+static void find_beyond(struct image_result *r, size_t n_layers)
+{
+    double values = 0, beyond = 0, worst = 0;
+    for (size_t i = 0; i < n_layers; i++) {
+        const struct sums *x = &r->layers[i].all;
+        if (!r->layers[i].images || isnan(r->layers[i].scale) || !x->n) {
+            continue;
+        }
+        double out = (double)(x->sat_low + x->sat_high);
+        values += (double)x->n;
+        beyond += out;
+        r->score.beyond_layers += out > 0;
+        if (out / (double)x->n > worst) {
+            worst = out / (double)x->n;
+            r->score.beyond_layer = (int)i;
+        }
+    }
+    r->score.beyond = values > 0 ? 100 * beyond / values : NAN;
+}
+
 void study_add(struct study *s, struct image_result *r)
 {
     for (size_t i = 0; i < s->n_layers && r->score.ok; i++) {
@@ -113,6 +137,7 @@ void study_add(struct study *s, struct image_result *r)
         profile = mem_alloc(s->n_layers * sizeof *profile);
     }
     profile_layers(r, s->n_layers, profile);
+    find_beyond(r, s->n_layers);
     s->images = mem_push(s->images, s->n_images, &s->cap_images, sizeof *s->images);
     struct image_score *sc = &s->images[s->n_images++];
     *sc = r->score;
@@ -143,6 +168,17 @@ double study_agreement(const struct study *s)
         same += x->ok && x->fp32_top1 >= 0 && x->fp32_top1 == x->int8_top1;
     }
     return n ? 100.0 * (double)same / (double)n : NAN;
+}
+
+double mcnemar(size_t lost, size_t gained)
+{
+    size_t n = lost + gained, most = MIN(lost, gained);
+    double term = -(double)n * log(2), sum = 0; /* logarithm of the chance of no loss at all */
+    for (size_t k = 0; k <= most; k++) {
+        sum += exp(term);
+        term += log((double)(n - k)) - log((double)(k + 1));
+    }
+    return fmin(1, 2 * sum);
 }
 
 /* ---- Scores --------------------------------------------------------------------------------- */
@@ -383,6 +419,11 @@ static double key_margin(const struct image_score *s)
     return s->margin;
 }
 
+static double key_beyond(const struct image_score *s)
+{
+    return s->beyond;
+}
+
 const struct image_key image_keys[] = {
     {"drop", "", "lost images first, then by margin lost (without classes: lowest SQNR first)",
      key_drop, false},
@@ -391,6 +432,7 @@ const struct image_key image_keys[] = {
     {"sqnr", "dB", "SQNR of the outputs", key_sqnr, true},
     {"cosine", "", "cosine of the outputs", key_cosine, true},
     {"margin", "", "change of the margin over the best other class", key_margin, true},
+    {"beyond", "%", "values outside of the ranges that calibration chose", key_beyond, false},
     {0},
 };
 

@@ -48,6 +48,11 @@ json_t *rank_image_json(const struct session *s, const struct image_score *x)
         o, "worst_layer",
         json_text(x->worst_layer >= 0 ? s->match.layers[x->worst_layer].name : NULL));
     json_object_set_new(o, "worst_sqnr", json_num(x->worst_sqnr));
+    json_object_set_new(o, "beyond", json_num(x->beyond));
+    json_object_set_new(o, "beyond_layers", json_integer((json_int_t)x->beyond_layers));
+    json_object_set_new(
+        o, "beyond_layer",
+        json_text(x->beyond_layer >= 0 ? s->match.layers[x->beyond_layer].name : NULL));
     if (!x->ok) {
         json_object_set_new(o, "error", json_text(x->error));
     }
@@ -129,7 +134,8 @@ static int rank_images(struct call *c, const char *sort, int64_t top, struct err
     const struct image_key *k = image_key_find(name);
     if (!rc && !k && strcmp(name, "none") != 0) {
         rc = err_set(err, E_USAGE,
-                     "no image score '%s'; drop, dlogit, kl, sqnr, cosine, margin are", name);
+                     "no image score '%s'; drop, dlogit, kl, sqnr, cosine, margin, beyond are",
+                     name);
     }
     if (rc) {
         return rc;
@@ -274,8 +280,8 @@ static int exec_image(struct call *c, struct err *err)
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 static const struct opt_spec images_opts[] = {
-    {"--sort", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin[:asc|:desc]|none", "worst first",
-     NULL},
+    {"--sort", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin|beyond[:asc|:desc]|none",
+     "worst first", NULL},
     {"--top", ARG_INT, "N", "only the first N rows", NULL},
     {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
     {"--where", ARG_WORD, "EXPR", "only images that fulfil it: 'sqnr < 20 && label == star'", NULL},
@@ -283,7 +289,8 @@ static const struct opt_spec images_opts[] = {
 };
 
 static const struct opt_spec worst_opts[] = {
-    {"--metric", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin", "what worst means (drop)", NULL},
+    {"--metric", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin|beyond", "what worst means (drop)",
+     NULL},
     {0},
 };
 

@@ -10,9 +10,9 @@
 /* What a job needs to measure: a copy of what the session had when it started. */
 struct lab;
 struct lab_options {
-    int jobs;    /* threads */
-    bool brute;  /* every trial by itself and as a whole: nothing is reused */
-    bool retain; /* images will be asked for again: what is known of them is kept while it fits */
+    int jobs;     /* threads */
+    bool brute;   /* every trial by itself and as a whole: nothing is reused */
+    bool retain;  /* images will be asked for again: what is known of them is kept while it fits */
     size_t first; /* of the first so many images alone activations are kept; 0: of all */
 };
 /* Called with the lock held. The images of the sweep are used in its order. */

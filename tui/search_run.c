@@ -13,10 +13,10 @@
 #include "tui/sweep_run.h"
 
 enum {
-    FIRST_LOOK = 4,   /* images that every set sees */
-    CROWD = 16,       /* sets that may see all in one race, of single layers */
-    FINALISTS = 3,    /* likewise, of others: the rest waits until these have failed */
-    BATCH = 32,       /* sets that are planned at a time; of a large model fewer */
+    FIRST_LOOK = 4, /* images that every set sees */
+    CROWD = 16,     /* sets that may see all in one race, of single layers */
+    FINALISTS = 3,  /* likewise, of others: the rest waits until these have failed */
+    BATCH = 32,     /* sets that are planned at a time; of a large model fewer */
     LEAST_BATCH = 8,
     WIDTH = 16,       /* sets that are extended by one layer */
     HARMFUL = 7,      /* layers that do most harm alone: their combinations are tried */
@@ -98,7 +98,8 @@ static void sort_sets(const struct search_job *j, size_t n, size_t *list)
 static size_t survivors(const struct search_job *j, size_t n, size_t *list, double doubt)
 {
     size_t kept = 0, seen = n ? j->w->trials[list[0]].n : 0;
-    size_t most = n && doubt > 0 && search_size(j->w, &j->w->trials[list[0]]) > 1 ? FINALISTS : CROWD;
+    size_t most =
+        n && doubt > 0 && search_size(j->w, &j->w->trials[list[0]]) > 1 ? FINALISTS : CROWD;
     for (size_t i = 0; i < n; i++) {
         const struct trial *t = &j->w->trials[list[i]];
         bool in = !t->error && (!j->c.has_limit || goal_chance(&j->s->goal, j->w, t) > doubt);
@@ -524,8 +525,8 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
     size_t n = MIN(w->n_images, (size_t)CHECKED), *images = mem_alloc((n + 1) * sizeof *images);
     memcpy(images, w->images, n * sizeof *images);
     pthread_mutex_lock(&s->lock);
-    again = sweep_new(SWEEP_SEARCH, w->outcome, w->n_layers, 0, NULL, NULL, found->pinned,
-                      n, images);
+    again =
+        sweep_new(SWEEP_SEARCH, w->outcome, w->n_layers, 0, NULL, NULL, found->pinned, n, images);
     const struct lab_options o = {.jobs = j->c.jobs, .brute = true};
     struct lab *lab = lab_new(s, again, &o);
     pthread_mutex_unlock(&s->lock);
