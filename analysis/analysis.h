@@ -265,6 +265,8 @@ struct image_score {
     double sqnr, cosine, mse;  /* over all outputs concatenated */
     double signal, noise;      /* sum x^2 and sum (x-y)^2 over them */
     uint64_t nonfinite;        /* pairs of them with NaN or infinity, not counted above */
+    int fp32_rank, int8_rank;  /* classes with a larger value than the label, -1 without one */
+    double range;              /* largest less smallest value of the FP32 outputs */
     double margin;   /* change INT8 - FP32 of (value of reference class - best other); reference =
                         label, else FP32's top-1; NAN when not classifying */
     double dlogit;   /* change of the reference class's output value */
@@ -371,7 +373,7 @@ struct outcome {
     double (*value)(const double t[2]); /* of the sums; NAN undefined, INFINITY exact */
     const char *help, *formula;
 };
-enum { N_OUTCOMES = 6 };
+enum { N_OUTCOMES = 8 };
 extern const struct outcome outcomes[N_OUTCOMES + 1]; /* ends with name NULL */
 const struct outcome *outcome_find(const char *name);
 /* Over the images that could be run. */

@@ -28,6 +28,12 @@ static bool terms_top1(const struct image_score *s, enum side side, double t[2])
     return share(s->label >= 0 && s->fp32_top1 >= 0, found == s->label, t);
 }
 
+static bool terms_top5(const struct image_score *s, enum side side, double t[2])
+{
+    int before = side == SIDE_FP32 ? s->fp32_rank : s->int8_rank;
+    return share(s->label >= 0 && before >= 0, before < 5, t);
+}
+
 static bool terms_agreement(const struct image_score *s, enum side side, double t[2])
 {
     return share(s->fp32_top1 >= 0, side == SIDE_FP32 || s->fp32_top1 == s->int8_top1, t);
@@ -48,6 +54,13 @@ static bool terms_cosine(const struct image_score *s, enum side side, double t[2
 static bool terms_mse(const struct image_score *s, enum side side, double t[2])
 {
     return mean(side == SIDE_FP32 ? 0 : s->mse, t);
+}
+
+static bool terms_psnr(const struct image_score *s, enum side side, double t[2])
+{
+    t[0] = s->range * s->range;
+    t[1] = side == SIDE_FP32 ? 0 : s->mse;
+    return !isnan(s->mse) && isfinite(s->range);
 }
 
 static bool terms_kl(const struct image_score *s, enum side side, double t[2])
@@ -82,6 +95,18 @@ const struct outcome outcomes[N_OUTCOMES + 1] = {
         .value = value_percent,
         .help = "labelled images that are classified as their label says",
         .formula = "100 count(top-1 = label) / count(labelled)",
+    },
+    {
+        .name = "top5",
+        .title = "TOP-5",
+        .unit = "%",
+        .digits = 2,
+        .higher_is_better = true,
+        .counts = true,
+        .terms = terms_top5,
+        .value = value_percent,
+        .help = "labelled images whose label is among the five largest values",
+        .formula = "100 count(fewer than 5 classes above the label) / count(labelled)",
     },
     {
         .name = "agreement",
@@ -127,6 +152,17 @@ const struct outcome outcomes[N_OUTCOMES + 1] = {
         .value = value_mean,
         .help = "mean squared error of the outputs, mean over images",
         .formula = "mean(sum (x-y)^2 / n)",
+    },
+    {
+        .name = "psnr",
+        .title = "PSNR",
+        .unit = "dB",
+        .digits = 2,
+        .higher_is_better = true,
+        .terms = terms_psnr,
+        .value = value_sqnr,
+        .help = "range of the outputs of FP32 against their mean squared error, over all images",
+        .formula = "10 log10(sum (max x - min x)^2 / sum mse)",
     },
     {
         .name = "kl",

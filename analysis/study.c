@@ -46,6 +46,9 @@ void image_score_init(struct image_score *s)
     *s = (struct image_score){.label = -1,
                               .fp32_top1 = -1,
                               .int8_top1 = -1,
+                              .fp32_rank = -1,
+                              .int8_rank = -1,
+                              .range = NAN,
                               .worst_layer = -1,
                               .beyond_layer = -1,
                               .beyond = NAN,
@@ -206,6 +209,16 @@ static size_t top1(const float *x, size_t n)
     return best;
 }
 
+/* Classes with a larger value than this one. */
+static int rank_of(const float *x, size_t n, size_t label)
+{
+    int above = 0;
+    for (size_t i = 0; i < n; i++) {
+        above += x[i] > x[label];
+    }
+    return above;
+}
+
 static double best_other(const float *x, size_t n, size_t not )
 {
     double best = -INFINITY;
@@ -296,6 +309,10 @@ static void score_classes(const struct tensor *tx, const struct tensor *ty, stru
     }
     s->fp32_top1 = (int)top1(x, n);
     s->int8_top1 = (int)top1(y, n);
+    if (s->label >= 0 && (size_t)s->label < n) {
+        s->fp32_rank = rank_of(x, n, (size_t)s->label);
+        s->int8_rank = rank_of(y, n, (size_t)s->label);
+    }
     size_t ref = s->label >= 0 && (size_t)s->label < n ? (size_t)s->label : (size_t)s->fp32_top1;
     s->dlogit = (double)y[ref] - (double)x[ref];
     s->margin = ((double)y[ref] - best_other(y, n, ref)) - ((double)x[ref] - best_other(x, n, ref));
@@ -332,6 +349,7 @@ void score_outputs(size_t n, const struct tensor *const *fp32, const struct tens
         tensor_free(x);
         tensor_free(y);
     }
+    out->range = s.n ? s.xmax - s.xmin : NAN;
     out->signal = s.xx;
     out->noise = s.ee;
     out->nonfinite = s.nonfinite;

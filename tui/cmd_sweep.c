@@ -34,10 +34,11 @@ static int read_limit(const struct call *c, struct goal *g, bool *has, struct er
     *has = drop || reach;
     g->is_drop = drop != NULL;
     g->limit = *has ? strtod(drop ? drop : reach, NULL) : NAN;
-    if (drop && strcmp(g->outcome->name, "sqnr") == 0) {
+    bool noise = strcmp(g->outcome->name, "sqnr") == 0 || strcmp(g->outcome->name, "psnr") == 0;
+    if (drop && noise) {
         return err_set(err, E_USAGE,
-                       "FP32 has no error, so every drop of its SQNR is infinite: "
-                       "say --reach DB");
+                       "FP32 has no error, so every drop of its %s is infinite: say --reach DB",
+                       g->outcome->title);
     }
     return drop && !(g->limit >= 0)
                ? err_set(err, E_USAGE, "--max-drop is at least 0, found '%s'", drop)

@@ -358,6 +358,20 @@ static int try_waiting(struct session *s, struct search_job *j, size_t size, str
     return rc;
 }
 
+/* Measures the set of that size that looks best on all images: a point of the way. */
+static int complete_best(struct session *s, struct search_job *j, size_t size, struct err *err)
+{
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < j->w->n_trials; i++) {
+        const struct trial *t = &j->w->trials[i];
+        if (t->n && !t->error && search_size(j->w, t) == size &&
+            (best == SIZE_MAX || search_better(j->s, j->w, i, best))) {
+            best = i;
+        }
+    }
+    return best == SIZE_MAX ? OK : race(s, j, 1, &best, -1, err);
+}
+
 /* Sets of one size more; *more false: what was wanted is found, or nothing is left. */
 static int try_size(struct session *s, struct search_job *j, size_t size, bool *more,
                     struct err *err)
@@ -382,6 +396,7 @@ static int try_size(struct session *s, struct search_job *j, size_t size, bool *
     }
     pthread_mutex_unlock(&s->lock);
     size_t met = best_met(j, size);
+    rc = rc || met != SIZE_MAX || late(j) ? rc : complete_best(s, j, size, err);
     if (met != SIZE_MAX) {
         j->s->found = met;
         j->s->reached = true;

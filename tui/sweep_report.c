@@ -45,8 +45,8 @@ static void print_model(FILE *out, const struct sweep *w, const char *name, cons
         if (sweep_shows(w, o)) {
             double v = t ? trial_value(t, o) : sweep_fp32(w, o);
             const char *unit = isfinite(v) ? o->unit : "";
-            fprintf(out, "  %s %s%s%s", o->name, sweep_value_text(text, o, v, false), *unit ? " " : "",
-                    unit);
+            fprintf(out, "  %s %s%s%s", o->name, sweep_value_text(text, o, v, false),
+                    *unit ? " " : "", unit);
         }
     }
     fputc('\n', out);
@@ -66,7 +66,8 @@ void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t)
     char text[32];
     for (const struct outcome *o = outcomes; o->name; o++) {
         if (sweep_shows(w, o)) {
-            fprintf(out, " %9s", t ? sweep_value_text(text, o, trial_value(t, o), false) : o->title);
+            fprintf(out, " %9s",
+                    t ? sweep_value_text(text, o, trial_value(t, o), false) : o->title);
         }
     }
 }

@@ -144,10 +144,10 @@ def search_one(options, network, images, pairs):
     found = interleave(pairs, qscope=lambda: ask(options, network, command),
                        peer=lambda: nncf(options, network, images, drop))
     ours, theirs = found["qscope"][0][1], found["peer"][0]
-    reached = 1 - ours["steps"][-1]["cosine"]
+    reached = 1 - ours["metric_reached"]
     note = (f"{TITLES[network]}: cosine of the outputs at most {drop:g} below 1, from "
             f"{start['qscope']:.2g} in qscope and {start['NNCF']:.2g} in NNCF; qscope reaches "
-            f"{reached:.2g} with {len(ours['layers'])} layers in float, NNCF reverts "
+            f"{reached:.2g} with {len(ours['pins'])} layers in float, NNCF reverts "
             f"{theirs['reverted']} operations after {theirs['runs']} runs.")
     return compare(f"{TITLES[network]}, {images} images", "NNCF accuracy control", "s",
                    seconds(found["qscope"]), [x["seconds"] for x in found["peer"]], 20,

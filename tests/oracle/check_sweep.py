@@ -141,7 +141,7 @@ def check_search(tally, pair):
                               f"export {word(out)} --force")
     if not tally.check(done.returncode == 0, f"{pair.title}, search: {last_line(done)}"):
         return
-    steps = found["search"]["steps"]
+    steps = found["search"]["points"]
     tally.check(steps[-1]["sqnr"] >= max(r["sqnr"] for r in found["sweep"]["rows"]
                                          if r["sqnr"] is not None) - 1e-9,
                 f"{pair.title}: three pins are worse than the best one")
