@@ -594,7 +594,11 @@ static int search_body(struct session *s, void *ctx, struct err *err)
     pthread_mutex_lock(&s->lock);
     j->s->found = j->s->reached || !j->s->n_points ? j->s->found : best_point(j);
     pthread_mutex_unlock(&s->lock);
-    return rc ? rc : verify(s, j, err);
+    rc = rc ? rc : verify(s, j, err);
+    pthread_mutex_lock(&s->lock);
+    job_advance(s, j->s->runs, j->s->runs);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
 /* Puts the pins in force that were found, also when the search was cancelled. */
