@@ -291,6 +291,8 @@ void image_result_init(struct image_result *r, size_t n_layers);
 void image_result_fini(struct image_result *r, size_t n_layers);
 /* Merges; takes over score.error and layer errors. */
 void study_add(struct study *s, struct image_result *r);
+/* Adds the score of an image whose layers are merged already; takes over its error. */
+void study_add_score(struct study *s, const struct image_score *score);
 /* Scores the outputs of one image: pairs of output tensors, converted to f32. classify: treat the
  * first output as class values. Fills top-1, divergence, margin, flip. */
 void score_outputs(size_t n, const struct tensor *const *fp32, const struct tensor *const *int8,
@@ -314,6 +316,34 @@ extern const struct image_key image_keys[]; /* ends with name NULL; the first is
 const struct image_key *image_key_find(const char *name);
 void study_rank_images(const struct study *s, const struct image_key *k, enum sort_dir d,
                        size_t *order);
+
+/* ---- Results as bytes (pack.c) -------------------------------------------------------------- */
+/* A growing buffer; free(p) ends it. */
+struct pack {
+    uint8_t *p;
+    size_t n, cap;
+};
+/* What is left to read; `bad` once something did not make sense. */
+struct unpack {
+    const uint8_t *p;
+    size_t left;
+    bool bad;
+};
+void pack_uint(struct pack *b, uint64_t v); /* 7 bits a byte, lowest first */
+uint64_t unpack_uint(struct unpack *u);
+void pack_digest(struct pack *b, struct digest d);
+struct digest unpack_digest(struct unpack *u);
+void pack_text(struct pack *b, const char *s); /* NULL stays NULL */
+char *unpack_text(struct unpack *u);           /* free() it */
+/* All bits come back. A channel takes 60 to 70 bytes, a histogram about one a bin that is used. */
+void pack_layer(struct pack *b, const struct layer_stats *s);
+/* Into one that layer_stats_init() or an image result has made; layer_stats_fini() it. */
+void unpack_layer(struct unpack *u, struct layer_stats *s);
+void pack_score(struct pack *b, const struct image_score *s); /* without its image */
+void unpack_score(struct unpack *u, struct image_score *s);
+void pack_study(struct pack *b, const struct study *s);
+/* NULL when the bytes are no study of so many layers. */
+struct study *unpack_study(struct unpack *u, size_t n_layers);
 
 /* ---- Implicit quantization (implicit.c) ----------------------------------------------------- */
 /* What a calibration cache says: real = code * scale, symmetric, per tensor. */

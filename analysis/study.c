@@ -113,11 +113,17 @@ void study_add(struct study *s, struct image_result *r)
         profile = mem_alloc(s->n_layers * sizeof *profile);
     }
     profile_layers(r, s->n_layers, profile);
+    r->score.layer_sqnr = profile;
+    study_add_score(s, &r->score);
+    r->score.error = NULL;
+    r->score.layer_sqnr = NULL;
+}
+
+void study_add_score(struct study *s, const struct image_score *score)
+{
     s->images = mem_push(s->images, s->n_images, &s->cap_images, sizeof *s->images);
     struct image_score *sc = &s->images[s->n_images++];
-    *sc = r->score;
-    sc->layer_sqnr = profile;
-    r->score.error = NULL;
+    *sc = *score;
     s->failed += !sc->ok;
     if (sc->ok && sc->label >= 0 && sc->fp32_top1 >= 0) {
         s->labelled++;

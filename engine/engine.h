@@ -463,5 +463,8 @@ void op_each(void (*fn)(void *ctx, const char *domain, const char *name, int sin
              void *ctx);
 /* One line on the CPU features the kernels use. Static storage. */
 const char *engine_cpu(void);
+/* The code of this process, libraries too, and the CPU that it runs on: results of equal digest are
+ * equal to the bit. Call it first before anything is loaded later on. */
+struct digest engine_code(void);
 
 #endif

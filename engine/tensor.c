@@ -369,7 +369,7 @@ struct digest tensor_digest(const struct tensor *t)
         d.hi = 0;
         digest_int(&d, t->dtype);
         digest_add(&d, t->dims, (size_t)t->rank * sizeof *t->dims);
-        digest_add(&d, t->data, t->size);
+        digest_bulk(&d, t->data, t->size);
         atomic_store_explicit(&m->digest[1], d.hi, memory_order_relaxed);
         atomic_store_explicit(&m->digest[0], d.lo, memory_order_release);
     }
