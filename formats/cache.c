@@ -78,7 +78,7 @@ bool cache_fault(struct cache *c, struct err *err)
 {
     pthread_mutex_lock(&c->lock);
     bool any = c->fault.code != OK;
-    if (any) {
+    if (any && err) {
         *err = c->fault;
     }
     pthread_mutex_unlock(&c->lock);

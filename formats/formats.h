@@ -160,7 +160,7 @@ bool cache_get(struct cache *c, struct digest key, void **data, size_t *size);
  * the limit is reached. Not when it is larger than a quarter of the limit, when another process
  * writes for longer than a moment, or after a fault. */
 void cache_put(struct cache *c, struct digest key, const void *data, size_t size);
-/* Whether a fault has turned it off, and which. */
+/* Whether a fault has turned it off, and which (err may be NULL). */
 bool cache_fault(struct cache *c, struct err *err);
 void cache_limit(struct cache *c, size_t limit);
 void cache_look(struct cache *c, struct cache_info *out);
@@ -219,5 +219,9 @@ void dataset_fini(struct dataset *d);
  * pixels minus mean, which needs std 1 and whole means; range 0..1 then means pixels too. */
 int sample_load(const struct sample *s, const struct preprocess *p, int n_inputs,
                 const struct model_input *inputs, struct tensor **out, struct err *err);
+/* content.c: digest of the files of a sample, the row left out. E_IO, without a text. */
+int sample_content(const struct sample *s, struct digest *out);
+/* Digest of where they lie, their sizes and times: while it stays, so does their content. */
+int sample_stamp(const struct sample *s, struct digest *out);
 
 #endif

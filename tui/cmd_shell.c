@@ -7,6 +7,7 @@
 
 #include "tui/expr.h"
 #include "tui/pins.h"
+#include "tui/results.h"
 #include "tui/tui.h"
 
 /* ---- Settings: one row each ----------------------------------------------------------------- */
@@ -52,16 +53,23 @@ static void show_top(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%d", s->set.top);
 }
 
-static int set_memory(struct session *s, const char *v, struct err *err)
+static int read_size(const char *name, const char *v, size_t *out, struct err *err)
 {
     char *end;
     double x = strtod(v, &end);
     double unit = *end == 'G' ? 0x1p30 : *end == 'M' ? 0x1p20 : *end == 'K' ? 0x1p10 : 0;
     if (end == v || unit == 0 || end[1] || !(x > 0) || x * unit > 0x1p46) {
-        return err_set(err, E_USAGE, "memory is a size such as 512M or 4G, found '%s'", v);
+        return err_set(err, E_USAGE, "%s is a size such as 512M or 4G, found '%s'", name, v);
     }
-    s->set.memory = s->budget.limit = (size_t)(x * unit);
+    *out = (size_t)(x * unit);
     return OK;
+}
+
+static int set_memory(struct session *s, const char *v, struct err *err)
+{
+    int rc = read_size("memory", v, &s->set.memory, err);
+    s->budget.limit = s->set.memory;
+    return rc;
 }
 
 static void show_memory(const struct session *s, char *dst, size_t size)
@@ -156,6 +164,34 @@ static void show_ascii(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%s", s->set.ascii ? "on" : "off");
 }
 
+static int set_cache(struct session *s, const char *v, struct err *err)
+{
+    if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
+        return err_set(err, E_USAGE, "cache is on or off, found '%s'", v);
+    }
+    s->set.cache = strcmp(v, "on") == 0;
+    return OK;
+}
+
+static void show_cache(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", s->set.cache ? "on" : "off");
+}
+
+static int set_cache_size(struct session *s, const char *v, struct err *err)
+{
+    int rc = read_size("cache-size", v, &s->set.cache_size, err);
+    if (!rc) {
+        results_limit(s->results, s->set.cache_size);
+    }
+    return rc;
+}
+
+static void show_cache_size(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%zuM", s->set.cache_size >> 20);
+}
+
 static int set_output(struct session *s, const char *v, struct err *err)
 {
     enum form f;
@@ -184,6 +220,10 @@ static const struct setting settings[] = {
     {"rows", "N", "height of the screen that pages are measured by; a real one overrules it",
      set_rows, show_rows, false},
     {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii, false},
+    {"cache", "on|off", "take and keep results of equal questions, see cache info", set_cache,
+     show_cache, false},
+    {"cache-size", "SIZE", "limit of what is kept on disk, such as 512M", set_cache_size,
+     show_cache_size, false},
 };
 
 static const struct setting *setting_find(const char *name)

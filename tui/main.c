@@ -60,6 +60,7 @@ static void apply_options(struct session *s, const struct options *o, bool utf8)
 {
     s->set.ascii = !utf8;
     s->set.color = want_color(o);
+    s->set.cache = true;
     overrule(s, o);
 }
 
@@ -90,7 +91,7 @@ static int env_settings(struct session *s, struct err *err)
     for (size_t i = 0; setting_name(i) && rc == OK; i++) {
         char *name = mem_printf("QSCOPE_%s", setting_name(i));
         for (char *p = name; *p; p++)
-            *p = (char)toupper((unsigned char)*p);
+            *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
         char *value = getenv(name);
         if (value) {
             char *head = mem_printf("set %s", setting_name(i));

@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "tui/results.h"
 #include "tui/run_image.h"
 
 /* ---- Workers -------------------------------------------------------------------------------- */
@@ -22,8 +23,9 @@ struct runner {
     bool stopped;           /* no more merges; under s->lock */
     struct err err;         /* of the first image that failed; under s->lock */
     pthread_cond_t merged;
-    int n_workers;
-    struct par *par; /* of the only worker, when one image runs alone */
+    int jobs, n_workers;
+    struct par *par;    /* of the only worker, when one image runs alone */
+    struct question *q; /* NULL: nothing is taken from earlier runs */
 };
 
 /* Merges result i when its turn comes; false when the run was stopped before that. */
@@ -96,6 +98,7 @@ static void runner_free(struct runner *w)
         free(w->samples[i].name);
     }
     par_free(w->par);
+    question_free(w->q);
     free(w->samples);
     free(w->images);
     run_setup_fini(&w->u);
@@ -103,10 +106,42 @@ static void runner_free(struct runner *w)
     free(w);
 }
 
+/* Starts with what an earlier run has found of the same images, or of the first of them. */
+static void take_known(struct session *s, struct runner *w)
+{
+    struct study *known;
+    if (!w->q || !question_ready(w->q, w->jobs, &s->job.cancel)) {
+        return;
+    }
+    size_t n = question_study(w->q, w->u.match->n_layers, &known);
+    if (n) {
+        for (size_t i = 0; i < n; i++) {
+            known->images[i].image = w->images[i];
+            if (!known->images[i].ok && !w->err.code) {
+                err_set(&w->err, known->images[i].error_code, "%s", known->images[i].error);
+            }
+        }
+        pthread_mutex_lock(&s->lock);
+        study_free(s->study);
+        s->study = known;
+        w->turn = n;
+        job_advance(s, n, w->n);
+        pthread_mutex_unlock(&s->lock);
+        atomic_store(&w->next, n);
+    }
+}
+
 static int run_body(struct session *s, void *ctx, struct err *err)
 {
     struct runner *w = ctx;
-    job_threads(w->n_workers, worker, w);
+    take_known(s, w);
+    size_t before = w->turn;
+    if (before < w->n) {
+        job_threads(w->n_workers, worker, w);
+    }
+    if (w->q && w->turn > before) {
+        question_keep(w->q, s->study);
+    }
     bool all_failed = s->study->n_images && s->study->failed == s->study->n_images;
     if (cancelled(&s->job.cancel) && w->turn < w->n) {
         return err_set(err, E_STOP, "cancelled");
@@ -150,8 +185,10 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
         w->samples[i].name = mem_dup(w->samples[i].name);
     }
     run_setup_init(&w->u, s);
+    w->q = question_new(s, n, w->samples, true);
     pthread_cond_init(&w->merged, NULL);
-    w->n_workers = (int)MIN((size_t)MAX(s->set.jobs, 1), MAX(n, (size_t)1));
+    w->jobs = MAX(s->set.jobs, 1);
+    w->n_workers = (int)MIN((size_t)w->jobs, MAX(n, (size_t)1));
     w->par = n == 1 ? par_new(s->set.jobs) : NULL;
     return w;
 }

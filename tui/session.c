@@ -10,6 +10,7 @@
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"
+#include "tui/results.h"
 #include "tui/shell.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
@@ -27,6 +28,8 @@ struct session *session_new(void)
     s->budget.limit = s->set.memory;
     s->vars = json_object();
     s->store = plan_store_new();
+    s->results = results_new();
+    s->set.cache_size = CACHE_SIZE;
     s->bisected = SIZE_MAX;
     s->form = FORM_TABLE;
     s->shell = shell_new();
@@ -112,6 +115,7 @@ void session_unload(struct session *s)
     s->plan_fp32 = s->plan_int8 = NULL;
     s->mixed = s->fp32 = s->int8 = NULL;
     match_fini(&s->match);
+    results_unload(s->results);
     s->pair = false;
     s->implicit = (struct implicit){0};
     free(s->cache);
@@ -149,6 +153,7 @@ void session_free(struct session *s)
     free(s->task);
     dataset_fini(&s->data);
     plan_store_free(s->store);
+    results_free(s->results);
     json_decref(s->vars);
     shell_free(s->shell);
     for (size_t i = 0; i < s->n_log; i++) {

@@ -102,6 +102,8 @@ struct setting_values {
     enum kernels kernels;
     bool on_error_stop;
     bool ascii, color;
+    bool cache;        /* results are kept and taken; off until a front turns it on */
+    size_t cache_size; /* bytes on disk */
     int top; /* default rows of listings, 0 = all */
 };
 
@@ -155,6 +157,7 @@ struct session {
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
     struct plan_store *store;  /* of all plans made for these models */
+    struct results *results;   /* of earlier runs and sweeps, see results.h */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
@@ -392,7 +395,7 @@ struct cmd {
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
     cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
     cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
-    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[];
+    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
