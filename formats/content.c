@@ -2,7 +2,7 @@
  *
  * content.c: what a sample is, whatever it is called and wherever it lies: a digest of its files.
  */
-#include "formats/formats.h"
+#include "formats/rows.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -62,10 +62,22 @@ static int add_stamp(struct digest *d, const char *path)
     return OK;
 }
 
+/* One of many in a file: the others are not read. */
+static int add_row(struct digest *d, const struct sample *s)
+{
+    struct tensor *t = NULL;
+    int rc = npy_load_row(s->path, s->row, &t, NULL);
+    if (!rc) {
+        *d = tensor_digest(t);
+        tensor_free(t);
+    }
+    return rc;
+}
+
 int sample_content(const struct sample *s, struct digest *out)
 {
     struct digest d = {0};
-    int rc = s->path ? each_file(s->path, add_content, &d) : OK;
+    int rc = !s->path ? OK : s->row >= 0 ? add_row(&d, s) : each_file(s->path, add_content, &d);
     if (!rc) {
         *out = d;
     }
@@ -76,6 +88,7 @@ int sample_stamp(const struct sample *s, struct digest *out)
 {
     struct digest d = {0};
     int rc = s->path ? each_file(s->path, add_stamp, &d) : OK;
+    digest_int(&d, s->row);
     if (!rc) {
         *out = d;
     }

@@ -40,6 +40,11 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
         l->samples[i].path = mem_dup(l->samples[i].path);
         l->samples[i].name = mem_dup(l->samples[i].name);
     }
+    l->q = o->brute ? NULL : question_new(s, l->n_images, l->samples, false);
+    l->names = mem_alloc((l->match->n_layers + 1) * sizeof *l->names);
+    for (size_t k = 0; k < l->match->n_layers; k++) {
+        l->names[k] = l->fp32->values[l->match->layers[k].fp32].name;
+    }
     return l;
 }
 
@@ -72,6 +77,13 @@ void lab_free(struct lab *l)
     }
     close_trials(l);
     bench_close(&l->base);
+    for (size_t i = 0; i < l->n_sheets; i++) {
+        sheet_close(l->sheets[i]);
+    }
+    free(l->sheets);
+    sheet_close(l->base_sheet);
+    question_free(l->q);
+    free(l->names);
     free(l->keep[0]);
     free(l->keep[1]);
     free(l->shelves);
@@ -117,24 +129,35 @@ static int bench_open(const struct lab *l, struct trial *t, const struct plan *b
     return rc;
 }
 
+static int open_base(struct lab *l, struct sweep *w, struct err *err)
+{
+    int rc = l->base.plan ? OK : bench_open(l, &w->base, NULL, &l->base, err);
+    for (int level = 0; level < 2 && !rc && !l->keep[level]; level++) {
+        l->keep[level] = mem_alloc(plan_graph(l->base.plan)->n_values + 1);
+    }
+    if (!rc) {
+        replay_makes(l->base.replay, l->keep[0]);
+    }
+    return rc;
+}
+
 int lab_base(struct lab *l, struct sweep *w, struct err *err)
 {
-    struct bench made;
-    int rc = bench_open(l, &w->base, NULL, &made, err);
-    if (rc) {
-        return rc;
+    if (l->q && !l->asked && !question_ready(l->q, l->jobs, &l->s->job.cancel)) {
+        question_free(l->q);
+        l->q = NULL;
     }
+    l->asked = true;
     close_trials(l);
     bench_close(&l->base);
-    l->base = made;
-    l->n_bases++;
-    size_t n = plan_graph(made.plan)->n_values + 1;
     for (int level = 0; level < 2; level++) {
         free(l->keep[level]);
-        l->keep[level] = mem_alloc(n);
+        l->keep[level] = NULL;
     }
-    replay_makes(made.replay, l->keep[0]);
-    return OK;
+    sheet_close(l->base_sheet);
+    l->base_sheet = l->q ? sheet_open(l->q, &w->base, l->names) : NULL;
+    l->n_bases++;
+    return l->q ? OK : open_base(l, w, err);
 }
 
 /* Trials are planned by all threads. */
@@ -160,6 +183,8 @@ static void *open_worker(void *arg)
             pthread_mutex_lock(&o->l->s->lock);
             t->error = mem_dup(err.text);
             pthread_mutex_unlock(&o->l->s->lock);
+        } else if (o->trials[i] < o->l->n_sheets) {
+            sheet_keep_effect(o->l->sheets[o->trials[i]], t);
         }
     }
     return NULL;
@@ -252,11 +277,44 @@ static bool try_alone(struct measuring *m, int rc)
     return again;
 }
 
+static const struct sheet *sheet_of(const struct lab *l, size_t trial)
+{
+    return trial < l->n_sheets ? l->sheets[trial] : NULL;
+}
+
+/* Whether all that is to be measured on an image was measured before. scores: as in a slot. */
+static bool image_known(const struct lab *l, const struct sweep *w, size_t n, const size_t *trials,
+                        size_t at, struct image_score *scores)
+{
+    bool known = sheet_get(l->base_sheet, at, &scores[n]);
+    for (size_t k = 0; k < n && known; k++) {
+        known = w->trials[trials[k]].error || sheet_get(sheet_of(l, trials[k]), at, &scores[k]);
+    }
+    return known;
+}
+
+/* Takes an image that is known: nothing is run. Comes back with m->lock if it is. */
+static bool take_image(struct measuring *m, struct slot *s)
+{
+    pthread_mutex_lock(&m->lock);
+    if (!image_known(m->l, m->w, m->n, m->trials, s->at, s->scores)) {
+        pthread_mutex_unlock(&m->lock);
+        return false;
+    }
+    count_runs(m->l, m->n + 1);
+    s->state = SLOT_DONE;
+    add_done(m);
+    return true;
+}
+
 /* An image that cannot be read counts as failed, for the base and all trials. */
 static void open_image(struct measuring *m, struct slot *s)
 {
     struct lab *l = m->l;
     struct err err = {0};
+    if (take_image(m, s)) {
+        return;
+    }
     int rc = shelf_open(l, s->at, &err);
     pthread_mutex_lock(&m->lock);
     m->stopped = m->stopped || rc == E_STOP;
@@ -277,6 +335,9 @@ static void open_image(struct measuring *m, struct slot *s)
     }
     if (!rc) {
         s->scores[m->n] = l->shelves[s->at].score;
+        if (l->base_sheet) {
+            sheet_put(l->base_sheet, s->at, &s->scores[m->n]);
+        }
     }
     s->next = 0;
     s->left = rc ? 0 : m->n;
@@ -291,9 +352,16 @@ static void run_trial(struct measuring *m, struct slot *s, size_t k)
 {
     struct lab *l = m->l;
     const struct bench *b = &l->trials[m->trials[k]];
+    struct sheet *sheet = m->trials[k] < l->n_sheets ? l->sheets[m->trials[k]] : NULL;
     struct err err = {0};
-    int rc = b->plan ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* it has its error */
     pthread_mutex_lock(&m->lock);
+    bool known = sheet_get(sheet, s->at, &s->scores[k]), run = !known && b->plan;
+    pthread_mutex_unlock(&m->lock);
+    int rc = run ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* else it has its error */
+    pthread_mutex_lock(&m->lock);
+    if (run && !rc) {
+        sheet_put(sheet, s->at, &s->scores[k]);
+    }
     m->stopped = m->stopped || rc == E_STOP;
     if (try_alone(m, rc) || (rc == E_LIMIT && shelf_shrink(l, &l->shelves[s->at]))) {
         s->again[s->n_again++] = k;
@@ -439,13 +507,85 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
                : OK;
 }
 
+/* ---- What is known already ------------------------------------------------------------------ */
+
+static void open_sheets(struct lab *l, struct sweep *w, size_t n, const size_t *trials)
+{
+    if (!l->q) {
+        return;
+    }
+    l->sheets = mem_grow(l->sheets, (w->n_trials + 1) * sizeof(struct sheet *));
+    for (; l->n_sheets < w->n_trials; l->n_sheets++) {
+        l->sheets[l->n_sheets] = NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct sheet **s = &l->sheets[trials[i]];
+        *s = *s ? *s : sheet_open(l->q, &w->trials[trials[i]], l->names);
+        pthread_mutex_lock(&l->s->lock);
+        sheet_effect(*s, &w->trials[trials[i]]);
+        pthread_mutex_unlock(&l->s->lock);
+    }
+}
+
+static void keep_sheets(struct lab *l, size_t n, const size_t *trials)
+{
+    sheet_keep(l->base_sheet);
+    for (size_t i = 0; i < n && l->q; i++) {
+        sheet_keep(l->sheets[trials[i]]);
+    }
+}
+
+/* Trials that are to be run on some image, or whose effect is not known: *m, in list. Returns
+ * whether anything at all is to be run. */
+static bool find_unknown(const struct lab *l, const struct sweep *w, size_t n, const size_t *trials,
+                         size_t upto, size_t *list, size_t *m)
+{
+    struct image_score score;
+    size_t from = seen(w, n, trials);
+    bool any = false;
+    *m = 0;
+    for (size_t at = from; at < upto && !any; at++) {
+        any = !sheet_get(l->base_sheet, at, &score);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct sheet *s = sheet_of(l, trials[i]);
+        bool known = sheet_effect_known(s);
+        for (size_t at = from; at < upto && known; at++) {
+            known = sheet_get(s, at, &score);
+        }
+        if (!known && !w->trials[trials[i]].error) {
+            list[(*m)++] = trials[i];
+        }
+    }
+    return any || *m;
+}
+
+bool lab_verified(const struct lab *l)
+{
+    return sheet_verified(l->base_sheet);
+}
+
+void lab_keep_verified(const struct lab *l)
+{
+    sheet_keep_verified(l->base_sheet);
+}
+
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err)
 {
     int rc = OK;
     if (!l->o.brute || !n) {
-        open_trials(l, w, n, trials);
-        return measure(l, w, n, trials, upto, err);
+        size_t *list = mem_alloc((n + 1) * sizeof *list), some;
+        open_sheets(l, w, n, trials);
+        bool run = find_unknown(l, w, n, trials, upto, list, &some);
+        rc = run ? open_base(l, w, err) : OK;
+        if (!rc) {
+            open_trials(l, w, some, list);
+            rc = measure(l, w, n, trials, upto, err);
+            keep_sheets(l, n, trials);
+        }
+        free(list);
+        return rc;
     }
     for (size_t i = 0; i < n && !rc; i++) { /* one model at a time, as scripts do it */
         open_trials(l, w, 1, trials + i);

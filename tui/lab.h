@@ -25,6 +25,9 @@ int lab_base(struct lab *l, struct sweep *w, struct err *err);
  * that fail get their error. E_STOP when cancelled; what was added by then is whole images. */
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err);
+/* Whether the base on all images was once found to give the scores that it gives by itself. */
+bool lab_verified(const struct lab *l);
+void lab_keep_verified(const struct lab *l);
 /* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);
 /* Progress: how many runs there will be in all, as far as known. */

@@ -6,6 +6,7 @@
 #define TUI_LAB_IMAGE_H
 
 #include "tui/lab.h"
+#include "tui/results.h"
 
 /* What is known of one image. */
 struct shelf {
@@ -38,10 +39,16 @@ struct lab {
     size_t n_images;
     struct sample *samples; /* copies: the data set may grow meanwhile */
     struct shelf *shelves;  /* per image of the sweep */
-    struct bench base;
+    struct bench base;      /* opened when something is to be run */
     unsigned n_bases;
     size_t n_trials;
     struct bench *trials;
+    struct question *q; /* NULL: nothing is taken from earlier sweeps */
+    const char **names; /* tensors of the layers, NULL behind the last */
+    bool asked;         /* q is ready, or gone */
+    struct sheet *base_sheet;
+    size_t n_sheets;
+    struct sheet **sheets;    /* of trials, once measured */
     bool *keep[KEEP_NOTHING]; /* by level: all that the base makes, what trials take; 2: nothing */
     atomic_int level;         /* rises where memory is short */
     atomic_size_t size;       /* the largest shelf so far */

@@ -128,7 +128,6 @@ static void read_sample(struct reading *x, size_t i)
     }
     struct digest *d = &x->q->images[i];
     digest_add(d, &content, sizeof content);
-    digest_int(d, s->row);
     digest_int(d, s->label);
 }
 

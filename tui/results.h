@@ -45,13 +45,15 @@ void question_keep(struct question *q, const struct study *s);
 struct sheet;
 /* Of the model that a trial stands for; names: of all layers. */
 struct sheet *sheet_open(struct question *q, const struct trial *t, const char *const *names);
-/* Keeps what was added, and frees it. */
 void sheet_close(struct sheet *s);
+/* Keeps what was added. */
+void sheet_keep(struct sheet *s);
 /* The score on sample i; label and classes are part of the question. */
 bool sheet_get(const struct sheet *s, size_t i, struct image_score *out);
 void sheet_put(struct sheet *s, size_t i, const struct image_score *score);
 /* Whether the pin of the trial's layer is in effect, if that is known. */
-bool sheet_effect(const struct sheet *s, struct trial *t);
+bool sheet_effect_known(const struct sheet *s);
+void sheet_effect(const struct sheet *s, struct trial *t);
 void sheet_keep_effect(struct sheet *s, const struct trial *t);
 /* Whether the scores on all samples were once those of the model running by itself. */
 bool sheet_verified(const struct sheet *s);

@@ -160,6 +160,9 @@ static int take_back(struct session *s, struct search_job *j, bool *more, struct
 static int verify(struct session *s, struct search_job *j, struct err *err)
 {
     struct sweep *w = j->w, *again;
+    if (lab_verified(j->lab)) {
+        return OK;
+    }
     size_t *images = mem_alloc((w->n_images + 1) * sizeof *images);
     memcpy(images, w->images, w->n_images * sizeof *images);
     pthread_mutex_lock(&s->lock);
@@ -172,6 +175,8 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
     rc = rc ? rc : lab_measure(lab, again, 0, NULL, w->n_images, err);
     if (!rc && memcmp(again->base.terms, w->base.terms, w->base.n * sizeof *w->base.terms) != 0) {
         rc = err_set(err, E_STATE, "the model found gives other outputs when it runs by itself");
+    } else if (!rc) {
+        lab_keep_verified(j->lab);
     }
     lab_free(lab);
     sweep_free(again);

@@ -101,16 +101,20 @@ struct sheet *sheet_open(struct question *q, const struct trial *t, const char *
     return s;
 }
 
+void sheet_keep(struct sheet *s)
+{
+    if (s && s->changed) {
+        write_sheet(s);
+        s->changed = false;
+    }
+}
+
 void sheet_close(struct sheet *s)
 {
-    if (!s) {
-        return;
+    if (s) {
+        clear(s);
+        free(s);
     }
-    if (s->changed) {
-        write_sheet(s);
-    }
-    clear(s);
-    free(s);
 }
 
 bool sheet_get(const struct sheet *s, size_t i, struct image_score *out)
@@ -131,14 +135,17 @@ void sheet_put(struct sheet *s, size_t i, const struct image_score *score)
     }
 }
 
-bool sheet_effect(const struct sheet *s, struct trial *t)
+bool sheet_effect_known(const struct sheet *s)
 {
-    bool known = s && s->flags & EFFECT_KNOWN;
-    if (known) {
+    return s && s->flags & EFFECT_KNOWN;
+}
+
+void sheet_effect(const struct sheet *s, struct trial *t)
+{
+    if (sheet_effect_known(s)) {
         t->in_effect = (s->flags & IN_EFFECT) != 0;
         t->why = s->why ? results_text(question_results(s->q), s->why) : NULL;
     }
-    return known;
 }
 
 void sheet_keep_effect(struct sheet *s, const struct trial *t)
