@@ -338,6 +338,10 @@ const struct graph *plan_graph(const struct plan *p); /* what is executed */
 /* A constant of the executed graph, also one that was folded; NULL for other values. */
 const struct tensor *plan_constant(const struct plan *p, int value);
 
+/* Identity of what a plan computes: values of equal identity have the same bits on the same sample,
+ * in whichever plans they stand, as long as the graphs of those live. */
+struct digest plan_identity(const struct plan *p, int value);
+
 /* What a partial plan cannot compute: an operator that has no kernel, or nodes that its kernel
  * refuses. Texts belong to the plan. */
 struct plan_gap {

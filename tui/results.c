@@ -20,6 +20,7 @@ struct results {
     struct digest *content;
     size_t n_texts, cap_texts;
     char **texts;
+    struct memo *memo;
 };
 
 struct results *results_new(void)
@@ -27,12 +28,14 @@ struct results *results_new(void)
     struct results *r = mem_alloc(sizeof *r);
     pthread_mutex_init(&r->lock, NULL);
     r->code = engine_code();
+    r->memo = memo_new();
     return r;
 }
 
 void results_free(struct results *r)
 {
     cache_close(r->store);
+    memo_free(r->memo);
     digest_map_fini(&r->stamps);
     for (size_t i = 0; i < r->n_texts; i++) {
         free(r->texts[i]);
@@ -46,6 +49,12 @@ void results_free(struct results *r)
 void results_unload(struct results *r)
 {
     r->known[SIDE_FP32] = r->known[SIDE_INT8] = false;
+    memo_clear(r->memo);
+}
+
+struct memo *results_memo(struct results *r)
+{
+    return r->memo;
 }
 
 /* ---- The store ------------------------------------------------------------------------------ */

@@ -7,7 +7,7 @@
 #ifndef TUI_RESULTS_H
 #define TUI_RESULTS_H
 
-#include "tui/tui.h"
+#include "tui/memo.h"
 
 /* ---- Of a session (results.c) --------------------------------------------------------------- */
 enum { CACHE_SIZE = 512 << 20 }; /* bytes on disk unless the user says otherwise */
@@ -15,6 +15,8 @@ struct results *results_new(void);
 void results_free(struct results *r);
 /* The models go: what was known by their place in memory is forgotten. No job may run. */
 void results_unload(struct results *r);
+/* Statistics of single images, in memory. */
+struct memo *results_memo(struct results *r);
 /* Where they are kept; NULL without a home. free() it. */
 char *results_dir(void);
 /* The store, opened when first asked for; NULL when it cannot be. Any thread. */

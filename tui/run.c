@@ -26,6 +26,8 @@ struct runner {
     int jobs, n_workers;
     struct par *par;    /* of the only worker, when one image runs alone */
     struct question *q; /* NULL: nothing is taken from earlier runs */
+    struct memo *memo;  /* NULL: nor from single images */
+    struct memo_keys keys;
 };
 
 /* Merges result i when its turn comes; false when the run was stopped before that. */
@@ -69,7 +71,11 @@ static void *worker(void *arg)
         struct err err = {0};
         image_result_init(&r, w->u.match->n_layers);
         r.score.image = w->images[i];
-        struct run_with with = {NULL, &w->s->job.cancel, w->par};
+        struct run_with with = {
+            .cancel = &w->s->job.cancel, .par = w->par, .memo = w->memo, .keys = &w->keys};
+        if (w->memo) {
+            with.image = question_sample(w->q, i);
+        }
         int rc = run_one(&w->u, &w->samples[i], &with, &r, &err);
         r.score.label = w->samples[i].label;
         if (rc == E_STOP) {
@@ -99,6 +105,7 @@ static void runner_free(struct runner *w)
     }
     par_free(w->par);
     question_free(w->q);
+    memo_keys_fini(&w->keys);
     free(w->samples);
     free(w->images);
     run_setup_fini(&w->u);
@@ -111,6 +118,7 @@ static void take_known(struct session *s, struct runner *w)
 {
     struct study *known;
     if (!w->q || !question_ready(w->q, w->jobs, &s->job.cancel)) {
+        w->memo = NULL;
         return;
     }
     size_t n = question_study(w->q, w->u.match->n_layers, &known);
@@ -186,6 +194,11 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
     }
     run_setup_init(&w->u, s);
     w->q = question_new(s, n, w->samples, true);
+    if (w->q && s->pair && !s->batch) { /* a batch has seldom two runs: its memory is spared */
+        w->memo = results_memo(s->results);
+        memo_keys_init(&w->keys, &w->u);
+        memo_begin(w->memo);
+    }
     pthread_cond_init(&w->merged, NULL);
     w->jobs = MAX(s->set.jobs, 1);
     w->n_workers = (int)MIN((size_t)w->jobs, MAX(n, (size_t)1));

@@ -75,6 +75,7 @@ struct pass {
     size_t n_waiting;           /* on the FP32 side */
     struct image_result *r;
     const struct run_hooks *hooks;
+    bool *wanted[2]; /* values to compare, of layers that are not known */
 };
 
 /* What a tap of one side gets. */
@@ -280,6 +281,17 @@ static int lanes_run(struct pass *p, struct lane lane[2], struct err *err)
     return rc;
 }
 
+/* Values of layers that are known need not even exist. */
+static bool *still_wanted(const struct run_setup *u, enum side side, const struct image_result *r)
+{
+    size_t n = u->plan[side] ? plan_graph(u->plan[side])->n_values : 0;
+    bool *wanted = mem_alloc(n + 1);
+    for (size_t v = 0; v < n; v++) {
+        wanted[v] = u->wanted[side][v] && !r->layers[u->layer_at[side][v]].images;
+    }
+    return wanted;
+}
+
 static int run_both(const struct run_setup *u, struct tensor *const *in,
                     const struct run_with *with, struct image_result *r, struct tensor **out,
                     struct err *err)
@@ -290,12 +302,13 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
     int rc = OK;
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         p.waiting[side] = mem_alloc((n_layers + 1) * sizeof *p.waiting[side]);
+        p.wanted[side] = still_wanted(u, side, r);
         lane[side].tap = (struct pass_side){&p, side};
         lane[side].o =
             (struct run_options){.tap = pass_tap,
                                  .refused = pass_refused,
                                  .tap_ctx = &lane[side].tap,
-                                 .wanted = p.hooks && p.hooks->keep_other ? NULL : u->wanted[side],
+                                 .wanted = p.hooks && p.hooks->keep_other ? NULL : p.wanted[side],
                                  .any_layout = !p.hooks,
                                  .cancel = with->cancel,
                                  .par = with->par};
@@ -315,8 +328,10 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
     for (size_t i = 0; i < n_layers; i++) {
         drop(&p, i);
     }
-    free(p.waiting[SIDE_FP32]);
-    free(p.waiting[SIDE_INT8]);
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
+        free(p.waiting[side]);
+        free(p.wanted[side]);
+    }
     return rc;
 }
 
@@ -350,8 +365,8 @@ static int run_sides(const struct run_setup *u, struct tensor *const *in,
     return rc;
 }
 
-int run_one(const struct run_setup *u, const struct sample *sample, const struct run_with *with,
-            struct image_result *r, struct err *err)
+static int load_and_run(const struct run_setup *u, const struct sample *sample,
+                        const struct run_with *with, struct image_result *r, struct err *err)
 {
     struct tensor **in = mem_alloc((u->n_inputs + 1) * sizeof *in);
     int rc = u->n_inputs ? sample_load(sample, u->pp, (int)u->n_inputs, u->inputs, in, err) : OK;
@@ -365,6 +380,22 @@ int run_one(const struct run_setup *u, const struct sample *sample, const struct
     return rc;
 }
 
+int run_one(const struct run_setup *u, const struct sample *sample, const struct run_with *with,
+            struct image_result *r, struct err *err)
+{
+    if (!with->memo) {
+        return load_and_run(u, sample, with, r, err);
+    }
+    bool *known = mem_alloc(u->match->n_layers + 1);
+    bool all = memo_take(with->memo, with->keys, with->image, r, known);
+    int rc = all ? OK : load_and_run(u, sample, with, r, err);
+    if (!rc && !all) {
+        memo_keep(with->memo, with->keys, with->image, r, known);
+    }
+    free(known);
+    return rc;
+}
+
 int run_image(const struct session *s, size_t image, const struct run_hooks *hooks,
               const struct cancel *cancel, struct image_result *r, struct err *err)
 {
@@ -374,7 +405,7 @@ int run_image(const struct session *s, size_t image, const struct run_hooks *hoo
     r->score.image = image;
     const struct sample nothing = {.label = -1}; /* for a model without inputs */
     const struct sample *sample = image < s->data.n ? &s->data.samples[image] : &nothing;
-    struct run_with with = {hooks, cancel, par_new(s->set.jobs)};
+    struct run_with with = {.hooks = hooks, .cancel = cancel, .par = par_new(s->set.jobs)};
     int rc = run_one(&u, sample, &with, r, err);
     par_free(with.par);
     run_setup_fini(&u);

@@ -5,7 +5,7 @@
 #ifndef TUI_RUN_IMAGE_H
 #define TUI_RUN_IMAGE_H
 
-#include "tui/tui.h"
+#include "tui/memo.h"
 
 /* What a run needs, fixed when it starts: pins may change while it is under way. */
 struct run_setup {
@@ -23,7 +23,10 @@ struct run_setup {
 struct run_with {
     const struct run_hooks *hooks; /* may be NULL */
     const struct cancel *cancel;
-    struct par *par; /* threads inside a layer, or NULL */
+    struct par *par;              /* threads inside a layer, or NULL */
+    struct memo *memo;            /* what is known of single images, or NULL */
+    const struct memo_keys *keys; /* with a memo */
+    struct digest image;          /* likewise: what the sample is, its label too */
 };
 
 void run_setup_init(struct run_setup *u, const struct session *s);

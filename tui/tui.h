@@ -104,7 +104,7 @@ struct setting_values {
     bool ascii, color;
     bool cache;        /* results are kept and taken; off until a front turns it on */
     size_t cache_size; /* bytes on disk */
-    int top; /* default rows of listings, 0 = all */
+    int top;           /* default rows of listings, 0 = all */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * memo.h: private to tui/: statistics of single images that stay in memory while a session lasts,
+ * so that after a pin only the layers are measured that it changed. Known by the identities of the
+ * two activations, which cover all that makes them.
+ */
+#ifndef TUI_MEMO_H
+#define TUI_MEMO_H
+
+#include "tui/tui.h"
+
+enum { MEMO_SIZE = 64 << 20 };
+struct memo;
+struct memo *memo_new(void);
+void memo_free(struct memo *m);
+/* Identities name constants by their place in memory: when models go, all goes. */
+void memo_clear(struct memo *m);
+/* A run begins: what no run uses from now on may go when it is full. */
+void memo_begin(struct memo *m);
+
+/* What of an image result is known, and under which keys it stands. */
+struct memo_keys {
+    struct digest *layers; /* per layer of the match; {0, 0}: nothing to compare */
+    struct digest score;
+    size_t n_layers;
+};
+struct run_setup;
+void memo_keys_init(struct memo_keys *k, const struct run_setup *u);
+void memo_keys_fini(struct memo_keys *k);
+/* Fills in what is known of the image: known[n_layers]. Returns whether that is all. */
+bool memo_take(struct memo *m, const struct memo_keys *k, struct digest image,
+               struct image_result *r, bool *known);
+/* Keeps the rest. Nothing of an image that a node refused. */
+void memo_keep(struct memo *m, const struct memo_keys *k, struct digest image,
+               const struct image_result *r, const bool *known);
+
+#endif
