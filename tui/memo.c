@@ -20,6 +20,7 @@ struct memo {
     size_t n, cap, size;
     struct entry *entries;
     unsigned run, purged; /* this run, and the last one that made room */
+    size_t found;
 };
 
 struct memo *memo_new(void)
@@ -63,6 +64,11 @@ void memo_free(struct memo *m)
 void memo_begin(struct memo *m)
 {
     m->run++;
+}
+
+size_t memo_found(const struct memo *m)
+{
+    return m->found;
 }
 
 /* ---- Keys ----------------------------------------------------------------------------------- */
@@ -166,6 +172,7 @@ bool memo_take(struct memo *m, const struct memo_keys *k, struct digest image,
         known[i] = !is_none(k->layers[i]) && find(m, with_image(k->layers[i], image), &u);
         if (known[i]) {
             unpack_layer(&u, &r->layers[i]);
+            m->found++;
         }
         all = all && (known[i] || is_none(k->layers[i]));
     }

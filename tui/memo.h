@@ -18,6 +18,9 @@ void memo_clear(struct memo *m);
 /* A run begins: what no run uses from now on may go when it is full. */
 void memo_begin(struct memo *m);
 
+/* Layers of images that were found so far. */
+size_t memo_found(const struct memo *m);
+
 /* What of an image result is known, and under which keys it stands. */
 struct memo_keys {
     struct digest *layers; /* per layer of the match; {0, 0}: nothing to compare */

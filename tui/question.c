@@ -19,7 +19,7 @@ struct question {
     struct cache *store;
     const struct graph *g[2]; /* by side, as asked: the INT8 one with its pins */
     struct span file[2];
-    struct digest base;
+    struct digest base, preprocess;
     size_t n;
     const struct sample *samples;
     struct digest *images;
@@ -60,7 +60,7 @@ struct question *question_new(struct session *s, size_t n, const struct sample *
     digest_int(&q->base, s->set.numerics);
     digest_int(&q->base, s->set.kernels);
     digest_int(&q->base, s->classify);
-    add_preprocess(&q->base, &s->pp);
+    add_preprocess(&q->preprocess, &s->pp);
     for (size_t i = 0; i < s->n_hand; i++) {
         digest_text(&q->base, s->hand[i].fp32);
         digest_text(&q->base, s->hand[i].int8);
@@ -127,6 +127,7 @@ static void read_sample(struct reading *x, size_t i)
         return;
     }
     struct digest *d = &x->q->images[i];
+    *d = x->q->preprocess;
     digest_add(d, &content, sizeof content);
     digest_int(d, s->label);
 }

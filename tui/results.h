@@ -62,7 +62,8 @@ bool sheet_verified(const struct sheet *s);
 void sheet_keep_verified(const struct sheet *s);
 
 /* ---- Between the two ------------------------------------------------------------------------ */
-/* The digest that a question begins with, to be continued; and of sample i with its label. */
+/* The digest that a question begins with, to be continued; and that of sample i with its label and
+ * preprocessing. */
 struct digest question_key(const struct question *q, const char *kind);
 struct digest question_sample(const struct question *q, size_t i);
 size_t question_samples(const struct question *q);
