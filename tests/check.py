@@ -55,6 +55,8 @@ CHECKS = [
     ("layering", "release", ["sh", "tests/layering.sh"]),
     ("tables", "release", ["sh", "tests/tables.sh"]),
     ("report", "release", [PYTHON, "tests/report.py"]),
+    ("results", "release", [PYTHON, "tests/results.py"]),
+    ("results-asan", "asan", [PYTHON, "tests/results.py"]),
     ("manual", "release", [PYTHON, "tests/manual.py"]),
     ("samples", "release", ["sh", "tests/samples.sh"]),
     ("style", "release", ["sh", "tests/style.sh"]),

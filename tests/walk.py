@@ -77,7 +77,8 @@ class Terminal:
         self.stream = Stream(self.screen)
         self.home = tempfile.TemporaryDirectory()
         environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
-                           XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)
+                           XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name,
+                           XDG_CACHE_HOME=self.home.name)
         environment.update({k: str(v) for k, v in (env or {}).items()})
         self.child = pexpect.spawn(QSCOPE, [str(a) for a in arguments], dimensions=(rows, columns),
                                    cwd=str(ROOT), env=environment,
@@ -541,8 +542,8 @@ def walk_session(tmp):
     (tmp / "back.qs").write_text(f"session open {tmp}/s.json\nundo 119\nassert pins == 1\nundo\n"
                                  "redo 120\nassert pins == 0\n")
     for script in ("long.qs", "back.qs"):
-        subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(tmp / script)], cwd=ROOT,
-                       check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
+        subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", "-x", str(tmp / script)],
+                       cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
 
 
 def walk_find(_):
@@ -661,7 +662,7 @@ def walk_terminal_given_back(_):
     t.end()
     t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
                             env=dict(os.environ, TERM="screen-256color", LC_ALL="C.UTF-8",
-                                     HOME=t.home.name, PS1="$ "),
+                                     HOME=t.home.name, XDG_CACHE_HOME=t.home.name, PS1="$ "),
                             preexec_fn=default_signals)
     before = shell_modes(t, 0)
     t.child.send(f"{QSCOPE} --no-config -x samples/scripts/open.qs\r")

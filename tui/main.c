@@ -48,6 +48,8 @@ static void overrule(struct session *s, const struct options *o)
         session_form(s, FORM_JSON);
     if (o->ascii)
         s->set.ascii = true;
+    if (o->no_cache)
+        s->set.cache = false;
     for (size_t i = 0; i < o->n_defines; i++) {
         const char *eq = strchr(o->defines[i], '=');
         char *name = mem_printf("%.*s", (int)(eq - o->defines[i]), o->defines[i]);

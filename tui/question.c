@@ -255,7 +255,7 @@ static struct study *find_study(struct question *q, struct digest key, size_t n_
 size_t question_study(struct question *q, size_t n_layers, struct study **out)
 {
     *out = NULL;
-    if (!q->store) {
+    if (!q->store || !q->n) {
         return 0;
     }
     struct digest *keys = study_keys(q);
