@@ -122,7 +122,9 @@ static void single_images_are_remembered(void **state)
     size_t n = s->match.n_layers;
     assert_int_equal(remembered(s, bare, "run --limit 40"), 0);
     assert_int_equal(remembered(s, bare, "run disc_4.png bar_1.png"), 2 * n);
+    size_t whole = memo_recalled(results_memo(s->results));
     size_t late = remembered(s, bare, "pin /block4/dw/Conv ; run --limit 40");
+    assert_int_equal(memo_recalled(results_memo(s->results)), whole + 40); /* no FP32 model ran */
     size_t early = remembered(s, bare, "pin /block1/dw/Conv ; run --limit 40");
     assert_true(late >= 40 * n / 2 && late < 40 * n);
     assert_true(early > 0 && early < late);

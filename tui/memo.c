@@ -11,16 +11,17 @@
 struct entry {
     struct digest key;
     struct pack bytes;
-    unsigned run; /* the last that used it */
+    struct tensor *t; /* or an activation */
+    unsigned run;     /* the last that used it */
 };
 
 struct memo {
     pthread_mutex_t lock;
     struct digest_map index;
-    size_t n, cap, size;
+    size_t n, cap, size, held;
     struct entry *entries;
     unsigned run, purged; /* this run, and the last one that made room */
-    size_t found;
+    size_t found, recalled;
 };
 
 struct memo *memo_new(void)
@@ -39,7 +40,9 @@ static void purge(struct memo *m, unsigned from)
         struct entry *e = &m->entries[i];
         if (e->run < from) {
             m->size -= e->bytes.cap;
+            m->held -= e->t ? e->t->size : 0;
             free(e->bytes.p);
+            tensor_free(e->t);
         } else {
             m->entries[n] = *e;
             digest_map_put(&m->index, e->key, (int)n++);
@@ -110,10 +113,52 @@ static struct digest score_key(const struct run_setup *u)
     return d;
 }
 
-void memo_keys_init(struct memo_keys *k, const struct run_setup *u)
+static bool is_none(struct digest d)
 {
-    size_t n = u->match->n_layers;
-    *k = (struct memo_keys){.n_layers = n, .score = score_key(u)};
+    return !d.lo && !d.hi;
+}
+
+/* Bytes of an activation of one sample; SIZE_MAX unknown. */
+static size_t size_of(const struct value *v)
+{
+    size_t size = 4;
+    for (int d = 0; d < v->rank; d++) {
+        int64_t dim = v->dims[d] <= 0 && d == 0 ? 1 : v->dims[d]; /* a free batch */
+        if (dim <= 0 || !mul_ok(size, (size_t)dim, &size)) {
+            return SIZE_MAX;
+        }
+    }
+    return v->rank < 0 ? SIZE_MAX : size;
+}
+
+/* Layers from the last one back for as long as they fit. */
+static void choose_held(struct memo_keys *k, const struct run_setup *u, size_t room)
+{
+    for (size_t i = k->n_layers; i--;) {
+        size_t size =
+            is_none(k->layers[i]) ? 0 : size_of(&u->fp32->values[u->match->layers[i].fp32]);
+        if (size > room) {
+            break;
+        }
+        room -= size;
+        k->hold[i] = size > 0;
+    }
+}
+
+static struct digest fp32_key(const struct run_setup *u, const char *kind, int value)
+{
+    struct digest d = {0};
+    digest_text(&d, kind);
+    add_identity(&d, u, SIDE_FP32, value);
+    return d;
+}
+
+void memo_keys_init(struct memo_keys *k, const struct run_setup *u, size_t images, size_t held)
+{
+    size_t n = u->match->n_layers, n_out = u->match->n_outputs;
+    *k = (struct memo_keys){.n_layers = n, .score = score_key(u), .n_outputs = n_out};
+    k->hold = mem_alloc(n + 1);
+    k->fp32 = mem_alloc((n + n_out + 1) * sizeof *k->fp32);
     k->layers = mem_alloc((n + 1) * sizeof *k->layers);
     int(*at)[2] = mem_alloc((n + 1) * sizeof *at);
     memset(at, 0xff, n * sizeof *at);
@@ -127,19 +172,21 @@ void memo_keys_init(struct memo_keys *k, const struct run_setup *u)
     for (size_t i = 0; i < n; i++) {
         if (at[i][SIDE_FP32] >= 0 && at[i][SIDE_INT8] >= 0) {
             k->layers[i] = layer_key(u, i, at[i]);
+            k->fp32[i] = fp32_key(u, "activation", at[i][SIDE_FP32]);
         }
     }
+    for (size_t i = 0; i < n_out; i++) {
+        k->fp32[n + i] = fp32_key(u, "output", plan_graph(u->plan[SIDE_FP32])->outputs[i]);
+    }
+    choose_held(k, u, held / MAX(images, (size_t)1));
     free(at);
 }
 
 void memo_keys_fini(struct memo_keys *k)
 {
     free(k->layers);
-}
-
-static bool is_none(struct digest d)
-{
-    return !d.lo && !d.hi;
+    free(k->hold);
+    free(k->fp32);
 }
 
 static struct digest with_image(struct digest key, struct digest image)
@@ -187,27 +234,84 @@ bool memo_take(struct memo *m, const struct memo_keys *k, struct digest image,
     return all;
 }
 
+/* Adds bytes or a tensor, if they fit and are not there. Called with the lock held. */
+static bool add(struct memo *m, struct digest key, const struct pack *b, struct tensor *t)
+{
+    size_t bytes = b ? b->cap : 0, held = t ? t->size : 0;
+    int at = digest_map_get(&m->index, key, -1);
+    if (at >= 0) {
+        m->entries[at].run = m->run;
+        return false;
+    }
+    if ((m->size + bytes > MEMO_SIZE || m->held + held > HELD_SIZE) && m->purged != m->run) {
+        m->purged = m->run;
+        purge(m, m->run);
+    }
+    if (m->size + bytes > MEMO_SIZE || m->held + held > HELD_SIZE) {
+        return false;
+    }
+    m->entries = mem_push(m->entries, m->n, &m->cap, sizeof *m->entries);
+    m->entries[m->n] =
+        (struct entry){.key = key, .bytes = b ? *b : (struct pack){0}, .t = t, .run = m->run};
+    m->size += bytes;
+    m->held += held;
+    digest_map_put(&m->index, key, (int)m->n++);
+    return true;
+}
+
 /* Takes over the bytes. */
 static void put(struct memo *m, struct digest key, struct pack *b)
 {
     b->p = mem_grow(b->p, b->n);
     b->cap = b->n;
     pthread_mutex_lock(&m->lock);
-    if (m->size + b->cap > MEMO_SIZE && m->purged != m->run) {
-        m->purged = m->run;
-        purge(m, m->run);
-    }
-    bool fits = m->size + b->cap <= MEMO_SIZE && digest_map_get(&m->index, key, -1) < 0;
-    if (fits) {
-        m->entries = mem_push(m->entries, m->n, &m->cap, sizeof *m->entries);
-        m->entries[m->n] = (struct entry){.key = key, .bytes = *b, .run = m->run};
-        m->size += b->cap;
-        digest_map_put(&m->index, key, (int)m->n++);
-    }
+    bool added = add(m, key, b, NULL);
     pthread_mutex_unlock(&m->lock);
-    if (!fits) {
+    if (!added) {
         free(b->p);
     }
+}
+
+void memo_hold(struct memo *m, const struct memo_keys *k, struct digest image, size_t i,
+               struct tensor *t)
+{
+    if (i >= k->n_layers || k->hold[i]) {
+        pthread_mutex_lock(&m->lock);
+        if (add(m, with_image(k->fp32[i], image), NULL, t)) {
+            tensor_ref(t);
+        }
+        pthread_mutex_unlock(&m->lock);
+    }
+}
+
+bool memo_recall(struct memo *m, const struct memo_keys *k, struct digest image, const bool *known,
+                 struct tensor **out)
+{
+    bool all = true;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < k->n_layers + k->n_outputs && all; i++) {
+        if (i < k->n_layers && (known[i] || is_none(k->layers[i]))) {
+            continue;
+        }
+        int at = digest_map_get(&m->index, with_image(k->fp32[i], image), -1);
+        all = at >= 0;
+        if (all) {
+            m->entries[at].run = m->run;
+            out[i] = tensor_ref(m->entries[at].t);
+        }
+    }
+    m->recalled += all;
+    pthread_mutex_unlock(&m->lock);
+    for (size_t i = 0; i < k->n_layers + k->n_outputs && !all; i++) {
+        tensor_free(out[i]);
+        out[i] = NULL;
+    }
+    return all;
+}
+
+size_t memo_recalled(const struct memo *m)
+{
+    return m->recalled;
 }
 
 /* Once full, nothing is packed for nothing. */

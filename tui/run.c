@@ -196,7 +196,8 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
     w->q = question_new(s, n, w->samples, true);
     if (w->q && s->pair && !s->batch) { /* a batch has seldom two runs: its memory is spared */
         w->memo = results_memo(s->results);
-        memo_keys_init(&w->keys, &w->u);
+        size_t room = s->budget.limit ? MIN(s->budget.limit / 8, (size_t)HELD_SIZE) : HELD_SIZE;
+        memo_keys_init(&w->keys, &w->u, n, room);
         memo_begin(w->memo);
     }
     pthread_cond_init(&w->merged, NULL);

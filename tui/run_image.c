@@ -42,6 +42,7 @@ void run_setup_init(struct run_setup *u, const struct session *s)
 {
     *u = (struct run_setup){
         .match = &s->match,
+        .fp32 = s->fp32,
         .plan = {s->plan_fp32, s->plan_int8},
         .pp = &s->pp,
         .classify = s->classify,
@@ -75,6 +76,7 @@ struct pass {
     size_t n_waiting;           /* on the FP32 side */
     struct image_result *r;
     const struct run_hooks *hooks;
+    const struct run_with *with;
     bool *wanted[2]; /* values to compare, of layers that are not known */
 };
 
@@ -164,6 +166,10 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
     }
     if (s->side == SIDE_FP32) {
         rc = call_keep(p, (size_t)layer, SIDE_FP32, t, err);
+        if (p->with->memo) {
+            memo_hold(p->with->memo, p->with->keys, p->with->image, (size_t)layer,
+                      (struct tensor *)(uintptr_t)t);
+        }
     }
     if (!rc && !p->waiting[s->side][layer] && (s->side == SIDE_INT8 || p->u->plan[SIDE_INT8])) {
         p->waiting[s->side][layer] = tensor_ref(t);
@@ -281,6 +287,20 @@ static int lanes_run(struct pass *p, struct lane lane[2], struct err *err)
     return rc;
 }
 
+/* What the FP32 model would have made, where it is not run. */
+static void recall(struct pass *p, struct tensor **out)
+{
+    size_t n = p->u->match->n_layers;
+    for (size_t i = 0; i < n; i++) {
+        struct tensor *t = p->with->recalled[i];
+        p->waiting[SIDE_FP32][i] = t ? tensor_ref(t) : NULL;
+        p->n_waiting += t != NULL;
+    }
+    for (size_t i = 0; i < p->u->match->n_outputs; i++) {
+        out[i] = tensor_ref(p->with->recalled[n + i]);
+    }
+}
+
 /* Values of layers that are known need not even exist. */
 static bool *still_wanted(const struct run_setup *u, enum side side, const struct image_result *r)
 {
@@ -297,7 +317,7 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
                     struct err *err)
 {
     size_t n_layers = u->match->n_layers;
-    struct pass p = {.u = u, .r = r, .hooks = with->hooks};
+    struct pass p = {.u = u, .r = r, .hooks = with->hooks, .with = with};
     struct lane lane[2] = {0};
     int rc = OK;
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
@@ -313,7 +333,11 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
                                  .cancel = with->cancel,
                                  .par = with->par};
     }
-    rc = lane_begin(u, &lane[SIDE_FP32], in, err);
+    if (with->recalled) {
+        recall(&p, out);
+    } else {
+        rc = lane_begin(u, &lane[SIDE_FP32], in, err);
+    }
     rc = rc ? rc : lane_begin(u, &lane[SIDE_INT8], in, err);
     rc = rc ? rc : lanes_run(&p, lane, err);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
@@ -335,6 +359,17 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
     return rc;
 }
 
+/* Outputs of the FP32 model for the next run with other pins. */
+static void hold_outputs(const struct run_setup *u, const struct run_with *with,
+                         struct tensor *const *out)
+{
+    for (size_t i = 0; i < u->match->n_outputs && with->memo; i++) {
+        if (out[i]) {
+            memo_hold(with->memo, with->keys, with->image, u->match->n_layers + i, out[i]);
+        }
+    }
+}
+
 static int run_sides(const struct run_setup *u, struct tensor *const *in,
                      const struct run_with *with, int label, struct image_result *r,
                      struct err *err)
@@ -343,6 +378,9 @@ static int run_sides(const struct run_setup *u, struct tensor *const *in,
     struct tensor **out = mem_alloc((2 * n_out + 1) * sizeof *out);
     int rc = run_both(u, in, with, r, out, err);
     bool complete = true;
+    if (!rc) {
+        hold_outputs(u, with, out);
+    }
     for (size_t i = 0; i < 2 * n_out; i++) {
         complete = complete && (out[i] || !u->plan[i / n_out]);
     }
@@ -387,11 +425,21 @@ int run_one(const struct run_setup *u, const struct sample *sample, const struct
         return load_and_run(u, sample, with, r, err);
     }
     bool *known = mem_alloc(u->match->n_layers + 1);
+    size_t n = with->keys->n_layers + with->keys->n_outputs;
+    struct tensor **held = mem_alloc((n + 1) * sizeof *held);
+    struct run_with own = *with;
     bool all = memo_take(with->memo, with->keys, with->image, r, known);
-    int rc = all ? OK : load_and_run(u, sample, with, r, err);
+    if (!all && memo_recall(with->memo, with->keys, with->image, known, held)) {
+        own.recalled = held;
+    }
+    int rc = all ? OK : load_and_run(u, sample, &own, r, err);
     if (!rc && !all) {
         memo_keep(with->memo, with->keys, with->image, r, known);
     }
+    for (size_t i = 0; i < n; i++) {
+        tensor_free(held[i]);
+    }
+    free(held);
     free(known);
     return rc;
 }

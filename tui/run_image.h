@@ -10,6 +10,7 @@
 /* What a run needs, fixed when it starts: pins may change while it is under way. */
 struct run_setup {
     const struct match *match;
+    const struct graph *fp32;   /* as it was loaded; NULL = not */
     const struct plan *plan[2]; /* by side; NULL = not loaded */
     int *layer_at[2];           /* value of the executed graph -> layer, -1 */
     bool *wanted[2];            /* per value of the executed graph: it shows a layer */
@@ -23,10 +24,11 @@ struct run_setup {
 struct run_with {
     const struct run_hooks *hooks; /* may be NULL */
     const struct cancel *cancel;
-    struct par *par;              /* threads inside a layer, or NULL */
-    struct memo *memo;            /* what is known of single images, or NULL */
-    const struct memo_keys *keys; /* with a memo */
-    struct digest image;          /* likewise: what the sample is, its label too */
+    struct par *par;                /* threads inside a layer, or NULL */
+    struct memo *memo;              /* what is known of single images, or NULL */
+    const struct memo_keys *keys;   /* with a memo */
+    struct digest image;            /* likewise: what the sample is, its label too */
+    struct tensor *const *recalled; /* the FP32 side, as memo_recall() gives it: it is not run */
 };
 
 void run_setup_init(struct run_setup *u, const struct session *s);
