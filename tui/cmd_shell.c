@@ -150,13 +150,18 @@ static void show_rows(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%d", s->ui.rows > 0 ? s->ui.rows : 24);
 }
 
-static int set_ascii(struct session *s, const char *v, struct err *err)
+static int read_switch(const char *name, const char *v, bool *out, struct err *err)
 {
     if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
-        return err_set(err, E_USAGE, "ascii is on or off, found '%s'", v);
+        return err_set(err, E_USAGE, "%s is on or off, found '%s'", name, v);
     }
-    s->set.ascii = strcmp(v, "on") == 0;
+    *out = strcmp(v, "on") == 0;
     return OK;
+}
+
+static int set_ascii(struct session *s, const char *v, struct err *err)
+{
+    return read_switch("ascii", v, &s->set.ascii, err);
 }
 
 static void show_ascii(const struct session *s, char *dst, size_t size)
@@ -166,11 +171,7 @@ static void show_ascii(const struct session *s, char *dst, size_t size)
 
 static int set_cache(struct session *s, const char *v, struct err *err)
 {
-    if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
-        return err_set(err, E_USAGE, "cache is on or off, found '%s'", v);
-    }
-    s->set.cache = strcmp(v, "on") == 0;
-    return OK;
+    return read_switch("cache", v, &s->set.cache, err);
 }
 
 static void show_cache(const struct session *s, char *dst, size_t size)
