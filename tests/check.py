@@ -77,6 +77,7 @@ def environment(build):
         # Nobody's own settings or history may change a result.
         XDG_CONFIG_HOME=str(BUILD / "home"),
         XDG_STATE_HOME=str(BUILD / "home"),
+        XDG_CACHE_HOME=str(BUILD / "home"),
     )
     if SHARED.is_dir():
         env["QSCOPE_SHARED"] = str(SHARED)

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 qscope=${QSCOPE_BIN:-build/qscope}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME="$work/cache"
 
 passed=0
 failed=0
