@@ -339,7 +339,7 @@ char *unpack_text(struct unpack *u);           /* free() it */
 void pack_layer(struct pack *b, const struct layer_stats *s);
 /* Into one that layer_stats_init() or an image result has made; layer_stats_fini() it. */
 void unpack_layer(struct unpack *u, struct layer_stats *s);
-void pack_score(struct pack *b, const struct image_score *s); /* without its image */
+void pack_score(struct pack *b, const struct image_score *s); /* without its image and its layers */
 void unpack_score(struct unpack *u, struct image_score *s);
 void pack_study(struct pack *b, const struct study *s);
 /* NULL when the bytes are no study of so many layers. */

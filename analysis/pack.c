@@ -44,8 +44,10 @@ void pack_uint(struct pack *b, uint64_t v)
 
 static void pack_bytes(struct pack *b, const void *data, size_t size)
 {
-    memcpy(room(b, size), data, size);
-    b->n += size;
+    if (size) {
+        memcpy(room(b, size), data, size);
+        b->n += size;
+    }
 }
 
 static void unpack_bytes(struct unpack *u, void *dst, size_t size)
@@ -280,13 +282,33 @@ void unpack_layer(struct unpack *u, struct layer_stats *s)
 
 /* ---- Scores and studies --------------------------------------------------------------------- */
 
-enum { REALS = 11 };
+enum { REALS = 9 };
+
+/* Whoever adds a field packs it too. */
+_Static_assert(sizeof(void *) != 8 ||
+                   (sizeof(struct image_score) == 272 && sizeof(struct layer_stats) == 16600),
+               "a result has fields that are not packed");
+
+static void pack_top(struct pack *b, const struct top_classes *t)
+{
+    pack_uint(b, (uint64_t)t->n);
+    pack_int(b, t->label_rank);
+    pack_bytes(b, t->c, (size_t)t->n * sizeof t->c[0]);
+}
+
+static void unpack_top(struct unpack *u, struct top_classes *t)
+{
+    uint64_t n = unpack_uint(u);
+    u->bad = u->bad || n > TOP_CLASSES;
+    t->n = u->bad ? 0 : (int)n;
+    t->label_rank = unpack_int(u);
+    unpack_bytes(u, t->c, (size_t)t->n * sizeof t->c[0]);
+}
 
 void pack_score(struct pack *b, const struct image_score *s)
 {
-    const double reals[REALS] = {s->fp32_p, s->int8_p, s->sqnr,      s->cosine,
-                                 s->mse,    s->signal, s->noise,     s->margin,
-                                 s->dlogit, s->kl,     s->worst_sqnr};
+    const double reals[REALS] = {s->sqnr,   s->cosine, s->mse, s->signal,    s->noise,
+                                 s->margin, s->dlogit, s->kl,  s->worst_sqnr};
     pack_uint(b, s->ok);
     pack_text(b, s->error);
     pack_int(b, s->error_code);
@@ -297,14 +319,15 @@ void pack_score(struct pack *b, const struct image_score *s)
     pack_uint(b, s->flip);
     pack_int(b, s->worst_layer);
     pack_bytes(b, reals, sizeof reals);
+    pack_top(b, &s->top[SIDE_FP32]);
+    pack_top(b, &s->top[SIDE_INT8]);
 }
 
 void unpack_score(struct unpack *u, struct image_score *s)
 {
     image_score_init(s);
-    double *const reals[REALS] = {&s->fp32_p, &s->int8_p, &s->sqnr,      &s->cosine,
-                                  &s->mse,    &s->signal, &s->noise,     &s->margin,
-                                  &s->dlogit, &s->kl,     &s->worst_sqnr};
+    double *const reals[REALS] = {&s->sqnr,   &s->cosine, &s->mse, &s->signal,    &s->noise,
+                                  &s->margin, &s->dlogit, &s->kl,  &s->worst_sqnr};
     s->ok = unpack_uint(u) != 0;
     s->error = unpack_text(u);
     s->error_code = unpack_int(u);
@@ -319,6 +342,8 @@ void unpack_score(struct unpack *u, struct image_score *s)
     for (int i = 0; i < REALS; i++) {
         *reals[i] = unpack_f64(u);
     }
+    unpack_top(u, &s->top[SIDE_FP32]);
+    unpack_top(u, &s->top[SIDE_INT8]);
 }
 
 void pack_study(struct pack *b, const struct study *s)
@@ -330,7 +355,10 @@ void pack_study(struct pack *b, const struct study *s)
     }
     pack_uint(b, s->n_images);
     for (size_t i = 0; i < s->n_images; i++) {
+        const float *profile = s->images[i].layer_sqnr;
         pack_score(b, &s->images[i]);
+        pack_uint(b, profile != NULL);
+        pack_bytes(b, profile, profile ? s->n_layers * sizeof *profile : 0);
     }
 }
 
@@ -346,6 +374,10 @@ struct study *unpack_study(struct unpack *u, size_t n_layers)
     for (size_t i = 0; i < n && !u->bad; i++) {
         struct image_score sc;
         unpack_score(u, &sc);
+        if (unpack_uint(u)) {
+            sc.layer_sqnr = mem_alloc((n_layers + 1) * sizeof *sc.layer_sqnr);
+            unpack_bytes(u, sc.layer_sqnr, n_layers * sizeof *sc.layer_sqnr);
+        }
         u->bad = u->bad || sc.worst_layer < -1 || sc.worst_layer >= (int)n_layers;
         study_add_score(s, &sc);
     }

@@ -98,6 +98,14 @@ static struct study *random_study(size_t n_layers, size_t n_images)
         x.label = (int)(random64() % 1000) - 1;
         x.fp32_top1 = (int)(random64() % 1000) - 1;
         x.int8_top1 = (int)(random64() % 1000) - 1;
+        for (int side = 0; side < 2; side++) {
+            x.top[side].n = (int)(random64() % (TOP_CLASSES + 1));
+            x.top[side].label_rank = (int)(random64() % 1000);
+            for (int k = 0; k < x.top[side].n; k++) {
+                x.top[side].c[k].label = (int)(random64() % 1000);
+                x.top[side].c[k].value = (float)random_real();
+            }
+        }
         x.sqnr = random_real();
         x.margin = random_real();
         x.kl = random_real();
@@ -105,6 +113,10 @@ static struct study *random_study(size_t n_layers, size_t n_images)
         x.flip = (enum flip)(random64() % 3);
         x.worst_layer = (int)(random64() % (n_layers + 1)) - 1;
         x.worst_sqnr = random_real();
+        x.layer_sqnr = random64() % 2 ? mem_alloc((n_layers + 1) * sizeof *x.layer_sqnr) : NULL;
+        for (size_t k = 0; k < n_layers && x.layer_sqnr; k++) {
+            x.layer_sqnr[k] = (float)random_real();
+        }
         study_add_score(s, &x);
     }
     return s;
@@ -147,13 +159,17 @@ static void assert_same_study(const struct study *a, const struct study *b)
         struct image_score x = a->images[i], y = b->images[i];
         assert_same_text(x.error, y.error);
         x.error = y.error = NULL;
+        assert_int_equal(x.layer_sqnr != NULL, y.layer_sqnr != NULL);
+        assert_true(!x.layer_sqnr ||
+                    same_bits(x.layer_sqnr, y.layer_sqnr, a->n_layers * sizeof *x.layer_sqnr));
         assert_int_equal(x.ok, y.ok);
         assert_int_equal(x.label, y.label);
         assert_int_equal(x.fp32_top1, y.fp32_top1);
         assert_int_equal(x.flip, y.flip);
         assert_true(
-            same_bits(&x.fp32_p, &y.fp32_p,
-                      offsetof(struct image_score, flip) - offsetof(struct image_score, fp32_p)));
+            same_bits(&x.top, &y.top, sizeof x.top) &&
+            same_bits(&x.sqnr, &y.sqnr,
+                      offsetof(struct image_score, flip) - offsetof(struct image_score, sqnr)));
         assert_int_equal(x.worst_layer, y.worst_layer);
         assert_true(same_bits(&x.worst_sqnr, &y.worst_sqnr, sizeof x.worst_sqnr));
     }

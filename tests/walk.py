@@ -261,7 +261,8 @@ def walk_twelve_keys(tmp):
         t.read(0.05)
     t.press("Q")
     t.end()
-    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-e", f"load pair {PAIR[0]} {out}",
+    done = subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", "-e",
+                           f"load pair {PAIR[0]} {out}",
                            "-e", "preprocess samples/preprocess.json",
                            "-e", "dataset add samples/images", "-e", "run",
                            "-e", "assert top1_drop < 6"], cwd=ROOT, timeout=PATIENCE,
@@ -375,8 +376,8 @@ def end_recorded(t, script):
 
 
 def replay(script):
-    return subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", "-x", str(script)],
+                          cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def walk_record(tmp):
