@@ -5,20 +5,20 @@
  */
 #include "engine/conv_f32.h"
 #include "engine/par.h"
+#include "engine/pool.h"
 
-#include <stdlib.h>
 
 enum { TABLE = 8192 }; /* pointers for a row of outputs; on the stack of the thread */
 
 void conv_depth_free(void *form)
 {
-    free(form);
+    pool_give(form);
 }
 
 int conv_depth_pack(const struct tensor *w, void **form, struct err *err)
 {
     const size_t c = (size_t)w->dims[0], taps = w->n / MAX(c, (size_t)1);
-    float *p = aligned_alloc(64, (w->size + 127) / 64 * 64);
+    float *p = pool_take(w->size);
     if (!p) {
         return err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", w->size);
     }

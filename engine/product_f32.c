@@ -6,13 +6,11 @@
 #include "engine/product_f32.h"
 #include "engine/elem.h"
 #include "engine/par.h"
+#include "engine/pool.h"
 
-#include <stdlib.h>
-#include <sys/mman.h>
 
 enum {
     RUN = 128,           /* factors that are summed before they join the total */
-    HUGE_PAGE = 2 << 20, /* bytes */
     CACHE_LINE = 64,     /* bytes */
     ACROSS = 8 << 10,    /* weights that fit the L1 cache beside rows and results */
     BLOCK = 96,          /* rows of a matrix that pass by all panels together */
@@ -40,18 +38,6 @@ float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols)
     return p->w + (first * p->k + unit - first) * F32_LANES;
 }
 
-/* Memory that is read front to back, in large pages where the system has them. NULL: none. */
-static void *pages_new(size_t size)
-{
-    const size_t align = size < HUGE_PAGE ? CACHE_LINE : HUGE_PAGE;
-    size_t room;
-    void *p = add_ok(size, 2 * align, &room) ? aligned_alloc(align, room / align * align) : NULL;
-    if (p && size >= HUGE_PAGE) {
-        madvise(p, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a hint: either way is right */
-    }
-    return p;
-}
-
 int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
 {
     size_t size;
@@ -60,7 +46,7 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
     if (!mul_ok(p->units * F32_LANES, k, &size) || !mul_ok(size, sizeof *p->w, &size)) {
         return err_set(err, E_LIMIT, "weights too large to pack");
     }
-    p->w = pages_new(size);
+    p->w = pool_take(size);
     return p->w ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", size);
 }
 
@@ -116,7 +102,7 @@ int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct er
 
 void f32_panels_fini(struct f32_panels *p)
 {
-    free(p->w);
+    pool_give(p->w);
 }
 
 /* ---- Products ------------------------------------------------------------------------------- */

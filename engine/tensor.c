@@ -3,6 +3,7 @@
  * tensor.c: element types, shapes, and reference-counted tensors with a byte budget.
  */
 #include "engine/engine.h"
+#include "engine/pool.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -126,7 +127,7 @@ static int tensor_make(enum dtype d, size_t each, int rank, const int64_t *dims,
     if (rc) {
         goto out;
     }
-    t->data = aligned_alloc(TENSOR_ALIGN, room);
+    t->data = pool_take(room);
     if (!t->data) {
         budget_give(b, room);
         rc = err_set(err, E_LIMIT, "out of memory for a tensor of %zu bytes", t->size);
@@ -228,7 +229,7 @@ void tensor_free(struct tensor *t)
     if (t->base) {
         tensor_free(t->base);
     } else if (!t->borrowed) {
-        free(t->data);
+        pool_give(t->data);
         budget_give(t->budget, t->taken);
     }
     free(t);
