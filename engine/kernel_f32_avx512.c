@@ -94,9 +94,11 @@ INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int unit
         }
         for (size_t k = 0; k < t->len; k++, w += units * F32_LANES, next += step) {
             __m512 v[UNITS];
-            _mm_prefetch(next, _MM_HINT_T1);
-            _mm_prefetch(ahead, _MM_HINT_T0);
-            ahead += step_ahead;
+            if (units > 1) { /* one unit is bound by loads, and its weights are few */
+                _mm_prefetch(next, _MM_HINT_T1);
+                _mm_prefetch(ahead, _MM_HINT_T0);
+                ahead += step_ahead;
+            }
 #pragma GCC unroll 4
             for (int u = 0; u < units; u++) {
                 v[u] = _mm512_loadu_ps(w + u * F32_LANES);

@@ -8,12 +8,11 @@
 #include "engine/par.h"
 #include "engine/pool.h"
 
-
 enum {
-    RUN = 128,           /* factors that are summed before they join the total */
-    CACHE_LINE = 64,     /* bytes */
-    ACROSS = 8 << 10,    /* weights that fit the L1 cache beside rows and results */
-    BLOCK = 96,          /* rows of a matrix that pass by all panels together */
+    RUN = 128,        /* factors that are summed before they join the total, about */
+    CACHE_LINE = 64,  /* bytes */
+    ACROSS = 8 << 10, /* weights that fit the L1 cache beside rows and results */
+    BLOCK = 96,       /* rows of a matrix that pass by all panels together */
 };
 
 /* ---- Panels --------------------------------------------------------------------------------- */
@@ -191,7 +190,8 @@ static void run_panel(const struct f32_product *p, size_t panel)
 {
     const struct f32_panels *w = p->panels;
     const size_t cuts = p->len > RUN ? (p->len + RUN - 1) / RUN : 1;
-    const size_t each = p->len > RUN || !p->len ? 1 : RUN / p->len;
+    const size_t parts = MAX((p->segments * p->len + RUN / 2) / RUN, (size_t)1);
+    const size_t each = p->len > RUN ? 1 : (p->segments + parts - 1) / parts;
     size_t cols;
     struct f32_tile t = panel_tile(p, panel, &cols);
     if (p->block) {
@@ -236,7 +236,7 @@ static void run_across(const struct f32_product *p)
 static bool goes_across(const struct f32_product *p)
 {
     const size_t factors = p->segments * p->len;
-    return !p->block && factors <= RUN && p->panel + 1 < p->panel_end &&
+    return !p->block && factors < RUN + RUN / 2 && p->len <= RUN && p->panel + 1 < p->panel_end &&
            factors * p->panels->n <= ACROSS;
 }
 
