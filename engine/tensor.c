@@ -172,8 +172,8 @@ int tensor_zeros(enum dtype d, int rank, const int64_t *dims, struct budget *b, 
     return rc;
 }
 
-int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
-                struct err *err)
+int tensor_view_as(struct tensor *t, int rank, const int64_t *dims, bool channels_last,
+                   struct tensor **out, struct err *err)
 {
     struct tensor *v = mem_alloc(sizeof *v);
     size_t each = t->dtype == DT_STRING ? sizeof(uint64_t) : dtype_size(t->dtype);
@@ -181,21 +181,27 @@ int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor *
     if (!rc && v->n != t->n) {
         rc = err_set(err, E_SHAPE, "cannot view %zu elements as %zu", t->n, v->n);
     }
-    bool same = rank == t->rank && memcmp(dims, t->dims, (size_t)rank * sizeof *dims) == 0;
-    if (!rc && t->channels_last && !same) {
-        rc = err_set(err, E_SHAPE, "channels are last: no view under another shape");
-    }
     if (rc) {
         free(v);
         return rc;
     }
-    v->channels_last = t->channels_last;
+    v->channels_last = channels_last;
     v->base = tensor_ref(t->base ? t->base : t);
     v->data = t->data;
     v->size = t->size;
     atomic_init(&v->refs, 1);
     *out = v;
     return OK;
+}
+
+int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
+                struct err *err)
+{
+    bool same = rank == t->rank && memcmp(dims, t->dims, (size_t)rank * sizeof *dims) == 0;
+    if (t->channels_last && !same) {
+        return err_set(err, E_SHAPE, "channels are last: no view under another shape");
+    }
+    return tensor_view_as(t, rank, dims, t->channels_last, out, err);
 }
 
 int tensor_borrow(enum dtype d, int rank, const int64_t *dims, const void *data,
