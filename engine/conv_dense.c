@@ -5,6 +5,7 @@
  * are few, a row of taps is one run of neighbours, read from a copy with padded rows.
  */
 #include "engine/conv_f32.h"
+#include "engine/elem.h"
 #include "engine/par.h"
 #include "engine/product_f32.h"
 
@@ -75,6 +76,13 @@ struct job {
     struct f32_dest y;
 };
 
+VECTOR_CLONES void conv_pointers(const float **table, const float *at, size_t step, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        table[i] = at + i * step;
+    }
+}
+
 /* table[i] for n neighbouring outputs of a row, from output `o` on: the pixel that filter column kw
  * sees, row being pixel 0 of its row. */
 static void fill_run(const struct job *j, const float *row, int64_t kw, int64_t o, int64_t n,
@@ -91,9 +99,7 @@ static void fill_run(const struct job *j, const float *row, int64_t kw, int64_t 
     for (int64_t i = 0; i < first; i++) {
         table[i] = j->zeros;
     }
-    for (int64_t i = first; i < end; i++) {
-        table[i] = at + i * step;
-    }
+    conv_pointers(table + first, at + first * step, (size_t)step, (size_t)(end - first));
     for (int64_t i = end; i < n; i++) {
         table[i] = j->zeros;
     }

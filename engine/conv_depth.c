@@ -57,8 +57,9 @@ static void fill_row(const struct job *j, const float *row, int64_t first, int64
     for (int64_t i = 0; i < begin; i++) {
         table[i] = j->zeros;
     }
-    for (int64_t i = begin; i < end; i++) {
-        table[i] = row + (first + i) * w->c;
+    if (begin < end) {
+        conv_pointers(table + begin, row + (first + begin) * w->c, (size_t)w->c,
+                      (size_t)(end - begin));
     }
     for (int64_t i = end; i < n; i++) {
         table[i] = j->zeros;

@@ -17,6 +17,9 @@ struct conv {
     size_t block;                       /* see struct f32_product; 0 for all but conv_dense */
 };
 
+/* table[i] = at + i * step for i < n: where neighbours lie. */
+void conv_pointers(const float **table, const float *at, size_t step, size_t n);
+
 /* Three ways, each with the weights [groups*oc, ic, k...], at any address, in a form of its own.
  * All compute y [n, out..., groups*oc] = conv(x [n, in..., groups*ic]) + bias in float32, x with
  * channels last; y.pitch need not be set. They take some room from the budget.
