@@ -7,7 +7,6 @@
 #include "engine/par.h"
 #include "engine/pool.h"
 
-
 enum { TABLE = 8192 }; /* pointers for a row of outputs; on the stack of the thread */
 
 void conv_depth_free(void *form)

@@ -17,7 +17,6 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
-#include "engine/pool.h"
 
 /* ---- base ----------------------------------------------------------------------------------- */
 
@@ -68,94 +67,6 @@ static void maps_hash_alike_in_all_threads(void **state)
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
     }
-}
-
-/* ---- pool ----------------------------------------------------------------------------------- */
-
-enum { HELD = 48, TURNS = 4000 };
-
-struct piece {
-    unsigned char *at;
-    size_t size;
-    unsigned char mark;
-};
-
-/* A new piece of some size, up to more than a region, marked all over; large ones at both ends. */
-static void piece_take(struct piece *p, uint32_t r, unsigned char mark)
-{
-    const size_t most = r % 400 == 0 ? 40 << 20 : r % 16 == 0 ? 1 << 20 : 3000;
-    p->size = (r >> 8) % most;
-    p->at = pool_take(p->size);
-    p->mark = mark;
-    assert_non_null(p->at);
-    assert_int_equal((uintptr_t)p->at % 64, 0);
-    memset(p->at, mark, MIN(p->size, (size_t)4096));
-    memset(p->at + p->size - MIN(p->size, (size_t)4096), mark, MIN(p->size, (size_t)4096));
-}
-
-/* Nobody else has written to it. */
-static void piece_give(struct piece *p)
-{
-    for (size_t i = 0; i < MIN(p->size, (size_t)4096); i++) {
-        if (p->at[i] != p->mark || p->at[p->size - 1 - i] != p->mark) {
-            fail_msg("byte %zu of %zu changed", i, p->size);
-        }
-    }
-    pool_give(p->at);
-    *p = (struct piece){0};
-}
-
-static void *use_pool(void *seed)
-{
-    struct piece held[HELD] = {{0}};
-    uint32_t r = *(uint32_t *)seed;
-    for (int i = 0; i < TURNS; i++) {
-        r = r * 1664525u + 1013904223u;
-        struct piece *p = &held[(r >> 4) % HELD];
-        if (p->at) {
-            piece_give(p);
-        } else {
-            piece_take(p, r >> 3, (unsigned char)i);
-        }
-    }
-    for (int i = 0; i < HELD; i++) {
-        if (held[i].at) {
-            piece_give(&held[i]);
-        }
-    }
-    return NULL;
-}
-
-static void pieces_of_the_pool_lie_apart(void **state)
-{
-    (void)state;
-    enum { THREADS = 3 };
-    pthread_t threads[THREADS];
-    uint32_t seeds[THREADS] = {1, 2, 3};
-    for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, use_pool, &seeds[i]), 0);
-    }
-    for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_join(threads[i], NULL), 0);
-    }
-}
-
-static void *take_some(void *p)
-{
-    piece_take(p, 0x12345678, 7);
-    return NULL;
-}
-
-static void pieces_go_back_from_any_thread(void **state)
-{
-    (void)state;
-    struct piece p = {0};
-    pthread_t other;
-    assert_int_equal(pthread_create(&other, NULL, take_some, &p), 0);
-    assert_int_equal(pthread_join(other, NULL), 0);
-    piece_give(&p);
-    pool_give(NULL);
-    assert_null(pool_take(SIZE_MAX));
 }
 
 static void long_texts_are_cut_not_overrun(void **state)
@@ -604,8 +515,6 @@ int main(void)
         cmocka_unit_test(maps_hash_alike_in_all_threads), /* before any map */
         cmocka_unit_test(errors_chain_context),
         cmocka_unit_test(long_texts_are_cut_not_overrun),
-        cmocka_unit_test(pieces_of_the_pool_lie_apart),
-        cmocka_unit_test(pieces_go_back_from_any_thread),
         cmocka_unit_test(sizes_do_not_wrap),
         cmocka_unit_test(map_keeps_what_was_put),
         cmocka_unit_test(budget_counts_and_refuses),
