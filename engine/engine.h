@@ -101,6 +101,10 @@ struct span tensor_string(const struct tensor *t, size_t i);
  * with channels last, whose order has no meaning under another shape). */
 int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
                 struct err *err);
+/* The elements of t as they lie in memory, under another shape of equal element count (E_SHAPE
+ * otherwise) and in an order of the caller's choice: t may be a transpose of what results. */
+int tensor_view_as(struct tensor *t, int rank, const int64_t *dims, bool channels_last,
+                   struct tensor **out, struct err *err);
 /* The same values with channels last (true) or row-major (false); one reference, t itself where it
  * is so already. Tensors of rank below 3 have one order only. */
 int tensor_as(const struct tensor *t, bool channels_last, struct budget *b, struct tensor **out,
