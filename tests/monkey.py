@@ -119,7 +119,7 @@ class Monkey:
         """Takes output until there is none for that time."""
         while select.select([self.master], [], [], seconds)[0]:
             came = os.read(self.master, 1 << 16)
-            self.raw = (self.raw + came)[-4096:]
+            self.raw = (self.raw + came)[-(1 << 16):]
             self.heard = (self.heard + came)[-(1 << 16):]
 
     def type(self, keys):
@@ -194,7 +194,7 @@ class Monkey:
                        f"{self.raw[-300:]!r}")
         if after != self.before:
             raise Lost(f"modes of the terminal before {self.before}, after {after}")
-        if not self.raw.endswith(b"\x1b[?1049l") and b"\x1b[?1049l" not in self.raw[-600:]:
+        if self.raw.rfind(b"\x1b[?1049l") < self.raw.rfind(b"\x1b[?1049h"):
             raise Lost(f"the full screen was not left: {self.raw[-600:]!r}")
         outside = {p.name for p in self.folder.iterdir()} - {"home", "work", "reports"}
         if outside:

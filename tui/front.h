@@ -17,10 +17,11 @@ struct termios;
  * SIGQUIT always ask the program to end: a second one ends it at once.
  */
 void signals_install(struct cancel *job, bool batch);
-bool signals_take(int sig); /* true once for each time it came */
-int signals_ended(void);    /* the signal that asks the program to end, 0 = none */
-int signals_fd(void);       /* readable when a signal came */
-void signals_drain(void);   /* makes it unreadable again */
+void signals_forget_job(void); /* it is about to be freed */
+bool signals_take(int sig);    /* true once for each time it came */
+int signals_ended(void);       /* the signal that asks the program to end, 0 = none */
+int signals_fd(void);          /* readable when a signal came */
+void signals_drain(void);      /* makes it unreadable again */
 /* While busy, ^C stops the job although no front is reading keys. */
 void signals_busy(bool busy);
 /* What to do to the terminal when the program dies: these modes and these bytes. NULL: nothing. */
