@@ -68,7 +68,8 @@ class Terminal:
         self.raw = b""  # the last bytes that came
         self.home = tempfile.TemporaryDirectory()
         environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
-                           XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)
+                           XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name,
+                           XDG_CACHE_HOME=self.home.name)
         environment.update({k: str(v) for k, v in (env or {}).items()})
         for name in [k for k, v in (env or {}).items() if v is None]:
             del environment[name]
@@ -98,7 +99,8 @@ class Terminal:
         return True
 
     def modes(self):
-        """The modes of the terminal now, as the program found them in modes_before."""
+        """The modes of the terminal now; modes_before is what the program found, modes_after what it
+        left."""
         return repr(termios.tcgetattr(self.child.child_fd))
 
     def text(self):
@@ -138,6 +140,7 @@ class Terminal:
         while self.read(0.05):
             if time.monotonic() > deadline:
                 raise Lost(f"does not end; shows\n{self.text()}")
+        self.modes_after = self.modes()
         self.child.close()
         found = self.child.exitstatus if self.child.exitstatus is not None \
             else 128 + self.child.signalstatus

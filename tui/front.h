@@ -59,7 +59,10 @@ bool term_heat(const struct terminal *t); /* has colours for heat maps */
 void term_size(struct terminal *t, int *rows, int *cols);
 /* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */
 void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again);
+/* Gives the terminal back and stops the program; goes on when the program does. */
 void term_suspend(struct terminal *t);
+/* Takes the terminal again after the program was stopped by somebody else. */
+void term_resume(struct terminal *t);
 /* What is known of the terminal without opening it, or while it is `open`. */
 struct term_facts {
     bool known, places; /* the cursor */

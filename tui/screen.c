@@ -352,8 +352,10 @@ static void take_signals(struct screen *sc)
         term_suspend(sc->term);
         sc->s->ui.redraw = true;
     }
-    if (signals_take(SIGCONT))
+    if (signals_take(SIGCONT)) {
+        term_resume(sc->term);
         sc->s->ui.redraw = true;
+    }
     signals_take(SIGWINCH); /* each paint asks for the size */
 }
 

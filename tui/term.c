@@ -287,6 +287,13 @@ void term_suspend(struct terminal *t)
     endwin();
     tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
     signals_stop();
+    term_resume(t);
+}
+
+/* Whoever had the terminal meanwhile may have left it in modes of their own. */
+void term_resume(struct terminal *t)
+{
+    (void)t;
     reset_prog_mode();
     clearok(curscr, TRUE);
 }

@@ -1,0 +1,396 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Walks about the terminal itself: which ones there are, how large, and that it is given back.
+
+    walk_terminal.py [NAME...]      names of the walks below; all when none is given
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pexpect
+
+from terminal import OPEN, PATIENCE, QSCOPE, ROOT, Lost, Terminal, run_walks
+
+# The sanitizer reports a crash itself, without giving the terminal back.
+SANITIZED = b"__asan_init" in Path(QSCOPE).read_bytes()
+FULL = ["vt100", "vt220", "linux", "screen", "screen-256color", "tmux", "tmux-256color", "xterm",
+        "xterm-256color", "xterm-mono", "rxvt-unicode"]
+PLAIN = ["dumb", "vt52-of-nowhere", "", None]
+
+
+def given_back(t, screen=True):
+    """Modes, cursor and screen of the terminal must be as before the program."""
+    if t.modes_after != t.modes_before:
+        raise Lost(f"modes before {t.modes_before}, after {t.modes_after}")
+    if t.screen.cursor.hidden:
+        raise Lost("the cursor is hidden")
+    if screen and t.raw.rfind(b"\x1b[?1049l") < t.raw.rfind(b"\x1b[?1049h"):
+        raise Lost(f"the full screen was not left: {t.raw[-300:]!r}")
+
+
+def not_given_back_yet(t):
+    """So that given_back() can fail."""
+    if t.modes() == t.modes_before or not t.screen.cursor.hidden:
+        raise Lost("the screen is up, but the terminal is as it was")
+
+
+def rows_of(t):
+    return t.text().splitlines()
+
+
+# ---- Kinds of terminals -------------------------------------------------------------------------
+
+def walk_kinds(_):
+    """Each terminal that can place its cursor shows the same table and takes the same keys."""
+    shown = {}
+    for term in FULL:
+        t = Terminal(OPEN, term=term)
+        t.wait_cursor("/block4/dw/Conv")
+        t.wait("[1 Layers]", "q back")
+        t.press("Down", "j")
+        shown[term] = t.wait("q back", absent=["> 1"]).replace("\u2026", "~")
+        t.press("3")
+        t.wait("[3 Images]", "IMAGE")
+        t.press("q")
+        t.wait("[1 Layers]")
+        t.press("q")
+        t.end()
+        given_back(t, screen=term.startswith(("xterm-256", "screen", "tmux")))
+    first = shown[FULL[0]]
+    for term, text in shown.items():
+        if text.splitlines()[2:20] != first.splitlines()[2:20]:
+            raise Lost(f"{term} shows\n{text}\n{FULL[0]}\n{first}")
+
+
+def walk_plain_kinds(_):
+    """Others get lines: one sentence says why, commands work, the exit code is that of quit."""
+    for term in PLAIN:
+        t = Terminal(OPEN, term="dumb", env={"TERM": term})
+        t.wait("qscope>")
+        t.press("layers --top 2\r")
+        t.wait("/block4/dw/Conv")
+        text = "".join(t.screen.display)
+        if text.count("lines instead of the screen") != 1 or b"\x1b[?1049h" in t.raw:
+            raise Lost(f"TERM={term}:\n{text}")
+        t.press("quit 5\r")
+        t.end(5)
+        given_back(t, screen=False)
+
+
+def walk_no_terminal(_):
+    """Without a terminal lines are read as a script; nothing but data is on standard output."""
+    for term in ("xterm", None):
+        env = dict(os.environ, LC_ALL="C.UTF-8")
+        env.pop("TERM", None)
+        if term:
+            env["TERM"] = term
+        lines = "load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx\necho here\n"
+        done = subprocess.run([QSCOPE, "--no-config"], input=lines, cwd=ROOT, env=env, text=True,
+                              capture_output=True, timeout=PATIENCE, check=False)
+        if done.returncode or "here" not in done.stdout or "\x1b" in done.stdout + done.stderr:
+            raise Lost(f"{done.returncode} {done.stdout!r} {done.stderr!r}")
+        done = subprocess.run([QSCOPE, "--no-config"], input="nonsense\n", cwd=ROOT, env=env,
+                              text=True, capture_output=True, timeout=PATIENCE, check=False)
+        if done.returncode != 2 or "nonsense" not in done.stderr:
+            raise Lost(f"{done.returncode} {done.stdout!r} {done.stderr!r}")
+
+
+def walk_locales(_):
+    """Without UTF-8 all is ASCII, without being asked for; what is typed otherwise does no harm."""
+    for locale in ("C", "POSIX", "no_SUCH.UTF-8"):
+        t = Terminal(OPEN, rows=48, columns=160, env={"LC_ALL": locale})
+        t.wait("/block4/dw/Conv", "q back")
+        for key, sign in (("2", "channel"), ("3", "IMAGE"), ("4", "input image"), ("5", "pins"),
+                          ("6", "[6 "), ("1", "SQNR")):
+            t.press(key)
+            text = t.wait(sign)
+            if any(ord(c) > 126 for c in text):
+                raise Lost(f"{locale}, view {key}:\n{text}")
+        t.press(":", "echo \u00e9\u4e16", "Enter")
+        t.wait("echo")
+        t.press("1")
+        t.wait("[1 Layers]")
+        t.press("Q")
+        t.end()
+        given_back(t)
+
+
+def colours(t):
+    return {c for row in t.screen.buffer.values() for cell in row.values()
+            for c in (cell.fg, cell.bg)} - {"default"}
+
+
+def walk_colours(_):
+    """NO_COLOR and --color never leave attributes alone; an empty NO_COLOR means nothing."""
+    for arguments, env, wanted in ((OPEN, {}, True), (OPEN, {"NO_COLOR": ""}, True),
+                                   (OPEN, {"NO_COLOR": "1"}, False),
+                                   (["--color", "never", *OPEN], {}, False),
+                                   (["--color", "always", *OPEN], {"NO_COLOR": "1"}, False)):
+        t = Terminal(arguments, rows=48, columns=160, env=env)
+        t.wait("/block4/dw/Conv", "q back")
+        t.press("Enter")
+        t.wait("feature map", "FP32")
+        if bool(colours(t)) != wanted:
+            raise Lost(f"{arguments} {env}: colours {colours(t)}")
+        t.press("Q")
+        t.end()
+
+
+# ---- Sizes --------------------------------------------------------------------------------------
+
+def expected_head(rows, columns):
+    """How the first row of the screen begins at that size."""
+    if (rows, columns) == (1, 1):
+        return ""  # curses cannot write into the last cell without one before it
+    text = " qscope  " if rows >= 10 and columns >= 40 else \
+        f"too small ({columns}x{rows}), q quits"
+    return text[:columns].rstrip()
+
+
+def wait_head(t, rows, columns):
+    end = time.monotonic() + PATIENCE
+    head = expected_head(rows, columns)
+    while not t.screen.display[0].startswith(head):
+        if not t.read(0.02) or time.monotonic() > end:
+            raise Lost(f"no '{head}' at {columns}x{rows}:\n{t.text()}")
+
+
+def walk_any_size(_):
+    """Each size shows what it has room for, and in the smallest one q leaves."""
+    rng = random.Random(3)
+    t = Terminal(OPEN, rows=48, columns=160)
+    t.wait("/block4/dw/Conv")
+    sizes = [(1, 1), (1, 200), (200, 1), (2, 2), (9, 40), (10, 39), (10, 40), (24, 80), (200, 500)]
+    sizes += [(rng.randint(1, 60), rng.randint(1, 250)) for _ in range(25)]
+    for rows, columns in sizes:
+        t.resize(rows, columns)
+        t.press(rng.choice("123456jkG?"))
+        wait_head(t, rows, columns)
+    t.press("Esc", "1")
+    t.resize(1, 1)
+    wait_head(t, 1, 1)
+    t.press("q")
+    t.end()
+    given_back(t)
+
+
+def walk_resize_storm(_):
+    """After sizes have changed faster than anything can be painted, the last one is right."""
+    calm = Terminal(OPEN, rows=30, columns=100)
+    wanted = calm.wait("/block4/dw/Conv", "q back", "of 96 images")
+    calm.press("Q")
+    calm.end()
+    rng = random.Random(5)
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv", "of 96 images")
+    for _ in range(2000):
+        t.child.setwinsize(rng.randint(1, 100), rng.randint(1, 300))
+        if rng.random() < 0.02:
+            t.read(0)
+    t.read(0.3)
+    t.resize(30, 100)
+    t.screen.reset()
+    t.press("\x0c")
+    # How long the run took is not the same twice.
+    t.wait(*[row for row in wanted.splitlines() if "images/s" not in row and "img/s" not in row])
+    t.press("Q")
+    t.end()
+    given_back(t)
+
+
+# ---- Ways out -----------------------------------------------------------------------------------
+
+def leave_by_key(t):
+    t.press("q")
+
+
+def leave_by_command(t):
+    t.command("quit")
+
+
+def leave_from_command_line(t):
+    t.press(":", "layers --to")
+    t.wait(":layers --to")
+    t.child.kill(signal.SIGTERM)
+
+
+def leave_from_help(t):
+    t.press("?")
+    t.wait("keys and commands")
+    t.press("q", "q")
+
+
+def leave_while_running(t):
+    t.press("R", "Q")
+
+
+def leave_by(sig):
+    return lambda t: t.child.kill(sig)
+
+
+WAYS = [("q", leave_by_key, 0), (":quit", leave_by_command, 0), ("help", leave_from_help, 0),
+        ("a run", leave_while_running, 0), ("TERM", leave_by(signal.SIGTERM), 143),
+        ("HUP", leave_by(signal.SIGHUP), 129), ("QUIT", leave_by(signal.SIGQUIT), 131),
+        ("TERM while a line is typed", leave_from_command_line, 143)]
+CRASHES = [("SEGV", leave_by(signal.SIGSEGV), 70), ("ABRT", leave_by(signal.SIGABRT), 70),
+           ("FPE", leave_by(signal.SIGFPE), 70), ("ILL", leave_by(signal.SIGILL), 70),
+           ("BUS", leave_by(signal.SIGBUS), 7)]
+
+
+def walk_ways_out(_):
+    """However it ends, the terminal is as before, and the session is kept."""
+    for name, leave, code in WAYS + ([] if SANITIZED else CRASHES):
+        t = Terminal(OPEN)
+        t.wait("/block4/dw/Conv", "q back")
+        not_given_back_yet(t)
+        leave(t)
+        try:
+            t.end(code)
+            given_back(t)
+            saved = (Path(t.home.name) / "qscope/session.json").exists()
+            if saved == (code in (70, 7)):
+                raise Lost(f"session saved: {saved}")
+        except Lost as problem:
+            raise Lost(f"left by {name}: {problem}") from None
+        if code == 70 and not list(Path(t.home.name).glob("qscope/crash-*.txt")):
+            raise Lost(f"{name} left no report")
+
+
+def walk_terminal_gone(_):
+    """The window is closed: it ends at once, with its session kept."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv", "q back")
+    os.close(t.child.child_fd)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        pid, status = os.waitpid(t.child.pid, os.WNOHANG)
+        if pid:
+            break
+        time.sleep(0.02)
+    code = os.waitstatus_to_exitcode(status) if pid else None
+    t.child.terminated = t.child.closed = True
+    if code != 129 or not (Path(t.home.name) / "qscope/session.json").exists():
+        raise Lost(f"exit code {code}")
+
+
+def walk_interrupt(_):
+    """^C and SIGINT never end the screen; in a prompt of lines they clear the line."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv", "q back")
+    t.press("^C")
+    t.child.kill(signal.SIGINT)
+    t.read(0.3)
+    t.press(":", "half a li")
+    t.wait(":half a li")
+    t.child.kill(signal.SIGINT)
+    t.wait("q back", absent=["half a li"])
+    t.press("j")
+    t.wait("q back")
+    t.press("Q")
+    t.end()
+    given_back(t)
+    t = Terminal(OPEN, term="dumb")
+    t.wait("qscope>")
+    t.press("half a li")
+    t.wait("> half a li")
+    t.child.kill(signal.SIGTERM)
+    t.end(143)
+    given_back(t, screen=False)
+
+
+# ---- Stopped and continued ----------------------------------------------------------------------
+
+def shell(t, term):
+    """A shell with job control takes the terminal over."""
+    t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
+                            env=dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=t.home.name,
+                                     XDG_STATE_HOME=t.home.name, PS1="$ "))
+    t.child.delaybeforesend = None
+    t.wait("$")
+
+
+def stty(t, n):
+    """The modes of the terminal as a shell in it sees them."""
+    t.child.send(f"clear; stty -g >$HOME/stty; echo end$((1000 + {n}))\r")
+    t.wait(f"end{1000 + n}")
+    return (Path(t.home.name) / "stty").read_text()
+
+
+def walk_stop_and_continue(_):
+    """^Z from every state gives the terminal back, and fg brings all of it again."""
+    t = Terminal(["--version"])
+    t.end()
+    shell(t, "screen-256color")
+    before = stty(t, 0)
+    t.child.send(f"{QSCOPE} --no-config -x samples/scripts/open.qs\r")
+    t.wait("/block4/dw/Conv", "q back")
+    states = [([], "[1 Layers]"), (["?"], "keys and commands"), (["Esc", ":", "layers -"], ":layers -")]
+    for n, (keys, sign) in enumerate(states):
+        t.press(*keys)
+        t.wait(sign)
+        # A terminal in another size while it is stopped.
+        t.child.send("\x1a")
+        t.wait("Stopped")
+        stopped = stty(t, n + 1)
+        if t.screen.cursor.hidden or stopped != before:
+            raise Lost(f"stopped in {sign}: modes {stopped}, before {before}")
+        t.resize(24 + n, 80 + n)
+        t.child.send("fg\r")
+        t.wait(sign, absent=["Stopped"])
+        if t.screen.display[0].split()[0] != "qscope":
+            raise Lost(f"not painted again:\n{t.text()}")
+    t.press("^C", "Q")
+    if stty(t, 50) != before:
+        raise Lost("modes after it has ended")
+    # As lines: the prompt is there again.
+    t.child.send(f"TERM=dumb {QSCOPE} --no-config -x samples/scripts/open.qs\r")
+    t.wait("qscope>")
+    t.press("echo ab")
+    t.wait("echo ab")
+    t.child.send("\x1a")
+    t.wait("Stopped")
+    if stty(t, 60) != before:
+        raise Lost("modes after lines were stopped")
+    t.child.send("fg\r")
+    t.wait("qscope> echo ab")
+    t.press("cd", "Enter")
+    t.wait("abcd")
+    t.press("quit", "Enter")
+    t.wait("> quit\n$")
+    if stty(t, 70) != before:
+        raise Lost("modes after lines have ended")
+    t.child.close(force=True)
+
+
+def walk_continued_by_others(_):
+    """Stopped from outside and continued, after somebody has changed modes and the screen."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv", "q back")
+    raw = t.modes()
+    t.child.kill(signal.SIGSTOP)
+    time.sleep(0.1)
+    fd = t.child.child_fd
+    modes = termios.tcgetattr(fd)
+    modes[3] |= termios.ICANON | termios.ECHO | termios.ISIG
+    termios.tcsetattr(fd, termios.TCSANOW, modes)
+    t.screen.reset()
+    t.child.kill(signal.SIGCONT)
+    t.wait("/block4/dw/Conv", "q back")
+    if t.modes() != raw:
+        raise Lost(f"modes {t.modes()}, not {raw}")
+    t.press("3")
+    t.wait("[3 Images]")
+    t.press("Q")
+    t.end()
+    given_back(t)
+
+
+if __name__ == "__main__":
+    sys.exit(run_walks(globals()))
