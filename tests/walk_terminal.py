@@ -346,7 +346,11 @@ def walk_stop_and_continue(_):
         t.wait(sign, absent=["Stopped"])
         if t.screen.display[0].split()[0] != "qscope":
             raise Lost(f"not painted again:\n{t.text()}")
-    t.press("^C", "Q")
+    t.press("^C")
+    t.wait("q back")
+    t.screen.reset()
+    t.press("Q")
+    t.wait("$")
     if stty(t, 50) != before:
         raise Lost("modes after it has ended")
     # As lines: the prompt is there again.
