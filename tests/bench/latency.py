@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How soon the screen answers a key while a job works, and what it needs while nothing happens."""
 
+import fcntl
 import os
 import pty
 import random
@@ -8,7 +9,6 @@ import select
 import signal
 import statistics
 import struct
-import fcntl
 import termios
 import time
 from pathlib import Path
@@ -30,12 +30,12 @@ BIND = [f"bind '*' {key} 'cursor {move} ; echo {word}'"
 class Screen:
     """The program in a pseudo-terminal of 160x48, with lines that are run before the screen."""
 
-    def __init__(self, lines, jobs=2):
+    def __init__(self, lines):
         words = [w for line in BIND + lines for w in ("-e", line)]
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm-256color"
-            os.execv(QSCOPE, [str(QSCOPE), "--no-config", "--jobs", str(jobs), *words])
+            os.execv(QSCOPE, [str(QSCOPE), "--no-config", "--jobs", "2", *words])
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 48, 160, 0, 0))
         self.wait(b"\x1b[?1049h")
 
@@ -95,11 +95,11 @@ def percentile(values, share):
     return sorted(values)[min(len(values) - 1, round(share * len(values)))]
 
 
-def while_busy(options, start, jobs, count):
+def while_busy(options, start, count):
     """Delays while the job that a line starts works from the first key to the last."""
     fp32, int8, _ = files(options, NETWORK)
     screen = Screen([f"load pair {word(fp32)} {word(int8)}",
-                     f"dataset add {word(many(options, 2048))}"], jobs)
+                     f"dataset add {word(many(options, 2048))}"])
     try:
         screen.type(b":" + start + b"\r")
         screen.quiet(2)
@@ -134,10 +134,8 @@ def line(case, unit, ours, limit):
 def latency(options):
     count, rounds = (200, 1) if options.quick else (500, 3)
     lines, notes = [], []
-    for case, start, jobs in (("during a run", b"run", 2), ("during a sweep", b"sweep loo", 2),
-                              ("during a run on one thread more than there are processors", b"run",
-                               (os.cpu_count() or 2) + 1)):
-        found = [while_busy(options, start, jobs, count) for _ in range(rounds)]
+    for case, start in (("during a run", b"run"), ("during a sweep", b"sweep loo")):
+        found = [while_busy(options, start, count) for _ in range(rounds)]
         lines.append(line(f"{TITLES[NETWORK]}, 99 of 100 keys {case}", "ms",
                           [percentile(x, 0.99) for x in found], LIMIT))
         notes.append(f"Half of the keys {case}: "
