@@ -143,6 +143,75 @@ def walk_colours(_):
         t.end()
 
 
+# ---- Mouse --------------------------------------------------------------------------------------
+
+def cell_of(t, text, row=None):
+    """Column and row, from 1, of the first letter of a text on the screen."""
+    for y, line in enumerate(t.screen.display):
+        if text in line and row in (None, y + 1):
+            return line.index(text) + 1, y + 1
+    raise Lost(f"no '{text}' on\n{t.text()}")
+
+
+def click(t, text, row=None, button=0):
+    column, row = cell_of(t, text, row)
+    t.press(f"\x1b[<{button};{column};{row}M", f"\x1b[<{button};{column};{row}m")
+
+
+def wait_bytes(t, wanted):
+    end = time.monotonic() + PATIENCE
+    while wanted not in t.raw:
+        if not t.read(0.05) or time.monotonic() > end:
+            raise Lost(f"no {wanted!r} in {t.raw[-300:]!r}")
+
+
+def walk_mouse(_):
+    """Clicks choose rows, columns and views, the wheel moves; only after set mouse on."""
+    ours = b"\x1b[?1000h\x1b[?1006h"
+    t = Terminal(OPEN, term="xterm-256color")
+    t.wait_cursor("/block4/dw/Conv")
+    click(t, "/block4/pw/Conv")
+    t.press("\x1b[15~")
+    t.wait("key F5 does nothing here")  # so the click has been looked at
+    t.wait_cursor("/block4/dw/Conv")
+    if ours in t.raw:
+        raise Lost("the mouse is taken without being asked for")
+    t.command("set mouse on")
+    wait_bytes(t, ours)
+    click(t, "/block4/pw/Conv")
+    t.wait_cursor("/block4/pw/Conv")
+    click(t, "COSINE", row=3)
+    t.wait("COSINE^", absent=["SQNR^"])
+    click(t, "COSINE", row=3)
+    t.wait("COSINEv")
+    t.press("g", "\x1b[<65;5;9M")
+    t.wait(">    4 .")
+    t.press("\x1b[<64;5;9M")
+    t.wait(">    1 .")
+    for view, sign in (("3 Images", "[3 Images]"), ("4 Graph", "[4 Graph]"), ("1 Layers", "[1 Layers]")):
+        click(t, view, row=2)
+        t.wait(sign)
+    click(t, "3 Images", row=2, button=2)  # another button
+    click(t, "3 Images", row=2)
+    t.wait("[3 Images]")
+    click(t, "SQNR", row=3)
+    t.wait("SQNR!")
+    # A line that is typed is not disturbed, and what is behind the help cannot be clicked.
+    t.press(":", "echo x\x1b[<0;5;2My", "Enter")
+    t.wait("xy", "[3 Images]")
+    t.press("1", "?")
+    t.wait("keys and commands")
+    t.press("\x1b[<0;3;2M", "q")
+    t.wait("[1 Layers]", "q back", absent=["keys and commands"])
+    t.press("2", "?", "\x1b[<0;3;2M", "q")
+    t.wait("[2 Layer]", absent=["keys and commands"])
+    t.press("Q")
+    t.end()
+    given_back(t)
+    if t.raw.rfind(b"\x1b[?1000l") < t.raw.rfind(ours):
+        raise Lost("the mouse is not given back")
+
+
 # ---- Sizes --------------------------------------------------------------------------------------
 
 def expected_head(rows, columns):

@@ -164,6 +164,16 @@ static int set_ascii(struct session *s, const char *v, struct err *err)
     return read_switch("ascii", v, &s->set.ascii, err);
 }
 
+static int set_mouse(struct session *s, const char *v, struct err *err)
+{
+    return read_switch("mouse", v, &s->set.mouse, err);
+}
+
+static void show_mouse(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", s->set.mouse ? "on" : "off");
+}
+
 static void show_ascii(const struct session *s, char *dst, size_t size)
 {
     snprintf(dst, size, "%s", s->set.ascii ? "on" : "off");
@@ -225,6 +235,10 @@ static const struct setting settings[] = {
      show_cache, false},
     {"cache-size", "SIZE", "limit of what is kept on disk, such as 512M", set_cache_size,
      show_cache_size, false},
+    {"mouse", "on|off",
+     "clicks choose rows, columns to sort by and views, the wheel moves; Shift leaves them to the "
+     "terminal",
+     set_mouse, show_mouse, false},
 };
 
 static const struct setting *setting_find(const char *name)

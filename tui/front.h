@@ -55,6 +55,8 @@ struct terminal;
 int term_open(bool color, struct terminal **out, struct err *err);
 void term_close(struct terminal *t);
 bool term_heat(const struct terminal *t); /* has colours for heat maps */
+/* Whether clicks and the wheel come as keys, where the terminal has a mouse. */
+void term_mouse(struct terminal *t, bool on);
 /* Fits the screen to the terminal; returns its size. */
 void term_size(struct terminal *t, int *rows, int *cols);
 /* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */

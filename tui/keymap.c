@@ -116,6 +116,8 @@ const struct key keymap[] = {
     {"*",      "^B",    "cursor pageup",         NULL, 0, NULL},
     {"*",      "^D",    "cursor halfdown",       "half a page down", 0, NULL},
     {"*",      "^U",    "cursor halfup",         "half a page up", 0, NULL},
+    {"*",      "WheelDown", "cursor down ; cursor down ; cursor down", "three rows down, with set mouse on", 0, NULL},
+    {"*",      "WheelUp", "cursor up ; cursor up ; cursor up", "three rows up", 0, NULL},
     {"*",      "g",     "cursor top",            "first row", 0, NULL},
     {"*",      "Home",  "cursor top",            NULL, 0, NULL},
     {"*",      "G",     "cursor bottom",         "last row", 0, NULL},
@@ -187,7 +189,8 @@ int key_bind(struct session *s, const char *view, const char *key, const char *l
     if (!term_key_known(key))
         return err_set(err, E_USAGE,
                        "'%s' is no key: a character, ^A, Enter, Tab, S-Tab, Space, Esc, Backspace, "
-                       "Insert, Delete, Home, End, PgUp, PgDn, Up, Down, Left, Right, F1 to F12",
+                       "Insert, Delete, Home, End, PgUp, PgDn, Up, Down, Left, Right, F1 to F12, "
+                       "WheelUp, WheelDown",
                        key);
     while (i < sh->n_bound && !key_is(&sh->bound[i], view, key))
         i++;

@@ -301,6 +301,23 @@ static bool repl_key(struct screen *sc, const char *name)
     return true;
 }
 
+/* What is drawn in that cell says what a click on it does. */
+static void click(struct screen *sc, const char *name)
+{
+    int col = 0, row = 0;
+    if (!sc->s->set.mouse || !sc->grid || sc->s->ui.help ||
+        sscanf(name, "Click %d %d", &col, &row) != 2)
+        return;
+    const char *line = grid_line_at(sc->grid, row - 1, col - 1);
+    if (line)
+        run_line(sc, line, false);
+}
+
+static bool of_mouse(const char *name)
+{
+    return strncmp(name, "Click ", 6) == 0 || strncmp(name, "Wheel", 5) == 0;
+}
+
 /* Decodes and handles what was read; `last`: the rest of a sequence did not come in time. */
 static void take_keys(struct screen *sc, bool last)
 {
@@ -316,10 +333,14 @@ static void take_keys(struct screen *sc, bool last)
             edit_interrupted(sc);
         } else if (sc->editing && in_repl(sc) && repl_key(sc, name)) {
             ;
+        } else if (sc->editing && of_mouse(name)) {
+            ; /* the list behind the command line stays where it is */
         } else if (sc->editing) {
             if (used == 1 && sc->in[at] == 0x1b && at + 1 < sc->n_in)
                 used = 2; /* Alt and a key, for readline */
             edit_bytes(sc, sc->in + at, used);
+        } else if (strncmp(name, "Click ", 6) == 0) {
+            click(sc, name);
         } else if (name[0]) {
             press(sc, name);
         }
@@ -374,6 +395,8 @@ static void paint(struct screen *sc)
         s->ui.redraw = true; /* a terminal may move what it shows when its size changes */
     }
     s->ui.rows = rows;
+    sc->grid->mouse = s->set.mouse;
+    term_mouse(sc->term, s->set.mouse);
     if (s->ui.toast[0] && time(NULL) >= s->ui.toast_until)
         s->ui.toast[0] = '\0';
     char **owned = NULL;

@@ -104,7 +104,8 @@ struct setting_values {
     bool ascii, color;
     bool cache;        /* results are kept and taken; off until a front turns it on */
     size_t cache_size; /* bytes on disk */
-    int top;           /* default rows of listings, 0 = all */
+    bool mouse; /* clicks and the wheel come to the screen, not to the terminal */
+    int top;    /* default rows of listings, 0 = all */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */
@@ -530,9 +531,17 @@ struct cell {
     uint8_t style;
     uint8_t top; /* heat level + 1 of the upper half of a half block; 0 = none */
 };
+/* What a click on some cells of a row does. */
+struct link {
+    int row, col, width;
+    char *line; /* command */
+};
 struct grid {
     int rows, cols;
     bool ascii;
+    bool mouse; /* clicks are wanted: links are kept */
+    size_t n_links, cap_links;
+    struct link *links; /* forgotten by grid_clear */
     bool heat; /* colours can carry a heat map; without, it is drawn as a ramp of characters */
     struct cell *cells;
 };
@@ -546,6 +555,10 @@ int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt
 void grid_style(struct grid *g, int row, int col, int width, enum style st);
 /* Two heat levels (palette + 0..31) in one cell, one above the other. */
 void grid_half(struct grid *g, int row, int col, int top, int bottom);
+/* A click on these cells runs this command line; width -1: to the end of the row. */
+void grid_link(struct grid *g, int row, int col, int width, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* The line of the cell, the one given last, or NULL. */
+const char *grid_line_at(const struct grid *g, int row, int col);
 /* The grid as lines of text without trailing blanks. */
 void grid_print(const struct grid *g, FILE *out);
 

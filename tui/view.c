@@ -61,7 +61,9 @@ static void draw_tabs(const struct session *s, struct grid *g, int row)
         const bool here = s->ui.view == (enum view_id)i;
         char tab[64];
         snprintf(tab, sizeof(tab), here ? "[%d %s]" : " %d %s ", i + 1, views[i]->title);
-        at += grid_text(g, row, at, -1, here ? ST_TAB : ST_NORMAL, tab);
+        const int width = grid_text(g, row, at, -1, here ? ST_TAB : ST_NORMAL, tab);
+        grid_link(g, row, at, width, "view %s", views[i]->name);
+        at += width;
     }
     draw_state(s, g, row, at);
 }

@@ -67,6 +67,8 @@ struct rect {
 };
 /* The part of g inside r that exists. */
 struct rect rect_clip(const struct grid *g, struct rect r);
+/* Finishes a row of a list: what shows the cursor, and that a click takes it there. */
+void draw_row_end(struct grid *g, int row, int cols, size_t item, bool cursor);
 /* A line across with a caption: "-- caption -------". */
 void draw_rule(struct grid *g, int row, int col, int width, const char *caption);
 /* Name, operator, shape, state and figures of a layer; returns rows used. */
