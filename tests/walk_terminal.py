@@ -5,8 +5,10 @@
     walk_terminal.py [NAME...]      names of the walks below; all when none is given
 """
 
+import base64
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -210,6 +212,131 @@ def walk_mouse(_):
     given_back(t)
     if t.raw.rfind(b"\x1b[?1000l") < t.raw.rfind(ours):
         raise Lost("the mouse is not given back")
+
+
+# ---- Pictures -----------------------------------------------------------------------------------
+
+CHAFA = "not built in" not in subprocess.run(
+    [QSCOPE, "--batch", "--no-config", "-e", "show graphics ; doctor"], cwd=ROOT, text=True,
+    capture_output=True, timeout=PATIENCE, check=False).stdout
+
+
+def kitty_picture(raw):
+    """Width, height, columns, rows and reds of the last picture in kitty's sequences, once whole."""
+    parts = [(m[1], m[3] or b"") for m in
+             re.finditer(rb"\x1b_G([^;\x1b]*)(;([^\x1b]*))?\x1b\\", raw)]
+    starts = [i for i, (head, _) in enumerate(parts) if b"s=" in head]
+    if not starts or b"m=0" not in parts[-1][0]:
+        return None
+    parts = parts[starts[-1]:]
+    keys = dict(p.split(b"=") for p in parts[0][0].split(b","))
+    w, h, depth = int(keys[b"s"]), int(keys[b"v"]), int(keys.get(b"f", b"32")) // 8
+    pixels = b"".join(base64.b64decode(data) for _, data in parts)
+    if len(pixels) != w * h * depth:
+        raise Lost(f"{len(pixels)} bytes of a picture of {w}x{h}, {keys}")
+    return w, h, int(keys[b"c"]), int(keys[b"r"]), pixels[::depth]
+
+
+def sixel_picture(raw):
+    """Width and height of the last picture of sixels, as its bands have them."""
+    found = re.findall(rb"\x1bP[0-9;]*q([^\x1b]*)\x1b\\", raw)
+    if not found:
+        return None
+    said = re.match(rb'"(\d+);(\d+);(\d+);(\d+)', found[-1])
+    body = re.sub(rb'"[\d;]*|#\d+(;[\d;]+)?', b"", found[-1])
+    bands = body.rstrip(b"-").split(b"-")
+    width = max(sum(int(n or 1) for n, _ in re.findall(rb"(?:!(\d+))?([?-~])", line))
+                for band in bands for line in band.split(b"$"))
+    return width, 6 * len(bands), int(said[3]), int(said[4])
+
+
+def wait_picture(t, decode):
+    end = time.monotonic() + PATIENCE
+    while not (found := decode(t.raw)):
+        if not t.read(0.05) or time.monotonic() > end:
+            raise Lost(f"no picture in {t.raw[-300:]!r}")
+    return found
+
+
+def walk_pixels(_):
+    """Pictures of pixels decode to the size of their room, and go when the view does."""
+    if not CHAFA:
+        return
+    t = Terminal(OPEN, rows=48, columns=160, term="xterm-256color", env={"KITTY_WINDOW_ID": "1"})
+    t.wait("/block4/dw/Conv", "q back")
+    t.press("3")
+    t.wait("picture 32x32")
+    if b"\x1b_G" in t.raw:
+        raise Lost("a picture nobody asked for")
+    t.blind = True
+    t.press("v")
+    w, h, columns, rows, _ = wait_picture(t, kitty_picture)
+    if rows != 43 or abs(w / h - 1) > 0.05 or abs(columns * 8 - rows * 16) > 16:
+        raise Lost(f"picture of {w}x{h} in {columns}x{rows} cells")
+    t.raw = b""
+    t.press("q")
+    wait_bytes(t, b"\x1b_Ga=d")
+    t.press("1", "Enter", "v")
+    w, h, columns, rows, red = wait_picture(t, kitty_picture)
+    if len(set(red)) < 10 or not w > 2.5 * h:
+        raise Lost(f"maps of {w}x{h}, {len(set(red))} kinds of red")
+    t.raw = b""
+    t.press("Q")
+    wait_bytes(t, b"\x1b_Ga=d")
+    t.end()
+    if t.modes_after != t.modes_before:
+        raise Lost("the modes of the terminal have changed")
+    t = Terminal(["-e", "set graphics sixel", *OPEN], rows=30, columns=100, term="xterm-256color")
+    t.wait("/block4/dw/Conv", "q back")
+    t.blind = True
+    t.press("3", "v")
+    width, height, said_width, said_height = wait_picture(t, sixel_picture)
+    room = 25 * 16
+    if said_height > room or said_height < room - 16 or said_width != width or \
+            not said_height <= height < said_height + 6:
+        raise Lost(f"sixels: {width}x{height}, said {said_width}x{said_height}")
+    t.press("Q")
+    t.end()
+
+
+# A terminal that takes any colour, in the form that the emulator reads.
+DIRECT = r"""any-colour|for tests,
+  RGB, colors#0x1000000, pairs#0x7FFF, use=xterm-256color,
+  setaf=\E[%?%p1%{8}%<%t3%p1%d%e38;2;%p1%{65536}%/%d;%p1%{256}%/%{255}%&%d;%p1%{255}%&%d%;m,
+  setab=\E[%?%p1%{8}%<%t4%p1%d%e48;2;%p1%{65536}%/%d;%p1%{256}%/%{255}%&%d;%p1%{255}%&%d%;m,
+"""
+LEVELS = ("00", "5f", "87", "af", "d7", "ff")  # of the cube of 256 colours
+
+
+def walk_zoom_in_cells(tmp):
+    """Without pixels a picture fills the screen with half blocks in 256 or all colours, or a ramp."""
+    (tmp / "any").write_text(DIRECT)
+    subprocess.run(["tic", "-x", "-o", tmp, tmp / "any"], check=True, timeout=PATIENCE)
+    direct = {"TERMINFO": tmp}
+    for term, env, kinds in (("xterm-256color", {}, 20), ("any-colour", direct, 20),
+                             ("xterm-256color", {"NO_COLOR": "1"}, 0), ("vt100", {}, 0)):
+        t = Terminal(OPEN, rows=48, columns=160, term=term, env=env)
+        t.wait("/block4/dw/Conv", "q back")
+        t.command("open /block1/dw/Conv")
+        t.wait("feature map")
+        before = sum(line.count("\u2580") for line in t.screen.display)
+        t.press("v")
+        t.wait("feature map", "FP32", absent=["channels"])
+        t.read(0.3)
+        cells = [(c.fg, c.bg) for row in t.screen.buffer.values() for c in row.values()
+                 if c.data == "\u2580"]
+        if kinds and (len(cells) <= before or len(set(cells)) < kinds):
+            raise Lost(f"{term}: {before} half blocks, then {len(cells)} of {len(set(cells))} kinds")
+        cube = all(c[i:i + 2] in LEVELS for pair in cells for c in pair for i in (0, 2, 4))
+        if kinds and cube != (term != "any-colour"):
+            raise Lost(f"{term}: colours {set(cells)}")
+        if not kinds and (cells or not any("##" in line or "%%" in line
+                                           for line in t.screen.display)):
+            raise Lost(f"{term} {env}: no ramp on\n{t.text()}")
+        t.press("q")
+        t.wait("[2 Layer]", "channels")
+        t.press("Q")
+        t.end()
 
 
 # ---- Sizes --------------------------------------------------------------------------------------

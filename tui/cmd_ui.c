@@ -268,6 +268,8 @@ static int exec_back(struct call *c, struct err *err)
     (void)err;
     if (ui->help)
         ui->help = false;
+    else if (ui->zoom && zoom_possible(c->s))
+        ui->zoom = false;
     else if (ui->find[0] && !call_opt(c, "--quit"))
         ui->find[0] = '\0';
     else if (filter && filter[0] && !call_opt(c, "--quit"))
@@ -504,7 +506,8 @@ const struct cmd cmd_ui[] = {
     {
         .name = "back",
         .group = "screen",
-        .help = "closes the help, forgets the search or the filter, or goes back one view",
+        .help = "closes the help or the large picture, forgets the search or the filter, or goes "
+                "back one view",
         .detail = "With --quit it also leaves the program when there is nothing to go back to.",
         .example = "back",
         .opts = back_opts,

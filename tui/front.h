@@ -61,6 +61,12 @@ void term_mouse(struct terminal *t, bool on);
 void term_size(struct terminal *t, int *rows, int *cols);
 /* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */
 void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again);
+/* Shows a picture of pixels, as graphics_encode() makes them, over the cells from row and col. */
+void term_picture(struct terminal *t, int row, int col, const char *bytes, size_t size);
+/* Takes kitty's pictures away; others go with the next paint of all cells. */
+void term_picture_forget(struct terminal *t);
+/* Pixels of a cell; 8x16 where the terminal does not say. */
+void term_cell(int *w, int *h);
 /* Gives the terminal back and stops the program; goes on when the program does. */
 void term_suspend(struct terminal *t);
 /* Takes the terminal again after the program was stopped by somebody else. */

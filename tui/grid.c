@@ -42,6 +42,7 @@ void grid_clear(struct grid *g)
     const struct cell blank = {.ch = " "};
     for (size_t i = 0; i < (size_t)g->rows * (size_t)g->cols; i++)
         g->cells[i] = blank;
+    g->hole = (struct rect){0};
     links_forget(g);
 }
 

@@ -45,6 +45,7 @@ const struct key keymap[] = {
     {"layer",  "L",     "toggle counts",         "histogram: logarithmic counts, or not", 4, "log"},
     {"layer",  "d",     "toggle diff",           "histogram: difference, or both", 0, NULL},
     {"layer",  "p",     "%pin %layer",           "pin to FP32, or unpin", 5, "pin"},
+    {"layer",  "v",     "zoom",                  "the feature maps on the whole screen", 0, NULL},
     {"layer",  "Space", "%mark %layer",          "mark, or unmark", 0, NULL},
     {"layer",  "e",     ":dump %layer --image %image --out ", "write its tensors", 0, NULL},
 
@@ -65,6 +66,7 @@ const struct key keymap[] = {
     {"images", "r",     "sort images --reverse", "reverse the order", 0, NULL},
     {"images", "&",     ":filter --images ",      "show only what fulfils an expression", 0, NULL},
     {"images", "m",     ":run @marked",          "run on the marked images", 0, NULL},
+    {"images", "v",     "zoom",                  "the image on the whole screen", 0, NULL},
     {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
 
     {"graph",  "Enter", "open",                  "open the layer, or unfold", 2, "open"},

@@ -299,6 +299,38 @@ void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool
     refresh();
 }
 
+void term_picture(struct terminal *t, int row, int col, const char *bytes, size_t size)
+{
+    (void)t;
+    printf("\x1b"
+           "7\x1b[%d;%dH",
+           row + 1, col + 1);
+    fwrite(bytes, 1, size, stdout);
+    fputs("\x1b"
+          "8",
+          stdout);
+    fflush(stdout);
+}
+
+void term_picture_forget(struct terminal *t)
+{
+    (void)t;
+    fputs("\x1b_Ga=d\x1b\\", stdout);
+    fflush(stdout);
+}
+
+void term_cell(int *w, int *h)
+{
+    struct winsize s;
+    *w = 8;
+    *h = 16;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &s) == 0 && s.ws_col > 0 && s.ws_row > 0 &&
+        s.ws_xpixel / s.ws_col > 0 && s.ws_ypixel / s.ws_row > 0) {
+        *w = s.ws_xpixel / s.ws_col;
+        *h = s.ws_ypixel / s.ws_row;
+    }
+}
+
 void term_suspend(struct terminal *t)
 {
     term_mouse(t, false); /* the next paint asks for it again */

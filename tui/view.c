@@ -160,7 +160,10 @@ void view_draw(const struct session *s, struct grid *g)
     }
     draw_title(s, g);
     draw_tabs(s, g, 1);
-    views[s->ui.view]->draw(s, g, 2, g->rows - 4);
+    if (s->ui.zoom && zoom_possible(s))
+        draw_zoom(s, g, (struct rect){2, 1, g->rows - 4, g->cols - 2});
+    else
+        views[s->ui.view]->draw(s, g, 2, g->rows - 4);
     if (s->job.state == JOB_RUNNING)
         draw_job_running(s, g, g->rows - 2);
     else
@@ -168,6 +171,8 @@ void view_draw(const struct session *s, struct grid *g)
     draw_trail(s, g, g->rows - 2);
     if (s->ui.help)
         draw_help(s, g);
+    if (s->ui.help)
+        g->hole = (struct rect){0}; /* a picture would cover it */
     if (s->typing && s->ui.view != VIEW_LOG)
         draw_edit(s, g);
     else if (s->typing)
