@@ -401,6 +401,68 @@ def walk_resize_storm(_):
     given_back(t)
 
 
+SIGNS = {"1": ("[1 Layers]", "SQNR^", "of 22 rows", "filter none"),
+         "2": ("[2 Layer]", "/block4/dw/Conv", "sqnr", "channels", "feature map"),
+         "3": ("[3 Images]", "WORST LAYER", "flips: lost 17", "right: FP32"),
+         "4": ("[4 Graph]", "whole net", "input image", "Softmax"),
+         "5": ("[5 Pins]", "history", "start", "last run"),
+         "6": ("[6 Log]", "96 images", "line ")}
+
+
+def walk_every_view(_):
+    """All views say all of it in 80x24 and use the room of 160x48, in three looks."""
+    for options, env in (([], {}), (["--ascii"], {}), ([], {"NO_COLOR": "1"})):
+        t = Terminal([*options, *OPEN], env=env)
+        t.wait("/block4/dw/Conv", "q back")
+        for key, signs in SIGNS.items():
+            t.press(key)
+            text = t.wait(*signs)
+            rows = text.splitlines()
+            if not rows[-1].endswith("back") or len(rows) != 24:
+                raise Lost(f"no keys under view {key}:\n{text}")
+        small = {}
+        t.press("5", "w")  # something to be plotted
+        t.wait("sweep #2 done")
+        for key in SIGNS:
+            t.press(key)
+            small[key] = len(t.wait(SIGNS[key][0]).split())
+        t.resize(48, 160)
+        for key in SIGNS:
+            t.press(key)
+            text = t.wait(SIGNS[key][0], "/ find")
+            t.read(0.3)
+            text = t.text()
+            right = sum(len(row) > 100 for row in text.splitlines())
+            if len(text.split()) <= small[key] or (key != "6" and right < 15):
+                raise Lost(f"view {key} does not use its room, {right} rows:\n{text}")
+        t.press("Q")
+        t.end()
+
+
+def walk_undo(_):
+    """A hundred and twenty steps of pins are taken back and made again, by keys."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv", "q back")
+    t.press("5", "1")
+    for n in range(120):
+        t.press("p")
+        t.wait("pins 0" if n % 2 else "pins 1")
+    t.press(*"u" * 119)
+    t.wait("pins 1")
+    t.press("u")
+    t.wait("pins 0")
+    t.press("u")
+    t.wait("nothing to undo", "pins 0")
+    t.press(*"U" * 119)
+    t.wait("pins 1")
+    t.press("\x12")
+    t.wait("pins 0")
+    t.press("U")
+    t.wait("nothing to redo")
+    t.press("Q")
+    t.end()
+
+
 # ---- Ways out -----------------------------------------------------------------------------------
 
 def leave_by_key(t):
