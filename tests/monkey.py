@@ -27,7 +27,7 @@ import termios
 import time
 from pathlib import Path
 
-from terminal import QSCOPE, ROOT, Lost
+from terminal import QSCOPE, ROOT, Lost, default_signals
 
 PATIENCE = 120  # seconds without an answer are a hang: slow machine, sanitizers, and a run to stop
 ROWS, COLUMNS = 24, 80
@@ -103,6 +103,7 @@ class Monkey:
         self.resize(ROWS, COLUMNS)
         self.pid = os.fork()
         if self.pid == 0:
+            default_signals()
             os.chdir(self.work)
             os.login_tty(self.slave)
             os.execve(QSCOPE, [QSCOPE, "--no-config", "models/fp32.onnx", "models/int8_qdq.onnx",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pexpect
 
-from terminal import OPEN, PATIENCE, QSCOPE, ROOT, Lost, Terminal, run_walks
+from terminal import OPEN, PATIENCE, QSCOPE, ROOT, Lost, Terminal, default_signals, run_walks
 
 # The sanitizer reports a crash itself, without giving the terminal back.
 SANITIZED = b"__asan_init" in Path(QSCOPE).read_bytes()
@@ -432,7 +432,7 @@ def walk_every_view(_):
             text = t.wait(SIGNS[key][0], "/ find")
             t.read(0.3)
             text = t.text()
-            right = sum(len(row) > 100 for row in text.splitlines())
+            right = sum(len(row) > 84 for row in text.splitlines())
             if len(text.split()) <= small[key] or (key != "6" and right < 15):
                 raise Lost(f"view {key} does not use its room, {right} rows:\n{text}")
         t.press("Q")
@@ -569,7 +569,8 @@ def shell(t, term):
     """A shell with job control takes the terminal over."""
     t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
                             env=dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=t.home.name,
-                                     XDG_STATE_HOME=t.home.name, PS1="$ "))
+                                     XDG_STATE_HOME=t.home.name, PS1="$ "),
+                            preexec_fn=default_signals)
     t.child.delaybeforesend = None
     t.wait("$")
 
