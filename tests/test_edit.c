@@ -96,7 +96,7 @@ static size_t random_bytes(char *dst, size_t room)
 static enum edit_state type(struct session *s, const char *opened, int most)
 {
     enum edit_state state = EDIT_OPEN;
-    edit_open(s, opened);
+    edit_open(s, ":", opened);
     for (int i = 0; state == EDIT_OPEN; i++) {
         char bytes[16];
         size_t used = 0, n = random_bytes(bytes, sizeof bytes);
@@ -142,7 +142,7 @@ static void test_plain_line(void **state)
     struct session *s = session_new();
     size_t used = 0;
     s->screen = true;
-    edit_open(s, "");
+    edit_open(s, ":", "");
     assert_int_equal(edit_feed(text, sizeof(text) - 1, &used), EDIT_DONE);
     char *line = edit_close();
     assert_string_equal(line, "layers --top 3");
