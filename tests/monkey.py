@@ -165,7 +165,7 @@ class Monkey:
         while word not in self.heard and self.ended() is None:
             if time.monotonic() > end:
                 raise Lost(f"does not answer any more; showed last {self.raw[-300:]!r}")
-            self.type(b"\x03:echo " + word + b"\r:view log\rG\x0c")
+            self.type(b"\x03\x03:echo " + word + b"\r:view log\rG\x0c")
             for _ in range(40):
                 self.read(0.05)
                 if word in self.heard or self.ended() is not None:
@@ -174,7 +174,7 @@ class Monkey:
     def finish(self, how, expected):
         """Ends it, if it has not ended; everything must be as it was before."""
         if isinstance(how, bytes) and self.ended() is None:
-            self.type(b"\x03")
+            self.type(b"\x03\x03")
             self.read(0.1)
             self.type(how)
         elif self.ended() is None:
