@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tui/expr.h"
+#include "tui/graphics.h"
 #include "tui/pins.h"
 #include "tui/results.h"
 #include "tui/tui.h"
@@ -164,6 +165,32 @@ static int set_ascii(struct session *s, const char *v, struct err *err)
     return read_switch("ascii", v, &s->set.ascii, err);
 }
 
+static int set_mouse(struct session *s, const char *v, struct err *err)
+{
+    return read_switch("mouse", v, &s->set.mouse, err);
+}
+
+static int set_graphics(struct session *s, const char *v, struct err *err)
+{
+    for (int g = 0; graphics_name((enum graphics)g); g++) {
+        if (strcmp(graphics_name((enum graphics)g), v) == 0) {
+            s->set.graphics = (enum graphics)g;
+            return OK;
+        }
+    }
+    return err_set(err, E_USAGE, "graphics is auto, kitty, sixel or blocks, found '%s'", v);
+}
+
+static void show_graphics(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", graphics_name(s->set.graphics));
+}
+
+static void show_mouse(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", s->set.mouse ? "on" : "off");
+}
+
 static void show_ascii(const struct session *s, char *dst, size_t size)
 {
     snprintf(dst, size, "%s", s->set.ascii ? "on" : "off");
@@ -225,6 +252,13 @@ static const struct setting settings[] = {
      show_cache, false},
     {"cache-size", "SIZE", "limit of what is kept on disk, such as 512M", set_cache_size,
      show_cache_size, false},
+    {"graphics", "auto|kitty|sixel|blocks",
+     "how `zoom` shows a picture; all but blocks need libchafa and a terminal with that protocol",
+     set_graphics, show_graphics, false},
+    {"mouse", "on|off",
+     "clicks choose rows, columns to sort by and views, the wheel moves; Shift leaves them to the "
+     "terminal",
+     set_mouse, show_mouse, false},
 };
 
 static const struct setting *setting_find(const char *name)

@@ -247,6 +247,7 @@ int main(int argc, char **argv)
         if (code == 0 && !batch && !s->quit)
             code = run_interactive(s, &o);
         code = finish(s, code);
+        signals_forget_job();
         session_free(s);
     }
     options_fini(&o);

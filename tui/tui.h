@@ -95,6 +95,9 @@ struct log_line {
 /* Forms of data: tables for people; one object a command; its rows as lines of JSON or CSV. */
 enum form { FORM_NONE, FORM_TABLE, FORM_JSON, FORM_JSONL, FORM_CSV };
 
+/* How pictures that fill the screen are shown: by sequences for pixels, or in cells. */
+enum graphics { GRAPHICS_AUTO, GRAPHICS_KITTY, GRAPHICS_SIXEL, GRAPHICS_BLOCKS };
+
 struct setting_values {
     int jobs;      /* worker threads */
     size_t memory; /* bytes for activations, 0 = 60 % of RAM */
@@ -104,7 +107,9 @@ struct setting_values {
     bool ascii, color;
     bool cache;        /* results are kept and taken; off until a front turns it on */
     size_t cache_size; /* bytes on disk */
-    int top;           /* default rows of listings, 0 = all */
+    enum graphics graphics;
+    bool mouse; /* clicks and the wheel come to the screen, not to the terminal */
+    int top;    /* default rows of listings, 0 = all */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */
@@ -132,6 +137,7 @@ struct ui {
     const struct metric *graph_color; /* NULL: SQNR */
     enum graph_by { GRAPH_METRIC, GRAPH_MACS, GRAPH_TIME } graph_by;
     bool pareto_macs; /* cost of a set of pins: products, not their number */
+    bool zoom;        /* the picture of the view has the whole screen */
     bool help;        /* overlay */
     int help_row;     /* first line of the overlay shown */
     bool repl;        /* the prompt of the log view is to be opened */
@@ -530,10 +536,23 @@ struct cell {
     uint8_t style;
     uint8_t top; /* heat level + 1 of the upper half of a half block; 0 = none */
 };
+struct rect {
+    int row, col, rows, cols;
+};
+/* What a click on some cells of a row does. */
+struct link {
+    int row, col, width;
+    char *line; /* command */
+};
 struct grid {
     int rows, cols;
     bool ascii;
-    bool heat; /* colours can carry a heat map; without, it is drawn as a ramp of characters */
+    bool mouse; /* clicks are wanted: links are kept */
+    size_t n_links, cap_links;
+    struct link *links; /* forgotten by grid_clear */
+    bool heat;   /* colours can carry a heat map; without, it is drawn as a ramp of characters */
+    bool pixels; /* the terminal shows pictures: room is left for one */
+    struct rect hole; /* that room; rows 0: none; forgotten by grid_clear */
     struct cell *cells;
 };
 struct grid *grid_new(int rows, int cols, bool ascii);
@@ -546,6 +565,10 @@ int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt
 void grid_style(struct grid *g, int row, int col, int width, enum style st);
 /* Two heat levels (palette + 0..31) in one cell, one above the other. */
 void grid_half(struct grid *g, int row, int col, int top, int bottom);
+/* A click on these cells runs this command line; width -1: to the end of the row. */
+void grid_link(struct grid *g, int row, int col, int width, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* The line of the cell, the one given last, or NULL. */
+const char *grid_line_at(const struct grid *g, int row, int col);
 /* The grid as lines of text without trailing blanks. */
 void grid_print(const struct grid *g, FILE *out);
 

@@ -62,11 +62,10 @@ struct name_cut name_cut_for(const struct session *s, int width);
 void name_fit(char *dst, size_t size, const char *label, struct name_cut cut, int width);
 
 /* ---- Pieces (view_pane.c) -------------------------------------------------------------------- */
-struct rect {
-    int row, col, rows, cols;
-};
 /* The part of g inside r that exists. */
 struct rect rect_clip(const struct grid *g, struct rect r);
+/* Finishes a row of a list: what shows the cursor, and that a click takes it there. */
+void draw_row_end(struct grid *g, int row, int cols, size_t item, bool cursor);
 /* A line across with a caption: "-- caption -------". */
 void draw_rule(struct grid *g, int row, int col, int width, const char *caption);
 /* Name, operator, shape, state and figures of a layer; returns rows used. */
@@ -95,8 +94,12 @@ struct span_of {
 struct span_of map_span(const struct map *a, const struct map *b);
 /* FP32, INT8 and their difference of the current channel, side by side. (view_picture.c) */
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer);
+bool maps_ready(const struct session *s, size_t layer); /* both sides were captured */
 /* The image of session.picture. (view_picture.c) */
 void draw_picture(const struct session *s, struct grid *g, struct rect r, size_t image);
+/* The picture of the current view in all of r: an image file, or the three maps. (view_zoom.c) */
+void draw_zoom(const struct session *s, struct grid *g, struct rect r);
+bool zoom_possible(const struct session *s); /* the view has a picture */
 /* Counts of values of both sides, with the ends of the integer range. */
 void draw_histogram(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* The sort metric along the network. */

@@ -102,6 +102,8 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
         char head[32];
         snprintf(head, sizeof(head), "%s%s", l->metric[i]->title, sort_arrow(s, l->metric[i]));
         grid_printf(g, row, at, ST_HEAD, "%*s", l->width[i], head);
+        grid_link(g, row, at, l->width[i],
+                  l->metric[i] == s->ui.sort ? "sort --reverse" : "sort %s", l->metric[i]->name);
         at += l->width[i];
     }
     if (l->bar)
@@ -246,10 +248,7 @@ static void draw_table(const struct session *s, struct grid *g, struct rect box)
             draw_layer_row(s, g, row, &l, i, r.item[i]);
         else
             draw_unmatched_row(s, g, row, &l, i - r.n_items, box.cols);
-        if (i == r.cursor) {
-            grid_text(g, row, 0, 1, ST_CURSOR, ">");
-            grid_style(g, row, 0, box.cols, ST_CURSOR);
-        }
+        draw_row_end(g, row, box.cols, i, i == r.cursor);
     }
     draw_notes(s, g, box.row + box.rows - 2, &r, &l, i, box.cols);
     rows_fini(&r);

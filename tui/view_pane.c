@@ -15,6 +15,15 @@ struct rect rect_clip(const struct grid *g, struct rect r)
     return r;
 }
 
+void draw_row_end(struct grid *g, int row, int cols, size_t item, bool cursor)
+{
+    if (cursor) {
+        grid_text(g, row, 0, 1, ST_CURSOR, ">");
+        grid_style(g, row, 0, cols, ST_CURSOR);
+    }
+    grid_link(g, row, 0, cols, "cursor to %zu", item + 1);
+}
+
 void draw_rule(struct grid *g, int row, int col, int width, const char *caption)
 {
     const char *line = g->ascii ? "-" : "\xe2\x94\x80";
