@@ -257,7 +257,7 @@ static void open_image(struct measuring *m, struct slot *s)
 {
     struct lab *l = m->l;
     struct err err = {0};
-    int rc = shelf_open(l, s->at, &err);
+    int rc = shelf_open(l, s->at, m->n > 0, &err);
     pthread_mutex_lock(&m->lock);
     m->stopped = m->stopped || rc == E_STOP;
     if (try_alone(m, rc)) {
@@ -397,6 +397,11 @@ size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t up
     return from < upto ? (upto - from) * (n + 1) : 0;
 }
 
+size_t lab_ran(const struct lab *l)
+{
+    return atomic_load(&l->runs);
+}
+
 void lab_expect(struct lab *l, size_t runs)
 {
     pthread_mutex_lock(&l->s->lock);
@@ -453,4 +458,44 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
         bench_close(&l->trials[trials[i]]);
     }
     return rc;
+}
+
+/* ---- Before a race -------------------------------------------------------------------------- */
+
+/* Shelves and samples follow the images of the sweep. */
+static void reorder(struct lab *l, const size_t *order)
+{
+    size_t n = l->n_images;
+    struct sample *samples = mem_alloc((n + 1) * sizeof *samples);
+    struct shelf *shelves = mem_alloc((n + 1) * sizeof *shelves);
+    for (size_t i = 0; i < n; i++) {
+        samples[i] = l->samples[order[i]];
+        shelves[i] = l->shelves[order[i]];
+    }
+    free(l->samples);
+    free(l->shelves);
+    l->samples = samples;
+    l->shelves = shelves;
+}
+
+int lab_survey(struct lab *l, struct sweep *w, struct err *err)
+{
+    size_t n = w->n_images;
+    if (w->base.n) { /* by an earlier race, which was cancelled */
+        return lab_measure(l, w, 0, NULL, n, err);
+    }
+    size_t *images = mem_alloc((n + 1) * sizeof *images),
+           *order = mem_alloc((n + 1) * sizeof *order);
+    memcpy(images, w->images, n * sizeof *images);
+    struct sweep *pilot =
+        sweep_new(w->kind, w->outcome, w->n_layers, 0, NULL, NULL, w->base.pinned, n, images);
+    int rc = lab_measure(l, pilot, 0, NULL, n, err);
+    pthread_mutex_lock(&l->s->lock);
+    if (!rc && sweep_order(w, pilot, order)) {
+        reorder(l, order);
+    }
+    pthread_mutex_unlock(&l->s->lock);
+    sweep_free(pilot);
+    free(order);
+    return rc ? rc : lab_measure(l, w, 0, NULL, n, err);
 }

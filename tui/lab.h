@@ -13,6 +13,7 @@ struct lab_options {
     int jobs;    /* threads */
     bool brute;  /* every trial by itself and as a whole: nothing is reused */
     bool retain; /* images will be asked for again: what is known of them is kept while it fits */
+    bool inputs; /* likewise, once more: inputs and FP32's outputs alone are kept */
 };
 /* Called with the lock held. The images of the sweep are used in its order. */
 struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_options *o);
@@ -25,8 +26,13 @@ int lab_base(struct lab *l, struct sweep *w, struct err *err);
  * that fail get their error. E_STOP when cancelled; what was added by then is whole images. */
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err);
+/* Measures the base on all images, and puts them in the order in which a race takes them: see
+ * sweep_order(). Trials have seen none yet, unless an earlier race was cancelled. */
+int lab_survey(struct lab *l, struct sweep *w, struct err *err);
 /* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);
+/* Runs so far: of the FP32 model, of the base, of trials. */
+size_t lab_ran(const struct lab *l);
 /* Progress: how many runs there will be in all, as far as known. */
 void lab_expect(struct lab *l, size_t runs);
 

@@ -66,7 +66,8 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
 {
     bool *next = mem_alloc(w->n_trials + 1);
     size_t *list = mem_alloc((w->n_trials + 1) * sizeof *list);
-    int rc = OK;
+    lab_expect(lab, (w->n_trials + 2) * w->n_images); /* at most */
+    int rc = lab_survey(lab, w, err);
     for (size_t upto; !rc && (upto = sweep_race(w, next));) {
         size_t n = 0;
         for (size_t i = 0; i < w->n_trials; i++) {
@@ -74,7 +75,7 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
                 list[n++] = i;
             }
         }
-        lab_expect(lab, lab_runs(w, n, list, w->n_images)); /* at most */
+        lab_expect(lab, lab_runs(w, n, list, w->n_images));
         rc = lab_measure(lab, w, n, list, upto, err);
     }
     free(list);
@@ -242,10 +243,11 @@ int sweep_start(struct session *s, const struct sweep_choice *c, bool background
     s->sweep = sweep_new(c->kind, c->goal.outcome, n_layers, whole ? 0 : n, rows, all, base,
                          c->n_images, image_list(c));
     s->sweep->top = c->race ? c->top : 0;
-    s->sweep->doubt = 2;
+    s->sweep->doubt = 2.5;
     struct sweep_job *j = mem_alloc(sizeof *j);
     *j = (struct sweep_job){.w = s->sweep, .c = *c, .layers = rows, .n_layers = n};
-    const struct lab_options lo = {.jobs = c->jobs, .brute = c->brute, .retain = whole};
+    const struct lab_options lo = {
+        .jobs = c->jobs, .brute = c->brute, .retain = whole, .inputs = c->race};
     j->lab = lab_new(s, s->sweep, &lo);
     free(all);
     free(base);
