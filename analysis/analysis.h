@@ -384,8 +384,9 @@ double trial_value(const struct trial *t, const struct outcome *o);
 enum sweep_kind {
     SWEEP_LOO,    /* the model in force, one more layer in FP32 */
     SWEEP_ONLY,   /* everything in FP32 but one layer */
-    SWEEP_PREFIX, /* the layers up to one in INT8, the rest in FP32 */
-    SWEEP_BISECT, /* some of those */
+    SWEEP_PREFIX, /* the model in force, the first layers of the network in FP32 */
+    SWEEP_SUFFIX, /* likewise, the last ones */
+    SWEEP_BISECT, /* some prefixes */
     SWEEP_SEARCH, /* sets of pins that a search tried */
 };
 struct sweep {
@@ -404,15 +405,19 @@ struct sweep {
     double doubt;   /* standard errors within which a race takes no decision */
     double *sizes;  /* per image, how much it may change; NULL: all the same, see sweep_order() */
     size_t failed;  /* images that could not be read */
+    size_t runs;    /* of models that it took, parts included */
+    double seconds;
 };
-/* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
- * in force (NULL: none); takes over images. */
+/* rows: layers that get a trial, of SWEEP_LOO and SWEEP_ONLY. all: layers that a trial may have in
+ * FP32. base: pins of the base (NULL: none); takes over images. */
 struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_layers,
                         size_t n_rows, const size_t *rows, const bool *all, const bool *base,
                         size_t n_images, size_t *images);
 void sweep_free(struct sweep *w);
 /* Another trial with these layers in FP32; returns its index. */
 size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
+/* Whether the other sweep asks the same of the same images, so that what it has measured counts. */
+bool sweep_same(const struct sweep *a, const struct sweep *b);
 /* Adds the score of the base on the next image. */
 void sweep_add_base(struct sweep *w, const struct image_score *s);
 /* The FP32 model's own value of an outcome on the images that the base has seen. */
@@ -431,7 +436,7 @@ bool sweep_is_partial(const struct sweep *w, const struct trial *t);
  * jackknife's pseudo-values; for shares the adjusted Wald intervals, of paired proportions (Agresti
  * and Min 2005) or of one (Agresti and Coull 1998). NAN below two images. */
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
-/* Trials by effect: largest gain or worst value first; prefixes in network order. Those measured on
+/* Trials by effect: largest gain or worst value first; prefixes and suffixes as they were tried. Those measured on
  * more images come before those on fewer, those with errors last; equals are told apart by the
  * SQNR. */
 void sweep_rank(const struct sweep *w, size_t *order);

@@ -59,9 +59,7 @@ double trial_value(const struct trial *t, const struct outcome *o)
 static void choose_pins(const struct sweep *w, size_t layer, const bool *all, bool *pinned)
 {
     for (size_t k = 0; k < w->n_layers; k++) {
-        pinned[k] = w->kind == SWEEP_LOO    ? w->base.pinned[k] || k == layer
-                    : w->kind == SWEEP_ONLY ? all[k] && k != layer
-                                            : all[k] && k > layer;
+        pinned[k] = w->kind == SWEEP_LOO ? w->base.pinned[k] || k == layer : all[k] && k != layer;
     }
 }
 
@@ -109,6 +107,23 @@ size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned)
     trial_init(t, w->n_layers, layer);
     memcpy(t->pinned, pinned, w->n_layers);
     return w->n_trials++;
+}
+
+static bool trial_same(const struct sweep *w, const struct trial *a, const struct trial *b)
+{
+    return a->layer == b->layer && !a->error && !b->error &&
+           memcmp(a->pinned, b->pinned, w->n_layers) == 0;
+}
+
+bool sweep_same(const struct sweep *a, const struct sweep *b)
+{
+    bool same = a->kind == b->kind && a->outcome == b->outcome && a->n_layers == b->n_layers &&
+                a->n_images == b->n_images && a->top == b->top && a->doubt == b->doubt &&
+                a->n_trials == b->n_trials && trial_same(a, &a->base, &b->base);
+    for (size_t i = 0; same && i < a->n_trials; i++) {
+        same = trial_same(a, &a->trials[i], &b->trials[i]);
+    }
+    return same;
 }
 
 void sweep_add_base(struct sweep *w, const struct image_score *s)
@@ -166,7 +181,7 @@ void sweep_rank(const struct sweep *w, size_t *order)
         p[i].effect = sign * sweep_effect(w, t);
         p[i].tie = tie_sign * trial_value(t, tie);
     }
-    if (w->kind != SWEEP_PREFIX && w->kind != SWEEP_BISECT) {
+    if (w->kind == SWEEP_LOO || w->kind == SWEEP_ONLY || w->kind == SWEEP_SEARCH) {
         qsort(p, w->n_trials, sizeof *p, place_cmp);
     }
     for (size_t i = 0; i < w->n_trials; i++) {

@@ -20,10 +20,11 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
 void lab_free(struct lab *l);
 /* Makes the trial at w->base the model that others are compared with and follow from. */
 int lab_base(struct lab *l, struct sweep *w, struct err *err);
-/* Measures the base, and the n trials of the list, on the images up to `upto`; trials of one call
- * have seen equally many before. Works on `jobs` threads; scores are added in image order and with
- * session.lock held, so a view sees them grow and results depend on no number of threads. Trials
- * that fail get their error. E_STOP when cancelled; what was added by then is whole images. */
+/* Measures the base, and the n trials of the list, on the images up to `upto`; trials that have
+ * seen some already take part from where they stand. Works on `jobs` threads; scores are added in
+ * image order and with session.lock held, so a view sees them grow and results depend on no number
+ * of threads. Trials that fail get their error. E_STOP when cancelled; what was added by then is
+ * whole images. */
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err);
 /* Measures the base on all images, and puts them in the order in which a race takes them: see

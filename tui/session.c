@@ -27,7 +27,6 @@ struct session *session_new(void)
     s->budget.limit = s->set.memory;
     s->vars = json_object();
     s->store = plan_store_new();
-    s->bisected = SIZE_MAX;
     s->form = FORM_TABLE;
     s->shell = shell_new();
     s->ui.sort = metric_find("sqnr");
