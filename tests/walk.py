@@ -614,7 +614,7 @@ def walk_what_if(_):
     t.press("5")
     t.wait("nothing is pinned")
     t.press("w")
-    t.wait("GAIN", "what if", "o best", "sweep #2 done")
+    t.wait("GAIN", "what if", "o best", "sensitivity #2 done")
     t.press("g", "p")
     t.wait("(1 pinned)", "pinned, R runs again", "what if, of older pins")
     t.press("a", "Enter")

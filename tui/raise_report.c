@@ -107,8 +107,8 @@ static void raise_text(struct call *c, size_t n, const struct trial *const *t)
 {
     const struct session *s = c->s;
     const struct sweep *w = s->sweep;
-    fprintf(c->out, "layers raised to FP32 from the %s on, on %zu images\n",
-            w->kind == SWEEP_SUFFIX ? "output" : "input", w->base.n - w->failed);
+    fprintf(c->out, "layers raised to FP32 from the %s, on %zu images\n",
+            w->kind == SWEEP_SUFFIX ? "output back" : "input on", w->base.n - w->failed);
     sweep_print_model(c->out, w, "FP32", NULL);
     fprintf(c->out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");
     sweep_print_values(c->out, w, NULL);

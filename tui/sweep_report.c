@@ -134,7 +134,7 @@ static void sweep_text(struct call *c, const size_t *order, size_t n)
         print_row(c->s, c->out, w, i + 1, &w->trials[order[i]]);
     }
     double missed = sweep_missed(w);
-    if (missed > 0) {
+    if (missed >= 0.005) {
         fprintf(c->note,
                 "the first %zu are exact on these images; by what the others did on fewer, %.2g "
                 "layers that belong to them are expected to be missing\n",
