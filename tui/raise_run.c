@@ -97,17 +97,6 @@ static int measure_raises(struct session *s, struct raise_job *j, struct err *er
     return rc;
 }
 
-static int raise_body(struct session *s, void *ctx, struct err *err)
-{
-    struct raise_job *j = ctx;
-    struct timespec from;
-    clock_gettime(CLOCK_MONOTONIC, &from);
-    int rc = lab_base(j->lab, j->w, err);
-    rc = rc ? rc : measure_raises(s, j, err);
-    sweep_account(s, j->w, j->lab, &from);
-    return rc;
-}
-
 /* ---- Bisection ------------------------------------------------------------------------------ */
 
 static int try_prefix(struct session *s, struct raise_job *j, size_t k, bool *met, struct err *err)
@@ -161,18 +150,18 @@ static int bisect(struct session *s, struct raise_job *j, struct err *err)
     return rc;
 }
 
-static int bisect_body(struct session *s, void *ctx, struct err *err)
+/* ---- Jobs ----------------------------------------------------------------------------------- */
+
+static int raise_body(struct session *s, void *ctx, struct err *err)
 {
     struct raise_job *j = ctx;
     struct timespec from;
     clock_gettime(CLOCK_MONOTONIC, &from);
     int rc = lab_base(j->lab, j->w, err);
-    rc = rc ? rc : bisect(s, j, err);
+    rc = rc ? rc : j->w->kind == SWEEP_BISECT ? bisect(s, j, err) : measure_raises(s, j, err);
     sweep_account(s, j->w, j->lab, &from);
     return rc;
 }
-
-/* ---- Jobs ----------------------------------------------------------------------------------- */
 
 static int raise_finish(struct session *s, void *ctx, struct err *err)
 {
@@ -194,14 +183,16 @@ static void raise_summary(const struct session *s, char *dst, size_t size)
     }
 }
 
-#define RAISE_KIND(name, run)                                                                      \
+#define RAISE_KIND(name)                                                                           \
     {                                                                                              \
-        .what = name, .unit = "runs", .short_unit = "runs", .body = run, .finish = raise_finish,   \
-        .summary = raise_summary                                                                   \
+        .what = name, .unit = "runs", .short_unit = "runs", .body = raise_body,                    \
+        .finish = raise_finish, .summary = raise_summary                                           \
     }
-static const struct job_kind prefix_kind = RAISE_KIND("prefix", raise_body);
-static const struct job_kind suffix_kind = RAISE_KIND("suffix", raise_body);
-static const struct job_kind bisect_kind = RAISE_KIND("bisect", bisect_body);
+static const struct job_kind raise_kinds[] = {
+    [SWEEP_PREFIX] = RAISE_KIND("prefix"),
+    [SWEEP_SUFFIX] = RAISE_KIND("suffix"),
+    [SWEEP_BISECT] = RAISE_KIND("bisect"),
+};
 
 /* Layers in the order in which they are raised: pins in force are raised already. */
 static struct raised *raised_new(const struct session *s, const struct sweep_choice *c,
@@ -265,9 +256,5 @@ int raise_start(struct session *s, const struct sweep_choice *c, bool background
     const struct lab_options lo = {.jobs = c->jobs, .retain = r->has_goal};
     j->lab = lab_new(s, j->w, &lo);
     free(all);
-    return job_start(s,
-                     c->kind == SWEEP_PREFIX   ? &prefix_kind
-                     : c->kind == SWEEP_SUFFIX ? &suffix_kind
-                                               : &bisect_kind,
-                     j, 0, background, note, err);
+    return job_start(s, &raise_kinds[c->kind], j, 0, background, note, err);
 }
