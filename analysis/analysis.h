@@ -436,9 +436,9 @@ bool sweep_is_partial(const struct sweep *w, const struct trial *t);
  * jackknife's pseudo-values; for shares the adjusted Wald intervals, of paired proportions (Agresti
  * and Min 2005) or of one (Agresti and Coull 1998). NAN below two images. */
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
-/* Trials by effect: largest gain or worst value first; prefixes and suffixes as they were tried. Those measured on
- * more images come before those on fewer, those with errors last; equals are told apart by the
- * SQNR. */
+/* Trials by effect: largest gain or worst value first; prefixes and suffixes as they were tried.
+ * Those measured on more images come before those on fewer, those with errors last; equals are told
+ * apart by the SQNR. */
 void sweep_rank(const struct sweep *w, size_t *order);
 /* Of a race: trials behind the first `top` whose interval reaches past the last of those. */
 size_t sweep_doubtful(const struct sweep *w, const size_t *order);
