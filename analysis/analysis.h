@@ -456,8 +456,7 @@ void sweep_shuffle(size_t n, size_t *images);
 /* Puts the images of a sweep that has measured nothing yet in the order of their sizes, largest
  * first: the base's error, as measured on all of them in the sweep `pilot`; a tenth of the mean at
  * least. order (room for n_images): which image of the pilot comes where. false, and nothing is
- * done, where errors say nothing: of shares, of values that are no gains, of a base that is exact.
- */
+ * done, where errors say nothing: of shares, of values that are no gains, where they are even. */
 bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order);
 /* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
  * w->doubt standard errors, see a seventh more, and so on until all images are seen. Marks the

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * race.c: a sweep for its first places alone. Images come in the order of the error that the base
- * makes on them, since a layer can take away most where there is most. All trials see the first
+ * race.c: a sweep for its first places alone. Where the base's errors on the images are uneven, as
+ * those of real models are, the images come in the order of these errors, since a layer can take
+ * away most where there is most; else in a random order. All trials see the first
  * few; those that can still reach the last of the places go on, image by image.
  *
  * What a trial changes on an image is taken as r * size + noise, with noise in proportion to the
@@ -49,16 +50,20 @@ static double base_error(const struct sweep *pilot, size_t i)
 
 bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order)
 {
-    const double floor = 0.1; /* a small error may well grow */
+    const double floor = 0.1;  /* a small error may well grow */
+    const double uneven = 0.3; /* standard deviation over mean: below it is mostly chance which
+                                  errors are large, and those images would flatter every trial */
     size_t n = pilot->base.n;
     struct sized *x = mem_alloc((n + 1) * sizeof *x);
-    double sum = 0;
+    double sum = 0, squares = 0;
     for (size_t i = 0; i < n; i++) {
         x[i] = (struct sized){i, base_error(pilot, i)};
         sum += x[i].size;
+        squares += x[i].size * x[i].size;
     }
-    bool sized = n == w->n_images && !w->base.n && sum > 0 && isfinite(sum) &&
-                 !w->outcome->counts && sweep_is_gain(w);
+    bool sized = n == w->n_images && !w->base.n && sum > 0 && isfinite(squares) &&
+                 squares * (double)n > sum * sum * (1 + uneven * uneven) && !w->outcome->counts &&
+                 sweep_is_gain(w);
     if (sized) {
         qsort(x, n, sizeof *x, largest_first);
         w->sizes = mem_alloc((n + 1) * sizeof *w->sizes);
@@ -111,6 +116,7 @@ struct runner {
     size_t index;  /* of the trial */
     double effect; /* what it changes on all images, as far as known: larger is better */
     double noise;  /* variance of the noise over size^2 */
+    double error;  /* squared standard error of the effect, once it is asked for */
 };
 
 /* Change on image i in proportion to the size of the image. */
@@ -251,42 +257,122 @@ static int by_images(const void *pa, const void *pb)
                               : (a->index > b->index) - (a->index < b->index);
 }
 
+/* What the trials that have seen all images change on each of them, in the mean. */
+static double *mean_change(const struct sweep *w, size_t n, const struct runner *r)
+{
+    double *mean = mem_alloc((w->n_images + 1) * sizeof *mean), k[2];
+    slopes(w, k);
+    for (size_t i = 0; i < w->n_images; i++) {
+        for (size_t j = 0; j < n; j++) {
+            mean[i] += change(w, r[j].t, i, k) / (double)n;
+        }
+    }
+    return mean;
+}
+
+/* Effect and noise of a trial by its difference to `known`, if that is less noisy: an image that is
+ * hard for all trials is then no surprise. */
+static void compare_with(const struct sweep *w, const double *known, struct runner *r)
+{
+    size_t seen = r->t->n;
+    double k[2], sum = 0, noise = 0, rest = 0, squares, size = sizes_between(w, 0, seen, &squares);
+    slopes(w, k);
+    for (size_t i = 0; i < seen; i++) {
+        sum += (change(w, r->t, i, k) - known[i]) * size_of(w, i);
+    }
+    for (size_t i = 0; i < seen; i++) {
+        double e = change(w, r->t, i, k) - known[i] - sum / size;
+        noise += e * e / (double)(seen - 1);
+    }
+    if (noise >= r->noise) {
+        return;
+    }
+    for (size_t i = 0; i < w->n_images; i++) {
+        rest += (i < seen ? change(w, r->t, i, k) : known[i] + sum / size) * size_of(w, i);
+    }
+    r->effect = rest;
+    r->noise = noise;
+}
+
+/* Effects and errors of n trials that went out after as many images. */
+static void look_back(const struct sweep *w, size_t n, struct runner *r, const double *known)
+{
+    size_t seen = r->t->n;
+    double common = 0;
+    estimate(w, n, r, seen, false);
+    for (size_t i = 0; i < n; i++) {
+        compare_with(w, known, &r[i]);
+        common += r[i].noise / (double)n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        r[i].error = error_squared(w, &r[i], common, seen);
+    }
+}
+
+static double median_distance(size_t n, const struct runner *r, double from)
+{
+    struct runner *x = mem_alloc((n + 1) * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        x[i].effect = isnan(from) ? r[i].effect : fabs(r[i].effect - from);
+    }
+    qsort(x, n, sizeof *x, best_first);
+    double median = x[n / 2].effect;
+    free(x);
+    return median;
+}
+
+/* Expected number of the first n trials above the bar. Effects are taken as drawn from those of all
+ * trials, so that a surprising one counts as noise in part (empirical Bayes, normal, median and
+ * median deviation of all: a few of them stand far out). */
+static double above(size_t n, size_t all, const struct runner *r, double bar)
+{
+    double middle = median_distance(all, r, NAN), errors = 0, sum = 0;
+    double spread = 1.4826 * median_distance(all, r, middle);
+    for (size_t i = 0; i < all; i++) {
+        errors += r[i].error / (double)all;
+    }
+    spread = fmax(spread * spread - errors, 0.1 * errors);
+    for (size_t i = 0; i < n; i++) {
+        double share = r[i].error > 0 ? spread / (spread + r[i].error) : 1;
+        double likely = middle + share * (r[i].effect - middle), v = share * r[i].error;
+        sum += v > 0 ? 0.5 * erfc((bar - likely) / sqrt(2 * v)) : likely > bar;
+    }
+    return sum;
+}
+
 double sweep_missed(const struct sweep *w)
 {
     struct runner *r = mem_alloc((w->n_trials + 1) * sizeof *r);
-    size_t n = 0, from = 0;
-    double sum = 0, bar = NAN;
+    size_t n = 0, out = 0;
+    double sum = 0;
     for (size_t i = 0; i < w->n_trials; i++) {
         if (!w->trials[i].error) {
             r[n++] = (struct runner){.t = &w->trials[i], .index = i};
         }
     }
     qsort(r, n, sizeof *r, by_images);
-    while (from < n && r[from].t->n < w->n_images) {
-        from++;
+    while (out < n && r[out].t->n < w->n_images) {
+        out++;
     }
-    if (w->top && n - from >= MIN(w->top, n)) { /* the first places are exact */
-        estimate(w, n - from, r + from, w->n_images, false);
-        qsort(r + from, n - from, sizeof *r, best_first);
-        bar = r[from + MIN(w->top, n) - 1].effect;
-    }
-    for (size_t a = 0, b; a < from; a = b) { /* those that went out after as many images */
-        for (b = a; b < from && r[b].t->n == r[a].t->n; b++) {
+    size_t top = MIN(w->top, n);
+    if (out && (!top || n - out < top)) { /* the first places are not exact yet */
+        sum = NAN;
+    } else if (out) {
+        struct runner *in = r + out;
+        estimate(w, n - out, in, w->n_images, false);
+        qsort(in, n - out, sizeof *in, best_first);
+        double *known = mean_change(w, n - out, in), bar = in[top - 1].effect;
+        for (size_t a = 0, b; a < out; a = b) {
+            for (b = a; b < out && r[b].t->n == r[a].t->n; b++) {
+            }
+            if (r[a].t->n < 2) {
+                bar = NAN;
+                break;
+            }
+            look_back(w, b - a, r + a, known);
         }
-        if (r[a].t->n < 2) {
-            sum = NAN;
-            break;
-        }
-        estimate(w, b - a, r + a, r[a].t->n, false);
-        double common = 0;
-        for (size_t i = a; i < b; i++) {
-            common += r[i].noise / (double)(b - a);
-        }
-        for (size_t i = a; i < b; i++) {
-            double error = sqrt(error_squared(w, &r[i], common, r[i].t->n));
-            sum +=
-                error > 0 ? 0.5 * erfc((bar - r[i].effect) / error / sqrt(2)) : r[i].effect > bar;
-        }
+        sum = isnan(bar) ? NAN : above(out, n, r, bar);
+        free(known);
     }
     free(r);
     return sum;
