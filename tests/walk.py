@@ -458,7 +458,7 @@ def walk_record_all(tmp):
     t.command(f"output {files[0]}")
     t.command("screen layers ; screen layer ; screen images ; screen graph ; screen pins")
     t.press("1")
-    t.command("sweep show ; pareto ; layers ; images")
+    t.command("tried ; pareto ; layers ; images")
     t.command("output -")
     t.press("1")
     # A sweep that is stopped half way: its trials have seen some images, all of them the same.
@@ -467,12 +467,12 @@ def walk_record_all(tmp):
     t.wait("%", "^C cancel")
     for _ in range(400):
         t.read(0.01)
-        if re.search(r"sweep #\d+ +\d\d+/", t.text()):
+        if re.search(r"sensitivity #\d+ +\d\d+/", t.text()):
             break
     t.press("^C")
     t.wait("cancelled, kept")
     t.command(f"output {files[1]}")
-    for line in ("sweep show", "layers", "history ; pins ; match", "dataset list",
+    for line in ("tried", "layers", "history ; pins ; match", "dataset list",
                  "screen layers ; screen images ; screen graph ; screen layer"):
         t.command(line)
         t.press("1")
