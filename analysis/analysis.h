@@ -464,7 +464,8 @@ bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order);
 size_t sweep_race(const struct sweep *w, bool *next);
 /* Of a race that is over: expected number of trials that went out although they belong to the first
  * places, by what the images that they have seen say of the others. At most that is the
- * probability that some do. 0 when nothing was left out, NAN unknown. */
+ * probability that some do. 0 when nothing was left out or it is no race,
+ * NAN unknown. */
 double sweep_missed(const struct sweep *w);
 
 /* ---- Goals and searches (search.c) ---------------------------------------------------------- */

@@ -355,9 +355,9 @@ double sweep_missed(const struct sweep *w)
         out++;
     }
     size_t top = MIN(w->top, n);
-    if (out && (!top || n - out < top)) { /* the first places are not exact yet */
+    if (out && n - out < top) { /* the first places are not exact yet */
         sum = NAN;
-    } else if (out) {
+    } else if (out && top) {
         struct runner *in = r + out;
         estimate(w, n - out, in, w->n_images, false);
         qsort(in, n - out, sizeof *in, best_first);

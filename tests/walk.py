@@ -480,8 +480,8 @@ def walk_record_all(tmp):
     end_recorded(t, script)
     first = [p.read_text() for p in files]
     done = replay(script)
-    def plain(text):  # the job line tells how long a run took
-        return re.sub(r'" idle [^"]*"', "", text)
+    def plain(text):  # the job line and data of sweeps tell how long a run took
+        return re.sub(r'" idle [^"]*"|"(seconds|runs)":[0-9.e-]+', "", text)
     if done.returncode:
         raise Lost(done.stderr[-500:])
     for path, text in zip(files, first):
