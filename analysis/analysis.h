@@ -414,8 +414,9 @@ double trial_value(const struct trial *t, const struct outcome *o);
 enum sweep_kind {
     SWEEP_LOO,    /* the model in force, one more layer in FP32 */
     SWEEP_ONLY,   /* everything in FP32 but one layer */
-    SWEEP_PREFIX, /* the layers up to one in INT8, the rest in FP32 */
-    SWEEP_BISECT, /* some of those */
+    SWEEP_PREFIX, /* the model in force, the first layers of the network in FP32 */
+    SWEEP_SUFFIX, /* likewise, the last ones */
+    SWEEP_BISECT, /* some prefixes */
     SWEEP_SEARCH, /* sets of pins that a search tried */
 };
 struct sweep {
@@ -424,22 +425,29 @@ struct sweep {
     size_t n_layers;   /* of the match */
     struct trial base; /* what trials are compared with: the model in force, else all in FP32 */
     double fp32[N_OUTCOMES][2]; /* sums of the FP32 model itself */
+    double (*fp32_terms)[2];    /* per image that the base has seen, of `outcome` */
+    size_t cap_fp32;
     size_t n_trials, cap_trials;
     struct trial *trials;
     size_t n_images;
     size_t *images; /* data set indices in the order in which they are measured */
     size_t top;     /* first places that a race makes exact; 0: no race */
     double doubt;   /* standard errors within which a race takes no decision */
+    double *sizes;  /* per image, how much it may change; NULL: all the same, see sweep_order() */
     size_t failed;  /* images that could not be read */
+    size_t runs;    /* of models that it took, parts included */
+    double seconds;
 };
-/* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
- * in force (NULL: none); takes over images. */
+/* rows: layers that get a trial, of SWEEP_LOO and SWEEP_ONLY. all: layers that a trial may have in
+ * FP32. base: pins of the base (NULL: none); takes over images. */
 struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_layers,
                         size_t n_rows, const size_t *rows, const bool *all, const bool *base,
                         size_t n_images, size_t *images);
 void sweep_free(struct sweep *w);
 /* Another trial with these layers in FP32; returns its index. */
 size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
+/* Whether the other sweep asks the same of the same images, so that what it has measured counts. */
+bool sweep_same(const struct sweep *a, const struct sweep *b);
 /* Adds the score of the base on the next image. */
 void sweep_add_base(struct sweep *w, const struct image_score *s);
 /* The FP32 model's own value of an outcome on the images that the base has seen. */
@@ -448,15 +456,19 @@ double sweep_fp32(const struct sweep *w, const struct outcome *o);
  * value alone: beside FP32 itself, whose error is 0, gains would be infinite. */
 bool sweep_is_gain(const struct sweep *w);
 /* That gain (positive: better than the base, on the images that both have seen) or value, in the
- * unit of the outcome; NAN unknown. Two exact ones differ by 0. */
+ * unit of the outcome; NAN unknown. Two exact ones differ by 0. Of a partial trial: as expected on
+ * all images, what it changes taken in proportion to their sizes. */
 double sweep_effect(const struct sweep *w, const struct trial *t);
+/* A trial that has seen the first images of a race only, which are those that change most: its sums
+ * are not those of all images. */
+bool sweep_is_partial(const struct sweep *w, const struct trial *t);
 /* 95 % interval of it for images like these, images taken as independent: Student's t on the
  * jackknife's pseudo-values; for shares the adjusted Wald intervals, of paired proportions (Agresti
  * and Min 2005) or of one (Agresti and Coull 1998). NAN below two images. */
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
-/* Trials by effect: largest gain or worst value first; prefixes in network order. Those measured on
- * more images come before those on fewer, those with errors last; equals are told apart by the
- * SQNR. */
+/* Trials by effect: largest gain or worst value first; prefixes and suffixes as they were tried.
+ * Those measured on more images come before those on fewer, those with errors last; equals are told
+ * apart by the SQNR. */
 void sweep_rank(const struct sweep *w, size_t *order);
 /* Of a race: trials behind the first `top` whose interval reaches past the last of those. */
 size_t sweep_doubtful(const struct sweep *w, const size_t *order);
@@ -469,12 +481,22 @@ size_t sweep_pareto(const struct sweep *w, const struct trial **points);
 double sweep_spread(const struct sweep *w, const struct trial *t);
 /* Whether larger effects come first: gains do; of values, the bad ones. */
 bool sweep_larger_first(const struct sweep *w);
-/* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
+/* Order of images by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
-/* A race (race.c): all trials see 2 images; those that may still reach place w->top, within
- * w->doubt standard errors, see half as many more, and so on until all images are seen. Marks the
+/* Puts the images of a sweep that has measured nothing yet in the order of their sizes, largest
+ * first: the base's error, as measured on all of them in the sweep `pilot`; a tenth of the mean at
+ * least. order (room for n_images): which image of the pilot comes where. false, and nothing is
+ * done, where errors say nothing: of shares, of values that are no gains, where they are even. */
+bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order);
+/* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
+ * w->doubt standard errors, see a seventh more, and so on until all images are seen. Marks the
  * trials to be measured next (per trial) and returns up to which image; 0 when it is over. */
 size_t sweep_race(const struct sweep *w, bool *next);
+/* Of a race that is over: expected number of trials that went out although they belong to the first
+ * places, by what the images that they have seen say of the others. At most that is the
+ * probability that some do. 0 when nothing was left out or it is no race,
+ * NAN unknown. */
+double sweep_missed(const struct sweep *w);
 
 /* ---- Goals and searches (search.c) ---------------------------------------------------------- */
 /* What a set of pins is to achieve. */

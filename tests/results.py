@@ -8,6 +8,7 @@ nothing.
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import subprocess
@@ -25,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 QSCOPE = os.environ.get("QSCOPE_BIN") or str(ROOT / "build/qscope")
 SAMPLES = ROOT / "samples"
 LISTINGS = ("layers --top 0", "images --top 0", "channels /block4/dw/Conv")
-SWEEPS = ("sweep loo --images 12", "sweep show", "pareto", "sweep only --images 6",
-          "bisect --reach 20 --images 6", "search --reach 16 --metric sqnr --images 10", "pareto",
+SWEEPS = ("sensitivity --images 12", "tried", "pareto", "sensitivity --exact --ways only --images 6",
+          "bisect --until sqnr>=20 --images 6", "search --reach 16 --metric sqnr --images 10", "pareto",
           "run", "layers --top 0")
 counts = {"passed": 0, "failed": 0}
 
@@ -60,7 +61,9 @@ class Work:
                               env=dict(os.environ, XDG_CACHE_HOME=str(cache or self.cache)))
         seconds = time.perf_counter() - start
         check(f"exit {done.returncode} of {lines}: {done.stderr[-300:]}", done.returncode == 0)
-        return done.stdout, done.stderr, seconds
+        # How long it took, and runs that were left to do, are told as well.
+        shown = re.sub(r'"(runs|seconds)":[0-9.e-]+', r'"\1":0', done.stdout)
+        return shown, done.stderr, seconds
 
     def found(self, *lines, **options):
         """How often something was found in the store, and what was printed before that."""
@@ -179,7 +182,7 @@ def images_that_fail(work):
 
 def broken_stores(work):
     """One line of warning, and the answers of a run without a cache."""
-    lines = ("run", "layers --top 0", "sweep loo --images 4", "run")
+    lines = ("run", "layers --top 0", "sensitivity --exact --ways loo --images 4", "run")
     plain, _, _ = work.ask(*lines, options=["--no-cache"])
     whole = work.cache / "qscope/results-1.db"
     dice = random.Random(1)
@@ -211,7 +214,7 @@ def broken_stores(work):
 def many_at_once(work):
     """Processes that find and keep the same results at the same time."""
     store = work.tmp / "crowd"
-    lines = ("run", *LISTINGS, "sweep loo --images 6", "pin /block4/dw/Conv", "run", "layers")
+    lines = ("run", *LISTINGS, "sensitivity --exact --images 6", "pin /block4/dw/Conv", "run", "layers")
     plain, _, _ = work.ask(*lines, options=["--no-cache"])
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: work.ask(*lines, cache=store), range(6)))
@@ -222,8 +225,8 @@ def many_at_once(work):
 def limits(work):
     store = work.tmp / "small"
     for pin in ("/block1/dw/Conv", "/block2/dw/Conv", "/block3/dw/Conv"):
-        work.ask("set cache-size 1M", f"pin {pin}", "run", "sweep loo --images 8",
-                 "sweep only --images 8", "sweep prefix --images 8", "run --limit 20", cache=store)
+        work.ask("set cache-size 1M", f"pin {pin}", "run", "sensitivity --exact --ways loo --images 8",
+                 "sensitivity --exact --ways only --images 8", "prefix --images 8", "run --limit 20", cache=store)
     size = (store / "qscope/results-1.db").stat().st_size
     check(f"a store of 1 MB has {size} bytes", size <= 1 << 20)
 

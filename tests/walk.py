@@ -348,7 +348,7 @@ def walk_record_all(tmp):
     t.command(f"output {files[0]}")
     t.command("screen layers ; screen layer ; screen images ; screen graph ; screen pins")
     t.press("1")
-    t.command("sweep show ; pareto ; layers ; images")
+    t.command("tried ; pareto ; layers ; images")
     t.command("output -")
     t.press("1")
     # A sweep that is stopped half way: its trials have seen some images, all of them the same.
@@ -357,12 +357,12 @@ def walk_record_all(tmp):
     t.wait("%", "^C cancel")
     for _ in range(400):
         t.read(0.01)
-        if re.search(r"sweep #\d+ +\d\d+/", t.text()):
+        if re.search(r"sensitivity #\d+ +\d\d+/", t.text()):
             break
     t.press("^C")
     t.wait("cancelled, kept")
     t.command(f"output {files[1]}")
-    for line in ("sweep show", "layers", "history ; pins ; match", "dataset list",
+    for line in ("tried", "layers", "history ; pins ; match", "dataset list",
                  "screen layers ; screen images ; screen graph ; screen layer"):
         t.command(line)
         t.press("1")
@@ -370,8 +370,8 @@ def walk_record_all(tmp):
     end_recorded(t, script)
     first = [p.read_text() for p in files]
     done = replay(script)
-    def plain(text):  # the job line tells how long a run took
-        return re.sub(r'" idle [^"]*"', "", text)
+    def plain(text):  # the job line and data of sweeps tell how long a run took
+        return re.sub(r'" idle [^"]*"|"(seconds|runs)":[0-9.e-]+', "", text)
     if done.returncode:
         raise Lost(done.stderr[-500:])
     for path, text in zip(files, first):
@@ -504,7 +504,7 @@ def walk_what_if(_):
     t.press("5")
     t.wait("nothing is pinned")
     t.press("w")
-    t.wait("GAIN", "what if", "o best", "sweep #2 done")
+    t.wait("GAIN", "what if", "o best", "sensitivity #2 done")
     t.press("g", "p")
     t.wait("(1 pinned)", "pinned, R runs again", "what if, of older pins")
     t.press("a", "Enter")

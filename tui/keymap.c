@@ -97,7 +97,7 @@ const struct key keymap[] = {
     {"pins",   "Left",  "back",                  "back", 0, NULL},
     {"pins",   "h",     "back",                  NULL, 0, NULL},
     {"pins",   "p",     "%pin %layer",           "unpin", 2, "unpin"},
-    {"pins",   "w",     "sweep loo",             "what if: each layer alone back in FP32", 4, "what-if"},
+    {"pins",   "w",     "sensitivity --exact --ways loo", "what if: each layer alone back in FP32", 4, "what-if"},
     {"pins",   "a",     ":search --max-drop 1",  "search for pins that keep a limit", 5, "search"},
     {"pins",   "c",     "toggle macs",           "cost: products in FP32, or number of pins", 0, NULL},
     {"pins",   "Space", "%pin %layer",           NULL, 0, NULL},

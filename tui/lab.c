@@ -221,6 +221,7 @@ struct measuring {
     size_t n;
     const size_t *trials;
     size_t next, turn, upto; /* images to open and to add next */
+    size_t *from;            /* per trial: images that it had seen before */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int n_slots;
@@ -256,7 +257,7 @@ static void add_done(struct measuring *m)
                 t->error = s->errors[k];
                 s->errors[k] = NULL;
             }
-            if (!t->error) {
+            if (!t->error && m->from[k] <= s->at) {
                 trial_add(t, w->outcome, &s->scores[k]);
             }
             free(s->errors[k]);
@@ -288,7 +289,8 @@ static bool image_known(const struct lab *l, const struct sweep *w, size_t n, co
 {
     bool known = sheet_get(l->base_sheet, at, &scores[n]);
     for (size_t k = 0; k < n && known; k++) {
-        known = w->trials[trials[k]].error || sheet_get(sheet_of(l, trials[k]), at, &scores[k]);
+        const struct trial *t = &w->trials[trials[k]];
+        known = t->error || t->n > at || sheet_get(sheet_of(l, trials[k]), at, &scores[k]);
     }
     return known;
 }
@@ -315,7 +317,7 @@ static void open_image(struct measuring *m, struct slot *s)
     if (take_image(m, s)) {
         return;
     }
-    int rc = shelf_open(l, s->at, &err);
+    int rc = shelf_open(l, s->at, m->n > 0, &err);
     pthread_mutex_lock(&m->lock);
     m->stopped = m->stopped || rc == E_STOP;
     if (try_alone(m, rc)) {
@@ -355,7 +357,8 @@ static void run_trial(struct measuring *m, struct slot *s, size_t k)
     struct sheet *sheet = m->trials[k] < l->n_sheets ? l->sheets[m->trials[k]] : NULL;
     struct err err = {0};
     pthread_mutex_lock(&m->lock);
-    bool known = sheet_get(sheet, s->at, &s->scores[k]), run = !known && b->plan;
+    bool due = m->from[k] <= s->at, known = due && sheet_get(sheet, s->at, &s->scores[k]);
+    bool run = due && !known && b->plan;
     pthread_mutex_unlock(&m->lock);
     int rc = run ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* else it has its error */
     pthread_mutex_lock(&m->lock);
@@ -465,6 +468,11 @@ size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t up
     return from < upto ? (upto - from) * (n + 1) : 0;
 }
 
+size_t lab_ran(const struct lab *l)
+{
+    return atomic_load(&l->runs);
+}
+
 void lab_expect(struct lab *l, size_t runs)
 {
     pthread_mutex_lock(&l->s->lock);
@@ -480,6 +488,10 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
     m.next = m.turn = seen(w, n, trials);
     m.n_slots = m.most = l->jobs;
     m.slots = mem_alloc((size_t)m.n_slots * sizeof *m.slots);
+    m.from = mem_alloc((n + 1) * sizeof *m.from);
+    for (size_t k = 0; k < n; k++) {
+        m.from[k] = w->trials[trials[k]].n;
+    }
     for (int i = 0; i < m.n_slots; i++) {
         m.slots[i].scores = mem_alloc((n + 1) * sizeof *m.slots[i].scores);
         m.slots[i].errors = mem_alloc((n + 1) * sizeof *m.slots[i].errors);
@@ -499,6 +511,7 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
         free(m.slots[i].again);
     }
     free(m.slots);
+    free(m.from);
     if (m.turn < upto) {
         return err_set(err, E_STOP, "cancelled");
     }
@@ -593,4 +606,47 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
         bench_close(&l->trials[trials[i]]);
     }
     return rc;
+}
+
+/* ---- Before a race -------------------------------------------------------------------------- */
+
+/* Shelves and samples follow the images of the sweep. */
+static void reorder(struct lab *l, const size_t *order)
+{
+    size_t n = l->n_images;
+    struct sample *samples = mem_alloc((n + 1) * sizeof *samples);
+    struct shelf *shelves = mem_alloc((n + 1) * sizeof *shelves);
+    for (size_t i = 0; i < n; i++) {
+        samples[i] = l->samples[order[i]];
+        shelves[i] = l->shelves[order[i]];
+    }
+    free(l->samples);
+    free(l->shelves);
+    l->samples = samples;
+    l->shelves = shelves;
+    if (l->q) {
+        question_reorder(l->q, order, samples);
+    }
+}
+
+int lab_survey(struct lab *l, struct sweep *w, struct err *err)
+{
+    size_t n = w->n_images;
+    if (w->base.n) { /* by an earlier race, which was cancelled */
+        return lab_measure(l, w, 0, NULL, n, err);
+    }
+    size_t *images = mem_alloc((n + 1) * sizeof *images),
+           *order = mem_alloc((n + 1) * sizeof *order);
+    memcpy(images, w->images, n * sizeof *images);
+    struct sweep *pilot =
+        sweep_new(w->kind, w->outcome, w->n_layers, 0, NULL, NULL, w->base.pinned, n, images);
+    int rc = lab_measure(l, pilot, 0, NULL, n, err);
+    pthread_mutex_lock(&l->s->lock);
+    if (!rc && sweep_order(w, pilot, order)) {
+        reorder(l, order);
+    }
+    pthread_mutex_unlock(&l->s->lock);
+    sweep_free(pilot);
+    free(order);
+    return rc ? rc : lab_measure(l, w, 0, NULL, n, err);
 }

@@ -13,23 +13,30 @@ struct lab_options {
     int jobs;    /* threads */
     bool brute;  /* every trial by itself and as a whole: nothing is reused */
     bool retain; /* images will be asked for again: what is known of them is kept while it fits */
+    bool inputs; /* likewise, once more: inputs and FP32's outputs alone are kept */
 };
 /* Called with the lock held. The images of the sweep are used in its order. */
 struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_options *o);
 void lab_free(struct lab *l);
 /* Makes the trial at w->base the model that others are compared with and follow from. */
 int lab_base(struct lab *l, struct sweep *w, struct err *err);
-/* Measures the base, and the n trials of the list, on the images up to `upto`; trials of one call
- * have seen equally many before. Works on `jobs` threads; scores are added in image order and with
- * session.lock held, so a view sees them grow and results depend on no number of threads. Trials
- * that fail get their error. E_STOP when cancelled; what was added by then is whole images. */
+/* Measures the base, and the n trials of the list, on the images up to `upto`; trials that have
+ * seen some already take part from where they stand. Works on `jobs` threads; scores are added in
+ * image order and with session.lock held, so a view sees them grow and results depend on no number
+ * of threads. Trials that fail get their error. E_STOP when cancelled; what was added by then is
+ * whole images. */
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err);
 /* Whether the base on all images was once found to give the scores that it gives by itself. */
 bool lab_verified(const struct lab *l);
 void lab_keep_verified(const struct lab *l);
+/* Measures the base on all images, and puts them in the order in which a race takes them: see
+ * sweep_order(). Trials have seen none yet, unless an earlier race was cancelled. */
+int lab_survey(struct lab *l, struct sweep *w, struct err *err);
 /* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);
+/* Runs so far: of the FP32 model, of the base, of trials. */
+size_t lab_ran(const struct lab *l);
 /* Progress: how many runs there will be in all, as far as known. */
 void lab_expect(struct lab *l, size_t runs);
 

@@ -195,6 +195,17 @@ struct digest question_sample(const struct question *q, size_t i)
     return q->images[i];
 }
 
+void question_reorder(struct question *q, const size_t *order, const struct sample *samples)
+{
+    struct digest *images = mem_alloc((q->n + 1) * sizeof *images);
+    for (size_t i = 0; i < q->n; i++) {
+        images[i] = q->images[order[i]];
+    }
+    free(q->images);
+    q->images = images;
+    q->samples = samples;
+}
+
 size_t question_samples(const struct question *q)
 {
     return q->n;

@@ -67,6 +67,8 @@ void sheet_keep_verified(const struct sheet *s);
 struct digest question_key(const struct question *q, const char *kind);
 struct digest question_sample(const struct question *q, size_t i);
 size_t question_samples(const struct question *q);
+/* The samples stand in another order now: `order` has what each place held before. */
+void question_reorder(struct question *q, const size_t *order, const struct sample *samples);
 bool question_get(struct question *q, struct digest key, void **data, size_t *size);
 void question_put(struct question *q, struct digest key, const struct pack *b);
 /* The same text every time, kept as long as the session. */

@@ -30,7 +30,6 @@ struct session *session_new(void)
     s->store = plan_store_new();
     s->results = results_new();
     s->set.cache_size = CACHE_SIZE;
-    s->bisected = SIZE_MAX;
     s->form = FORM_TABLE;
     s->shell = shell_new();
     s->ui.sort = metric_find("sqnr");

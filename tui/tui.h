@@ -194,8 +194,9 @@ struct session {
     struct pin_state *run_pins; /* pins that were in force in that run; NULL = none */
     struct sweep *sweep;        /* the last one, also while it grows; NULL: none */
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
-    size_t bisected;            /* layer that the last bisection found; SIZE_MAX: none */
-    json_t *compared; /* summary of the last `baseline compare` of these results; NULL: none */
+    struct sweep *only;         /* beside a sweep of SWEEP_LOO: SWEEP_ONLY of its layers; or NULL */
+    struct raised *raised; /* what a prefix, suffix or bisection has found; NULL: it was none */
+    json_t *compared;      /* summary of the last `baseline compare` of these results; NULL: none */
     struct job job;
     struct picture picture;
     struct capture capture; /* fp32/int8 NULL = empty */
@@ -399,9 +400,9 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
-    cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
-    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
+    cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_file[], cmd_shell[],
+    cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[],
+    cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

@@ -134,7 +134,7 @@ def line(case, unit, ours, limit):
 def latency(options):
     count, rounds = (200, 1) if options.quick else (500, 3)
     lines, notes = [], []
-    for case, start in (("during a run", b"run"), ("during a sweep", b"sweep loo")):
+    for case, start in (("during a run", b"run"), ("during a sweep", b"sensitivity --exact")):
         found = [while_busy(options, start, count) for _ in range(rounds)]
         lines.append(line(f"{TITLES[NETWORK]}, 99 of 100 keys {case}", "ms",
                           [percentile(x, 0.99) for x in found], LIMIT))
