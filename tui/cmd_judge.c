@@ -113,19 +113,19 @@ static void weights_all(struct call *c)
 static int exec_weights(struct call *c, struct err *err)
 {
     struct session *s = c->s;
-    size_t n, *list;
+    size_t n = 0, *list = NULL;
     session_judge(s);
     if (!c->n_args) {
         weights_all(c);
         return OK;
     }
     int rc = layer_list(s, c->args[0], &n, &list, err);
-    size_t layer = !rc && n ? list[0] : 0;
+    size_t layer = n ? list[0] : 0;
+    free(list);
     if (!rc && n != 1) {
         rc =
             err_set(err, E_USAGE, "'%s' stands for %zu layers, 'weights' wants one", c->args[0], n);
     }
-    free(rc && n != 1 ? NULL : list);
     if (rc) {
         return rc;
     }
