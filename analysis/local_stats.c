@@ -10,13 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__clang__)
-#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define VECTOR_CLONES
-#endif
-
 /* ---- Noise of a quantizer -------------------------------------------------------------------- */
 
 /* Values looked at in one go, by loops simple enough for the compiler's vectors. Their squares are
