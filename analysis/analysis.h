@@ -215,14 +215,26 @@ int layer_stats_add(struct layer_stats *s, const struct tensor *x, const struct 
                     const struct quant *q, int channel_axis, bool with_hist, struct err *err);
 
 /* ---- Metrics: THE table (metric.c) ---------------------------------------------------------- */
+/* What a metric is taken from. */
+enum metric_of {
+    METRIC_CUMULATIVE, /* the sums of a comparison: of a layer in the whole network, of an image or
+                          a channel of it */
+    METRIC_LOCAL,      /* those of the layer alone */
+    METRIC_WEIGHTS,    /* its weights */
+    METRIC_LOO,        /* the last sweep of that kind */
+    METRIC_ONLY,
+    METRIC_VERDICT, /* a text */
+};
 struct metric {
     const char *name;  /* the word used as column, sort key and JSON field */
     const char *unit;  /* "dB", "%", "" */
     const char *title; /* column head */
     int digits;        /* decimals in tables */
     bool higher_is_better;
-    double (*value)(const struct sums *s, double scale); /* NAN = undefined, INFINITY = exact */
-    const char *help;                                    /* one line: meaning and ideal value */
+    /* Of those sums; NAN = undefined (always for METRIC_LOO and later), INFINITY = exact. */
+    double (*value)(const struct sums *s, double scale);
+    enum metric_of of;
+    const char *help; /* one line: meaning and ideal value */
     const char *formula;
 };
 extern const struct metric metrics[]; /* ends with name NULL */
@@ -268,6 +280,7 @@ struct image_score {
 };
 
 enum { PROFILES_MOST = 1 << 24 }; /* values of layer_sqnr that a study keeps, of its first images */
+struct local_study;               /* judge.h */
 struct study {
     size_t n_layers;
     struct layer_stats *layers;
@@ -276,6 +289,7 @@ struct study {
     struct image_score *images; /* in the order they were added */
     size_t labelled, fp32_right, int8_right;
     size_t lost, gained, failed;
+    struct local_study *local; /* local errors, of the first images; NULL: none were asked for */
 };
 struct study *study_new(size_t n_layers);
 void study_free(struct study *s);
@@ -284,6 +298,7 @@ void study_free(struct study *s);
 struct image_result {
     struct layer_stats *layers; /* n_layers */
     char **layer_errors;        /* n_layers; NULL entries where all went well */
+    struct local_study *local;  /* of this image; NULL: not asked for */
     struct image_score score;
 };
 void image_score_init(struct image_score *s); /* nothing known */
@@ -306,6 +321,9 @@ double study_agreement(const struct study *s);
 enum sort_dir { SORT_WORST, SORT_ASC, SORT_DESC };
 void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,
                        size_t *order);
+/* The same of n values; NAN last whatever the direction. */
+void rank_values(size_t n, const double *value, bool higher_is_better, enum sort_dir d,
+                 size_t *order);
 /* Image sort keys: THE table of image columns that can be ranked. */
 struct image_key {
     const char *name, *unit, *help;
@@ -558,5 +576,7 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
 bool pin_in_effect(const struct graph *mixed, const struct graph *executed,
                    const struct graph *fp32, const struct match *m, int fp32_value,
                    const char **why);
+
+#include "analysis/judge.h"
 
 #endif

@@ -151,6 +151,15 @@ int text_distance(const char *a, const char *b, int limit);
 /* Shell-style glob: * ? [a-z] [!a-z], \ takes the next as it is; no backtracking blow-up. */
 bool text_glob(const char *pattern, const char *s);
 
+/* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
+ * so all give the same bits. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
+    !defined(__clang__)
+#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTOR_CLONES
+#endif
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))

@@ -377,10 +377,15 @@ typedef int plan_tap(void *ctx, int value, const struct tensor *t, struct err *e
 /* A partial plan goes on without a node that its kernel refuses (E_UNSUPPORTED) while it runs, and
  * without what is behind it. `why` names the node and lives until the call returns. */
 typedef void plan_refused(void *ctx, int node, const char *why);
+/* Called after the tap with a value that it got: *instead (one reference, of the same type and
+ * dimensions) takes its place for all nodes that read it; NULL: it stays. Outputs too. */
+typedef int plan_swap(void *ctx, int value, const struct tensor *t, struct tensor **instead,
+                      struct err *err);
 struct run_options {
     plan_tap *tap;         /* may be NULL */
     plan_refused *refused; /* may be NULL */
-    void *tap_ctx;         /* of both */
+    plan_swap *swap;       /* may be NULL */
+    void *tap_ctx;         /* of all three */
     bool any_layout;       /* the tap takes tensors with channels last as they are */
     const bool *wanted;    /* per value of plan_graph(): what the tap is to get; NULL: everything.
                               What nobody wants need not exist: an activation may be applied at once */
@@ -399,6 +404,8 @@ int run_begin(const struct plan *p, const struct tensor *const *inputs, const st
               struct run **out, struct err *err);
 /* Executes the next node; *more false: there was none. */
 int run_step(struct run *r, bool *more, struct err *err);
+/* The node that the next step executes, or -1. */
+int run_next(struct run *r);
 /* Frees r; outputs as plan_run() gives them, NULL: not wanted. */
 int run_end(struct run *r, struct tensor **outputs, struct err *err);
 

@@ -90,6 +90,21 @@ static const char *numerics_list(const char *between)
     return list;
 }
 
+static int set_local(struct session *s, const char *v, struct err *err)
+{
+    bool all = strcmp(v, "all") == 0, off = strcmp(v, "off") == 0;
+    if (all || off) {
+        s->set.local = all ? -1 : 0;
+        return OK;
+    }
+    return read_count("local", v, 0, 1000000, &s->set.local, err);
+}
+
+static void show_local(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, s->set.local < 0 ? "all" : s->set.local ? "%d" : "off", s->set.local);
+}
+
 static int set_numerics(struct session *s, const char *v, struct err *err)
 {
     int n = numerics_find(v);
@@ -243,6 +258,8 @@ static const struct setting settings[] = {
      set_kernels, show_kernels, true},
     {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output, false},
     {"top", "N", "rows of listings, 0 for all", set_top, show_top, true},
+    {"local", "N|all|off", "images of a run on which local errors are measured, from the first on",
+     set_local, show_local, true},
     {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error,
      true},
     {"rows", "N", "height of the screen that pages are measured by; a real one overrules it",

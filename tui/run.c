@@ -28,6 +28,7 @@ struct runner {
     struct question *q; /* NULL: nothing is taken from earlier runs */
     struct memo *memo;  /* NULL: nor from single images */
     struct memo_keys keys;
+    size_t n_local; /* images that local errors are measured on */
 };
 
 /* Merges result i when its turn comes; false when the run was stopped before that. */
@@ -71,8 +72,12 @@ static void *worker(void *arg)
         struct err err = {0};
         image_result_init(&r, w->u.match->n_layers);
         r.score.image = w->images[i];
-        struct run_with with = {
-            .cancel = &w->s->job.cancel, .par = w->par, .memo = w->memo, .keys = &w->keys};
+        struct run_with with = {.cancel = &w->s->job.cancel,
+                                .par = w->par,
+                                .memo = w->memo,
+                                .keys = &w->keys,
+                                .local = i < w->n_local,
+                                .sums = i == 0};
         if (w->memo) {
             with.image = question_sample(w->q, i);
         }
@@ -159,8 +164,9 @@ static int run_body(struct session *s, void *ctx, struct err *err)
 
 static int run_finish(struct session *s, void *ctx, struct err *err)
 {
-    (void)s, (void)err;
+    (void)err;
     runner_free(ctx);
+    judged_renew(s);
     return OK;
 }
 
@@ -200,6 +206,8 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
         memo_keys_init(&w->keys, &w->u, n, room);
         memo_begin(w->memo);
     }
+    w->n_local = s->set.local < 0 ? n : (size_t)s->set.local;
+    w->u.local = w->n_local ? local_setup_new(s) : NULL;
     pthread_cond_init(&w->merged, NULL);
     w->jobs = MAX(s->set.jobs, 1);
     w->n_workers = (int)MIN((size_t)w->jobs, MAX(n, (size_t)1));
@@ -228,4 +236,44 @@ int run_start(struct session *s, size_t n, size_t *images, bool background, FILE
 {
     start_study(s, n, images);
     return job_start(s, &run_kind, runner_new(s, n, images), n, background, note, err);
+}
+
+/* ---- Local errors afterwards ----------------------------------------------------------------- */
+
+static void local_images(struct session *s, size_t n)
+{
+    struct run_setup u;
+    struct par *par = par_new(s->set.jobs);
+    run_setup_init(&u, s);
+    u.hist = false;
+    u.local = local_setup_new(s);
+    for (size_t i = 0; i < n; i++) {
+        struct image_result r;
+        const struct sample nothing = {.label = -1};
+        const struct sample *sample = s->data.n ? &s->data.samples[s->ran[i]] : &nothing;
+        struct run_with with = {.par = par, .local = true, .sums = i == 0};
+        image_result_init(&r, u.match->n_layers);
+        if (!run_one(&u, sample, &with, &r, NULL) && r.local) {
+            s->study->local = s->study->local
+                                  ? s->study->local
+                                  : local_study_new(u.match->n_layers, r.local->n_inputs);
+            local_study_merge(s->study->local, r.local);
+        }
+        image_result_fini(&r, u.match->n_layers);
+    }
+    run_setup_fini(&u);
+    par_free(par);
+}
+
+void run_local(struct session *s)
+{
+    size_t n = s->set.local < 0 ? s->n_ran : MIN(s->n_ran, (size_t)s->set.local);
+    bool same = true; /* pins are those of the run */
+    for (size_t k = 0; s->study && k < s->match.n_layers; k++) {
+        same = same && !session_pin_pending(s, k);
+    }
+    if (s->pair && s->study && !s->study->local && same && n && s->job.state != JOB_RUNNING) {
+        judged_forget(s);
+        local_images(s, n);
+    }
 }

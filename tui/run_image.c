@@ -63,6 +63,7 @@ void run_setup_fini(struct run_setup *u)
         free(u->layer_at[side]);
         free(u->wanted[side]);
     }
+    local_setup_free(u->local);
     free(u->inputs);
 }
 
@@ -77,7 +78,8 @@ struct pass {
     struct image_result *r;
     const struct run_hooks *hooks;
     const struct run_with *with;
-    bool *wanted[2]; /* values to compare, of layers that are not known */
+    bool *wanted[2];          /* values to compare, of layers that are not known */
+    struct local_lane *local; /* NULL: not wanted */
 };
 
 /* What a tap of one side gets. */
@@ -165,6 +167,9 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
         return rc;
     }
     if (s->side == SIDE_FP32) {
+        if (p->local) {
+            local_offer(p->local, (size_t)layer, t);
+        }
         rc = call_keep(p, (size_t)layer, SIDE_FP32, t, err);
         if (p->with->memo) {
             memo_hold(p->with->memo, p->with->keys, p->with->image, (size_t)layer,
@@ -278,6 +283,7 @@ static int lanes_run(struct pass *p, struct lane lane[2], struct err *err)
         while (!rc && more[SIDE_INT8] && (p->n_waiting || !more[SIDE_FP32])) {
             rc = run_step(lane[SIDE_INT8].run, &more[SIDE_INT8], err);
         }
+        rc = rc || !p->local ? rc : local_follow(p->local, !more[SIDE_FP32], err);
     }
     for (size_t k = 0; k < p->u->match->n_layers && !rc; k++) {
         if (p->waiting[SIDE_INT8][k]) {
@@ -339,7 +345,13 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
         rc = lane_begin(u, &lane[SIDE_FP32], in, err);
     }
     rc = rc ? rc : lane_begin(u, &lane[SIDE_INT8], in, err);
+    if (!rc && u->local && with->local && !with->recalled) {
+        r->local = local_study_new(n_layers, u->local->map->n_inputs);
+        rc = local_begin(u->local, lane[SIDE_INT8].in, in, with->sums, with->par, with->cancel,
+                         r->local, &p.local, err);
+    }
     rc = rc ? rc : lanes_run(&p, lane, err);
+    local_end(p.local);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         int end = lane[side].in
                       ? lane_end(u, &lane[side], rc ? NULL : out + u->match->n_outputs * side, err)
@@ -431,6 +443,9 @@ int run_one(const struct run_setup *u, const struct sample *sample, const struct
     bool all = memo_take(with->memo, with->keys, with->image, r, known);
     if (!all && memo_recall(with->memo, with->keys, with->image, known, held)) {
         own.recalled = held;
+    }
+    for (size_t k = 0; k < u->match->n_layers; k++) {
+        own.local = own.local && !known[k]; /* it needs all FP32 activations */
     }
     int rc = all ? OK : load_and_run(u, sample, &own, r, err);
     if (!rc && !all) {

@@ -5,6 +5,7 @@
 #ifndef TUI_RUN_IMAGE_H
 #define TUI_RUN_IMAGE_H
 
+#include "tui/local_run.h"
 #include "tui/memo.h"
 
 /* What a run needs, fixed when it starts: pins may change while it is under way. */
@@ -18,6 +19,7 @@ struct run_setup {
     size_t n_inputs;
     struct model_input *inputs;
     bool classify, hist;
+    struct local_setup *local; /* NULL: no local errors are wanted */
 };
 
 /* How an image is run. */
@@ -29,6 +31,8 @@ struct run_with {
     const struct memo_keys *keys;   /* with a memo */
     struct digest image;            /* likewise: what the sample is, its label too */
     struct tensor *const *recalled; /* the FP32 side, as memo_recall() gives it: it is not run */
+    bool local; /* local errors too, where the setup has them and all is run anew */
+    bool sums;  /* and accumulators, which is slow */
 };
 
 void run_setup_init(struct run_setup *u, const struct session *s);

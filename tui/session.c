@@ -21,6 +21,7 @@ struct session *session_new(void)
     pthread_mutex_init(&s->lock, NULL);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    s->set.local = LOCAL_IMAGES;
     s->set.jobs = cores > 0 ? (int)MIN(cores, 256) : 1;
     s->set.memory = pages > 0 && page > 0 ? (size_t)pages / 10 * 6 * (size_t)page : 0;
     s->set.on_error_stop = true;
@@ -71,6 +72,7 @@ void session_forget_run(struct session *s)
     job_cancel(s);
     job_wait(s, NULL);
     session_capture_clear(s);
+    judged_forget(s);
     study_free(s->study);
     s->study = NULL;
     json_decref(s->compared);
@@ -427,6 +429,9 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
     free(values);
     retire(s, old_plan, old_graph);
     layer_times_fini(&s->times);
+    if (!s->study) { /* else it is about the models of that run, as the figures are */
+        judged_forget(s);
+    }
     session_capture_clear(s);
     return OK;
 }

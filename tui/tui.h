@@ -98,6 +98,7 @@ enum form { FORM_NONE, FORM_TABLE, FORM_JSON, FORM_JSONL, FORM_CSV };
 /* How pictures that fill the screen are shown: by sequences for pixels, or in cells. */
 enum graphics { GRAPHICS_AUTO, GRAPHICS_KITTY, GRAPHICS_SIXEL, GRAPHICS_BLOCKS };
 
+enum { LOCAL_IMAGES = 16 }; /* default of the setting `local` */
 struct setting_values {
     int jobs;      /* worker threads */
     size_t memory; /* bytes for activations, 0 = 60 % of RAM */
@@ -110,6 +111,7 @@ struct setting_values {
     enum graphics graphics;
     bool mouse; /* clicks and the wheel come to the screen, not to the terminal */
     int top;    /* default rows of listings, 0 = all */
+    int local;  /* images of a run on which local errors are measured; -1: all, 0: none */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */
@@ -188,8 +190,9 @@ struct session {
     bool classify; /* outputs are class values */
     char *task;    /* "classify", "raw" or NULL = from the model */
 
-    struct study *study; /* of the last run; NULL before */
-    size_t *ran;         /* data set indices of the run, in order */
+    struct study *study;   /* of the last run; NULL before */
+    struct judged *judged; /* what is to blame for its errors (judge.c); NULL: not judged yet */
+    size_t *ran;           /* data set indices of the run, in order */
     size_t n_ran;
     struct pin_state *run_pins; /* pins that were in force in that run; NULL = none */
     struct sweep *sweep;        /* the last one, also while it grows; NULL: none */
@@ -302,6 +305,32 @@ int layer_times_start(struct session *s, size_t image, int runs, bool background
                       struct err *err);
 void layer_times_fini(struct layer_times *t);
 
+/* ---- Judgements (judge.c) ------------------------------------------------------------------- */
+/* Errors of weights, and verdicts of all layers, of the models and the run there are. */
+struct judged {
+    struct local_map *map;
+    struct weight_error *weights; /* per layer */
+    struct misread *misread;      /* per layer */
+    bool *pinned;                 /* per layer */
+    struct layer_verdict *verdicts;
+    bool ran; /* the verdicts know a run */
+};
+/* Judges if that was not done since models and results last changed; of a run it is about the
+ * models of that run. Needs a pair; else session.judged stays NULL. */
+void session_judge(struct session *s);
+/* The same without measuring local errors that are missing. */
+void judged_renew(struct session *s);
+/* What the analysis is to be asked with. */
+struct judge_input session_judge_input(const struct session *s);
+void judged_forget(struct session *s);
+/* Gain of pinning a layer in the last sweep of that kind, or its value; NAN: there is none. */
+double session_sweep_effect(const struct session *s, size_t layer, enum sweep_kind kind);
+/* Puts all metrics that are not of cumulative sums, and the split of local noise, into an object of
+ * a layer. */
+void judged_json(json_t *o, const struct session *s, size_t layer);
+/* Text of a metric that is one: "RANGE"; NULL: nothing is known. */
+const char *judged_text(const struct session *s, size_t layer, const struct metric *m);
+
 /* ---- Jobs (job.c) --------------------------------------------------------------------------- */
 /* Starts a job; in the background, else waits and prints progress to `note` when it is a terminal.
  * Called with the lock held; gives it up while waiting. */
@@ -321,6 +350,8 @@ double job_eta(const struct job *j);  /* seconds, NAN when unknown */
 /* Starts a run over the given data set indices, as job_start() does. Takes over `images`. */
 int run_start(struct session *s, size_t n, size_t *images, bool background, FILE *note,
               struct err *err);
+/* Measures the local errors of the last run where its figures were taken from an earlier one. */
+void run_local(struct session *s);
 /* One image through both sides, without locks. image_result_init'ed by the caller. `keep`: when not
  * NULL, called with each activation that the dump or a capture wants, both sides. */
 typedef int run_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
@@ -400,9 +431,9 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_file[], cmd_shell[],
-    cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[],
-    cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
+    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_file[],
+    cmd_shell[], cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[],
+    cmd_ui[], cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

@@ -39,6 +39,9 @@ char *text_metric(char *dst, size_t size, const struct metric *m, const struct s
                   double scale);
 /* A number in at most `width` columns, as many digits as fit. */
 char *text_number(char *dst, size_t size, double v, int width);
+/* The same of a layer of the last run, also of metrics that are not of its sums. Returns dst. */
+char *text_layer(char *dst, size_t size, const struct session *s, size_t layer,
+                 const struct metric *m);
 /* Bytes as "512 B", "15.4 kB", "1.6 MB" (powers of 1000). Returns dst. */
 char *text_bytes(char *dst, size_t size, double bytes);
 /* Seconds as 0:15 or 1:02:03; "?" when not finite. */
@@ -70,6 +73,9 @@ void draw_row_end(struct grid *g, int row, int cols, size_t item, bool cursor);
 void draw_rule(struct grid *g, int row, int col, int width, const char *caption);
 /* Name, operator, shape, state and figures of a layer; returns rows used. */
 int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* What is wrong with a layer and why: verdict, cause, and errors labelled CUMULATIVE, LOCAL and
+ * OUTPUT; returns rows used. (view_evidence.c) */
+int draw_evidence(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* Strip of heat letters, one a channel; returns rows used. */
 int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */
