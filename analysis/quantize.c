@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * quantize.c: an FP32 graph with QuantizeLinear and DequantizeLinear put in, as onnxruntime's
+ * quantizer puts them: in front of and behind each operator that has a rule below. Operators that
+ * only move values give codes on as they are; a Relu or Clip that the codes' range expresses goes.
+ * Where nodes want different types, a tensor has that of the node that makes it, and others get it
+ * quantized
+ * once more. The bias of a weighted operator is int32 with the scale of its sums. A
+ * constant added behind a matrix product of more dimensions stays float, in front of the quantizer:
+ * it is as good as a bias.
+ */
+#include "analysis/analysis.h"
+#include "analysis/qedit.h"
+#include "analysis/qweight.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- Rules: THE table ----------------------------------------------------------------------- */
+
+enum rule_kind {
+    RULE_WEIGHTED, /* products with weights: inputs and output get quantizers */
+    RULE_COMPUTE,  /* so do those of any other arithmetic, constants too */
+    RULE_MOVE,     /* the output has the codes of the first input, if that has any */
+    RULE_CLIP,     /* goes into the quantizer behind it where it can */
+};
+static const struct {
+    const char *op;
+    enum rule_kind kind;
+} rules[] = {
+    {"Conv", RULE_WEIGHTED},     {"ConvTranspose", RULE_WEIGHTED},
+    {"Gemm", RULE_WEIGHTED},     {"MatMul", RULE_WEIGHTED},
+    {"Add", RULE_COMPUTE},       {"Mul", RULE_COMPUTE},
+    {"Concat", RULE_COMPUTE},    {"GlobalAveragePool", RULE_COMPUTE},
+    {"LeakyRelu", RULE_COMPUTE}, {"Sigmoid", RULE_COMPUTE},
+    {"Softmax", RULE_COMPUTE},   {"AveragePool", RULE_MOVE},
+    {"MaxPool", RULE_MOVE},      {"Reshape", RULE_MOVE},
+    {"Transpose", RULE_MOVE},    {"Squeeze", RULE_MOVE},
+    {"Unsqueeze", RULE_MOVE},    {"Flatten", RULE_MOVE},
+    {"Resize", RULE_MOVE},       {"Slice", RULE_MOVE},
+    {"Split", RULE_MOVE},        {"Gather", RULE_MOVE},
+    {"DepthToSpace", RULE_MOVE}, {"SpaceToDepth", RULE_MOVE},
+    {"Relu", RULE_CLIP},         {"Clip", RULE_CLIP},
+};
+
+/* ---- State ---------------------------------------------------------------------------------- */
+
+enum { TYPES = 4 }; /* u8 s8 u16 s16 */
+
+/* Scale and zero point of an activation in one type, once they are made. */
+struct params {
+    enum dtype type;
+    float scale;
+    int s, z; /* values */
+};
+/* The float value that stands for the codes of one type. */
+struct reading {
+    enum dtype type;
+    int real;
+};
+/* What becomes of one value of the graph before quantizers are put in. */
+struct tensor_plan {
+    bool wanted;     /* gets quantizers */
+    bool ranged;     /* range holds */
+    int same;        /* the value whose scale and zero point it has: itself, or that of a mover */
+    enum dtype type; /* of its codes */
+    double range[2];
+    size_t n_params, n_readings;
+    struct params params[TYPES];
+    struct reading readings[TYPES];
+};
+/* A constant that has been quantized, for all nodes that want it in the same way. */
+struct coded_value {
+    int value, axis;
+    enum dtype type;
+    int real;
+    const struct tensor *scale;
+};
+
+struct quantizer {
+    struct graph *g;
+    const struct observation *seen;
+    const struct quantize_options *o;
+    struct quantize_report report;
+    size_t n_values, n_nodes; /* before quantizers are put in */
+    struct uses uses;
+    struct tensor_plan *v;
+    bool *on; /* per node: computes on codes */
+    size_t n_coded, cap_coded;
+    struct coded_value *coded;
+};
+
+static const struct node_choice *choice_of(const struct quantizer *q, const struct node *n)
+{
+    for (size_t i = 0; i < q->o->n_choices; i++) {
+        if (strcmp(q->o->choices[i].node, n->name) == 0) {
+            return &q->o->choices[i];
+        }
+    }
+    return NULL;
+}
+
+/* Whether op is one of "A|B|C". */
+static bool is_listed(const char *list, const char *op)
+{
+    size_t n = strlen(op);
+    for (const char *p = list; p; p = strchr(p, '|'), p = p ? p + 1 : NULL) {
+        if (strncmp(p, op, n) == 0 && (p[n] == '|' || !p[n])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The rule of a node that is to compute on codes; -1: it stays float. */
+static int rule_of(const struct quantizer *q, const struct node *n)
+{
+    const struct node_choice *c = choice_of(q, n);
+    for (size_t i = 0; i < COUNT(rules) && !(c && c->keep); i++) {
+        if (edit_is(n, rules[i].op)) {
+            return !q->o->ops || is_listed(q->o->ops, n->op) ? (int)rules[i].kind : -1;
+        }
+    }
+    return -1;
+}
+
+static enum dtype type_of(const struct quantizer *q, const struct node *n)
+{
+    const struct node_choice *c = choice_of(q, n);
+    return c && c->activations ? c->activations : q->o->goal.codes.dtype;
+}
+
+static const struct tensor *constant_of(const struct quantizer *q, int v)
+{
+    return v >= 0 && (size_t)v < q->n_values ? edit_float(q->g, v) : NULL;
+}
+
+/* ---- Marking -------------------------------------------------------------------------------- */
+
+static bool is_activation(const struct quantizer *q, int v)
+{
+    return v >= 0 && !edit_float(q->g, v) && q->seen[v].images > 0;
+}
+
+static void mark(struct quantizer *q, int v, enum dtype type)
+{
+    if (is_activation(q, v) && !q->v[v].wanted) {
+        q->v[v].wanted = true;
+        q->v[v].type = type;
+    }
+}
+
+/* The sum with a constant behind a matrix product whose output nobody else reads; -1. */
+static int bias_sum(const struct quantizer *q, const struct node *n)
+{
+    int next = edit_is(n, "MatMul") && constant_of(q, n->in[1])
+                   ? edit_reader(q->g, &q->uses, n->out[0])
+                   : -1;
+    const struct node *sum = next >= 0 ? &q->g->nodes[next] : NULL;
+    if (!sum || !edit_is(sum, "Add") || sum->n_in != 2) {
+        return -1;
+    }
+    const struct tensor *t = constant_of(q, sum->in[sum->in[0] == n->out[0]]);
+    return t && t->rank <= 1 ? next : -1;
+}
+
+static void mark_weighted(struct quantizer *q, size_t i)
+{
+    const struct node *n = &q->g->nodes[i];
+    enum dtype type = type_of(q, n);
+    bool constant = n->n_in > 1 && constant_of(q, n->in[1]);
+    bool fits = constant && !edit_is(n, "ConvTranspose")
+                    ? edit_weight_axis(q->g, n) >= 0 || edit_is(n, "MatMul")
+                    : !edit_is(n, "Gemm");
+    if (n->n_in < 2 || !fits || (!is_activation(q, n->in[0]) && !constant_of(q, n->in[0])) ||
+        (!is_activation(q, n->in[1]) && !constant)) {
+        q->report.left++;
+        return;
+    }
+    int sum = bias_sum(q, n);
+    q->on[i] = true;
+    q->report.layers++;
+    mark(q, n->in[0], type);
+    mark(q, n->in[1], type);
+    mark(q, sum >= 0 ? q->g->nodes[sum].out[0] : n->out[0], type);
+}
+
+static void mark_compute(struct quantizer *q, size_t i)
+{
+    const struct node *n = &q->g->nodes[i];
+    for (int k = 0; edit_is(n, "Add") && k < n->n_in; k++) {
+        int maker = n->in[k] >= 0 ? q->g->values[n->in[k]].producer : -1;
+        if (maker >= 0 && q->on[maker] && bias_sum(q, &q->g->nodes[maker]) == (int)i) {
+            return; /* a bias, in front of the quantizer */
+        }
+    }
+    if (n->n_out < 1 || !is_activation(q, n->out[0])) {
+        return;
+    }
+    q->on[i] = true;
+    for (int k = 0; k < n->n_in; k++) {
+        mark(q, n->in[k], type_of(q, n));
+    }
+    mark(q, n->out[0], type_of(q, n));
+    if (edit_is(n, "Softmax")) {
+        struct tensor_plan *v = &q->v[n->out[0]];
+        v->ranged = true;
+        v->range[0] = 0;
+        v->range[1] = 1;
+    }
+}
+
+static void mark_move(struct quantizer *q, size_t i)
+{
+    const struct node *n = &q->g->nodes[i];
+    int x = n->n_in ? n->in[0] : -1;
+    if (x < 0 || !q->v[x].wanted) {
+        return;
+    }
+    q->on[i] = true;
+    for (int k = 0; k < n->n_out; k++) {
+        int y = n->out[k];
+        if (is_activation(q, y) && !q->v[y].wanted) {
+            mark(q, y, q->v[x].type);
+            q->v[y].same = q->v[x].same;
+        }
+    }
+}
+
+/* Bound of a Clip from its attribute or constant input; NAN when it is computed. */
+static double bound_of(const struct quantizer *q, const struct node *n, int slot, const char *attr,
+                       double none)
+{
+    if (slot < n->n_in && n->in[slot] >= 0) {
+        const struct tensor *t = constant_of(q, n->in[slot]);
+        return t && t->n == 1 ? tensor_f64(t, 0) : NAN;
+    }
+    const struct attr *a = attr_find(n, attr);
+    return a && a->kind == ATTR_FLOAT ? (double)a->f : none;
+}
+
+/* Whether the range of the codes ends where the clip does: it holds 0, and no value beyond. */
+static bool is_range(const struct quantizer *q, const struct node *n)
+{
+    double lo = 0, hi = INFINITY;
+    if (edit_is(n, "Clip")) {
+        lo = bound_of(q, n, 1, "min", -INFINITY);
+        hi = bound_of(q, n, 2, "max", INFINITY);
+    }
+    bool exact = !q->o->goal.codes.power_of_two || isinf(hi);
+    return !q->o->goal.codes.symmetric && lo <= 0 && hi >= 0 && exact;
+}
+
+static void mark_clip(struct quantizer *q, size_t i)
+{
+    struct node *n = &q->g->nodes[i];
+    int x = n->n_in ? n->in[0] : -1, y = n->out[0];
+    if (x < 0 || !q->v[x].wanted || !is_activation(q, y)) {
+        return;
+    }
+    bool alone = edit_reader(q->g, &q->uses, x) == (int)i;
+    int maker = q->g->values[x].producer;
+    if (alone && maker >= 0 && q->v[x].same == x && is_range(q, n)) {
+        struct node *m = &q->g->nodes[maker];
+        for (int k = 0; k < m->n_out; k++) {
+            m->out[k] = m->out[k] == x ? y : m->out[k];
+        }
+        m->raw = (struct span){0};
+        q->g->values[y].producer = maker;
+        q->g->values[x].producer = -1;
+        q->v[x].wanted = false;
+        mark(q, y, q->v[x].type);
+        n->op = NULL;
+        return;
+    }
+    q->on[i] = true;
+    mark(q, y, type_of(q, n));
+    if (alone && q->v[x].same == x) { /* what will be cut off needs no codes */
+        q->v[x].ranged = true;
+        q->o->method->choose(&q->seen[y], &q->o->goal, q->v[x].range);
+    }
+}
+
+static void mark_nodes(struct quantizer *q)
+{
+    static void (*const marks[])(struct quantizer *, size_t) = {
+        [RULE_WEIGHTED] = mark_weighted,
+        [RULE_COMPUTE] = mark_compute,
+        [RULE_MOVE] = mark_move,
+        [RULE_CLIP] = mark_clip,
+    };
+    for (size_t i = 0; i < q->n_nodes; i++) {
+        const struct node *n = &q->g->nodes[i];
+        int rule = rule_of(q, n);
+        if (rule >= 0) {
+            marks[rule](q, i);
+        } else if (edit_weight_axis(q->g, n) >= 0) {
+            q->report.left++;
+        }
+    }
+}
+
+/* ---- Activations ---------------------------------------------------------------------------- */
+
+/* Types beyond 8 bits came to ai.onnx with opset 21; onnxruntime has operators of its own. */
+static const char *domain_for(struct quantizer *q, enum dtype type)
+{
+    enum { ALL_TYPES_OPSET = 21 };
+    bool own = type != DT_U8 && type != DT_S8 && type != DT_S32;
+    if (!own || q->g->opset >= ALL_TYPES_OPSET) {
+        return "";
+    }
+    q->g->opset_ms = MAX(q->g->opset_ms, 1);
+    return "com.microsoft";
+}
+
+static int scalar(enum dtype d, struct tensor **out, struct err *err)
+{
+    return tensor_zeros(d, 0, NULL, NULL, out, err);
+}
+
+static int make_params(struct quantizer *q, int v, enum dtype type, struct params *p,
+                       struct err *err)
+{
+    struct tensor_plan *t = &q->v[v];
+    struct range_goal goal = q->o->goal;
+    double r[2] = {t->range[0], t->range[1]};
+    int32_t zero;
+    goal.codes.dtype = type;
+    if (!t->ranged) {
+        q->o->method->choose(&q->seen[v], &goal, r);
+    }
+    *p = (struct params){.type = type};
+    codes_params(&goal.codes, r[0], r[1], &p->scale, &zero);
+    struct tensor *s = NULL, *z = NULL;
+    int rc = scalar(DT_F32, &s, err);
+    rc = rc ? rc : scalar(type, &z, err);
+    if (rc) {
+        tensor_free(s);
+        return rc;
+    }
+    *(float *)s->data = p->scale;
+    coded_put(z, 0, zero);
+    const char *name = q->g->values[v].name;
+    p->s = edit_constant(q->g, name, t->n_params ? "_scale_convert" : "_scale", s);
+    p->z = edit_constant(q->g, name, t->n_params ? "_zero_point_convert" : "_zero_point", z);
+    return OK;
+}
+
+/* Scale and zero point of an activation as codes of a type. */
+static int params_of(struct quantizer *q, int v, enum dtype type, struct params *out,
+                     struct err *err)
+{
+    int root = q->v[v].same;
+    struct tensor_plan *t = &q->v[root];
+    for (size_t i = 0; i < t->n_params; i++) {
+        if (t->params[i].type == type) {
+            *out = t->params[i];
+            return OK;
+        }
+    }
+    int rc = make_params(q, root, type, out, err);
+    if (!rc) {
+        t->params[t->n_params++] = *out;
+    }
+    return rc;
+}
+
+/* Float `from` through codes of a type to the float value `to`. */
+static int add_pair(struct quantizer *q, int v, enum dtype type, int from, int to, bool again,
+                    struct err *err)
+{
+    struct params p;
+    int rc = params_of(q, v, type, &p, err);
+    if (rc) {
+        return rc;
+    }
+    char *stem = mem_printf("%s%s", q->g->values[v].name, again ? "_convert" : "");
+    const char *domain = domain_for(q, type);
+    int codes = edit_value(q->g, stem, "_QuantizeLinear_Output");
+    edit_node(q->g, "QuantizeLinear", domain, stem, (const int[]){from, p.s, p.z}, codes);
+    edit_node(q->g, "DequantizeLinear", domain, stem, (const int[]){codes, p.s, p.z}, to);
+    free(stem);
+    q->v[v].readings[q->v[v].n_readings++] = (struct reading){type, to};
+    return OK;
+}
+
+/* The float value that stands for v in a type; made where v has not been read so before. */
+static int read_as(struct quantizer *q, int v, enum dtype type, int *real, struct err *err)
+{
+    struct tensor_plan *t = &q->v[v];
+    for (size_t i = 0; i < t->n_readings; i++) {
+        if (t->readings[i].type == type) {
+            *real = t->readings[i].real;
+            return OK;
+        }
+    }
+    *real = edit_value(q->g, q->g->values[v].name, "_convert_DequantizeLinear_Output");
+    return add_pair(q, v, type, t->readings[0].real, *real, true, err);
+}
+
+static bool is_mover(const struct quantizer *q, const struct node *n)
+{
+    return rule_of(q, n) == RULE_MOVE;
+}
+
+/* What reads v reads what its codes stand for. */
+static int move_readers(struct quantizer *q, int v, struct err *err)
+{
+    int rc = OK;
+    for (int u = q->uses.start[v]; u < q->uses.start[v + 1] && !rc; u++) {
+        int node = q->uses.node[u], real = q->v[v].readings[0].real;
+        const struct node *n = &q->g->nodes[node];
+        if (q->on[node] && !is_mover(q, n)) {
+            rc = read_as(q, v, type_of(q, n), &real, err);
+        }
+        struct node *reader = &q->g->nodes[node]; /* nodes may have been appended */
+        for (int k = 0; k < reader->n_in; k++) {
+            reader->in[k] = reader->in[k] == v ? real : reader->in[k];
+        }
+        reader->raw = (struct span){0};
+    }
+    return rc;
+}
+
+static int quantize_activation(struct quantizer *q, int v, struct err *err)
+{
+    struct graph *g = q->g;
+    const char *name = g->values[v].name;
+    int from = v, to, maker = g->values[v].producer;
+    if (g->values[v].is_output && maker >= 0) { /* the output keeps its name */
+        from = edit_value(g, name, "_QuantizeLinear_Input");
+        to = v;
+        for (int k = 0; k < g->nodes[maker].n_out; k++) {
+            int *out = &g->nodes[maker].out[k];
+            *out = *out == v ? from : *out;
+        }
+        g->nodes[maker].raw = (struct span){0};
+    } else {
+        to = edit_value(g, name, "_DequantizeLinear_Output");
+    }
+    int rc = add_pair(q, v, q->v[v].type, from, to, false, err);
+    q->report.tensors++;
+    return rc ? rc : move_readers(q, v, err);
+}
+
+/* ---- Constants ------------------------------------------------------------------------------ */
+
+/* DequantizeLinear of a coded constant named after `stem`; takes c. */
+static int add_coded(struct quantizer *q, const char *stem, const char *suffix, int axis,
+                     struct coded *c)
+{
+    char *name = mem_printf("%s%s", stem, suffix);
+    q->report.weights += dtype_size(c->codes->dtype) * c->codes->n;
+    int in[3] = {edit_constant(q->g, name, "", c->codes), -1, -1};
+    in[1] = edit_constant(q->g, name, "_scale", c->scale);
+    in[2] = edit_constant(q->g, name, "_zero_point", c->zero);
+    int real = edit_value(q->g, stem, "_DequantizeLinear_Output");
+    edit_node(q->g, "DequantizeLinear", domain_for(q, c->codes->dtype), stem, in, real);
+    if (axis >= 0) {
+        graph_attr_int(q->g, &q->g->nodes[q->g->n_nodes - 1], "axis", axis);
+    }
+    free(name);
+    return real;
+}
+
+static const struct coded_value *find_coded(const struct quantizer *q, int v, int axis,
+                                            enum dtype type)
+{
+    for (size_t i = 0; i < q->n_coded; i++) {
+        const struct coded_value *c = &q->coded[i];
+        if (c->value == v && c->axis == axis && c->type == type) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+/* Input `slot` of a node, a constant, as codes. bias: what the scales are to fit, with sx. */
+static int quantize_constant(struct quantizer *q, size_t node, int slot, int axis,
+                             const struct code_choice *choice, const struct tensor *bias, float sx,
+                             const struct tensor **scale, struct err *err)
+{
+    int v = q->g->nodes[node].in[slot];
+    const struct coded_value *known = find_coded(q, v, axis, choice->dtype);
+    if (!known) {
+        struct coded c = {0};
+        const struct tensor *w = edit_float(q->g, v);
+        int rc = coded_params(w, axis, choice, &c, err);
+        if (!rc && bias) {
+            coded_fit_bias(&c, bias, sx);
+        }
+        rc = rc ? rc : coded_values(w, axis, &c, err);
+        if (rc) {
+            coded_fini(&c);
+            return rc;
+        }
+        if (q->n_coded == q->cap_coded) {
+            q->cap_coded = 2 * q->cap_coded + 16;
+            q->coded = mem_grow(q->coded, q->cap_coded * sizeof *q->coded);
+        }
+        struct coded_value *to = &q->coded[q->n_coded++];
+        *to = (struct coded_value){v, axis, choice->dtype, -1, c.scale};
+        to->real = add_coded(q, q->g->values[v].name, "_quantized", axis, &c);
+        known = to;
+    }
+    struct node *n = &q->g->nodes[node];
+    n->in[slot] = known->real;
+    n->raw = (struct span){0};
+    *scale = known->scale;
+    return OK;
+}
+
+static int quantize_bias(struct quantizer *q, size_t node, float sx, const struct tensor *sw,
+                         struct err *err)
+{
+    const struct tensor *b = edit_float(q->g, q->g->nodes[node].in[2]);
+    struct coded c = {0};
+    int rc = coded_bias(b, sx, sw, &c, err);
+    if (rc) {
+        return rc;
+    }
+    int axis = sw->n > 1 ? b->rank - 1 : -1;
+    const char *name = q->g->values[q->g->nodes[node].in[2]].name;
+    int real = add_coded(q, name, "_quantized", axis, &c);
+    q->g->nodes[node].in[2] = real;
+    return OK;
+}
+
+/* Channels of the weights that get a scale of their own: an axis, or -1. */
+static int scale_axis(const struct quantizer *q, const struct node *n, const struct tensor *w)
+{
+    if (!q->o->per_channel) {
+        return -1;
+    }
+    if (edit_is(n, "ConvTranspose")) {
+        return attr_int(n, "group", 1) == 1 && w->rank > 1 ? 1 : -1;
+    }
+    return edit_weight_axis(q->g, n);
+}
+
+/* Whether a bias can be codes with these scales: one each, or one for all. */
+static bool fits_bias(const struct tensor *b, size_t scales)
+{
+    bool last = b->rank >= 1 && b->dims[b->rank - 1] == (int64_t)b->n;
+    return scales == 1 || (last && b->n == scales);
+}
+
+static int quantize_weights(struct quantizer *q, size_t i, struct err *err)
+{
+    const struct node *n = &q->g->nodes[i];
+    const struct node_choice *own = choice_of(q, n);
+    struct code_choice choice = q->o->weights;
+    choice.dtype = own && own->weights ? own->weights : choice.dtype;
+    const struct tensor *w = constant_of(q, n->in[1]), *scale = NULL;
+    const struct tensor *b = w && n->n_in > 2 ? constant_of(q, n->in[2]) : NULL;
+    int x = n->in[0], axis = w ? scale_axis(q, n, w) : -1;
+    bool has_x = (size_t)x < q->n_values && q->v[x].wanted;
+    struct params p = {0};
+    int rc = b && has_x ? params_of(q, x, type_of(q, n), &p, err) : OK;
+    b = has_x && b && fits_bias(b, axis >= 0 ? (size_t)w->dims[axis] : 1) ? b : NULL;
+    if (!rc && constant_of(q, x)) { /* a matrix product with the constant on the left */
+        rc = quantize_constant(q, i, 0, -1, &choice, NULL, 0, &scale, err);
+    }
+    rc = rc || !w ? rc : quantize_constant(q, i, 1, axis, &choice, b, p.scale, &scale, err);
+    return rc || !b ? rc : quantize_bias(q, i, p.scale, scale, err);
+}
+
+/* Constants of other arithmetic are codes of the type of the activations. */
+static int quantize_operands(struct quantizer *q, size_t i, struct err *err)
+{
+    struct code_choice choice = q->o->goal.codes;
+    choice.dtype = type_of(q, &q->g->nodes[i]);
+    choice.power_of_two = false;
+    const struct tensor *scale;
+    int rc = OK;
+    for (int k = 0; k < q->g->nodes[i].n_in && !rc; k++) {
+        if (constant_of(q, q->g->nodes[i].in[k])) {
+            rc = quantize_constant(q, i, k, -1, &choice, NULL, 0, &scale, err);
+        }
+    }
+    return rc;
+}
+
+/* ---- The whole ------------------------------------------------------------------------------ */
+
+static int put_quantizers(struct quantizer *q, struct err *err)
+{
+    int rc = OK;
+    for (size_t i = 0; i < q->n_nodes && !rc; i++) {
+        int rule = q->on[i] ? rule_of(q, &q->g->nodes[i]) : -1;
+        rc = rule == RULE_WEIGHTED  ? quantize_weights(q, i, err)
+             : rule == RULE_COMPUTE ? quantize_operands(q, i, err)
+                                    : OK;
+    }
+    for (size_t v = 0; v < q->n_values && !rc; v++) {
+        rc = q->v[v].wanted ? quantize_activation(q, (int)v, err) : OK;
+    }
+    return rc;
+}
+
+static int quantize_marked(struct quantizer *q, struct err *err)
+{
+    mark_nodes(q);
+    uses_fini(&q->uses);
+    q->uses = graph_uses(q->g); /* without the clips that went */
+    int rc = put_quantizers(q, err);
+    if (!rc && !q->report.layers) {
+        rc = err_set(err, E_SHAPE, "none of its %zu weighted layers can be quantized",
+                     q->report.left);
+    }
+    return rc ? rc : graph_finish(q->g, err);
+}
+
+int quantize_graph(const struct graph *prepared, const struct observation *seen,
+                   const struct quantize_options *o, struct graph **out,
+                   struct quantize_report *report, struct err *err)
+{
+    struct graph *g = graph_clone(prepared);
+    struct quantizer q = {.g = g, .seen = seen, .o = o};
+    q.n_values = g->n_values;
+    q.n_nodes = g->n_nodes;
+    q.uses = graph_uses(g);
+    q.v = mem_alloc((q.n_values + 1) * sizeof *q.v);
+    q.on = mem_alloc(q.n_nodes + 1);
+    for (size_t v = 0; v < q.n_values; v++) {
+        q.v[v].same = (int)v;
+    }
+    int rc = quantize_marked(&q, err);
+    *report = q.report;
+    uses_fini(&q.uses);
+    free(q.v);
+    free(q.on);
+    free(q.coded);
+    if (rc) {
+        graph_free(g);
+        return rc;
+    }
+    *out = g;
+    return OK;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * qweight.c: constants as codes; see qweight.h. The order of the roundings is that of onnxruntime's
+ * quantizer, so that equal settings give equal codes.
+ */
+#include "analysis/qweight.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+void coded_fini(struct coded *c)
+{
+    tensor_free(c->codes);
+    tensor_free(c->scale);
+    tensor_free(c->zero);
+    *c = (struct coded){0};
+}
+
+void coded_put(struct tensor *t, size_t i, int64_t v)
+{
+    switch (t->dtype) {
+    case DT_U16:
+        ((uint16_t *)t->data)[i] = (uint16_t)v;
+        break;
+    case DT_S16:
+        ((int16_t *)t->data)[i] = (int16_t)v;
+        break;
+    case DT_S32:
+        ((int32_t *)t->data)[i] = (int32_t)v;
+        break;
+    default: /* 8 bits, and 4 in a byte */
+        ((uint8_t *)t->data)[i] = (uint8_t)v;
+        break;
+    }
+}
+
+/* Elements that follow one another in one channel. */
+static size_t inner_of(const struct tensor *w, int axis)
+{
+    size_t inner = 1;
+    for (int d = axis + 1; d < w->rank && axis >= 0; d++) {
+        inner *= (size_t)w->dims[d];
+    }
+    return inner;
+}
+
+/* New scales and zero points of a shape: a scalar, or n along one axis. */
+static int new_params(enum dtype d, const int64_t *n, struct coded *out, struct err *err)
+{
+    int rank = n ? 1 : 0;
+    int rc = tensor_new(DT_F32, rank, n, NULL, &out->scale, err);
+    return rc ? rc : tensor_zeros(d, rank, n, NULL, &out->zero, err);
+}
+
+int coded_params(const struct tensor *w, int axis, const struct code_choice *c, struct coded *out,
+                 struct err *err)
+{
+    struct code_choice choice = *c;
+    choice.symmetric |= axis >= 0; /* integer kernels want one zero point for all channels */
+    int rc = new_params(c->dtype, axis >= 0 ? &w->dims[axis] : NULL, out, err);
+    if (rc) {
+        coded_fini(out);
+        return rc;
+    }
+    size_t inner = inner_of(w, axis), n = out->scale->n;
+    float *lo = mem_alloc(2 * (n + 1) * sizeof *lo), *hi = lo + n + 1;
+    for (size_t i = 0; i < w->n; i++) {
+        size_t at = axis >= 0 ? i / inner % n : 0;
+        float v = (float)tensor_f64(w, i);
+        lo[at] = fminf(lo[at], v);
+        hi[at] = fmaxf(hi[at], v);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int32_t zero;
+        codes_params(&choice, (double)lo[i], (double)hi[i], &((float *)out->scale->data)[i], &zero);
+        coded_put(out->zero, i, zero);
+    }
+    free(lo);
+    return OK;
+}
+
+void coded_fit_bias(struct coded *c, const struct tensor *bias, float sx)
+{
+    bool each = c->scale->n > 1 && c->scale->n == bias->n;
+    double largest = 0;
+    for (size_t i = 0; i < bias->n; i++) {
+        largest = fmax(largest, fabs(tensor_f64(bias, i)));
+    }
+    for (size_t i = 0; i < c->scale->n; i++) {
+        float *s = &((float *)c->scale->data)[i];
+        double b = each ? fabs(tensor_f64(bias, i)) : largest;
+        double least = 1.0001 * 2 * b / (2.0 * INT32_MAX), has = (double)sx * (double)*s;
+        if (tensor_s64(c->zero, i) == 0 && has > 0 && has < least) {
+            *s = (float)((double)*s * (least / has));
+        }
+    }
+}
+
+int coded_values(const struct tensor *w, int axis, struct coded *c, struct err *err)
+{
+    enum dtype d = c->zero->dtype;
+    int64_t lo, hi;
+    int rc = tensor_new(d, w->rank, w->dims, NULL, &c->codes, err);
+    dtype_range(d, &lo, &hi);
+    size_t inner = inner_of(w, axis);
+    for (size_t i = 0; !rc && i < w->n; i++) {
+        size_t at = axis >= 0 ? i / inner % c->scale->n : 0;
+        float q = rintf((float)tensor_f64(w, i) / ((const float *)c->scale->data)[at]) +
+                  (float)tensor_s64(c->zero, at);
+        coded_put(c->codes, i, (int64_t)fminf(fmaxf(q, (float)lo), (float)hi));
+    }
+    return rc;
+}
+
+int coded_bias(const struct tensor *bias, float sx, const struct tensor *sw, struct coded *out,
+               struct err *err)
+{
+    int rc = new_params(DT_S32, sw->n > 1 ? &sw->dims[0] : NULL, out, err);
+    rc = rc ? rc : tensor_new(DT_S32, bias->rank, bias->dims, NULL, &out->codes, err);
+    if (rc) {
+        coded_fini(out);
+        return rc;
+    }
+    float *scale = out->scale->data;
+    for (size_t i = 0; i < sw->n; i++) {
+        scale[i] = sx * ((const float *)sw->data)[i];
+    }
+    for (size_t i = 0; i < bias->n; i++) {
+        double q = rint(tensor_f64(bias, i) / (double)scale[sw->n > 1 ? i : 0]);
+        coded_put(out->codes, i, (int64_t)fmin(fmax(q, INT32_MIN), INT32_MAX));
+    }
+    return OK;
+}
