@@ -93,7 +93,61 @@ static int take_sum(struct graph *g, size_t node, int sum, const char *op,
     return OK;
 }
 
-/* A sum behind a convolution or a matrix product of two dimensions becomes its bias. */
+/* Reshape of `from` to dims, named after a node. */
+static int add_reshape(struct graph *g, const char *stem, const char *suffix, int rank,
+                       const int64_t *dims, int from, int to, struct err *err)
+{
+    struct tensor *t = NULL;
+    int rc = tensor_new(DT_S64, 1, (const int64_t[]){rank}, NULL, &t, err);
+    if (rc) {
+        return rc;
+    }
+    memcpy(t->data, dims, (size_t)rank * sizeof *dims);
+    char *name = mem_printf("%s%s", stem, suffix);
+    int in[2] = {from, edit_constant(g, name, "_shape", t)};
+    graph_add(g, "Reshape", "", graph_fresh(g, name), 2, in, 1, &to);
+    free(name);
+    return OK;
+}
+
+/* A matrix product of more dimensions with a sum behind it: rows of all of them one after the
+ * other, as runtimes do it that would otherwise compute it in float. */
+static int take_rows(struct graph *g, size_t node, int sum, const struct tensor *t, struct err *err)
+{
+    const struct node *n = &g->nodes[node];
+    const struct value *x = &g->values[n->in[0]];
+    const char *name = n->name;
+    int rank = x->rank, w = n->in[1], from = n->in[0], to = g->nodes[sum].out[0];
+    int64_t rows[2] = {-1, x->dims[rank - 1]}, back[MAX_RANK];
+    memcpy(back, x->dims, sizeof back);
+    for (int d = 0; d < rank - 1; d++) {
+        back[d] = x->dims[d] > 0 ? x->dims[d] : -1;
+    }
+    back[rank - 1] = (int64_t)t->n;
+    struct tensor *b = NULL;
+    int rc = add_bias(NULL, t, &b, err);
+    if (rc) {
+        return rc;
+    }
+    int flat = edit_value(g, name, "_rows"), made = edit_value(g, name, "_product");
+    int in[3] = {flat, w, edit_constant(g, name, "_bias", b)};
+    g->nodes[node].op = g->nodes[sum].op = NULL;
+    rc = add_reshape(g, name, "_to_rows", 2, rows, from, flat, err);
+    graph_add(g, "Gemm", "", name, 3, in, 1, &made);
+    return rc ? rc : add_reshape(g, name, "_from_rows", rank, back, made, to, err);
+}
+
+/* Whether all dimensions but one are known, so that a reshape can name them. */
+static bool can_reshape(const struct value *v)
+{
+    int open = 0;
+    for (int d = 0; d < v->rank - 1; d++) {
+        open += v->dims[d] <= 0;
+    }
+    return open <= 1 && v->rank > 2 && v->dims[v->rank - 1] > 0;
+}
+
+/* A sum behind a convolution or a matrix product becomes its bias. */
 static int fold_sum(struct graph *g, const struct uses *u, size_t node, struct err *err)
 {
     const struct node *n = &g->nodes[node];
@@ -103,15 +157,20 @@ static int fold_sum(struct graph *g, const struct uses *u, size_t node, struct e
         return OK;
     }
     const struct tensor *w = edit_float(g, n->in[1]);
-    bool conv = edit_is(n, "Conv"), plain = n->n_in < 3 || n->in[2] < 0;
+    const struct value *x = &g->values[n->in[0]];
+    bool plain = n->n_in < 3 || n->in[2] < 0;
     const struct tensor *bias = plain ? NULL : edit_float(g, n->in[2]);
-    if (conv && per_channel(t, w->dims[0], w->rank - 2) && t->rank <= w->rank &&
-        (plain || (bias && bias->n == t->n))) {
-        return take_sum(g, node, next, "Conv", bias, t, err);
+    if (edit_is(n, "Conv")) {
+        bool fits = per_channel(t, w->dims[0], w->rank - 2) && t->rank <= w->rank &&
+                    (plain || (bias && bias->n == t->n));
+        return fits ? take_sum(g, node, next, "Conv", bias, t, err) : OK;
     }
-    bool flat = edit_is(n, "MatMul") && g->values[n->in[0]].rank == 2 && t->rank <= 2;
-    return flat && per_channel(t, w->dims[1], 0) ? take_sum(g, node, next, "Gemm", NULL, t, err)
-                                                 : OK;
+    if (!edit_is(n, "MatMul") || !per_channel(t, w->dims[1], 0) || t->rank > x->rank) {
+        return OK;
+    }
+    return x->rank == 2     ? take_sum(g, node, next, "Gemm", NULL, t, err)
+           : can_reshape(x) ? take_rows(g, node, next, t, err)
+                            : OK;
 }
 
 static int fold_sums(struct graph *g, struct err *err)

@@ -4,10 +4,7 @@
  * quantizer puts them: in front of and behind each operator that has a rule below. Operators that
  * only move values give codes on as they are; a Relu or Clip that the codes' range expresses goes.
  * Where nodes want different types, a tensor has that of the node that makes it, and others get it
- * quantized
- * once more. The bias of a weighted operator is int32 with the scale of its sums. A
- * constant added behind a matrix product of more dimensions stays float, in front of the quantizer:
- * it is as good as a bias.
+ * quantized once more. The bias of a weighted operator is int32 with the scale of its sums.
  */
 #include "analysis/analysis.h"
 #include "analysis/qedit.h"
@@ -150,20 +147,6 @@ static void mark(struct quantizer *q, int v, enum dtype type)
     }
 }
 
-/* The sum with a constant behind a matrix product whose output nobody else reads; -1. */
-static int bias_sum(const struct quantizer *q, const struct node *n)
-{
-    int next = edit_is(n, "MatMul") && constant_of(q, n->in[1])
-                   ? edit_reader(q->g, &q->uses, n->out[0])
-                   : -1;
-    const struct node *sum = next >= 0 ? &q->g->nodes[next] : NULL;
-    if (!sum || !edit_is(sum, "Add") || sum->n_in != 2) {
-        return -1;
-    }
-    const struct tensor *t = constant_of(q, sum->in[sum->in[0] == n->out[0]]);
-    return t && t->rank <= 1 ? next : -1;
-}
-
 static void mark_weighted(struct quantizer *q, size_t i)
 {
     const struct node *n = &q->g->nodes[i];
@@ -177,23 +160,16 @@ static void mark_weighted(struct quantizer *q, size_t i)
         q->report.left++;
         return;
     }
-    int sum = bias_sum(q, n);
     q->on[i] = true;
     q->report.layers++;
     mark(q, n->in[0], type);
     mark(q, n->in[1], type);
-    mark(q, sum >= 0 ? q->g->nodes[sum].out[0] : n->out[0], type);
+    mark(q, n->out[0], type);
 }
 
 static void mark_compute(struct quantizer *q, size_t i)
 {
     const struct node *n = &q->g->nodes[i];
-    for (int k = 0; edit_is(n, "Add") && k < n->n_in; k++) {
-        int maker = n->in[k] >= 0 ? q->g->values[n->in[k]].producer : -1;
-        if (maker >= 0 && q->on[maker] && bias_sum(q, &q->g->nodes[maker]) == (int)i) {
-            return; /* a bias, in front of the quantizer */
-        }
-    }
     if (n->n_out < 1 || !is_activation(q, n->out[0])) {
         return;
     }
