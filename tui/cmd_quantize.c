@@ -281,9 +281,14 @@ static void report_quantized(struct call *c, const struct asked *a, const struct
 static int write_quantized(struct call *c, const struct asked *a, const struct observing *o,
                            struct quantize_report *r, struct err *err)
 {
-    struct graph *g = NULL;
+    struct graph *g = NULL, *integers = NULL;
+    const char *format = call_opt(c, "--format");
     int rc = quantize_graph(o->g, o->seen, &a->o, &g, r, err);
-    rc = rc ? rc : onnx_save(g, c->args[0], err);
+    if (!rc && format && strcmp(format, "qop") == 0) {
+        rc = graph_to_integers(g, &integers, err);
+    }
+    rc = rc ? rc : onnx_save(integers ? integers : g, c->args[0], err);
+    graph_free(integers);
     graph_free(g);
     return rc ? rc : session_load_side(c->s, SIDE_INT8, c->args[0], NULL, err);
 }
