@@ -91,11 +91,20 @@ static double divergence(const uint64_t *bins, int n, int levels, uint64_t beyon
     return kl;
 }
 
+/* Levels that the codes have for |x|: on the longer side of the range that they are spread over. */
+static int levels_of(const struct observation *o, const struct code_choice *c)
+{
+    double lo = fmin(o->lo, 0), hi = fmax(o->hi, 0);
+    double part = c->symmetric || hi == lo ? 0.5 : fmax(-lo, hi) / (hi - lo);
+    return MAX((int)fmin(exp2(bits_of(c->dtype)) * part, HALF), 1);
+}
+
 static void choose_entropy(const struct observation *o, const struct range_goal *g, double r[2])
 {
     uint64_t folded[HALF], beyond = 0;
     fold(o->hist, folded);
-    int n = HALF, levels = 1 << (MIN(bits_of(g->codes.dtype), 8) - 1);
+    folded[0] -= MIN(o->zeros, folded[0]); /* they have a code of their own, whatever the range */
+    int n = HALF, levels = levels_of(o, &g->codes);
     while (n > 1 && !folded[n - 1]) {
         n--;
     }
@@ -230,8 +239,8 @@ const struct range_method range_methods[N_RANGE_METHODS + 1] = {
      "[-t, t] cut to [min x, max x], t the percentile of |x|"},
     {"entropy", true, choose_entropy,
      "least loss of information, as TensorRT's calibrator looks for it",
-     "[-t, t] cut to [min x, max x], t = argmin KL(P_t || Q_t): |x| up to t, and the same in "
-     "2^(bits - 1) levels, 128 at most"},
+     "[-t, t] cut to [min x, max x], t = argmin KL(P_t || Q_t): |x| up to t without zeros, "
+     "and the same in as many levels as the codes have for it"},
     {"mse", true, choose_mse, "least mean squared error of the codes, searched in 256 steps an end",
      "argmin sum (x - code(x))^2 over the histogram"},
     {"aciq", true, choose_aciq,
