@@ -27,8 +27,8 @@ static void fold(const struct hist *h, uint64_t folded[HALF])
 /* The part of [-t, t] that holds values. */
 static void within(const struct observation *o, double t, double r[2])
 {
-    r[0] = fmax(-t, o->lo);
-    r[1] = fmin(t, o->hi);
+    r[0] = fmin(fmax(-t, o->lo), t);
+    r[1] = fmax(fmin(t, o->hi), -t);
 }
 
 /* ---- Extremes ------------------------------------------------------------------------------- */

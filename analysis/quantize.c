@@ -30,7 +30,7 @@ static const struct {
     {"Add", RULE_COMPUTE},       {"Mul", RULE_COMPUTE},
     {"Concat", RULE_COMPUTE},    {"GlobalAveragePool", RULE_COMPUTE},
     {"LeakyRelu", RULE_COMPUTE}, {"Sigmoid", RULE_COMPUTE},
-    {"Softmax", RULE_COMPUTE},   {"AveragePool", RULE_MOVE},
+    {"Softmax", RULE_COMPUTE},   {"AveragePool", RULE_COMPUTE},
     {"MaxPool", RULE_MOVE},      {"Reshape", RULE_MOVE},
     {"Transpose", RULE_MOVE},    {"Squeeze", RULE_MOVE},
     {"Unsqueeze", RULE_MOVE},    {"Flatten", RULE_MOVE},
@@ -423,20 +423,17 @@ static int quantize_activation(struct quantizer *q, int v, struct err *err)
 /* ---- Constants ------------------------------------------------------------------------------ */
 
 /* DequantizeLinear of a coded constant named after `stem`; takes c. */
-static int add_coded(struct quantizer *q, const char *stem, const char *suffix, int axis,
-                     struct coded *c)
+static int add_coded(struct quantizer *q, const char *stem, int axis, const struct coded *c)
 {
-    char *name = mem_printf("%s%s", stem, suffix);
     q->report.weights += dtype_size(c->codes->dtype) * c->codes->n;
-    int in[3] = {edit_constant(q->g, name, "", c->codes), -1, -1};
-    in[1] = edit_constant(q->g, name, "_scale", c->scale);
-    in[2] = edit_constant(q->g, name, "_zero_point", c->zero);
+    int in[3] = {edit_constant(q->g, stem, "_quantized", c->codes),
+                 edit_constant(q->g, stem, "_scale", c->scale),
+                 edit_constant(q->g, stem, "_zero_point", c->zero)};
     int real = edit_value(q->g, stem, "_DequantizeLinear_Output");
     edit_node(q->g, "DequantizeLinear", domain_for(q, c->codes->dtype), stem, in, real);
     if (axis >= 0) {
         graph_attr_int(q->g, &q->g->nodes[q->g->n_nodes - 1], "axis", axis);
     }
-    free(name);
     return real;
 }
 
@@ -477,7 +474,7 @@ static int quantize_constant(struct quantizer *q, size_t node, int slot, int axi
         }
         struct coded_value *to = &q->coded[q->n_coded++];
         *to = (struct coded_value){v, axis, choice->dtype, -1, c.scale};
-        to->real = add_coded(q, q->g->values[v].name, "_quantized", axis, &c);
+        to->real = add_coded(q, q->g->values[v].name, axis, &c);
         known = to;
     }
     struct node *n = &q->g->nodes[node];
@@ -498,7 +495,7 @@ static int quantize_bias(struct quantizer *q, size_t node, float sx, const struc
     }
     int axis = sw->n > 1 ? b->rank - 1 : -1;
     const char *name = q->g->values[q->g->nodes[node].in[2]].name;
-    int real = add_coded(q, name, "_quantized", axis, &c);
+    int real = add_coded(q, name, axis, &c);
     q->g->nodes[node].in[2] = real;
     return OK;
 }
