@@ -454,6 +454,17 @@ int quantize_graph(const struct graph *g, const struct observation *seen,
                    const struct quantize_options *o, struct graph **out,
                    struct quantize_report *report, struct err *err);
 
+/* SQNR in dB of the weights of the first weighted node among some names in a prepared graph, as
+ * codes; NAN without one. */
+double weights_sqnr(const struct graph *prepared, size_t n, const char *const *names,
+                    bool per_channel, const struct code_choice *c);
+/* requant.c: gives codes v of an INT8 graph, per tensor, another scale and zero point: in every
+ * quantizer and integer operator that makes or reads them, with the tensors that only move them,
+ * and the int32 biases of what is computed from them. g is edited in place; it is unusable after a
+ * failure. Values keep their numbers. E_UNSUPPORTED where the parameters are not constants, or the
+ * model is not ONNX. */
+int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct err *err);
+
 /* ---- Outcomes: THE table of what a model achieves over images (outcome.c) ------------------- */
 /* A quotient of two sums over images, so that any subset of images has its value and every image
  * its share in it. */

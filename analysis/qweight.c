@@ -4,6 +4,7 @@
  * quantizer, so that equal settings give equal codes.
  */
 #include "analysis/qweight.h"
+#include "analysis/qedit.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -130,4 +131,41 @@ int coded_bias(const struct tensor *bias, float sx, const struct tensor *sw, str
         coded_put(out->codes, i, (int64_t)fmin(fmax(q, INT32_MIN), INT32_MAX));
     }
     return OK;
+}
+
+/* ---- What codes lose ------------------------------------------------------------------------ */
+
+static double coded_sqnr(const struct tensor *w, int axis, const struct coded *c)
+{
+    size_t inner = inner_of(w, axis);
+    double signal = 0, noise = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        size_t at = axis >= 0 ? i / inner % c->scale->n : 0;
+        double q = (double)(tensor_s64(c->codes, i) - tensor_s64(c->zero, at));
+        double x = tensor_f64(w, i), y = q * tensor_f64(c->scale, at);
+        signal += x * x;
+        noise += (x - y) * (x - y);
+    }
+    return sqnr_db(signal, noise);
+}
+
+double weights_sqnr(const struct graph *g, size_t n, const char *const *names, bool per_channel,
+                    const struct code_choice *choice)
+{
+    for (size_t i = 0; i < n; i++) {
+        int node = graph_find_node(g, names[i]);
+        int axis = node >= 0 ? edit_weight_axis(g, &g->nodes[node]) : -1;
+        if (axis < 0) {
+            continue;
+        }
+        const struct tensor *w = edit_float(g, g->nodes[node].in[1]);
+        struct coded c = {0};
+        axis = per_channel ? axis : -1;
+        int rc = coded_params(w, axis, choice, &c, NULL);
+        rc = rc ? rc : coded_values(w, axis, &c, NULL);
+        double db = rc ? NAN : coded_sqnr(w, axis, &c);
+        coded_fini(&c);
+        return db;
+    }
+    return NAN;
 }
