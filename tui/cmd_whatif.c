@@ -186,18 +186,27 @@ static void layer_text(const struct session *s, const struct question *q, size_t
 
 /* ---- Putting it in force -------------------------------------------------------------------- */
 
-static int apply_layer(const struct session *s, const struct question *q, size_t layer,
-                       struct graph *g, struct err *err)
+static struct choice answer(const struct session *s, const struct question *q, size_t layer)
 {
-    const struct layer *l = &s->match.layers[layer];
-    struct choice c = q->best ? choose_best(s, q, layer) : choose(s, q, layer, q->method);
-    if (c.codes.dtype != l->q.dtype) {
-        return err_set(err, E_UNSUPPORTED,
-                       "'%s' has codes of %s: another type is a new model (quantize)", l->name,
-                       dtype_name(l->q.dtype));
+    return q->best ? choose_best(s, q, layer) : choose(s, q, layer, q->method);
+}
+
+/* Whether the answers can be put in force; known before any is printed. */
+static int check_apply(const struct session *s, const struct question *q, size_t n,
+                       const size_t *layers, struct err *err)
+{
+    if (!q->best && !q->method) {
+        return err_set(err, E_USAGE, "--apply wants --method: one of them, or best");
     }
-    int rc = graph_requantize(g, l->int8, c.scale, c.zero, err);
-    return rc ? err_in(err, "'%s'", l->name) : OK;
+    for (size_t i = 0; i < n; i++) {
+        const struct layer *l = &s->match.layers[layers[i]];
+        if (answer(s, q, layers[i]).codes.dtype != l->q.dtype) {
+            return err_set(err, E_UNSUPPORTED,
+                           "'%s' has codes of %s: another type is a new model (quantize)", l->name,
+                           dtype_name(l->q.dtype));
+        }
+    }
+    return OK;
 }
 
 static int apply(struct call *c, const struct question *q, size_t n, const size_t *layers,
@@ -205,11 +214,11 @@ static int apply(struct call *c, const struct question *q, size_t n, const size_
 {
     struct session *s = c->s;
     struct graph *g = graph_clone(s->int8);
-    int rc = q->best || q->method
-                 ? OK
-                 : err_set(err, E_USAGE, "--apply wants --method: one of them, or best");
+    int rc = OK;
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = apply_layer(s, q, layers[i], g, err);
+        struct choice x = answer(s, q, layers[i]);
+        rc = graph_requantize(g, s->match.layers[layers[i]].int8, x.scale, x.zero, err);
+        rc = rc ? err_in(err, "'%s'", s->match.layers[layers[i]].name) : OK;
     }
     if (rc) {
         graph_free(g);
@@ -273,14 +282,17 @@ static int exec_whatif(struct call *c, struct err *err)
         return rc;
     }
     n = keep_answered(c, n, layers);
-    if (!n) {
+    bool to_apply = call_opt(c, "--apply") != NULL;
+    rc = !n ? err_set(err, E_STATE, "none of these layers has codes that the last run measured")
+         : to_apply ? check_apply(s, &q, n, layers, err)
+                    : OK;
+    if (rc) {
         free(layers);
-        return err_set(err, E_STATE, "none of these layers has codes that the last run measured");
+        return rc;
     }
     if (quantize_prepare(s->fp32, &q.prepared, NULL)) {
         q.prepared = NULL; /* then nothing is said about weights */
     }
-    bool to_apply = call_opt(c, "--apply") != NULL;
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         if (s->json) {

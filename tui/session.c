@@ -480,16 +480,16 @@ static bool *pins_of(const struct session *s, size_t state)
     return pinned;
 }
 
-/* Puts a version of the INT8 model in force, with the pins of a state. */
-static int use_edit(struct session *s, struct graph *int8, size_t state, struct err *err)
+/* Puts the pins of a state in force, over another version of the INT8 model (NULL: the same). */
+static int use_state(struct session *s, struct graph *int8, size_t state, struct err *err)
 {
     struct graph *before = s->int8;
-    s->int8 = int8;
-    int rc = session_match(s, err); /* drops results, and stops what runs */
+    s->int8 = int8 ? int8 : before;
+    int rc = int8 ? session_match(s, err) : OK; /* drops results, and stops what runs */
     bool *pinned = rc ? NULL : pins_of(s, state);
     rc = rc ? rc : install_pins(s, pinned, err);
     free(pinned);
-    if (rc && before != int8) {
+    if (rc && s->int8 != before) {
         s->int8 = before;
         session_match(s, NULL);
     }
@@ -502,7 +502,7 @@ int session_edit(struct session *s, struct graph *int8, const char *label, struc
         s->edits = mem_alloc(sizeof *s->edits);
         s->edits[s->n_edits++] = s->int8;
     }
-    int rc = use_edit(s, int8, s->at_undo, err);
+    int rc = use_state(s, int8, s->at_undo, err);
     if (rc) {
         graph_free(int8);
         return rc;
@@ -534,14 +534,9 @@ int session_undo(struct session *s, int steps, struct err *err)
                        steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo,
                        steps == -1 || steps == 1 ? " possible" : "s possible");
     }
-    int rc;
-    if (s->undo[to].edit != s->undo[s->at_undo].edit) {
-        rc = use_edit(s, s->edits[s->undo[to].edit], (size_t)to, err);
-    } else {
-        bool *pinned = pins_of(s, (size_t)to);
-        rc = install_pins(s, pinned, err);
-        free(pinned);
-    }
+    size_t edit = s->undo[to].edit;
+    bool other = edit != s->undo[s->at_undo].edit;
+    int rc = use_state(s, other ? s->edits[edit] : NULL, (size_t)to, err);
     if (!rc) {
         s->at_undo = (size_t)to;
     }

@@ -8,9 +8,11 @@ Both quantize the FP32 model on the same pictures. The scale and zero point of e
 both quantize by its own range must be the same; in onnxruntime the two models must be as good:
 the same top-1 as FP32 on at most one picture fewer, and an SQNR of the outputs at most 0.5 dB
 lower. The file must pass onnx.checker, and what qscope computes of it must be what onnxruntime
-does, bit by bit. Mixed types, and ranges of every method against numpy, are checked on one model.
+does, bit by bit. Mixed types, ranges of every method against numpy, and what 'whatif' puts in force are
+checked on one model.
 """
 
+import json
 import logging
 import sys
 import tempfile
@@ -213,6 +215,68 @@ def check_mixed(tally, model, tool):
     tally.check(model.same_bits(wide, tool, optimize=False), "s16: qscope computes other outputs")
 
 
+# ---- What-if -----------------------------------------------------------------------------------
+
+def bias_errors(path):
+    """Convolutions whose bias has another scale than input times weights."""
+    graph = onnx.load(path).graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    makers = {o: n for n in graph.node for o in n.output}
+    wrong, seen = [], 0
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) > 2:
+            x, w, b = (constants[makers[name].input[1]] for name in node.input)
+            seen += 1
+            if not np.allclose(b, x * w, rtol=1e-5):
+                wrong.append(node.name)
+    return wrong, seen
+
+
+def check_whatif(tally, model, tool, form):
+    """Applied ranges survive export and reading back, and undo takes them away."""
+    title = f"whatif {form}"
+    made, out = model.top / f"before_{form}.onnx", model.top / f"after_{form}.onnx"
+    told = model.quantize(made, "--per-channel", f"--format {form}", "--force")[0]
+    tally.check(told.returncode == 0, f"{title}: {common.last_line(told)}")
+    files = model.top / "files"
+    files.mkdir(exist_ok=True)
+    for i, x in enumerate(model.tested[:12]):
+        np.save(files / f"{i:02}.npy", x)
+    start = [f"load pair {common.word(model.path)} {common.word(made)}",
+             f"dataset add {common.word(files)}"]
+    ask = "whatif '*' --method percentile --percentile 99.9"
+    done = common.qscope(*start, "run", "layers", f"{ask} --apply", "run", "layers", ask,
+                         f"export {common.word(out)} --force", "undo", "run", "layers", "redo",
+                         "run", "layers", f"load int8 {common.word(out)}", "run", "layers",
+                         options=["--json"])
+    if not tally.check(done.returncode == 0, f"{title}: {common.last_line(done)}"):
+        return
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    runs = [(a, b) for a, b in zip(lines, lines[1:])
+            if a["command"] == "run" and b["command"] == "layers"]
+    before, applied, undone, redone, reloaded = (
+        [{k: row[k] for k in ("name", "sqnr", "cosine", "mse")} for row in b["layers"]]
+        for _, b in runs)
+    tally.check(before == undone, f"{title}: undo leaves other figures")
+    tally.check(applied == redone, f"{title}: redo gives other figures")
+    tally.check(applied == reloaded, f"{title}: the exported file gives other figures")
+    changed = sum(a != b for a, b in zip(before, applied))
+    tally.check(changed > len(before) / 2, f"{title}: {changed} layers changed")
+    first, again = (x["layers"] for x in lines if x["command"] == "whatif")
+    for old, new in zip(first, again):
+        tally.check(np.isclose(new["scale"], old["choices"][0]["scale"], rtol=1e-6) and
+                    new["zero_point"] == old["choices"][0]["zero_point"],
+                    f"{title} {old['name']}: {new['scale']}, asked for {old['choices'][0]}")
+        tally.check(abs(new["sqnr_estimated"] - old["choices"][0]["sqnr"]) < 0.5,
+                    f"{title} {old['name']}: estimates {new['sqnr_estimated']}, before "
+                    f"{old['choices'][0]['sqnr']}")
+    onnx.checker.check_model(onnx.load(out))
+    tally.check(model.same_bits(out, tool), f"{title}: qscope computes other outputs")
+    if form == "qdq":
+        wrong, seen = bias_errors(out)
+        tally.check(seen > 5 and not wrong, f"{title}: of {seen} biases {wrong} have other scales")
+
+
 # ---- Methods ------------------------------------------------------------------------------------
 
 def codes(x, scale, zero, low, high):
@@ -279,6 +343,8 @@ def main():
                     check_setting(tally, model, setting, tool)
                 if folder.name == "resnet8_cifar10":
                     check_mixed(tally, model, tool)
+                    check_whatif(tally, model, tool, "qdq")
+                    check_whatif(tally, model, tool, "qop")
                     check_methods(tally, model)
     tool.close()
     tally.close()
