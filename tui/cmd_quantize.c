@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "tui/load.h"
 #include "tui/observe.h"
 
 /* ---- What is asked for ---------------------------------------------------------------------- */
@@ -278,6 +279,28 @@ static void report_quantized(struct call *c, const struct asked *a, const struct
     }
 }
 
+/* Loads what was written. In the place of another INT8 model it is a step for undo, pins stay. */
+static int load_quantized(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    struct graph *g = NULL;
+    struct plan *p = NULL;
+    if (!s->pair || s->cache || s->int8->dialect != DIALECT_ONNX) {
+        return session_load_side(s, SIDE_INT8, c->args[0], NULL, err);
+    }
+    int rc = model_load(c->args[0], &g, err);
+    rc = rc ? rc : side_plan(s, g, false, true, &p, err); /* for types and shapes */
+    plan_free(p);
+    if (rc) {
+        graph_free(g);
+        return rc;
+    }
+    char *label = cmd_join(c->cmd->name, 1, c->args);
+    rc = session_edit(s, g, label, err);
+    free(label);
+    return rc;
+}
+
 static int write_quantized(struct call *c, const struct asked *a, const struct observing *o,
                            struct quantize_report *r, struct err *err)
 {
@@ -290,7 +313,7 @@ static int write_quantized(struct call *c, const struct asked *a, const struct o
     rc = rc ? rc : onnx_save(integers ? integers : g, c->args[0], err);
     graph_free(integers);
     graph_free(g);
-    return rc ? rc : session_load_side(c->s, SIDE_INT8, c->args[0], NULL, err);
+    return rc ? rc : load_quantized(c, err);
 }
 
 static int exec_quantize(struct call *c, struct err *err)
@@ -371,8 +394,10 @@ const struct cmd cmd_quantize[] = {
         .detail =
             "Quantizers stand where onnxruntime's quantize_static puts them, with its arithmetic; "
             "averages of a pool have a range of their own. Images are prepared as 'preprocess' "
-            "says. The file is then loaded as the INT8 side: matched, ready to run. --keep, --s16 "
-            "and --s4 say otherwise for layers, by name, glob, @marked or @pinned. Codes of 16 and "
+            "says. The file is then loaded as the INT8 side, and in the place of another INT8 "
+            "model "
+            "that is a step for undo. --keep, --s16 and --s4 say otherwise for layers, by name, "
+            "glob, @marked or @pinned. Codes of 16 and "
             "4 bits below opset 21 take the operators of com.microsoft.",
         .example = "quantize int8.onnx --images samples/images --limit 8 --per-channel",
         .needs = NEED_MODEL,

@@ -10,6 +10,10 @@ layers --sort none
 quantize ${OUT}/int8.onnx --limit 8 --format qop --keep /block4/dw/Conv --s4 /block1/pw/Conv --force
 run
 info /block4/dw/Conv
+undo
+run
+redo
+run
 whatif /block3/Add
 whatif /block3/Add --method mse --apply
 run
