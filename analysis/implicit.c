@@ -11,8 +11,8 @@
  */
 #include "analysis/analysis.h"
 #include "analysis/qedit.h"
+#include "analysis/qweight.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 void calibration_fini(struct calibration *c)
@@ -111,51 +111,22 @@ static int quantize_value(struct implicit_edit *e, int v, struct err *err)
     return OK;
 }
 
-/* Codes of w with scale max|w| / 127 per index of `axis`; a channel of zeros has scale 1. */
-static int quantize_weights(const struct tensor *w, int axis, struct tensor **codes,
-                            struct tensor **scales, struct tensor **zeros, struct err *err)
-{
-    struct tensor *q = NULL, *s = NULL, *z = NULL;
-    int rc = tensor_new(DT_S8, w->rank, w->dims, NULL, &q, err);
-    rc = rc ? rc : tensor_zeros(DT_F32, 1, &w->dims[axis], NULL, &s, err);
-    rc = rc ? rc : tensor_zeros(DT_S8, 1, &w->dims[axis], NULL, &z, err);
-    if (rc) {
-        tensor_free(q);
-        tensor_free(s);
-        return rc;
-    }
-    size_t inner = 1;
-    for (int d = axis + 1; d < w->rank; d++) {
-        inner *= (size_t)w->dims[d];
-    }
-    float *scale = s->data;
-    for (size_t i = 0; i < w->n; i++) {
-        float *at = &scale[i / inner % s->n];
-        *at = fmaxf(*at, fabsf((float)tensor_f64(w, i)));
-    }
-    for (size_t c = 0; c < s->n; c++) {
-        scale[c] = scale[c] > 0 && isfinite(scale[c]) ? scale[c] / 127.0F : 1.0F;
-    }
-    for (size_t i = 0; i < w->n; i++) {
-        float v = (float)tensor_f64(w, i) / scale[i / inner % s->n];
-        ((int8_t *)q->data)[i] = (int8_t)lrintf(fminf(fmaxf(v, -127.0F), 127.0F));
-    }
-    *codes = q;
-    *scales = s;
-    *zeros = z;
-    return OK;
-}
-
+/* Codes with scale max|w| / 127 per index of `axis`; a channel of zeros has scale 1. */
 static int quantize_node(struct graph *g, size_t node, int axis, struct err *err)
 {
-    struct tensor *q = NULL, *s = NULL, *z = NULL;
+    const struct code_choice choice = {.dtype = DT_S8, .symmetric = true};
+    struct coded c = {0};
     const char *name = g->values[g->nodes[node].in[1]].name;
-    int rc = quantize_weights(edit_float(g, g->nodes[node].in[1]), axis, &q, &s, &z, err);
+    const struct tensor *w = edit_float(g, g->nodes[node].in[1]);
+    int rc = coded_params(w, axis, &choice, &c, err);
+    rc = rc ? rc : coded_values(w, axis, &c, err);
     if (rc) {
+        coded_fini(&c);
         return rc;
     }
-    int in[3] = {edit_constant(g, name, "_quantized", q), edit_constant(g, name, "_scale", s),
-                 edit_constant(g, name, "_zero_point", z)};
+    int in[3] = {edit_constant(g, name, "_quantized", c.codes),
+                 edit_constant(g, name, "_scale", c.scale),
+                 edit_constant(g, name, "_zero_point", c.zero)};
     int real = edit_value(g, name, "_DequantizeLinear_Output");
     edit_node(g, "DequantizeLinear", "", name, in, real);
     graph_attr_int(g, &g->nodes[g->n_nodes - 1], "axis", axis);
