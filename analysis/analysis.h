@@ -379,11 +379,18 @@ struct observation {
     double lo_sum, hi_sum;                /* of the images' own least and greatest values */
     double xx;                            /* sum of squares */
     struct hist *hist;                    /* NULL: none is kept */
+    size_t n_channels;                    /* 0: no sums by channel were asked for */
+    double *channel_sum;                  /* by channel */
+    uint64_t per_channel;                 /* values in each sum */
 };
 void observation_init(struct observation *o, bool hist);
 void observation_fini(struct observation *o);
 /* Adds a tensor of one image to what is a fresh struct for it. */
 void observation_add(struct observation *o, size_t n, const float *x);
+/* Adds its sums by index of an axis (< 0: of dims from the end). E_SHAPE when the tensor has
+ * another number of channels than those before. */
+int observation_add_channels(struct observation *o, const struct tensor *t, int axis,
+                             struct err *err);
 /* Images merged in the same order give the same bits, whoever observed them. */
 void observation_merge(struct observation *into, const struct observation *image);
 
@@ -432,15 +439,17 @@ struct quantize_options {
     const struct range_method *method;
     struct code_choice weights;
     bool per_channel;
+    bool correct_bias; /* by what rounding the weights shifts the mean of each channel */
     size_t n_choices;
     const struct node_choice *choices;
     const char *ops; /* "Conv|Gemm": only these operators; NULL: all that have a rule */
 };
 struct quantize_report {
-    size_t layers;  /* weighted operators that compute on codes */
-    size_t left;    /* weighted operators left in float */
-    size_t tensors; /* activations that got quantizers */
-    size_t weights; /* bytes of quantized weights and biases */
+    size_t layers;    /* weighted operators that compute on codes */
+    size_t left;      /* weighted operators left in float */
+    size_t tensors;   /* activations that got quantizers */
+    size_t weights;   /* bytes of quantized weights and biases */
+    size_t corrected; /* biases that make up for the rounding of weights */
 };
 /* The FP32 model as it is calibrated and quantized: operator set 13 at least, constants folded,
  * BatchNormalization and constant sums taken into the weights and biases before them. Tensors that
@@ -448,6 +457,9 @@ struct quantize_report {
 int quantize_prepare(const struct graph *fp32, struct graph **out, struct err *err);
 /* Activations of a prepared graph that are to be observed: per value. */
 void quantize_wanted(const struct graph *g, bool *wanted);
+/* Axis along which sums by channel are wanted of activations, for the correction of biases: per
+ * value; 0: none. */
+void quantize_channels(const struct graph *g, int *axis);
 /* The prepared graph with quantizers (QDQ): see quantize.c for where they go. seen: per value of g.
  * What was never seen stays float. E_SHAPE when no weighted layer can be quantized. */
 int quantize_graph(const struct graph *g, const struct observation *seen,

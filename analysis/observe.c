@@ -22,6 +22,7 @@ void observation_init(struct observation *o, bool hist)
 void observation_fini(struct observation *o)
 {
     free(o->hist);
+    free(o->channel_sum);
     *o = (struct observation){0};
 }
 
@@ -52,6 +53,38 @@ void observation_add(struct observation *o, size_t n, const float *x)
     }
 }
 
+/* Room for n sums; false when there is room for another number of them. */
+static bool need_channels(struct observation *o, size_t n)
+{
+    if (!o->n_channels) {
+        o->channel_sum = mem_alloc((n + 1) * sizeof *o->channel_sum);
+        o->n_channels = n;
+    }
+    return o->n_channels == n;
+}
+
+int observation_add_channels(struct observation *o, const struct tensor *t, int axis,
+                             struct err *err)
+{
+    axis += axis < 0 ? t->rank : 0;
+    if (axis < 0 || axis >= t->rank || !t->n) {
+        return OK;
+    }
+    size_t n = (size_t)t->dims[axis], inner = 1;
+    if (!need_channels(o, n)) {
+        return err_set(err, E_SHAPE, "%zu channels, %zu in the image before", n, o->n_channels);
+    }
+    for (int d = axis + 1; d < t->rank; d++) {
+        inner *= t->channels_last && axis == 1 ? 1 : (size_t)t->dims[d];
+    }
+    const float *x = t->data;
+    for (size_t i = 0; i < t->n; i++) {
+        o->channel_sum[i / inner % n] += (double)x[i];
+    }
+    o->per_channel += t->n / n;
+    return OK;
+}
+
 void observation_merge(struct observation *a, const struct observation *b)
 {
     a->images += b->images;
@@ -65,6 +98,12 @@ void observation_merge(struct observation *a, const struct observation *b)
     a->xx += b->xx;
     if (a->hist && b->hist) {
         hist_merge(a->hist, b->hist);
+    }
+    if (b->n_channels && need_channels(a, b->n_channels)) {
+        for (size_t i = 0; i < b->n_channels; i++) {
+            a->channel_sum[i] += b->channel_sum[i];
+        }
+        a->per_channel += b->per_channel;
     }
 }
 

@@ -212,3 +212,14 @@ void quantize_wanted(const struct graph *g, bool *wanted)
         wanted[v] = !x->constant && (x->producer >= 0 || x->is_input);
     }
 }
+
+void quantize_channels(const struct graph *g, int *axis)
+{
+    memset(axis, 0, g->n_values * sizeof *axis);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct node *n = &g->nodes[i];
+        if (edit_weight_axis(g, n) >= 0 && !edit_is(n, "MatMul")) {
+            axis[n->in[0]] = edit_is(n, "Conv") ? 1 : -1;
+        }
+    }
+}

@@ -71,7 +71,7 @@ struct coded_value {
     int value, axis;
     enum dtype type;
     int real;
-    const struct tensor *scale;
+    struct coded c; /* borrowed from the graph */
 };
 
 struct quantizer {
@@ -452,7 +452,7 @@ static const struct coded_value *find_coded(const struct quantizer *q, int v, in
 /* Input `slot` of a node, a constant, as codes. bias: what the scales are to fit, with sx. */
 static int quantize_constant(struct quantizer *q, size_t node, int slot, int axis,
                              const struct code_choice *choice, const struct tensor *bias, float sx,
-                             const struct tensor **scale, struct err *err)
+                             struct coded *coded, struct err *err)
 {
     int v = q->g->nodes[node].in[slot];
     const struct coded_value *known = find_coded(q, v, axis, choice->dtype);
@@ -473,14 +473,14 @@ static int quantize_constant(struct quantizer *q, size_t node, int slot, int axi
             q->coded = mem_grow(q->coded, q->cap_coded * sizeof *q->coded);
         }
         struct coded_value *to = &q->coded[q->n_coded++];
-        *to = (struct coded_value){v, axis, choice->dtype, -1, c.scale};
+        *to = (struct coded_value){v, axis, choice->dtype, -1, c};
         to->real = add_coded(q, q->g->values[v].name, axis, &c);
         known = to;
     }
     struct node *n = &q->g->nodes[node];
     n->in[slot] = known->real;
     n->raw = (struct span){0};
-    *scale = known->scale;
+    *coded = known->c;
     return OK;
 }
 
@@ -519,24 +519,64 @@ static bool fits_bias(const struct tensor *b, size_t scales)
     return scales == 1 || (last && b->n == scales);
 }
 
+/* Whether the bias of a node can take what rounding its weights does to the means of its outputs.
+ */
+static bool is_corrected(const struct quantizer *q, const struct node *n)
+{
+    const struct observation *x = &q->seen[n->in[0]];
+    return q->o->correct_bias && !edit_is(n, "MatMul") && edit_weight_axis(q->g, n) >= 0 &&
+           x->n_channels && !x->nonfinite &&
+           (n->n_in < 3 || n->in[2] < 0 || constant_of(q, n->in[2]));
+}
+
+/* Gives a node a bias that makes up for the rounding of its weights. */
+static int correct_bias(struct quantizer *q, size_t i, const struct tensor *w, int axis,
+                        const struct coded *c, struct err *err)
+{
+    const struct node *n = &q->g->nodes[i];
+    const struct observation *x = &q->seen[n->in[0]];
+    const struct inputs_mean mean = {x->n_channels, x->channel_sum, x->per_channel};
+    const struct tensor *b = n->n_in > 2 ? constant_of(q, n->in[2]) : NULL;
+    int channel = edit_is(n, "Conv") || attr_int(n, "transB", 0) ? 0 : 1;
+    size_t group = edit_is(n, "Conv") ? (size_t)attr_int(n, "group", 1) : 1;
+    struct tensor *corrected = NULL;
+    int rc = coded_correction(w, channel, c, axis, group, &mean, b, &corrected, err);
+    if (rc) {
+        return err_in(err, "node '%.120s'", n->name);
+    }
+    int in[3] = {n->in[0], n->in[1], edit_constant(q->g, n->name, "_corrected_bias", corrected)};
+    struct node *edited = &q->g->nodes[i];
+    edited->in = arena_alloc(&q->g->arena, sizeof in);
+    memcpy(edited->in, in, sizeof in);
+    edited->n_in = 3;
+    q->report.corrected++;
+    return OK;
+}
+
 static int quantize_weights(struct quantizer *q, size_t i, struct err *err)
 {
     const struct node *n = &q->g->nodes[i];
     const struct node_choice *own = choice_of(q, n);
     struct code_choice choice = q->o->weights;
     choice.dtype = own && own->weights ? own->weights : choice.dtype;
-    const struct tensor *w = constant_of(q, n->in[1]), *scale = NULL;
+    const struct tensor *w = constant_of(q, n->in[1]);
     const struct tensor *b = w && n->n_in > 2 ? constant_of(q, n->in[2]) : NULL;
     int x = n->in[0], axis = w ? scale_axis(q, n, w) : -1;
-    bool has_x = (size_t)x < q->n_values && q->v[x].wanted;
+    size_t scales = axis >= 0 ? (size_t)w->dims[axis] : 1;
+    bool has_x = (size_t)x < q->n_values && q->v[x].wanted, corrected = w && is_corrected(q, n);
     struct params p = {0};
-    int rc = b && has_x ? params_of(q, x, type_of(q, n), &p, err) : OK;
-    b = has_x && b && fits_bias(b, axis >= 0 ? (size_t)w->dims[axis] : 1) ? b : NULL;
+    struct coded c = {0};
+    int rc = w && has_x ? params_of(q, x, type_of(q, n), &p, err) : OK;
+    b = has_x && b && fits_bias(b, scales) ? b : NULL;
     if (!rc && constant_of(q, x)) { /* a matrix product with the constant on the left */
-        rc = quantize_constant(q, i, 0, -1, &choice, NULL, 0, &scale, err);
+        rc = quantize_constant(q, i, 0, -1, &choice, NULL, 0, &c, err);
     }
-    rc = rc || !w ? rc : quantize_constant(q, i, 1, axis, &choice, b, p.scale, &scale, err);
-    return rc || !b ? rc : quantize_bias(q, i, p.scale, scale, err);
+    rc = rc || !w ? rc : quantize_constant(q, i, 1, axis, &choice, b, p.scale, &c, err);
+    if (!rc && corrected) {
+        rc = correct_bias(q, i, w, axis, &c, err);
+        b = rc || !has_x ? NULL : edit_float(q->g, q->g->nodes[i].in[2]);
+    }
+    return rc || !b ? rc : quantize_bias(q, i, p.scale, c.scale, err);
 }
 
 /* Constants of other arithmetic are codes of the type of the activations. */
@@ -545,11 +585,11 @@ static int quantize_operands(struct quantizer *q, size_t i, struct err *err)
     struct code_choice choice = q->o->goal.codes;
     choice.dtype = type_of(q, &q->g->nodes[i]);
     choice.power_of_two = false;
-    const struct tensor *scale;
+    struct coded c;
     int rc = OK;
     for (int k = 0; k < q->g->nodes[i].n_in && !rc; k++) {
         if (constant_of(q, q->g->nodes[i].in[k])) {
-            rc = quantize_constant(q, i, k, -1, &choice, NULL, 0, &scale, err);
+            rc = quantize_constant(q, i, k, -1, &choice, NULL, 0, &c, err);
         }
     }
     return rc;

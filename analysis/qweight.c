@@ -133,6 +133,40 @@ int coded_bias(const struct tensor *bias, float sx, const struct tensor *sw, str
     return OK;
 }
 
+/* ---- Correction of biases ------------------------------------------------------------------- */
+
+static double coded_at(const struct coded *c, size_t i, size_t at)
+{
+    return (double)(tensor_s64(c->codes, i) - tensor_s64(c->zero, at)) * tensor_f64(c->scale, at);
+}
+
+int coded_correction(const struct tensor *w, int channel, const struct coded *c, int axis,
+                     size_t group, const struct inputs_mean *mean, const struct tensor *bias,
+                     struct tensor **out, struct err *err)
+{
+    size_t outputs = (size_t)w->dims[channel], inputs = (size_t)w->dims[channel == 0];
+    size_t inner = inner_of(w, axis), taps = w->n / (outputs * inputs);
+    if (mean->n != inputs * group || (bias && bias->n != outputs)) {
+        return err_set(err, E_SHAPE, "%zu means for %zu inputs", mean->n, inputs * group);
+    }
+    double *sum = mem_alloc((outputs + 1) * sizeof *sum);
+    for (size_t i = 0; i < w->n; i++) {
+        size_t first = i / taps / (channel == 0 ? inputs : outputs);
+        size_t second = i / taps % (channel == 0 ? inputs : outputs);
+        size_t o = channel == 0 ? first : second, k = channel == 0 ? second : first;
+        size_t from = o / (outputs / group) * inputs + k;
+        size_t at = axis >= 0 ? i / inner % c->scale->n : 0;
+        sum[o] += (tensor_f64(w, i) - coded_at(c, i, at)) * mean->sum[from];
+    }
+    int rc = tensor_new(DT_F32, 1, (const int64_t[]){(int64_t)outputs}, NULL, out, err);
+    for (size_t o = 0; !rc && o < outputs; o++) {
+        double b = bias ? tensor_f64(bias, o) : 0;
+        ((float *)(*out)->data)[o] = (float)(b + sum[o] / (double)mean->per_channel);
+    }
+    free(sum);
+    return rc;
+}
+
 /* ---- What codes lose ------------------------------------------------------------------------ */
 
 static double coded_sqnr(const struct tensor *w, int axis, const struct coded *c)
@@ -141,8 +175,7 @@ static double coded_sqnr(const struct tensor *w, int axis, const struct coded *c
     double signal = 0, noise = 0;
     for (size_t i = 0; i < w->n; i++) {
         size_t at = axis >= 0 ? i / inner % c->scale->n : 0;
-        double q = (double)(tensor_s64(c->codes, i) - tensor_s64(c->zero, at));
-        double x = tensor_f64(w, i), y = q * tensor_f64(c->scale, at);
+        double x = tensor_f64(w, i), y = coded_at(c, i, at);
         signal += x * x;
         noise += (x - y) * (x - y);
     }

@@ -28,4 +28,16 @@ int coded_values(const struct tensor *w, int axis, struct coded *c, struct err *
 int coded_bias(const struct tensor *bias, float sx, const struct tensor *sw, struct coded *out,
                struct err *err);
 
+/* bias (NULL: none) + sum over inputs of (w - coded w) * mean input: what keeps the mean of each
+ * output where it was (Nagel et al. 2019, E[(W - W^) x]); where a convolution pads, the border
+ * counts as the rest. channel: axis of the outputs; group: of a convolution. */
+struct inputs_mean {
+    size_t n;
+    const double *sum;
+    uint64_t per_channel;
+};
+int coded_correction(const struct tensor *w, int channel, const struct coded *c, int axis,
+                     size_t group, const struct inputs_mean *mean, const struct tensor *bias,
+                     struct tensor **out, struct err *err);
+
 #endif

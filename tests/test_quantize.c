@@ -336,21 +336,32 @@ static struct graph *small_graph(void)
 static struct graph *quantized(const struct graph *g, struct quantize_options *o,
                                struct quantize_report *r)
 {
-    static const float ends[] = {-1, 0, 0.5F, 2};
+    static float ends[] = {-1, 0, 0.5F, 2};
+    int axes[64];
     struct graph *prepared = NULL, *out = NULL;
     assert_int_equal(quantize_prepare(g, &prepared, NULL), OK);
     struct observation *seen = mem_alloc((prepared->n_values + 1) * sizeof *seen);
     bool *wanted = mem_alloc(prepared->n_values + 1);
     quantize_wanted(prepared, wanted);
+    quantize_channels(prepared, axes);
+    struct tensor *t = NULL;
+    assert_int_equal(tensor_borrow(DT_F32, 4, (const int64_t[]){1, 2, 1, 2}, ends, &t, NULL), OK);
     for (size_t v = 0; v < prepared->n_values; v++) {
         observation_init(&seen[v], false);
         if (wanted[v]) {
             observation_add(&seen[v], COUNT(ends), ends);
         }
+        if (wanted[v] && axes[v]) {
+            assert_int_equal(observation_add_channels(&seen[v], t, axes[v], NULL), OK);
+        }
     }
+    tensor_free(t);
     o->method = range_method_find("minmax");
     int rc = quantize_graph(prepared, seen, o, &out, r, NULL);
     assert_true(rc == OK || !out);
+    for (size_t v = 0; v < prepared->n_values; v++) {
+        observation_fini(&seen[v]);
+    }
     free(seen);
     free(wanted);
     graph_free(prepared);
@@ -430,14 +441,43 @@ static void test_choices(void **state)
     graph_free(g);
 }
 
+/* b + sum (w - coded w) * mean x, where both channels of x have a mean: -0.5 and 1.25. */
+static void test_correction(void **state)
+{
+    (void)state;
+    struct graph *g = small_graph(), *q;
+    struct quantize_report r;
+    struct quantize_options o = {.goal = {.codes = {.dtype = DT_U8}},
+                                 .weights = {.dtype = DT_S4, .symmetric = true},
+                                 .correct_bias = true};
+    q = quantized(g, &o, &r);
+    assert_int_equal(r.corrected, 2); /* the second Conv gets a bias */
+    const double w[2][2] = {{-3, -2}, {-1, 0}}, b[2] = {-3, -2}, step = 6.0 / 15;
+    const struct tensor *codes =
+        q->values[graph_find(q, "first_corrected_bias_quantized")].constant;
+    const struct tensor *scale = q->values[graph_find(q, "first_corrected_bias_scale")].constant;
+    for (size_t c = 0; c < 2; c++) {
+        double want = b[c];
+        for (size_t k = 0; k < 2; k++) {
+            double coded = fmax(rint(w[c][k] / step), -8) * step;
+            want += (w[c][k] - coded) * (k ? 1.25 : -0.5);
+        }
+        double got = (double)tensor_s64(codes, c) * tensor_f64(scale, 0);
+        assert_float_equal(got, want, tensor_f64(scale, 0));
+    }
+    graph_free(q);
+    graph_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scales),    cmocka_unit_test(test_noise),
-        cmocka_unit_test(test_merge),     cmocka_unit_test(test_percentile),
-        cmocka_unit_test(test_aciq),      cmocka_unit_test(test_mse),
-        cmocka_unit_test(test_entropy),   cmocka_unit_test(test_constant),
-        cmocka_unit_test(test_placement), cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_scales),     cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_merge),      cmocka_unit_test(test_percentile),
+        cmocka_unit_test(test_aciq),       cmocka_unit_test(test_mse),
+        cmocka_unit_test(test_entropy),    cmocka_unit_test(test_constant),
+        cmocka_unit_test(test_placement),  cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_correction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,7 @@ static int read_asked(const struct call *c, struct asked *a, struct err *err)
                                         .reduced = call_opt(c, "--reduce-range") != NULL,
                                         .power_of_two = call_opt(c, "--power-of-two") != NULL};
     a->o.ops = call_opt(c, "--ops");
+    a->o.correct_bias = call_opt(c, "--correct-bias") != NULL;
     int rc = read_goal(c, a, err);
     return rc ? rc : read_choices(c, a, err);
 }
@@ -162,10 +163,12 @@ static int observe(struct call *c, const struct asked *a, struct observing **out
     struct session *s = c->s;
     job_cancel(s);
     job_wait(s, NULL);
-    int rc = observing_new(s, a->images, a->limit, a->o.method->hist, out, err);
+    int rc = observing_new(s, a->images, a->limit, out, err);
     if (rc) {
         return rc;
     }
+    (*out)->hist = a->o.method->hist;
+    (*out)->channels = a->o.correct_bias;
     rc = job_start(s, &observe_kind, *out, (*out)->n, false, s->json ? NULL : c->note, err);
     if (!rc && (*out)->failed) {
         fprintf(c->note, "%zu of %zu images could not be read or run: %s\n", (*out)->failed,
@@ -260,16 +263,16 @@ static void report_quantized(struct call *c, const struct asked *a, const struct
     const struct session *s = c->s;
     const char *format = call_opt(c, "--format");
     if (s->json) {
-        emit_json(c,
-                  json_pack("{s:o,s:s,s:s,s:s,s:b,s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "file",
-                            json_text(c->args[0]), "format", format ? format : "qdq", "activations",
-                            dtype_name(a->o.goal.codes.dtype), "weights",
-                            dtype_name(a->o.weights.dtype), "per_channel", a->o.per_channel,
-                            "symmetric", a->o.goal.codes.symmetric, "method", a->o.method->name,
-                            "images", (json_int_t)(o->n - o->failed), "failed",
-                            (json_int_t)o->failed, "layers", (json_int_t)r->layers, "left",
-                            (json_int_t)r->left, "tensors", (json_int_t)r->tensors, "weight_bytes",
-                            (json_int_t)r->weights, "matched", (json_int_t)s->match.n_layers));
+        emit_json(c, json_pack("{s:o,s:s,s:s,s:s,s:b,s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
+                               "file", json_text(c->args[0]), "format", format ? format : "qdq",
+                               "activations", dtype_name(a->o.goal.codes.dtype), "weights",
+                               dtype_name(a->o.weights.dtype), "per_channel", a->o.per_channel,
+                               "symmetric", a->o.goal.codes.symmetric, "method", a->o.method->name,
+                               "images", (json_int_t)(o->n - o->failed), "failed",
+                               (json_int_t)o->failed, "layers", (json_int_t)r->layers, "left",
+                               (json_int_t)r->left, "tensors", (json_int_t)r->tensors,
+                               "weight_bytes", (json_int_t)r->weights, "corrected",
+                               (json_int_t)r->corrected, "matched", (json_int_t)s->match.n_layers));
     } else {
         fprintf(c->out,
                 "wrote %s: %zu weighted layers on codes, %zu in float, %zu activations quantized "
@@ -362,6 +365,8 @@ static const struct opt_spec quantize_opts[] = {
     {"--weights", ARG_CHOICE, "s8|u8|s4", "codes of weights (s8)", "s8|u8|s4"},
     {"--per-channel", ARG_FLAG, NULL, "a scale for each output channel of the weights", NULL},
     {"--reduce-range", ARG_FLAG, NULL, "weights of 7 bits, for x86 without VNNI", NULL},
+    {"--correct-bias", ARG_FLAG, NULL,
+     "biases make up for what rounding weights does to channel means", NULL},
     {"--keep", ARG_LAYER, "LAYER", "stays FP32 (repeatable; @pinned for the pins in force)", NULL},
     {"--s16", ARG_LAYER, "LAYER", "activations of 16 bits around it (repeatable)", NULL},
     {"--s4", ARG_LAYER, "LAYER", "weights of 4 bits (repeatable)", NULL},

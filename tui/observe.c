@@ -14,25 +14,20 @@ struct looking {
     struct observation *seen;
 };
 
-static int look(void *ctx, int value, const struct tensor *t, struct err *err)
+static int look_at(const struct looking *l, int v, const struct tensor *t, struct err *err)
 {
-    (void)err;
-    const struct looking *l = ctx;
-    int v = l->o->at[value];
-    if (v >= 0 && t->dtype == DT_F32) {
-        observation_add(&l->seen[v], t->n, t->data);
+    if (v < 0 || t->dtype != DT_F32) {
+        return OK;
     }
-    return OK;
+    observation_add(&l->seen[v], t->n, t->data);
+    bool channels = l->o->channels && l->o->axis[v];
+    return channels ? observation_add_channels(&l->seen[v], t, l->o->axis[v], err) : OK;
 }
 
-static void look_at_inputs(const struct looking *l, struct tensor *const *in)
+static int look(void *ctx, int value, const struct tensor *t, struct err *err)
 {
-    const struct graph *g = l->o->g;
-    for (size_t i = 0; i < g->n_inputs; i++) {
-        if (in[i]->dtype == DT_F32) {
-            observation_add(&l->seen[g->inputs[i]], in[i]->n, in[i]->data);
-        }
-    }
+    const struct looking *l = ctx;
+    return look_at(l, l->o->at[value], t, err);
 }
 
 static int observe_image(const struct observing *o, size_t image, struct observation *seen,
@@ -47,8 +42,8 @@ static int observe_image(const struct observing *o, size_t image, struct observa
                              .cancel = &o->s->job.cancel};
     int rc = sample_load(&o->samples[image], &o->s->pp, (int)o->n_inputs, o->inputs, in, err);
     rc = rc ? rc : plan_run(o->plan, (const struct tensor *const *)in, NULL, &ro, err);
-    if (!rc) {
-        look_at_inputs(&l, in);
+    for (size_t i = 0; !rc && i < o->g->n_inputs; i++) {
+        rc = look_at(&l, o->g->inputs[i], in[i], err);
     }
     for (size_t i = 0; i < o->n_inputs; i++) {
         tensor_free(in[i]);
@@ -174,6 +169,8 @@ static int plan_prepared(struct observing *o, struct err *err)
     quantize_wanted(o->g, wanted);
     o->at = mem_alloc((x->n_values + 1) * sizeof *o->at);
     o->wanted = mem_alloc(x->n_values + 1);
+    o->axis = mem_alloc((o->g->n_values + 1) * sizeof *o->axis);
+    quantize_channels(o->g, o->axis);
     for (size_t v = 0; v < x->n_values; v++) {
         int at = graph_find(o->g, x->values[v].name);
         o->wanted[v] = at >= 0 && wanted[at] && x->values[v].producer >= 0;
@@ -183,15 +180,14 @@ static int plan_prepared(struct observing *o, struct err *err)
     return OK;
 }
 
-int observing_new(struct session *s, const char *path, size_t limit, bool hist,
-                  struct observing **out, struct err *err)
+int observing_new(struct session *s, const char *path, size_t limit, struct observing **out,
+                  struct err *err)
 {
     if (!s->fp32) {
         return err_set(err, E_STATE, "no FP32 model is loaded (load fp32 FILE)");
     }
     struct observing *o = mem_alloc(sizeof *o);
     o->s = s;
-    o->hist = hist;
     pthread_cond_init(&o->merged, NULL);
     o->n_inputs = session_inputs(s, NULL, 0);
     o->inputs = mem_alloc((o->n_inputs + 1) * sizeof *o->inputs);
@@ -221,6 +217,7 @@ void observing_free(struct observing *o)
     plan_free(o->plan);
     graph_free(o->g);
     free(o->at);
+    free(o->axis);
     free(o->wanted);
     free(o->inputs);
     pthread_cond_destroy(&o->merged);

@@ -215,6 +215,24 @@ def check_mixed(tally, model, tool):
     tally.check(model.same_bits(wide, tool, optimize=False), "s16: qscope computes other outputs")
 
 
+def check_correction(tally, model, tool):
+    """Biases that make up for rounded weights: never worse, and much better with 4 bits."""
+    found = {}
+    for weights in ("s8", "s4"):
+        for option in ("", "--correct-bias"):
+            out = model.top / "corrected.onnx"
+            done, told = model.quantize(out, "--per-channel", "--force", f"--weights {weights}",
+                                        option)
+            if not tally.check(done.returncode == 0, f"corrected: {common.last_line(done)}"):
+                return
+            found[weights, option] = sqnr(model.fp32, outputs_of(out, model.input, model.tested))
+            tally.check(bool(option) == bool(told["quantize"]["corrected"]), f"{told['quantize']}")
+            tally.check(model.same_bits(out, tool), f"corrected {weights}: other outputs")
+    print(f"{model.name} corrected biases: {found}")
+    tally.check(found["s8", "--correct-bias"] > found["s8", ""] - 0.5 and
+                found["s4", "--correct-bias"] > found["s4", ""] + 3, f"corrected: {found}")
+
+
 # ---- What-if -----------------------------------------------------------------------------------
 
 def bias_errors(path):
@@ -341,6 +359,8 @@ def main():
                 model = Model(folder, meta, top)
                 for setting in SETTINGS:
                     check_setting(tally, model, setting, tool)
+                if folder.name in ("resnet8_cifar10", "vww96_mobilenetv1"):
+                    check_correction(tally, model, tool)
                 if folder.name == "resnet8_cifar10":
                     check_mixed(tally, model, tool)
                     check_whatif(tally, model, tool, "qdq")
