@@ -1,280 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * quantize.c: an FP32 graph with QuantizeLinear and DequantizeLinear put in, as onnxruntime's
- * quantizer puts them: in front of and behind each operator that has a rule below. Operators that
- * only move values give codes on as they are; a Relu or Clip that the codes' range expresses goes.
- * Where nodes want different types, a tensor has that of the node that makes it, and others get it
- * quantized once more. The bias of a weighted operator is int32 with the scale of its sums.
+ * quantizer puts them: in front of and behind each operator that has a rule (quantize_mark.c).
+ * Operators that only move values give codes on as they are; a Relu or Clip that the codes' range
+ * expresses goes. Where nodes want different types, a tensor has that of the node that makes it,
+ * and others get it quantized once more. The bias of a weighted operator is int32 with the scale of
+ * its sums.
  */
-#include "analysis/analysis.h"
 #include "analysis/qedit.h"
-#include "analysis/qweight.h"
+#include "analysis/quantizer.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-/* ---- Rules: THE table ----------------------------------------------------------------------- */
-
-enum rule_kind {
-    RULE_WEIGHTED, /* products with weights: inputs and output get quantizers */
-    RULE_COMPUTE,  /* so do those of any other arithmetic, constants too */
-    RULE_MOVE,     /* the output has the codes of the first input, if that has any */
-    RULE_CLIP,     /* goes into the quantizer behind it where it can */
-};
-static const struct {
-    const char *op;
-    enum rule_kind kind;
-} rules[] = {
-    {"Conv", RULE_WEIGHTED},     {"ConvTranspose", RULE_WEIGHTED},
-    {"Gemm", RULE_WEIGHTED},     {"MatMul", RULE_WEIGHTED},
-    {"Add", RULE_COMPUTE},       {"Mul", RULE_COMPUTE},
-    {"Concat", RULE_COMPUTE},    {"GlobalAveragePool", RULE_COMPUTE},
-    {"LeakyRelu", RULE_COMPUTE}, {"Sigmoid", RULE_COMPUTE},
-    {"Softmax", RULE_COMPUTE},   {"AveragePool", RULE_COMPUTE},
-    {"MaxPool", RULE_MOVE},      {"Reshape", RULE_MOVE},
-    {"Transpose", RULE_MOVE},    {"Squeeze", RULE_MOVE},
-    {"Unsqueeze", RULE_MOVE},    {"Flatten", RULE_MOVE},
-    {"Resize", RULE_MOVE},       {"Slice", RULE_MOVE},
-    {"Split", RULE_MOVE},        {"Gather", RULE_MOVE},
-    {"DepthToSpace", RULE_MOVE}, {"SpaceToDepth", RULE_MOVE},
-    {"Relu", RULE_CLIP},         {"Clip", RULE_CLIP},
-};
-
-/* ---- State ---------------------------------------------------------------------------------- */
-
-enum { TYPES = 4 }; /* u8 s8 u16 s16 */
-
-/* Scale and zero point of an activation in one type, once they are made. */
-struct params {
-    enum dtype type;
-    float scale;
-    int s, z; /* values */
-};
-/* The float value that stands for the codes of one type. */
-struct reading {
-    enum dtype type;
-    int real;
-};
-/* What becomes of one value of the graph before quantizers are put in. */
-struct tensor_plan {
-    bool wanted;     /* gets quantizers */
-    bool ranged;     /* range holds */
-    int same;        /* the value whose scale and zero point it has: itself, or that of a mover */
-    enum dtype type; /* of its codes */
-    double range[2];
-    size_t n_params, n_readings;
-    struct params params[TYPES];
-    struct reading readings[TYPES];
-};
-/* A constant that has been quantized, for all nodes that want it in the same way. */
-struct coded_value {
-    int value, axis;
-    enum dtype type;
-    int real;
-    struct coded c; /* borrowed from the graph */
-};
-
-struct quantizer {
-    struct graph *g;
-    const struct observation *seen;
-    const struct quantize_options *o;
-    struct quantize_report report;
-    size_t n_values, n_nodes; /* before quantizers are put in */
-    struct uses uses;
-    struct tensor_plan *v;
-    bool *on; /* per node: computes on codes */
-    size_t n_coded, cap_coded;
-    struct coded_value *coded;
-};
-
-static const struct node_choice *choice_of(const struct quantizer *q, const struct node *n)
-{
-    for (size_t i = 0; i < q->o->n_choices; i++) {
-        if (strcmp(q->o->choices[i].node, n->name) == 0) {
-            return &q->o->choices[i];
-        }
-    }
-    return NULL;
-}
-
-/* Whether op is one of "A|B|C". */
-static bool is_listed(const char *list, const char *op)
-{
-    size_t n = strlen(op);
-    for (const char *p = list; p; p = strchr(p, '|'), p = p ? p + 1 : NULL) {
-        if (strncmp(p, op, n) == 0 && (p[n] == '|' || !p[n])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The rule of a node that is to compute on codes; -1: it stays float. */
-static int rule_of(const struct quantizer *q, const struct node *n)
-{
-    const struct node_choice *c = choice_of(q, n);
-    for (size_t i = 0; i < COUNT(rules) && !(c && c->keep); i++) {
-        if (edit_is(n, rules[i].op)) {
-            return !q->o->ops || is_listed(q->o->ops, n->op) ? (int)rules[i].kind : -1;
-        }
-    }
-    return -1;
-}
-
-static enum dtype type_of(const struct quantizer *q, const struct node *n)
-{
-    const struct node_choice *c = choice_of(q, n);
-    return c && c->activations ? c->activations : q->o->goal.codes.dtype;
-}
-
-static const struct tensor *constant_of(const struct quantizer *q, int v)
-{
-    return v >= 0 && (size_t)v < q->n_values ? edit_float(q->g, v) : NULL;
-}
-
-/* ---- Marking -------------------------------------------------------------------------------- */
-
-static bool is_activation(const struct quantizer *q, int v)
-{
-    return v >= 0 && !edit_float(q->g, v) && q->seen[v].images > 0;
-}
-
-static void mark(struct quantizer *q, int v, enum dtype type)
-{
-    if (is_activation(q, v) && !q->v[v].wanted) {
-        q->v[v].wanted = true;
-        q->v[v].type = type;
-    }
-}
-
-static void mark_weighted(struct quantizer *q, size_t i)
-{
-    const struct node *n = &q->g->nodes[i];
-    enum dtype type = type_of(q, n);
-    bool constant = n->n_in > 1 && constant_of(q, n->in[1]);
-    bool fits = constant && !edit_is(n, "ConvTranspose")
-                    ? edit_weight_axis(q->g, n) >= 0 || edit_is(n, "MatMul")
-                    : !edit_is(n, "Gemm");
-    if (n->n_in < 2 || !fits || (!is_activation(q, n->in[0]) && !constant_of(q, n->in[0])) ||
-        (!is_activation(q, n->in[1]) && !constant)) {
-        q->report.left++;
-        return;
-    }
-    q->on[i] = true;
-    q->report.layers++;
-    mark(q, n->in[0], type);
-    mark(q, n->in[1], type);
-    mark(q, n->out[0], type);
-}
-
-static void mark_compute(struct quantizer *q, size_t i)
-{
-    const struct node *n = &q->g->nodes[i];
-    if (n->n_out < 1 || !is_activation(q, n->out[0])) {
-        return;
-    }
-    q->on[i] = true;
-    for (int k = 0; k < n->n_in; k++) {
-        mark(q, n->in[k], type_of(q, n));
-    }
-    mark(q, n->out[0], type_of(q, n));
-    if (edit_is(n, "Softmax")) {
-        struct tensor_plan *v = &q->v[n->out[0]];
-        v->ranged = true;
-        v->range[0] = 0;
-        v->range[1] = 1;
-    }
-}
-
-static void mark_move(struct quantizer *q, size_t i)
-{
-    const struct node *n = &q->g->nodes[i];
-    int x = n->n_in ? n->in[0] : -1;
-    if (x < 0 || !q->v[x].wanted) {
-        return;
-    }
-    q->on[i] = true;
-    for (int k = 0; k < n->n_out; k++) {
-        int y = n->out[k];
-        if (is_activation(q, y) && !q->v[y].wanted) {
-            mark(q, y, q->v[x].type);
-            q->v[y].same = q->v[x].same;
-        }
-    }
-}
-
-/* Bound of a Clip from its attribute or constant input; NAN when it is computed. */
-static double bound_of(const struct quantizer *q, const struct node *n, int slot, const char *attr,
-                       double none)
-{
-    if (slot < n->n_in && n->in[slot] >= 0) {
-        const struct tensor *t = constant_of(q, n->in[slot]);
-        return t && t->n == 1 ? tensor_f64(t, 0) : NAN;
-    }
-    const struct attr *a = attr_find(n, attr);
-    return a && a->kind == ATTR_FLOAT ? (double)a->f : none;
-}
-
-/* Whether the range of the codes ends where the clip does: it holds 0, and no value beyond. */
-static bool is_range(const struct quantizer *q, const struct node *n)
-{
-    double lo = 0, hi = INFINITY;
-    if (edit_is(n, "Clip")) {
-        lo = bound_of(q, n, 1, "min", -INFINITY);
-        hi = bound_of(q, n, 2, "max", INFINITY);
-    }
-    bool exact = !q->o->goal.codes.power_of_two || isinf(hi);
-    return !q->o->goal.codes.symmetric && lo <= 0 && hi >= 0 && exact;
-}
-
-static void mark_clip(struct quantizer *q, size_t i)
-{
-    struct node *n = &q->g->nodes[i];
-    int x = n->n_in ? n->in[0] : -1, y = n->out[0];
-    if (x < 0 || !q->v[x].wanted || !is_activation(q, y)) {
-        return;
-    }
-    bool alone = edit_reader(q->g, &q->uses, x) == (int)i;
-    int maker = q->g->values[x].producer;
-    if (alone && maker >= 0 && q->v[x].same == x && is_range(q, n)) {
-        struct node *m = &q->g->nodes[maker];
-        for (int k = 0; k < m->n_out; k++) {
-            m->out[k] = m->out[k] == x ? y : m->out[k];
-        }
-        m->raw = (struct span){0};
-        q->g->values[y].producer = maker;
-        q->g->values[x].producer = -1;
-        q->v[x].wanted = false;
-        mark(q, y, q->v[x].type);
-        n->op = NULL;
-        return;
-    }
-    q->on[i] = true;
-    mark(q, y, type_of(q, n));
-    if (alone && q->v[x].same == x) { /* what will be cut off needs no codes */
-        q->v[x].ranged = true;
-        q->o->method->choose(&q->seen[y], &q->o->goal, q->v[x].range);
-    }
-}
-
-static void mark_nodes(struct quantizer *q)
-{
-    static void (*const marks[])(struct quantizer *, size_t) = {
-        [RULE_WEIGHTED] = mark_weighted,
-        [RULE_COMPUTE] = mark_compute,
-        [RULE_MOVE] = mark_move,
-        [RULE_CLIP] = mark_clip,
-    };
-    for (size_t i = 0; i < q->n_nodes; i++) {
-        const struct node *n = &q->g->nodes[i];
-        int rule = rule_of(q, n);
-        if (rule >= 0) {
-            marks[rule](q, i);
-        } else if (edit_weight_axis(q->g, n) >= 0) {
-            q->report.left++;
-        }
-    }
-}
 
 /* ---- Activations ---------------------------------------------------------------------------- */
 
@@ -377,7 +114,7 @@ static int read_as(struct quantizer *q, int v, enum dtype type, int *real, struc
 
 static bool is_mover(const struct quantizer *q, const struct node *n)
 {
-    return rule_of(q, n) == RULE_MOVE;
+    return quantize_rule(q, n) == RULE_MOVE;
 }
 
 /* What reads v reads what its codes stand for. */
@@ -388,7 +125,7 @@ static int move_readers(struct quantizer *q, int v, struct err *err)
         int node = q->uses.node[u], real = q->v[v].readings[0].real;
         const struct node *n = &q->g->nodes[node];
         if (q->on[node] && !is_mover(q, n)) {
-            rc = read_as(q, v, type_of(q, n), &real, err);
+            rc = read_as(q, v, quantize_type(q, n), &real, err);
         }
         struct node *reader = &q->g->nodes[node]; /* nodes may have been appended */
         for (int k = 0; k < reader->n_in; k++) {
@@ -526,7 +263,7 @@ static bool is_corrected(const struct quantizer *q, const struct node *n)
     const struct observation *x = &q->seen[n->in[0]];
     return q->o->correct_bias && !edit_is(n, "MatMul") && edit_weight_axis(q->g, n) >= 0 &&
            x->n_channels && !x->nonfinite &&
-           (n->n_in < 3 || n->in[2] < 0 || constant_of(q, n->in[2]));
+           (n->n_in < 3 || n->in[2] < 0 || quantize_constant_of(q, n->in[2]));
 }
 
 /* Gives a node a bias that makes up for the rounding of its weights. */
@@ -536,7 +273,7 @@ static int correct_bias(struct quantizer *q, size_t i, const struct tensor *w, i
     const struct node *n = &q->g->nodes[i];
     const struct observation *x = &q->seen[n->in[0]];
     const struct inputs_mean mean = {x->n_channels, x->channel_sum, x->per_channel};
-    const struct tensor *b = n->n_in > 2 ? constant_of(q, n->in[2]) : NULL;
+    const struct tensor *b = n->n_in > 2 ? quantize_constant_of(q, n->in[2]) : NULL;
     int channel = edit_is(n, "Conv") || attr_int(n, "transB", 0) ? 0 : 1;
     size_t group = edit_is(n, "Conv") ? (size_t)attr_int(n, "group", 1) : 1;
     struct tensor *corrected = NULL;
@@ -556,19 +293,19 @@ static int correct_bias(struct quantizer *q, size_t i, const struct tensor *w, i
 static int quantize_weights(struct quantizer *q, size_t i, struct err *err)
 {
     const struct node *n = &q->g->nodes[i];
-    const struct node_choice *own = choice_of(q, n);
+    const struct node_choice *own = quantize_choice(q, n);
     struct code_choice choice = q->o->weights;
     choice.dtype = own && own->weights ? own->weights : choice.dtype;
-    const struct tensor *w = constant_of(q, n->in[1]);
-    const struct tensor *b = w && n->n_in > 2 ? constant_of(q, n->in[2]) : NULL;
+    const struct tensor *w = quantize_constant_of(q, n->in[1]);
+    const struct tensor *b = w && n->n_in > 2 ? quantize_constant_of(q, n->in[2]) : NULL;
     int x = n->in[0], axis = w ? scale_axis(q, n, w) : -1;
     size_t scales = axis >= 0 ? (size_t)w->dims[axis] : 1;
     bool has_x = (size_t)x < q->n_values && q->v[x].wanted, corrected = w && is_corrected(q, n);
     struct params p = {0};
     struct coded c = {0};
-    int rc = w && has_x ? params_of(q, x, type_of(q, n), &p, err) : OK;
+    int rc = w && has_x ? params_of(q, x, quantize_type(q, n), &p, err) : OK;
     b = has_x && b && fits_bias(b, scales) ? b : NULL;
-    if (!rc && constant_of(q, x)) { /* a matrix product with the constant on the left */
+    if (!rc && quantize_constant_of(q, x)) { /* a matrix product with the constant on the left */
         rc = quantize_constant(q, i, 0, -1, &choice, NULL, 0, &c, err);
     }
     rc = rc || !w ? rc : quantize_constant(q, i, 1, axis, &choice, b, p.scale, &c, err);
@@ -583,12 +320,12 @@ static int quantize_weights(struct quantizer *q, size_t i, struct err *err)
 static int quantize_operands(struct quantizer *q, size_t i, struct err *err)
 {
     struct code_choice choice = q->o->goal.codes;
-    choice.dtype = type_of(q, &q->g->nodes[i]);
+    choice.dtype = quantize_type(q, &q->g->nodes[i]);
     choice.power_of_two = false;
     struct coded c;
     int rc = OK;
     for (int k = 0; k < q->g->nodes[i].n_in && !rc; k++) {
-        if (constant_of(q, q->g->nodes[i].in[k])) {
+        if (quantize_constant_of(q, q->g->nodes[i].in[k])) {
             rc = quantize_constant(q, i, k, -1, &choice, NULL, 0, &c, err);
         }
     }
@@ -601,7 +338,7 @@ static int put_quantizers(struct quantizer *q, struct err *err)
 {
     int rc = OK;
     for (size_t i = 0; i < q->n_nodes && !rc; i++) {
-        int rule = q->on[i] ? rule_of(q, &q->g->nodes[i]) : -1;
+        int rule = q->on[i] ? quantize_rule(q, &q->g->nodes[i]) : -1;
         rc = rule == RULE_WEIGHTED  ? quantize_weights(q, i, err)
              : rule == RULE_COMPUTE ? quantize_operands(q, i, err)
                                     : OK;
@@ -614,7 +351,7 @@ static int put_quantizers(struct quantizer *q, struct err *err)
 
 static int quantize_marked(struct quantizer *q, struct err *err)
 {
-    mark_nodes(q);
+    quantize_mark(q);
     uses_fini(&q->uses);
     q->uses = graph_uses(q->g); /* without the clips that went */
     int rc = put_quantizers(q, err);
