@@ -486,12 +486,16 @@ static int use_state(struct session *s, struct graph *int8, size_t state, struct
     struct graph *before = s->int8;
     s->int8 = int8 ? int8 : before;
     int rc = int8 ? session_match(s, err) : OK; /* drops results, and stops what runs */
+    if (int8) {
+        results_unload(s->results); /* it may be of another file */
+    }
     bool *pinned = rc ? NULL : pins_of(s, state);
     rc = rc ? rc : install_pins(s, pinned, err);
     free(pinned);
     if (rc && s->int8 != before) {
         s->int8 = before;
         session_match(s, NULL);
+        results_unload(s->results);
     }
     return rc;
 }

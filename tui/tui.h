@@ -163,8 +163,11 @@ struct session {
                                   only while they merge a result */
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
-    struct plan_store *store;  /* of all plans made for these models */
-    struct results *results;   /* of earlier runs and sweeps, see results.h */
+    size_t n_edits;
+    struct graph **edits; /* versions of int8, which is one of them; [0] the loaded one. Empty until
+                             it is changed */
+    struct plan_store *store;           /* of all plans made for these models */
+    struct results *results;            /* of earlier runs and sweeps, see results.h */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
