@@ -388,6 +388,113 @@ struct implicit {
 int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
                    struct implicit *report, struct err *err);
 
+/* ---- Ranges of activations (observe.c, calibrate.c) ----------------------------------------- */
+/* What is kept of one float tensor over calibration images: memory does not grow with their number.
+ * lo > hi: nothing was seen. */
+struct observation {
+    uint64_t images, n, nonfinite, zeros; /* n: finite values, zeros among them */
+    double lo, hi;                        /* of all finite values */
+    double lo_sum, hi_sum;                /* of the images' own least and greatest values */
+    double xx;                            /* sum of squares */
+    struct hist *hist;                    /* NULL: none is kept */
+    size_t n_channels;                    /* 0: no sums by channel were asked for */
+    double *channel_sum;                  /* by channel */
+    uint64_t per_channel;                 /* values in each sum */
+};
+void observation_init(struct observation *o, bool hist);
+void observation_fini(struct observation *o);
+/* Adds a tensor of one image to what is a fresh struct for it. */
+void observation_add(struct observation *o, size_t n, const float *x);
+/* Adds its sums by index of an axis (< 0: of dims from the end). E_SHAPE when the tensor has
+ * another number of channels than those before. */
+int observation_add_channels(struct observation *o, const struct tensor *t, int axis,
+                             struct err *err);
+/* Images merged in the same order give the same bits, whoever observed them. */
+void observation_merge(struct observation *into, const struct observation *image);
+
+/* How codes are to lie over a range of reals. */
+struct code_choice {
+    enum dtype dtype;  /* U8 S8 U16 S16 U4 S4 */
+    bool symmetric;    /* zero point in the middle: 0 for signed types, which leave out the lowest
+                          code; S4 keeps it, as onnxruntime's tool does */
+    bool reduced;      /* 7 bits of 8, for x86 without VNNI */
+    bool power_of_two; /* the scale is rounded up to a power of two */
+};
+/* Lowest and highest code that the choice uses. */
+void codes_used(const struct code_choice *c, int64_t *lo, int64_t *hi);
+/* Scale and zero point for reals from lo to hi, which are extended to hold 0:
+ * scale = (hi - lo) / (codes - 1) in double, then rounded to float; zero = rne(lowest code - lo /
+ * scale). Where nothing but 0 is to be held, 1 and 0. */
+void codes_params(const struct code_choice *c, double lo, double hi, float *scale, int32_t *zero);
+/* Sum of (x - code value)^2 that rounding and clipping give, from the histogram: values are taken
+ * to lie evenly in a bin, exact zeros to be exact. NAN without a histogram. */
+double observation_noise(const struct observation *o, enum dtype codes, float scale, int32_t zero);
+
+/* How a range follows from what was observed: THE table of calibration methods. */
+struct range_goal {
+    struct code_choice codes;
+    double percentile; /* 0..100, of the method of that name */
+};
+struct range_method {
+    const char *name;
+    bool hist; /* needs a histogram */
+    void (*choose)(const struct observation *o, const struct range_goal *g, double range[2]);
+    const char *help, *formula;
+};
+enum { N_RANGE_METHODS = 6 };
+extern const struct range_method range_methods[N_RANGE_METHODS + 1]; /* ends with name NULL */
+const struct range_method *range_method_find(const char *name);
+
+/* ---- Quantization of an FP32 model (prepare.c, quantize.c) ---------------------------------- */
+/* What is done otherwise for one node. */
+struct node_choice {
+    const char *node;
+    bool keep;                       /* it stays FP32 */
+    enum dtype activations, weights; /* DT_NONE: as everywhere */
+};
+struct quantize_options {
+    struct range_goal goal; /* of activations; goal.codes.dtype is their type */
+    const struct range_method *method;
+    struct code_choice weights;
+    bool per_channel;
+    bool correct_bias; /* by what rounding the weights shifts the mean of each channel */
+    size_t n_choices;
+    const struct node_choice *choices;
+    const char *ops; /* "Conv|Gemm": only these operators; NULL: all that have a rule */
+};
+struct quantize_report {
+    size_t layers;    /* weighted operators that compute on codes */
+    size_t left;      /* weighted operators left in float */
+    size_t tensors;   /* activations that got quantizers */
+    size_t weights;   /* bytes of quantized weights and biases */
+    size_t corrected; /* biases that make up for the rounding of weights */
+};
+/* The FP32 model as it is calibrated and quantized: operator set 13 at least, constants folded,
+ * BatchNormalization and constant sums taken into the weights and biases before them. Tensors that
+ * remain have their names. Borrows the model's weights as clones do. */
+int quantize_prepare(const struct graph *fp32, struct graph **out, struct err *err);
+/* Activations of a prepared graph that are to be observed: per value. */
+void quantize_wanted(const struct graph *g, bool *wanted);
+/* Axis along which sums by channel are wanted of activations, for the correction of biases: per
+ * value; 0: none. */
+void quantize_channels(const struct graph *g, int *axis);
+/* The prepared graph with quantizers (QDQ): see quantize.c for where they go. seen: per value of g.
+ * What was never seen stays float. E_SHAPE when no weighted layer can be quantized. */
+int quantize_graph(const struct graph *g, const struct observation *seen,
+                   const struct quantize_options *o, struct graph **out,
+                   struct quantize_report *report, struct err *err);
+
+/* SQNR in dB of the weights of the first weighted node among some names in a prepared graph, as
+ * codes; NAN without one. */
+double weights_sqnr(const struct graph *prepared, size_t n, const char *const *names,
+                    bool per_channel, const struct code_choice *c);
+/* requant.c: gives codes v of an INT8 graph, per tensor, another scale and zero point: in every
+ * quantizer and integer operator that makes or reads them, with the tensors that only move them,
+ * and the int32 biases of what is computed from them. g is edited in place; it is unusable after a
+ * failure. Values keep their numbers. E_UNSUPPORTED where the parameters are not constants, or the
+ * model is not ONNX. */
+int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct err *err);
+
 /* ---- Outcomes: THE table of what a model achieves over images (outcome.c) ------------------- */
 /* A quotient of two sums over images, so that any subset of images has its value and every image
  * its share in it. */

@@ -303,6 +303,10 @@ enum numerics numerics_for(enum numerics n, enum dialect d);
 /* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
  * the source graph that survives is found under its own name. */
 int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err);
+/* A Q/DQ model as one of integer operators (QOperator): what onnxruntime groups becomes
+ * QLinearConv, QGemm and so on, with the types of the model; what it does not stays float between
+ * quantizers. */
+int graph_to_integers(const struct graph *g, struct graph **out, struct err *err);
 enum { FUSED_NODES = 64 };
 /* Nodes of the source graph that a node of the executed one stands for: those between the tensors
  * it makes and the nearest ones that are still there. Returns how many, at most FUSED_NODES; none

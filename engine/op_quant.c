@@ -196,7 +196,9 @@ static int op_quantize_fast(struct op_call *c, struct err *err)
     const struct tensor *x = c->in[0], *z = c->n_in > 2 ? c->in[2] : NULL;
     int64_t dflt = attr_int(c->node, "output_dtype", DT_NONE);
     const enum dtype d = z ? z->dtype : dflt ? (enum dtype)dflt : DT_U8;
-    if (one_scale(c) != LAYOUT_ANY || x->dtype != DT_F32 || (d != DT_U8 && d != DT_S8)) {
+    int64_t lo, hi;
+    if (one_scale(c) != LAYOUT_ANY || x->dtype != DT_F32 || d == DT_S32 ||
+        !dtype_range(d, &lo, &hi)) {
         return op_quantize(c, err);
     }
     int rc = op_out(c, 0, d, x->rank, x->dims, err);

@@ -38,6 +38,7 @@ CHECKS = [
     ("oracle-sums", "release", [PYTHON, "tests/oracle/check_sums.py"]),
     ("oracle-implicit", "release", [PYTHON, "tests/oracle/check_implicit.py"]),
     ("oracle-gaps", "release", [PYTHON, "tests/oracle/check_gaps.py"]),
+    ("oracle-quantize", "release", [PYTHON, "tests/oracle/check_quantize.py"]),
     ("oracle-sweep", "release", [PYTHON, "tests/oracle/check_sweep.py"]),
     ("oracle-mixed", "release", [PYTHON, "tests/oracle/check_mixed.py"]),
     ("oracle-local", "release", [PYTHON, "tests/oracle/check_local.py"]),

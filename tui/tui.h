@@ -27,6 +27,7 @@ struct pin_state {
     size_t n; /* pinned layer names, sorted by network order */
     char **names;
     char *label; /* the command that led here: "pin 'conv1'" */
+    size_t edit; /* the INT8 model under the pins: of session.edits */
 };
 
 /* Both sides of one layer on one image, for drill-down. */
@@ -164,8 +165,11 @@ struct session {
                                   only while they merge a result */
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
-    struct plan_store *store;  /* of all plans made for these models */
-    struct results *results;   /* of earlier runs and sweeps, see results.h */
+    size_t n_edits;
+    struct graph **edits; /* versions of int8, which is one of them; [0] the loaded one. Empty until
+                             it is changed */
+    struct plan_store *store;           /* of all plans made for these models */
+    struct results *results;            /* of earlier runs and sweeps, see results.h */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
@@ -272,6 +276,9 @@ void session_follow(struct session *s);
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
+/* Puts an edited copy of the INT8 model, which it takes over, in its place, under the same pins;
+ * one undo step. Results are dropped. On failure nothing changes and the copy is freed. */
+int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err);
 /* Replaces the history by these states, which it takes over, and puts the at-th of them in force
  * (0: no pins). On failure no pin is in force. */
 int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
@@ -431,9 +438,10 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_file[],
-    cmd_shell[], cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[],
-    cmd_ui[], cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
+    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_whatif[],
+    cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[], cmd_custom[], cmd_report[],
+    cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_jump[], cmd_plot[],
+    cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -446,6 +454,8 @@ void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx);
 char *cmd_usage(const struct cmd *c); /* "pin LAYER... [--precision fp32]"; free() it */
 const char *call_opt(const struct call *c,
                      const char *name); /* value, "" for a flag, NULL absent */
+/* "u8", "s16" ... of an option; none when NULL. */
+enum dtype type_word(const char *word, enum dtype none);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word; free() it. */
 char *cmd_quote(const char *word);
