@@ -224,14 +224,26 @@ int layer_stats_add(struct layer_stats *s, const struct tensor *x, const struct 
                     const struct quant *q, int channel_axis, bool with_hist, struct err *err);
 
 /* ---- Metrics: THE table (metric.c) ---------------------------------------------------------- */
+/* What a metric is taken from. */
+enum metric_of {
+    METRIC_CUMULATIVE, /* the sums of a comparison: of a layer in the whole network, of an image or
+                          a channel of it */
+    METRIC_LOCAL,      /* those of the layer alone */
+    METRIC_WEIGHTS,    /* its weights */
+    METRIC_LOO,        /* the last sweep of that kind */
+    METRIC_ONLY,
+    METRIC_VERDICT, /* a text */
+};
 struct metric {
     const char *name;  /* the word used as column, sort key and JSON field */
     const char *unit;  /* "dB", "%", "" */
     const char *title; /* column head */
     int digits;        /* decimals in tables */
     bool higher_is_better;
-    double (*value)(const struct sums *s, double scale); /* NAN = undefined, INFINITY = exact */
-    const char *help;                                    /* one line: meaning and ideal value */
+    /* Of those sums; NAN = undefined (always for METRIC_LOO and later), INFINITY = exact. */
+    double (*value)(const struct sums *s, double scale);
+    enum metric_of of;
+    const char *help; /* one line: meaning and ideal value */
     const char *formula;
 };
 extern const struct metric metrics[]; /* ends with name NULL */
@@ -283,6 +295,7 @@ struct image_score {
 };
 
 enum { PROFILES_MOST = 1 << 24 }; /* values of layer_sqnr that a study keeps, of its first images */
+struct local_study;               /* judge.h */
 struct study {
     size_t n_layers;
     struct layer_stats *layers;
@@ -291,6 +304,7 @@ struct study {
     struct image_score *images; /* in the order they were added */
     size_t labelled, fp32_right, int8_right;
     size_t lost, gained, failed;
+    struct local_study *local; /* local errors, of the first images; NULL: none were asked for */
 };
 struct study *study_new(size_t n_layers);
 void study_free(struct study *s);
@@ -299,6 +313,7 @@ void study_free(struct study *s);
 struct image_result {
     struct layer_stats *layers; /* n_layers */
     char **layer_errors;        /* n_layers; NULL entries where all went well */
+    struct local_study *local;  /* of this image; NULL: not asked for */
     struct image_score score;
 };
 void image_score_init(struct image_score *s); /* nothing known */
@@ -306,6 +321,8 @@ void image_result_init(struct image_result *r, size_t n_layers);
 void image_result_fini(struct image_result *r, size_t n_layers);
 /* Merges; takes over score.error and layer errors. */
 void study_add(struct study *s, struct image_result *r);
+/* Adds the score of an image whose layers are merged already; takes over its error. */
+void study_add_score(struct study *s, const struct image_score *score);
 /* Scores the outputs of one image: pairs of output tensors, converted to f32. classify: treat the
  * first output as class values. Fills top-1, divergence, margin, flip. */
 void score_outputs(size_t n, const struct tensor *const *fp32, const struct tensor *const *int8,
@@ -322,6 +339,9 @@ double mcnemar(size_t lost, size_t gained);
 enum sort_dir { SORT_WORST, SORT_ASC, SORT_DESC };
 void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,
                        size_t *order);
+/* The same of n values; NAN last whatever the direction. */
+void rank_values(size_t n, const double *value, bool higher_is_better, enum sort_dir d,
+                 size_t *order);
 /* Image sort keys: THE table of image columns that can be ranked. */
 struct image_key {
     const char *name, *unit, *help;
@@ -332,6 +352,34 @@ extern const struct image_key image_keys[]; /* ends with name NULL; the first is
 const struct image_key *image_key_find(const char *name);
 void study_rank_images(const struct study *s, const struct image_key *k, enum sort_dir d,
                        size_t *order);
+
+/* ---- Results as bytes (pack.c) -------------------------------------------------------------- */
+/* A growing buffer; free(p) ends it. */
+struct pack {
+    uint8_t *p;
+    size_t n, cap;
+};
+/* What is left to read; `bad` once something did not make sense. */
+struct unpack {
+    const uint8_t *p;
+    size_t left;
+    bool bad;
+};
+void pack_uint(struct pack *b, uint64_t v); /* 7 bits a byte, lowest first */
+uint64_t unpack_uint(struct unpack *u);
+void pack_digest(struct pack *b, struct digest d);
+struct digest unpack_digest(struct unpack *u);
+void pack_text(struct pack *b, const char *s); /* NULL stays NULL */
+char *unpack_text(struct unpack *u);           /* free() it */
+/* All bits come back. A channel takes 60 to 70 bytes, a histogram about one a bin that is used. */
+void pack_layer(struct pack *b, const struct layer_stats *s);
+/* Into one that layer_stats_init() or an image result has made; layer_stats_fini() it. */
+void unpack_layer(struct unpack *u, struct layer_stats *s);
+void pack_score(struct pack *b, const struct image_score *s); /* without its image and its layers */
+void unpack_score(struct unpack *u, struct image_score *s);
+void pack_study(struct pack *b, const struct study *s);
+/* NULL when the bytes are no study of so many layers. */
+struct study *unpack_study(struct unpack *u, size_t n_layers);
 
 /* ---- Implicit quantization (implicit.c) ----------------------------------------------------- */
 /* What a calibration cache says: real = code * scale, symmetric, per tensor. */
@@ -357,6 +405,113 @@ struct implicit {
  * ONNX, E_SHAPE when no layer has its scales in c. */
 int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
                    struct implicit *report, struct err *err);
+
+/* ---- Ranges of activations (observe.c, calibrate.c) ----------------------------------------- */
+/* What is kept of one float tensor over calibration images: memory does not grow with their number.
+ * lo > hi: nothing was seen. */
+struct observation {
+    uint64_t images, n, nonfinite, zeros; /* n: finite values, zeros among them */
+    double lo, hi;                        /* of all finite values */
+    double lo_sum, hi_sum;                /* of the images' own least and greatest values */
+    double xx;                            /* sum of squares */
+    struct hist *hist;                    /* NULL: none is kept */
+    size_t n_channels;                    /* 0: no sums by channel were asked for */
+    double *channel_sum;                  /* by channel */
+    uint64_t per_channel;                 /* values in each sum */
+};
+void observation_init(struct observation *o, bool hist);
+void observation_fini(struct observation *o);
+/* Adds a tensor of one image to what is a fresh struct for it. */
+void observation_add(struct observation *o, size_t n, const float *x);
+/* Adds its sums by index of an axis (< 0: of dims from the end). E_SHAPE when the tensor has
+ * another number of channels than those before. */
+int observation_add_channels(struct observation *o, const struct tensor *t, int axis,
+                             struct err *err);
+/* Images merged in the same order give the same bits, whoever observed them. */
+void observation_merge(struct observation *into, const struct observation *image);
+
+/* How codes are to lie over a range of reals. */
+struct code_choice {
+    enum dtype dtype;  /* U8 S8 U16 S16 U4 S4 */
+    bool symmetric;    /* zero point in the middle: 0 for signed types, which leave out the lowest
+                          code; S4 keeps it, as onnxruntime's tool does */
+    bool reduced;      /* 7 bits of 8, for x86 without VNNI */
+    bool power_of_two; /* the scale is rounded up to a power of two */
+};
+/* Lowest and highest code that the choice uses. */
+void codes_used(const struct code_choice *c, int64_t *lo, int64_t *hi);
+/* Scale and zero point for reals from lo to hi, which are extended to hold 0:
+ * scale = (hi - lo) / (codes - 1) in double, then rounded to float; zero = rne(lowest code - lo /
+ * scale). Where nothing but 0 is to be held, 1 and 0. */
+void codes_params(const struct code_choice *c, double lo, double hi, float *scale, int32_t *zero);
+/* Sum of (x - code value)^2 that rounding and clipping give, from the histogram: values are taken
+ * to lie evenly in a bin, exact zeros to be exact. NAN without a histogram. */
+double observation_noise(const struct observation *o, enum dtype codes, float scale, int32_t zero);
+
+/* How a range follows from what was observed: THE table of calibration methods. */
+struct range_goal {
+    struct code_choice codes;
+    double percentile; /* 0..100, of the method of that name */
+};
+struct range_method {
+    const char *name;
+    bool hist; /* needs a histogram */
+    void (*choose)(const struct observation *o, const struct range_goal *g, double range[2]);
+    const char *help, *formula;
+};
+enum { N_RANGE_METHODS = 6 };
+extern const struct range_method range_methods[N_RANGE_METHODS + 1]; /* ends with name NULL */
+const struct range_method *range_method_find(const char *name);
+
+/* ---- Quantization of an FP32 model (prepare.c, quantize.c) ---------------------------------- */
+/* What is done otherwise for one node. */
+struct node_choice {
+    const char *node;
+    bool keep;                       /* it stays FP32 */
+    enum dtype activations, weights; /* DT_NONE: as everywhere */
+};
+struct quantize_options {
+    struct range_goal goal; /* of activations; goal.codes.dtype is their type */
+    const struct range_method *method;
+    struct code_choice weights;
+    bool per_channel;
+    bool correct_bias; /* by what rounding the weights shifts the mean of each channel */
+    size_t n_choices;
+    const struct node_choice *choices;
+    const char *ops; /* "Conv|Gemm": only these operators; NULL: all that have a rule */
+};
+struct quantize_report {
+    size_t layers;    /* weighted operators that compute on codes */
+    size_t left;      /* weighted operators left in float */
+    size_t tensors;   /* activations that got quantizers */
+    size_t weights;   /* bytes of quantized weights and biases */
+    size_t corrected; /* biases that make up for the rounding of weights */
+};
+/* The FP32 model as it is calibrated and quantized: operator set 13 at least, constants folded,
+ * BatchNormalization and constant sums taken into the weights and biases before them. Tensors that
+ * remain have their names. Borrows the model's weights as clones do. */
+int quantize_prepare(const struct graph *fp32, struct graph **out, struct err *err);
+/* Activations of a prepared graph that are to be observed: per value. */
+void quantize_wanted(const struct graph *g, bool *wanted);
+/* Axis along which sums by channel are wanted of activations, for the correction of biases: per
+ * value; 0: none. */
+void quantize_channels(const struct graph *g, int *axis);
+/* The prepared graph with quantizers (QDQ): see quantize.c for where they go. seen: per value of g.
+ * What was never seen stays float. E_SHAPE when no weighted layer can be quantized. */
+int quantize_graph(const struct graph *g, const struct observation *seen,
+                   const struct quantize_options *o, struct graph **out,
+                   struct quantize_report *report, struct err *err);
+
+/* SQNR in dB of the weights of the first weighted node among some names in a prepared graph, as
+ * codes; NAN without one. */
+double weights_sqnr(const struct graph *prepared, size_t n, const char *const *names,
+                    bool per_channel, const struct code_choice *c);
+/* requant.c: gives codes v of an INT8 graph, per tensor, another scale and zero point: in every
+ * quantizer and integer operator that makes or reads them, with the tensors that only move them,
+ * and the int32 biases of what is computed from them. g is edited in place; it is unusable after a
+ * failure. Values keep their numbers. E_UNSUPPORTED where the parameters are not constants, or the
+ * model is not ONNX. */
+int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct err *err);
 
 /* ---- Outcomes: THE table of what a model achieves over images (outcome.c) ------------------- */
 /* A quotient of two sums over images, so that any subset of images has its value and every image
@@ -403,8 +558,9 @@ double trial_value(const struct trial *t, const struct outcome *o);
 enum sweep_kind {
     SWEEP_LOO,    /* the model in force, one more layer in FP32 */
     SWEEP_ONLY,   /* everything in FP32 but one layer */
-    SWEEP_PREFIX, /* the layers up to one in INT8, the rest in FP32 */
-    SWEEP_BISECT, /* some of those */
+    SWEEP_PREFIX, /* the model in force, the first layers of the network in FP32 */
+    SWEEP_SUFFIX, /* likewise, the last ones */
+    SWEEP_BISECT, /* some prefixes */
     SWEEP_SEARCH, /* sets of pins that a search tried */
 };
 struct sweep {
@@ -423,16 +579,21 @@ struct sweep {
     size_t *images; /* data set indices in the order in which they are measured */
     size_t top;     /* first places that a race makes exact; 0: no race */
     double doubt;   /* standard errors within which a race takes no decision */
+    double *sizes;  /* per image, how much it may change; NULL: all the same, see sweep_order() */
     size_t failed;  /* images that could not be read */
+    size_t runs;    /* of models that it took, parts included */
+    double seconds;
 };
-/* rows: layers that get a trial, ascending. all: layers that a trial may have in FP32. base: pins
- * in force (NULL: none); takes over images. */
+/* rows: layers that get a trial, of SWEEP_LOO and SWEEP_ONLY. all: layers that a trial may have in
+ * FP32. base: pins of the base (NULL: none); takes over images. */
 struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_layers,
                         size_t n_rows, const size_t *rows, const bool *all, const bool *base,
                         size_t n_images, size_t *images);
 void sweep_free(struct sweep *w);
 /* Another trial with these layers in FP32; returns its index. */
 size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
+/* Whether the other sweep asks the same of the same images, so that what it has measured counts. */
+bool sweep_same(const struct sweep *a, const struct sweep *b);
 /* Adds the score of the base on the next image. */
 void sweep_add_base(struct sweep *w, const struct image_score *s);
 /* The FP32 model's own value of an outcome on the images that the base has seen. */
@@ -441,15 +602,19 @@ double sweep_fp32(const struct sweep *w, const struct outcome *o);
  * value alone: beside FP32 itself, whose error is 0, gains would be infinite. */
 bool sweep_is_gain(const struct sweep *w);
 /* That gain (positive: better than the base, on the images that both have seen) or value, in the
- * unit of the outcome; NAN unknown. Two exact ones differ by 0. */
+ * unit of the outcome; NAN unknown. Two exact ones differ by 0. Of a partial trial: as expected on
+ * all images, what it changes taken in proportion to their sizes. */
 double sweep_effect(const struct sweep *w, const struct trial *t);
+/* A trial that has seen the first images of a race only, which are those that change most: its sums
+ * are not those of all images. */
+bool sweep_is_partial(const struct sweep *w, const struct trial *t);
 /* 95 % interval of it for images like these, images taken as independent: Student's t on the
  * jackknife's pseudo-values; for shares the adjusted Wald intervals, of paired proportions (Agresti
  * and Min 2005) or of one (Agresti and Coull 1998). NAN below two images. */
 void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi);
-/* Trials by effect: largest gain or worst value first; prefixes in network order. Those measured on
- * more images come before those on fewer, those with errors last; equals are told apart by the
- * SQNR. */
+/* Trials by effect: largest gain or worst value first; prefixes and suffixes as they were tried.
+ * Those measured on more images come before those on fewer, those with errors last; equals are told
+ * apart by the SQNR. */
 void sweep_rank(const struct sweep *w, size_t *order);
 /* Of a race: trials behind the first `top` whose interval reaches past the last of those. */
 size_t sweep_doubtful(const struct sweep *w, const size_t *order);
@@ -462,12 +627,22 @@ size_t sweep_pareto(const struct sweep *w, const struct trial **points);
 double sweep_spread(const struct sweep *w, const struct trial *t);
 /* Whether larger effects come first: gains do; of values, the bad ones. */
 bool sweep_larger_first(const struct sweep *w);
-/* Order of images for a race: shuffled by a fixed seed, so that few images are not of one class. */
+/* Order of images by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
-/* A race (race.c): all trials see 2 images; those that may still reach place w->top, within
- * w->doubt standard errors, see half as many more, and so on until all images are seen. Marks the
+/* Puts the images of a sweep that has measured nothing yet in the order of their sizes, largest
+ * first: the base's error, as measured on all of them in the sweep `pilot`; a tenth of the mean at
+ * least. order (room for n_images): which image of the pilot comes where. false, and nothing is
+ * done, where errors say nothing: of shares, of values that are no gains, where they are even. */
+bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order);
+/* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
+ * w->doubt standard errors, see a seventh more, and so on until all images are seen. Marks the
  * trials to be measured next (per trial) and returns up to which image; 0 when it is over. */
 size_t sweep_race(const struct sweep *w, bool *next);
+/* Of a race that is over: expected number of trials that went out although they belong to the first
+ * places, by what the images that they have seen say of the others. At most that is the
+ * probability that some do. 0 when nothing was left out or it is no race,
+ * NAN unknown. */
+double sweep_missed(const struct sweep *w);
 
 /* ---- Goals (goal.c) ------------------------------------------------------------------------- */
 /* What a set of pins is to achieve. */
@@ -574,5 +749,7 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
 bool pin_in_effect(const struct graph *mixed, const struct graph *executed,
                    const struct graph *fp32, const struct match *m, int fp32_value,
                    const char **why);
+
+#include "analysis/judge.h"
 
 #endif

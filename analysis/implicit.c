@@ -10,9 +10,9 @@
  * TensorRT also runs pools and other layers in INT8 where that is faster; here they do not.
  */
 #include "analysis/analysis.h"
-#include "analysis/upgrade.h"
+#include "analysis/qedit.h"
+#include "analysis/qweight.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 void calibration_fini(struct calibration *c)
@@ -22,6 +22,9 @@ void calibration_fini(struct calibration *c)
     arena_fini(&c->arena);
 }
 
+/* A scale per channel needs DequantizeLinear-13: older models are spelled anew. */
+enum { PER_CHANNEL_OPSET = 13 };
+
 struct implicit_edit {
     struct graph *g;
     struct uses uses; /* of the graph before quantizers are put in */
@@ -29,138 +32,6 @@ struct implicit_edit {
     float *scale;     /* per value; 0: none */
     bool *wanted;     /* per value: gets quantizers */
 };
-
-/* ---- Reading the graph ---------------------------------------------------------------------- */
-
-static bool is_op(const struct node *n, const char *op)
-{
-    return n->op && !n->domain[0] && strcmp(n->op, op) == 0;
-}
-
-/* What an initializer or a Constant node holds, if that is float32. */
-static const struct tensor *weights_of(const struct graph *g, int v)
-{
-    const struct tensor *t = v >= 0 ? g->values[v].constant : NULL;
-    int made = v >= 0 ? g->values[v].producer : -1;
-    if (!t && made >= 0 && is_op(&g->nodes[made], "Constant")) {
-        const struct attr *a = attr_find(&g->nodes[made], "value");
-        t = a && a->kind == ATTR_TENSOR ? a->t : NULL;
-    }
-    return t && t->dtype == DT_F32 ? t : NULL;
-}
-
-/* The axis of the output channels in the weights of a node that can run in INT8; -1: it cannot. */
-static int weighted_axis(const struct graph *g, const struct node *n)
-{
-    bool conv = is_op(n, "Conv"), gemm = is_op(n, "Gemm");
-    const struct tensor *w = n->n_in > 1 ? weights_of(g, n->in[1]) : NULL;
-    if ((!conv && !gemm && !is_op(n, "MatMul")) || !w || w->n == 0 || w->rank < 2 ||
-        (!conv && w->rank != 2)) {
-        return -1;
-    }
-    if (n->in[0] < 0 || n->n_out != 1 || n->out[0] < 0 || weights_of(g, n->in[0])) {
-        return -1;
-    }
-    if (attr_float(n, "alpha", 1) != 1.0F || attr_float(n, "beta", 1) != 1.0F ||
-        attr_int(n, "transA", 0)) {
-        return -1;
-    }
-    return conv || (gemm && attr_int(n, "transB", 0)) ? 0 : 1;
-}
-
-/* The only node that reads a value, which is no graph output; -1. */
-static int only_reader(const struct implicit_edit *e, int v)
-{
-    int first = e->uses.start[v];
-    bool one = e->uses.start[v + 1] == first + 1 && !e->g->values[v].is_output;
-    return one ? e->uses.node[first] : -1;
-}
-
-/* ---- BatchNormalization --------------------------------------------------------------------- */
-
-static int add_constant(struct graph *g, const char *stem, const char *suffix, struct tensor *t)
-{
-    char *name = mem_printf("%s%s", stem, suffix);
-    int v = graph_value(g, graph_fresh(g, name));
-    free(name);
-    g->values[v].constant = t;
-    g->values[v].dtype = t->dtype;
-    g->values[v].rank = t->rank;
-    memcpy(g->values[v].dims, t->dims, sizeof t->dims);
-    return v;
-}
-
-/* w' = w * s, b' = (b - mean) * s + beta with s = gamma / sqrt(var + epsilon), in double. */
-static int fold_weights(const struct tensor *w, const struct tensor *b,
-                        const struct tensor *const norm[4], double epsilon, struct tensor **w_out,
-                        struct tensor **b_out, struct err *err)
-{
-    struct tensor *x = NULL, *y = NULL;
-    int rc = tensor_new(DT_F32, w->rank, w->dims, NULL, &x, err);
-    rc = rc ? rc : tensor_new(DT_F32, 1, w->dims, NULL, &y, err);
-    size_t each = rc ? 0 : w->n / (size_t)w->dims[0];
-    for (size_t c = 0; !rc && c < y->n; c++) {
-        double s = tensor_f64(norm[0], c) / sqrt(tensor_f64(norm[3], c) + epsilon);
-        double bias = b ? tensor_f64(b, c) : 0;
-        ((float *)y->data)[c] =
-            (float)((bias - tensor_f64(norm[2], c)) * s + tensor_f64(norm[1], c));
-        for (size_t i = c * each; i < (c + 1) * each; i++) {
-            ((float *)x->data)[i] = (float)(tensor_f64(w, i) * s);
-        }
-    }
-    if (rc) {
-        tensor_free(x);
-        return rc;
-    }
-    *w_out = x;
-    *b_out = y;
-    return OK;
-}
-
-static int fold_norm(struct graph *g, int conv, int norm, struct err *err)
-{
-    const struct tensor *w = weights_of(g, g->nodes[conv].in[1]), *p[4];
-    const struct node *c = &g->nodes[conv], *n = &g->nodes[norm];
-    const struct tensor *b = c->n_in > 2 && c->in[2] >= 0 ? weights_of(g, c->in[2]) : NULL;
-    bool fits = n->n_in == 5 && n->n_out == 1 && (b || c->n_in < 3 || c->in[2] < 0);
-    for (int k = 0; k < 4 && fits; k++) {
-        p[k] = weights_of(g, n->in[1 + k]);
-        fits = p[k] && p[k]->n == (size_t)w->dims[0];
-    }
-    if (!fits || (b && b->n != (size_t)w->dims[0])) {
-        return OK;
-    }
-    struct tensor *w_new = NULL, *b_new = NULL;
-    int rc = fold_weights(w, b, p, (double)attr_float(n, "epsilon", 1e-5F), &w_new, &b_new, err);
-    if (rc) {
-        return rc;
-    }
-    const char *name = c->name;
-    int in[3] = {c->in[0], add_constant(g, name, "_folded_weight", w_new),
-                 add_constant(g, name, "_folded_bias", b_new)};
-    struct node *made = graph_add_copy(g, &g->nodes[conv], name, in, g->nodes[norm].out);
-    made->in = arena_alloc(&g->arena, sizeof in);
-    memcpy(made->in, in, sizeof in);
-    made->n_in = 3;
-    g->nodes[conv].op = g->nodes[norm].op = NULL;
-    return OK;
-}
-
-/* Convolutions take in the BatchNormalization behind them. */
-static int fold_norms(struct graph *g, struct err *err)
-{
-    struct implicit_edit e = {.g = g, .uses = graph_uses(g)};
-    int rc = OK;
-    for (size_t i = 0, n = g->n_nodes; i < n && !rc; i++) {
-        bool conv = is_op(&g->nodes[i], "Conv") && weighted_axis(g, &g->nodes[i]) == 0;
-        int next = conv ? only_reader(&e, g->nodes[i].out[0]) : -1;
-        if (next >= 0 && is_op(&g->nodes[next], "BatchNormalization")) {
-            rc = fold_norm(g, (int)i, next, err);
-        }
-    }
-    uses_fini(&e.uses);
-    return rc ? rc : graph_finish(g, err);
-}
 
 /* ---- What runs in INT8 ---------------------------------------------------------------------- */
 
@@ -179,15 +50,15 @@ static int kernel_end(const struct implicit_edit *e, int node, int *residual)
 {
     int v = e->g->nodes[node].out[0];
     *residual = -1;
-    for (int next; (next = only_reader(e, v)) >= 0;) {
+    for (int next; (next = edit_reader(e->g, &e->uses, v)) >= 0;) {
         const struct node *n = &e->g->nodes[next];
-        if (is_op(n, "Relu") || (is_op(n, "Clip") && n->in[0] == v)) {
+        if (edit_is(n, "Relu") || (edit_is(n, "Clip") && n->in[0] == v)) {
             return n->out[0];
         }
-        if (!is_op(n, "Add") || n->n_in != 2) {
+        if (!edit_is(n, "Add") || n->n_in != 2) {
             break;
         }
-        bool bias = weights_of(e->g, n->in[n->in[0] == v]) != NULL;
+        bool bias = edit_float(e->g, n->in[n->in[0] == v]) != NULL;
         int other = bias || *residual >= 0 ? -1 : residual_of(e, node, n, v);
         if (!bias && other < 0) {
             break;
@@ -200,22 +71,6 @@ static int kernel_end(const struct implicit_edit *e, int node, int *residual)
 
 /* ---- Quantizers ----------------------------------------------------------------------------- */
 
-static int add_node(struct graph *g, const char *op, const char *stem, const int in[3], int out)
-{
-    char *name = mem_printf("%s_%s", stem, op);
-    graph_add(g, op, "", graph_fresh(g, name), 3, in, 1, &out);
-    free(name);
-    return out;
-}
-
-static int add_value(struct graph *g, const char *stem, const char *suffix)
-{
-    char *name = mem_printf("%s%s", stem, suffix);
-    int v = graph_value(g, graph_fresh(g, name));
-    free(name);
-    return v;
-}
-
 static int add_numbers(struct graph *g, const char *stem, float scale, int *s, int *z,
                        struct err *err)
 {
@@ -227,8 +82,8 @@ static int add_numbers(struct graph *g, const char *stem, float scale, int *s, i
         return rc;
     }
     *(float *)st->data = scale;
-    *s = add_constant(g, stem, "_scale", st);
-    *z = add_constant(g, stem, "_zero_point", zt);
+    *s = edit_constant(g, stem, "_scale", st);
+    *z = edit_constant(g, stem, "_zero_point", zt);
     return OK;
 }
 
@@ -242,8 +97,8 @@ static int quantize_value(struct implicit_edit *e, int v, struct err *err)
     if (rc) {
         return rc;
     }
-    int codes = add_value(g, name, "_QuantizeLinear_Output");
-    int real = add_value(g, name, "_DequantizeLinear_Output");
+    int codes = edit_value(g, name, "_QuantizeLinear_Output");
+    int real = edit_value(g, name, "_DequantizeLinear_Output");
     for (int u = e->uses.start[v]; u < e->uses.start[v + 1]; u++) {
         struct node *n = &g->nodes[e->uses.node[u]];
         for (int k = 0; k < n->n_in; k++) {
@@ -251,58 +106,29 @@ static int quantize_value(struct implicit_edit *e, int v, struct err *err)
         }
         n->raw = (struct span){0}; /* written anew */
     }
-    add_node(g, "QuantizeLinear", name, (const int[]){v, s, z}, codes);
-    add_node(g, "DequantizeLinear", name, (const int[]){codes, s, z}, real);
+    edit_node(g, "QuantizeLinear", "", name, (const int[]){v, s, z}, codes);
+    edit_node(g, "DequantizeLinear", "", name, (const int[]){codes, s, z}, real);
     return OK;
 }
 
-/* Codes of w with scale max|w| / 127 per index of `axis`; a channel of zeros has scale 1. */
-static int quantize_weights(const struct tensor *w, int axis, struct tensor **codes,
-                            struct tensor **scales, struct tensor **zeros, struct err *err)
-{
-    struct tensor *q = NULL, *s = NULL, *z = NULL;
-    int rc = tensor_new(DT_S8, w->rank, w->dims, NULL, &q, err);
-    rc = rc ? rc : tensor_zeros(DT_F32, 1, &w->dims[axis], NULL, &s, err);
-    rc = rc ? rc : tensor_zeros(DT_S8, 1, &w->dims[axis], NULL, &z, err);
-    if (rc) {
-        tensor_free(q);
-        tensor_free(s);
-        return rc;
-    }
-    size_t inner = 1;
-    for (int d = axis + 1; d < w->rank; d++) {
-        inner *= (size_t)w->dims[d];
-    }
-    float *scale = s->data;
-    for (size_t i = 0; i < w->n; i++) {
-        float *at = &scale[i / inner % s->n];
-        *at = fmaxf(*at, fabsf((float)tensor_f64(w, i)));
-    }
-    for (size_t c = 0; c < s->n; c++) {
-        scale[c] = scale[c] > 0 && isfinite(scale[c]) ? scale[c] / 127.0F : 1.0F;
-    }
-    for (size_t i = 0; i < w->n; i++) {
-        float v = (float)tensor_f64(w, i) / scale[i / inner % s->n];
-        ((int8_t *)q->data)[i] = (int8_t)lrintf(fminf(fmaxf(v, -127.0F), 127.0F));
-    }
-    *codes = q;
-    *scales = s;
-    *zeros = z;
-    return OK;
-}
-
+/* Codes with scale max|w| / 127 per index of `axis`; a channel of zeros has scale 1. */
 static int quantize_node(struct graph *g, size_t node, int axis, struct err *err)
 {
-    struct tensor *q = NULL, *s = NULL, *z = NULL;
+    const struct code_choice choice = {.dtype = DT_S8, .symmetric = true};
+    struct coded c = {0};
     const char *name = g->values[g->nodes[node].in[1]].name;
-    int rc = quantize_weights(weights_of(g, g->nodes[node].in[1]), axis, &q, &s, &z, err);
+    const struct tensor *w = edit_float(g, g->nodes[node].in[1]);
+    int rc = coded_params(w, axis, &choice, &c, err);
+    rc = rc ? rc : coded_values(w, axis, &c, err);
     if (rc) {
+        coded_fini(&c);
         return rc;
     }
-    int in[3] = {add_constant(g, name, "_quantized", q), add_constant(g, name, "_scale", s),
-                 add_constant(g, name, "_zero_point", z)};
-    int real = add_value(g, name, "_DequantizeLinear_Output");
-    add_node(g, "DequantizeLinear", name, in, real);
+    int in[3] = {edit_constant(g, name, "_quantized", c.codes),
+                 edit_constant(g, name, "_scale", c.scale),
+                 edit_constant(g, name, "_zero_point", c.zero)};
+    int real = edit_value(g, name, "_DequantizeLinear_Output");
+    edit_node(g, "DequantizeLinear", "", name, in, real);
     graph_attr_int(g, &g->nodes[g->n_nodes - 1], "axis", axis);
     g->nodes[node].in[1] = real;
     g->nodes[node].raw = (struct span){0};
@@ -311,50 +137,13 @@ static int quantize_node(struct graph *g, size_t node, int axis, struct err *err
 
 /* ---- The whole ------------------------------------------------------------------------------ */
 
-static int check_float(const struct graph *g, struct err *err)
-{
-    if (g->dialect != DIALECT_ONNX) {
-        return err_set(err, E_UNSUPPORTED, "a calibration cache goes with an ONNX model");
-    }
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const struct node *n = &g->nodes[i];
-        if (strstr(n->op, "QuantizeLinear") || strstr(n->op, "quantizeLinear") ||
-            strncmp(n->op, "QLinear", 7) == 0 || strstr(n->op, "Integer")) {
-            return err_set(err, E_UNSUPPORTED,
-                           "node '%.120s' (%s): a calibration cache goes with the FP32 model, this "
-                           "one is quantized",
-                           n->name, n->op);
-        }
-    }
-    return OK;
-}
-
-/* A scale per channel needs DequantizeLinear-13: older models are spelled anew. */
-static int raise_opset(struct graph *g, const struct graph *fp32, struct err *err)
-{
-    enum { PER_CHANNEL_OPSET = 13 };
-    size_t n = g->n_nodes;
-    int rc = OK;
-    if (g->opset >= PER_CHANNEL_OPSET) {
-        return OK;
-    }
-    g->opset = PER_CHANNEL_OPSET;
-    for (size_t i = 0; i < n && !rc; i++) {
-        g->nodes[i].op = NULL;
-        const struct node *old = &fp32->nodes[i];
-        rc = node_upgrade(g, fp32, old, old->in, old->out, err);
-        rc = rc ? err_in(err, "node '%.120s' (%s)", old->name, old->op) : OK;
-    }
-    return rc ? rc : graph_finish(g, err);
-}
-
 /* Marks what is quantized; the weighted nodes themselves at once. */
 static int quantize_nodes(struct implicit_edit *e, struct implicit *report, struct err *err)
 {
     struct graph *g = e->g;
     int rc = OK;
     for (size_t i = 0, n = g->n_nodes; i < n && !rc; i++) {
-        int axis = weighted_axis(g, &g->nodes[i]), residual;
+        int axis = edit_weight_axis(g, &g->nodes[i]), residual;
         if (axis < 0) {
             continue;
         }
@@ -396,14 +185,14 @@ static int quantize(struct implicit_edit *e, struct implicit *report, struct err
 int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
                    struct implicit *report, struct err *err)
 {
-    int rc = check_float(fp32, err);
+    int rc = edit_check_float(fp32, "a calibration cache goes with", err);
     if (rc) {
         return rc;
     }
     struct graph *g = graph_clone(fp32);
     struct implicit found = {0};
-    rc = raise_opset(g, fp32, err);
-    rc = rc ? rc : fold_norms(g, err);
+    rc = edit_raise_opset(g, fp32, PER_CHANNEL_OPSET, err);
+    rc = rc ? rc : edit_fold_norms(g, err);
     if (!rc) {
         struct implicit_edit e = {.g = g, .uses = graph_uses(g), .n_values = g->n_values};
         e.scale = mem_alloc((e.n_values + 1) * sizeof *e.scale);

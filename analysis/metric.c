@@ -86,6 +86,13 @@ static double metric_zeros(const struct sums *s, double scale)
     return percent(s->zeros, s);
 }
 
+/* Known to sweeps and verdicts, not to the sums of a comparison. */
+static double metric_elsewhere(const struct sums *s, double scale)
+{
+    (void)s, (void)scale;
+    return NAN;
+}
+
 const struct metric metrics[] = {
     {
         .name = "sqnr",
@@ -196,6 +203,83 @@ const struct metric metrics[] = {
         .value = metric_mae,
         .help = "mean absolute error, in the activation's units",
         .formula = "sum |x-y| / n",
+    },
+    {
+        .name = "local_sqnr",
+        .unit = "dB",
+        .title = "LOCAL",
+        .digits = 2,
+        .higher_is_better = true,
+        .value = metric_sqnr,
+        .of = METRIC_LOCAL,
+        .help = "SQNR of the layer alone, on FP32 activations through its own input quantizers",
+        .formula = "10 log10(sum x^2 / sum (x-y)^2), y of the lone INT8 layer",
+    },
+    {
+        .name = "weight_sqnr",
+        .unit = "dB",
+        .title = "WEIGHT",
+        .digits = 2,
+        .higher_is_better = true,
+        .value = metric_sqnr,
+        .of = METRIC_WEIGHTS,
+        .help = "SQNR of the weights that INT8 multiplies by; needs no run",
+        .formula = "10 log10(sum w^2 / sum (w-v)^2), v the dequantized weights",
+    },
+    {
+        .name = "only_effect",
+        .unit = "",
+        .title = "ONLY",
+        .digits = 3,
+        .higher_is_better = true,
+        .value = metric_elsewhere,
+        .of = METRIC_ONLY,
+        .help = "outcome with only this layer in INT8; of the last sweep of that kind",
+        .formula = "outcome(all FP32 but this layer)",
+    },
+    {
+        .name = "loo_gain",
+        .unit = "",
+        .title = "LOO",
+        .digits = 3,
+        .higher_is_better = false,
+        .value = metric_elsewhere,
+        .of = METRIC_LOO,
+        .help = "what this layer in FP32 gains the outcome; of the last sweep of that kind",
+        .formula = "outcome(pins and this layer) - outcome(pins), better is positive",
+    },
+    {
+        .name = "verdict",
+        .unit = "",
+        .title = "VERDICT",
+        .digits = 0,
+        .higher_is_better = false,
+        .value = metric_elsewhere,
+        .of = METRIC_VERDICT,
+        .help = "what is wrong with the layer in a word; 'verdicts' lists the words",
+        .formula = "cause of the largest part of its noise",
+    },
+    {
+        .name = "cause",
+        .unit = "",
+        .title = "CAUSE",
+        .digits = 0,
+        .higher_is_better = false,
+        .value = metric_elsewhere,
+        .of = METRIC_VERDICT,
+        .help = "the verdict in a sentence; sorts as the verdict does",
+        .formula = "as verdict",
+    },
+    {
+        .name = "evidence",
+        .unit = "",
+        .title = "EVIDENCE",
+        .digits = 0,
+        .higher_is_better = false,
+        .value = metric_elsewhere,
+        .of = METRIC_VERDICT,
+        .help = "the figures behind the verdict; sorts as the verdict does",
+        .formula = "shares of the local noise: clip + round + rest = 100 %",
     },
     {0},
 };

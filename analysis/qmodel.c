@@ -155,6 +155,20 @@ int node_data_inputs(const struct node *n, int *pos, int room)
     return count;
 }
 
+bool node_output_params(const struct node *n, int *scale, int *zero)
+{
+    const struct qop *q = qop_find(n);
+    *scale = node_is_quantize(n) ? 1 : q ? q->y_scale : -1;
+    *zero = node_is_quantize(n) ? 2 : q ? q->y_zero : -1;
+    return *scale >= 0;
+}
+
+bool node_takes_params(const struct node *n)
+{
+    const struct qop *q = qop_find(n);
+    return node_is_dequantize(n) || (q && q->y_scale >= 0);
+}
+
 static int input_or_none(const struct node *n, int k)
 {
     return k >= 0 && k < n->n_in ? n->in[k] : -1;
@@ -225,7 +239,7 @@ static bool all_constant(const struct qmodel *q, const struct node *n)
 
 void qmodel_init(struct qmodel *q, const struct graph *g)
 {
-    *q = (struct qmodel){.g = g, .uses = graph_uses(g)};
+    *q = (struct qmodel){.g = g, .uses = graph_uses(g), .n_values = g->n_values};
     q->v = mem_alloc(g->n_values * sizeof *q->v);
     for (size_t i = 0; i < g->n_values; i++) {
         q->v[i] = (struct qvalue){.constant = g->values[i].constant != NULL,

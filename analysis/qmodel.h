@@ -25,6 +25,7 @@ struct qvalue {
 struct qmodel {
     const struct graph *g;
     struct uses uses;
+    size_t n_values;
     struct qvalue *v; /* per value */
 };
 void qmodel_init(struct qmodel *q, const struct graph *g);
@@ -52,5 +53,12 @@ bool nodes_agree(const struct graph *f, const struct graph *i, const struct node
 /* Values that a node computes with: skips scale, zero point and bias inputs of integer operators;
  * writes input positions, returns how many (at most room). */
 int node_data_inputs(const struct node *n, int *pos, int room);
+
+/* Inputs that hold scale and zero point of what a node makes; false for one that makes no codes of
+ * its own. */
+bool node_output_params(const struct node *n, int *scale, int *zero);
+/* Whether scale and zero point of each data input follow it: quantizers' readers and integer
+ * operators. */
+bool node_takes_params(const struct node *n);
 
 #endif

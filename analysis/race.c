@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * race.c: a sweep for its first places alone. All trials see a few images; those that can still
- * reach the last of the places, by the spread that images have shown so far, go on to more.
+ * race.c: a sweep for its first places alone. Where the base's errors on the images are uneven, as
+ * those of real models are, the images come in the order of these errors, since a layer can take
+ * away most where there is most; else in a random order. All trials see the first
+ * few; those that can still reach the last of the places go on, image by image.
+ *
+ * What a trial changes on an image is taken as r * size + noise, with noise in proportion to the
+ * size too: r comes from the images seen, and the noise says how far the rest may be from that (the
+ * ratio estimator with its model variance, as in Cochran, Sampling Techniques, chapter 6, for a
+ * finite population of which the large units are measured first). Between two trials what an image
+ * does to all of them cancels, so it is taken out of the noise.
  */
 #include "analysis/analysis.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+/* ---- Images --------------------------------------------------------------------------------- */
 
 void sweep_shuffle(size_t n, size_t *images)
 {
@@ -19,51 +29,192 @@ void sweep_shuffle(size_t n, size_t *images)
     }
 }
 
-enum {
-    FIRST_IMAGES = 2,
-    PRIOR = 4, /* images that the spread of all trials counts as, beside those of one */
+struct sized {
+    size_t at;
+    double size;
 };
 
-/* Root mean square of what is known of the spreads, from the last of the first places on: trials in
- * front are clear of the question, and may spread far more. */
-static double common_spread(const struct sweep *w, const size_t *runners, size_t n)
+static int largest_first(const void *pa, const void *pb)
 {
-    double squares = 0, known = 0;
-    for (size_t i = n > w->top ? w->top - 1 : 0; i < n; i++) {
-        double s = sweep_spread(w, &w->trials[runners[i]]);
-        if (isfinite(s)) {
-            squares += s * s;
-            known++;
+    const struct sized *a = pa, *b = pb;
+    return a->size != b->size ? (a->size < b->size ? 1 : -1) : (a->at > b->at) - (a->at < b->at);
+}
+
+/* How far the base is from FP32 on an image of the pilot. */
+static double base_error(const struct sweep *pilot, size_t i)
+{
+    const double *x = pilot->base.terms[i], *y = pilot->fp32_terms[i];
+    double e = fabs(x[0] - y[0]) + fabs(x[1] - y[1]);
+    return isfinite(e) ? e : 0;
+}
+
+bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order)
+{
+    const double floor = 0.1;  /* a small error may well grow */
+    const double uneven = 0.3; /* standard deviation over mean: below it is mostly chance which
+                                  errors are large, and those images would flatter every trial */
+    size_t n = pilot->base.n;
+    struct sized *x = mem_alloc((n + 1) * sizeof *x);
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (struct sized){i, base_error(pilot, i)};
+        sum += x[i].size;
+        squares += x[i].size * x[i].size;
+    }
+    bool sized = n == w->n_images && !w->base.n && sum > 0 && isfinite(squares) &&
+                 squares * (double)n > sum * sum * (1 + uneven * uneven) && !w->outcome->counts &&
+                 sweep_is_gain(w);
+    if (sized) {
+        qsort(x, n, sizeof *x, largest_first);
+        w->sizes = mem_alloc((n + 1) * sizeof *w->sizes);
+        size_t *images = mem_alloc((n + 1) * sizeof *images);
+        for (size_t i = 0; i < n; i++) {
+            order[i] = x[i].at;
+            images[i] = w->images[x[i].at];
+            w->sizes[i] = fmax(floor, x[i].size * (double)n / sum);
+        }
+        free(w->images);
+        w->images = images;
+    }
+    free(x);
+    return sized;
+}
+
+static double size_of(const struct sweep *w, size_t i)
+{
+    return w->sizes ? w->sizes[i] : 1;
+}
+
+/* ---- What a trial may still become ---------------------------------------------------------- */
+
+enum {
+    FIRST_IMAGES = 4,
+    PRIOR = 10, /* images that the noise of all trials counts as, beside those of one */
+};
+
+/* Change of the outcome with either of its sums, larger coming first. */
+static void slopes(const struct sweep *w, double k[2])
+{
+    double sum[2] = {0, 0}, sign = sweep_larger_first(w) ? 1 : -1;
+    sign *= sweep_is_gain(w) && !w->outcome->higher_is_better ? -1 : 1;
+    for (size_t i = 0; i < w->base.n; i++) {
+        sum[0] += w->base.terms[i][0];
+        sum[1] += w->base.terms[i][1];
+    }
+    for (int i = 0; i < 2; i++) {
+        /* At zero some outcomes are infinite. */
+        double low[2] = {sum[0], sum[1]}, high[2] = {sum[0], sum[1]};
+        low[i] = sum[i] != 0 ? sum[i] * (1 - 1e-4) : 1;
+        high[i] = sum[i] != 0 ? sum[i] * (1 + 1e-4) : 2;
+        double d = (w->outcome->value(high) - w->outcome->value(low)) / (high[i] - low[i]);
+        k[i] = isfinite(d) ? sign * d : 0;
+    }
+}
+
+struct runner {
+    const struct trial *t;
+    size_t index;  /* of the trial */
+    double effect; /* what it changes on all images, as far as known: larger is better */
+    double noise;  /* variance of the noise over size^2 */
+    double error;  /* squared standard error of the effect, once it is asked for */
+};
+
+/* Change on image i in proportion to the size of the image. */
+static double change(const struct sweep *w, const struct trial *t, size_t i, const double k[2])
+{
+    const double *x = t->terms[i], *y = w->base.terms[i];
+    return (k[0] * (x[0] - y[0]) + k[1] * (x[1] - y[1])) / size_of(w, i);
+}
+
+/* Sums of sizes and of their squares, over images from a to b. */
+static double sizes_between(const struct sweep *w, size_t a, size_t b, double *squares)
+{
+    double sum = *squares = 0;
+    for (size_t i = a; i < b; i++) {
+        sum += size_of(w, i);
+        *squares += size_of(w, i) * size_of(w, i);
+    }
+    return sum;
+}
+
+/* Fills in effects and noise of runners that have all seen as many images. common: an image does
+ * something to all of them, which is no noise between them. */
+static void estimate(const struct sweep *w, size_t n, struct runner *r, size_t seen, bool common)
+{
+    double k[2], squares, size = sizes_between(w, 0, seen, &squares);
+    double left = sizes_between(w, seen, w->n_images, &squares);
+    double *mean = mem_alloc((n + 1) * sizeof *mean);
+    slopes(w, k);
+    for (size_t j = 0; j < n; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < seen; i++) {
+            sum += change(w, r[j].t, i, k) * size_of(w, i);
+        }
+        mean[j] = sum / size;
+        r[j].effect = sum + mean[j] * left;
+        r[j].noise = 0;
+    }
+    for (size_t i = 0; i < seen; i++) {
+        double all = 0;
+        for (size_t j = 0; common && j < n; j++) {
+            all += (change(w, r[j].t, i, k) - mean[j]) / (double)n;
+        }
+        for (size_t j = 0; j < n; j++) {
+            double e = change(w, r[j].t, i, k) - mean[j] - all;
+            r[j].noise += e * e / (double)(seen - 1);
         }
     }
-    return known > 0 ? sqrt(squares / known) : INFINITY;
+    double scale = common && n > 1 ? (double)n / (double)(n - 1) : 1;
+    for (size_t j = 0; j < n; j++) {
+        r[j].noise *= scale;
+    }
+    free(mean);
 }
 
-/* Squared standard error of an effect on `seen` images as an estimate of that on all. On few images
- * the spread of one trial says little, so that of all is mixed in. */
-static double error_squared(const struct sweep *w, const struct trial *t, double common,
+/* Squared standard error of an effect. On few images the noise of one trial says little, so that of
+ * all is mixed in. */
+static double error_squared(const struct sweep *w, const struct runner *r, double common,
                             size_t seen)
 {
-    double own = sweep_spread(w, t), n = (double)seen;
-    own = isfinite(own) ? own : common;
-    double variance = (own * own * (n - 1) + common * common * PRIOR) / (n - 1 + PRIOR);
-    return variance / n * (1 - n / (double)w->n_images);
+    double seen2, left2, size = sizes_between(w, 0, seen, &seen2), n = (double)seen;
+    double left = sizes_between(w, seen, w->n_images, &left2);
+    double noise = (r->noise * (n - 1) + common * PRIOR) / (n - 1 + PRIOR);
+    return noise * (left2 + left * left * seen2 / (size * size));
 }
 
-/* Marks those that go on; returns how many. runners: best first, all have seen as much. */
-static size_t choose(const struct sweep *w, const size_t *runners, size_t n, size_t seen,
-                     bool *next)
+static int best_first(const void *pa, const void *pb)
 {
-    size_t kept = 0;
-    double common = common_spread(w, runners, n), sign = sweep_larger_first(w) ? 1 : -1;
-    const struct trial *last = n > w->top ? &w->trials[runners[w->top - 1]] : NULL;
-    double bar = last ? sign * sweep_effect(w, last) : 0;
+    const struct runner *a = pa, *b = pb;
+    return a->effect != b->effect ? (a->effect < b->effect ? 1 : -1)
+                                  : (a->index > b->index) - (a->index < b->index);
+}
+
+/* Mean noise from the last of the first places on: trials in front may be far noisier. */
+static double common_noise(const struct sweep *w, size_t n, const struct runner *r)
+{
+    size_t from = n > w->top ? w->top - 1 : 0;
+    double sum = 0;
+    for (size_t i = from; i < n; i++) {
+        sum += r[i].noise;
+    }
+    return n > from ? sum / (double)(n - from) : 0;
+}
+
+/* ---- The race ------------------------------------------------------------------------------- */
+
+/* Marks those that go on; returns how many. */
+static size_t choose(const struct sweep *w, size_t n, struct runner *r, size_t seen, bool *next)
+{
+    estimate(w, n, r, seen, n > PRIOR);
+    qsort(r, n, sizeof *r, best_first);
+    double common = common_noise(w, n, r);
+    const struct runner *last = n > w->top ? &r[w->top - 1] : NULL;
     double error = last ? error_squared(w, last, common, seen) : 0;
+    size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        const struct trial *t = &w->trials[runners[i]];
-        double reach = w->doubt * sqrt(error + error_squared(w, t, common, seen));
-        bool out = last && i >= w->top && sign * sweep_effect(w, t) + reach < bar;
-        next[runners[i]] = !out;
+        double reach = w->doubt * sqrt(error + error_squared(w, &r[i], common, seen));
+        bool out = last && i >= w->top && r[i].effect + reach < last->effect;
+        next[r[i].index] = !out;
         kept += !out;
     }
     return kept;
@@ -71,28 +222,158 @@ static size_t choose(const struct sweep *w, const size_t *runners, size_t n, siz
 
 size_t sweep_race(const struct sweep *w, bool *next)
 {
-    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), seen = 0, n = 0;
-    sweep_rank(w, order);
+    struct runner *r = mem_alloc((w->n_trials + 1) * sizeof *r);
+    size_t seen = 0, n = 0, kept = 0, upto = 0;
     for (size_t i = 0; i < w->n_trials; i++) {
         seen = w->trials[i].error ? seen : MAX(seen, w->trials[i].n);
         next[i] = false;
     }
-    for (size_t i = 0; i < w->n_trials; i++) { /* others stand behind them in the order */
-        const struct trial *t = &w->trials[order[i]];
-        n += !t->error && t->n == seen;
+    for (size_t i = 0; i < w->n_trials; i++) {
+        if (!w->trials[i].error && w->trials[i].n == seen) {
+            r[n++] = (struct runner){.t = &w->trials[i], .index = i};
+        }
     }
-    size_t kept = 0, upto = 0;
-    if (seen < w->n_images && !seen) {
+    if (seen < MIN((size_t)FIRST_IMAGES, w->n_images)) {
         for (size_t i = 0; i < n; i++) {
-            next[order[i]] = true;
+            next[r[i].index] = true;
         }
         kept = n;
         upto = FIRST_IMAGES;
     } else if (seen < w->n_images) {
-        kept = choose(w, order, n, seen, next);
+        kept = choose(w, n, r, seen, next);
         /* A few too many are soon run. */
-        upto = kept <= w->top + 2 ? w->n_images : seen + MAX(seen / 2, (size_t)1);
+        upto = kept <= w->top + 2 ? w->n_images : seen + MAX(seen * 3 / 20, (size_t)1);
     }
-    free(order);
+    free(r);
     return kept ? MIN(upto, w->n_images) : 0;
+}
+
+/* ---- What it may have missed ---------------------------------------------------------------- */
+
+static int by_images(const void *pa, const void *pb)
+{
+    const struct runner *a = pa, *b = pb;
+    return a->t->n != b->t->n ? (a->t->n > b->t->n) - (a->t->n < b->t->n)
+                              : (a->index > b->index) - (a->index < b->index);
+}
+
+/* What the trials that have seen all images change on each of them, in the mean. */
+static double *mean_change(const struct sweep *w, size_t n, const struct runner *r)
+{
+    double *mean = mem_alloc((w->n_images + 1) * sizeof *mean), k[2];
+    slopes(w, k);
+    for (size_t i = 0; i < w->n_images; i++) {
+        for (size_t j = 0; j < n; j++) {
+            mean[i] += change(w, r[j].t, i, k) / (double)n;
+        }
+    }
+    return mean;
+}
+
+/* Effect and noise of a trial by its difference to `known`, if that is less noisy: an image that is
+ * hard for all trials is then no surprise. */
+static void compare_with(const struct sweep *w, const double *known, struct runner *r)
+{
+    size_t seen = r->t->n;
+    double k[2], sum = 0, noise = 0, rest = 0, squares, size = sizes_between(w, 0, seen, &squares);
+    slopes(w, k);
+    for (size_t i = 0; i < seen; i++) {
+        sum += (change(w, r->t, i, k) - known[i]) * size_of(w, i);
+    }
+    for (size_t i = 0; i < seen; i++) {
+        double e = change(w, r->t, i, k) - known[i] - sum / size;
+        noise += e * e / (double)(seen - 1);
+    }
+    if (noise >= r->noise) {
+        return;
+    }
+    for (size_t i = 0; i < w->n_images; i++) {
+        rest += (i < seen ? change(w, r->t, i, k) : known[i] + sum / size) * size_of(w, i);
+    }
+    r->effect = rest;
+    r->noise = noise;
+}
+
+/* Effects and errors of n trials that went out after as many images. */
+static void look_back(const struct sweep *w, size_t n, struct runner *r, const double *known)
+{
+    size_t seen = r->t->n;
+    double common = 0;
+    estimate(w, n, r, seen, false);
+    for (size_t i = 0; i < n; i++) {
+        compare_with(w, known, &r[i]);
+        common += r[i].noise / (double)n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        r[i].error = error_squared(w, &r[i], common, seen);
+    }
+}
+
+static double median_distance(size_t n, const struct runner *r, double from)
+{
+    struct runner *x = mem_alloc((n + 1) * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        x[i].effect = isnan(from) ? r[i].effect : fabs(r[i].effect - from);
+    }
+    qsort(x, n, sizeof *x, best_first);
+    double median = x[n / 2].effect;
+    free(x);
+    return median;
+}
+
+/* Expected number of the first n trials above the bar. Effects are taken as drawn from those of all
+ * trials, so that a surprising one counts as noise in part (empirical Bayes, normal, median and
+ * median deviation of all: a few of them stand far out). */
+static double above(size_t n, size_t all, const struct runner *r, double bar)
+{
+    double middle = median_distance(all, r, NAN), errors = 0, sum = 0;
+    double spread = 1.4826 * median_distance(all, r, middle);
+    for (size_t i = 0; i < all; i++) {
+        errors += r[i].error / (double)all;
+    }
+    spread = fmax(spread * spread - errors, 0.1 * errors);
+    for (size_t i = 0; i < n; i++) {
+        double share = r[i].error > 0 ? spread / (spread + r[i].error) : 1;
+        double likely = middle + share * (r[i].effect - middle), v = share * r[i].error;
+        sum += v > 0 ? 0.5 * erfc((bar - likely) / sqrt(2 * v)) : likely > bar;
+    }
+    return sum;
+}
+
+double sweep_missed(const struct sweep *w)
+{
+    struct runner *r = mem_alloc((w->n_trials + 1) * sizeof *r);
+    size_t n = 0, out = 0;
+    double sum = 0;
+    for (size_t i = 0; i < w->n_trials; i++) {
+        if (!w->trials[i].error) {
+            r[n++] = (struct runner){.t = &w->trials[i], .index = i};
+        }
+    }
+    qsort(r, n, sizeof *r, by_images);
+    while (out < n && r[out].t->n < w->n_images) {
+        out++;
+    }
+    size_t top = MIN(w->top, n);
+    if (out && n - out < top) { /* the first places are not exact yet */
+        sum = NAN;
+    } else if (out && top) {
+        struct runner *in = r + out;
+        estimate(w, n - out, in, w->n_images, false);
+        qsort(in, n - out, sizeof *in, best_first);
+        double *known = mean_change(w, n - out, in), bar = in[top - 1].effect;
+        for (size_t a = 0, b; a < out; a = b) {
+            for (b = a; b < out && r[b].t->n == r[a].t->n; b++) {
+            }
+            if (r[a].t->n < 2) {
+                bar = NAN;
+                break;
+            }
+            look_back(w, b - a, r + a, known);
+        }
+        sum = isnan(bar) ? NAN : above(out, n, r, bar);
+        free(known);
+    }
+    free(r);
+    return sum;
 }

@@ -10,9 +10,9 @@
 /* Compiled once more for AVX2. Contraction is off, so both give the same bits. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
     !defined(__clang__)
-#define VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
+#define AVX2_CLONE __attribute__((target_clones("avx2", "default")))
 #else
-#define VECTOR_CLONES
+#define AVX2_CLONE
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
@@ -44,8 +44,8 @@ INLINE void pairs_rows(struct lanes *s, const struct block *b, struct reach *own
 }
 
 /* A NaN or infinity shows in xx or yy, which no finite floats can overflow. */
-VECTOR_CLONES static unsigned pairs_plain(struct lanes *g, const struct block *b, struct range r,
-                                          struct reach *reach)
+AVX2_CLONE static unsigned pairs_plain(struct lanes *g, const struct block *b, struct range r,
+                                       struct reach *reach)
 {
     struct lanes s = *g;
     struct reach own;
@@ -76,7 +76,7 @@ VECTOR_CLONES static unsigned pairs_plain(struct lanes *g, const struct block *b
     return beyond ? PAIRS_BEYOND : 0;
 }
 
-VECTOR_CLONES static void beyond_plain(struct lanes *g, const struct block *b, struct range r)
+AVX2_CLONE static void beyond_plain(struct lanes *g, const struct block *b, struct range r)
 {
     const float *x = b->x;
     for (size_t i = 0; i < b->rows; i++, x += b->x_step) {
@@ -87,7 +87,7 @@ VECTOR_CLONES static void beyond_plain(struct lanes *g, const struct block *b, s
     }
 }
 
-VECTOR_CLONES static void reals_plain(struct lanes *g, const struct block *b)
+AVX2_CLONE static void reals_plain(struct lanes *g, const struct block *b)
 {
     const float *y = b->y;
     for (size_t i = 0; i < b->rows; i++, y += b->y_step) {
@@ -123,7 +123,7 @@ INLINE void codes_rows(struct lanes *g, const struct codes *c, const uint8_t *p,
     }
 }
 
-VECTOR_CLONES static void codes_plain(struct lanes *g, const struct codes *c, size_t rows, size_t n)
+AVX2_CLONE static void codes_plain(struct lanes *g, const struct codes *c, size_t rows, size_t n)
 {
     for (size_t at = 0; at < n; at += LANES) {
         if (n - at >= LANES) {
@@ -134,7 +134,7 @@ VECTOR_CLONES static void codes_plain(struct lanes *g, const struct codes *c, si
     }
 }
 
-VECTOR_CLONES static void decode_plain(const struct codes *c, size_t rows, size_t n, float *y)
+AVX2_CLONE static void decode_plain(const struct codes *c, size_t rows, size_t n, float *y)
 {
     const uint8_t *p = c->p;
     const float scale = c->scale;
@@ -166,8 +166,8 @@ TURN(turn_codes_plain, uint8_t)
 
 /* The product is exact, unless it vanishes: then a negative one lies in the bin below 0. The floor
  * is made of a truncation, since compilers do not vectorize floorf(). */
-VECTOR_CLONES static size_t bins_plain(const float *restrict x, size_t n, float scale, bool squeeze,
-                                       int32_t *restrict bin)
+AVX2_CLONE static size_t bins_plain(const float *restrict x, size_t n, float scale, bool squeeze,
+                                    int32_t *restrict bin)
 {
     for (size_t i = 0; i < n; i++) {
         float v = x[i] * scale;

@@ -35,6 +35,7 @@ void study_free(struct study *s)
         free(s->images[i].error);
         free(s->images[i].layer_sqnr);
     }
+    local_study_free(s->local);
     free(s->layers);
     free(s->layer_errors);
     free(s->images);
@@ -82,6 +83,7 @@ void image_result_fini(struct image_result *r, size_t n_layers)
     free(r->layers);
     free(r->layer_errors);
     free(r->score.error);
+    local_study_free(r->local);
     *r = (struct image_result){0};
 }
 
@@ -135,17 +137,27 @@ void study_add(struct study *s, struct image_result *r)
             r->layer_errors[i] = NULL;
         }
     }
+    if (r->score.ok && r->local) {
+        s->local = s->local ? s->local : local_study_new(s->n_layers, r->local->n_inputs);
+        local_study_merge(s->local, r->local);
+    }
     float *profile = NULL;
     if (r->score.ok && s->n_layers && s->n_images < PROFILES_MOST / s->n_layers) {
         profile = mem_alloc(s->n_layers * sizeof *profile);
     }
     profile_layers(r, s->n_layers, profile);
     find_beyond(r, s->n_layers);
+    r->score.layer_sqnr = profile;
+    study_add_score(s, &r->score);
+    r->score.error = NULL;
+    r->score.layer_sqnr = NULL;
+}
+
+void study_add_score(struct study *s, const struct image_score *score)
+{
     s->images = mem_push(s->images, s->n_images, &s->cap_images, sizeof *s->images);
     struct image_score *sc = &s->images[s->n_images++];
-    *sc = r->score;
-    sc->layer_sqnr = profile;
-    r->score.error = NULL;
+    *sc = *score;
     s->failed += !sc->ok;
     if (sc->ok && sc->label >= 0 && sc->fp32_top1 >= 0) {
         s->labelled++;
@@ -382,8 +394,14 @@ static int rank_cmp(const void *pa, const void *pb)
     return up ? (rising ? up : -up) : by_index;
 }
 
-static void rank(struct ranked *r, size_t n, size_t *order)
+void rank_values(size_t n, const double *value, bool higher_is_better, enum sort_dir d,
+                 size_t *order)
 {
+    struct ranked *r = mem_alloc((n + 1) * sizeof *r);
+    for (size_t i = 0; i < n; i++) {
+        r[i] = (struct ranked){
+            .index = i, .value = value[i], .dir = d, .higher_is_better = higher_is_better};
+    }
     qsort(r, n, sizeof *r, rank_cmp);
     for (size_t i = 0; i < n; i++) {
         order[i] = r[i].index;
@@ -394,13 +412,12 @@ static void rank(struct ranked *r, size_t n, size_t *order)
 void study_rank_layers(const struct study *s, const struct metric *m, enum sort_dir d,
                        size_t *order)
 {
-    struct ranked *r = mem_alloc(s->n_layers * sizeof *r);
+    double *v = mem_alloc((s->n_layers + 1) * sizeof *v);
     for (size_t i = 0; i < s->n_layers; i++) {
-        double v = s->layers[i].images ? m->value(&s->layers[i].all, s->layers[i].scale) : NAN;
-        r[i] = (struct ranked){
-            .index = i, .value = v, .dir = d, .higher_is_better = m->higher_is_better};
+        v[i] = s->layers[i].images ? m->value(&s->layers[i].all, s->layers[i].scale) : NAN;
     }
-    rank(r, s->n_layers, order);
+    rank_values(s->n_layers, v, m->higher_is_better, d, order);
+    free(v);
 }
 
 static double key_drop(const struct image_score *s)
@@ -467,11 +484,10 @@ const struct image_key *image_key_find(const char *name)
 void study_rank_images(const struct study *s, const struct image_key *k, enum sort_dir d,
                        size_t *order)
 {
-    struct ranked *r = mem_alloc(s->n_images * sizeof *r);
+    double *v = mem_alloc((s->n_images + 1) * sizeof *v);
     for (size_t i = 0; i < s->n_images; i++) {
-        double v = s->images[i].ok ? k->value(&s->images[i]) : NAN;
-        r[i] = (struct ranked){
-            .index = i, .value = v, .dir = d, .higher_is_better = k->higher_is_better};
+        v[i] = s->images[i].ok ? k->value(&s->images[i]) : NAN;
     }
-    rank(r, s->n_images, order);
+    rank_values(s->n_images, v, k->higher_is_better, d, order);
+    free(v);
 }

@@ -70,9 +70,7 @@ double trial_value(const struct trial *t, const struct outcome *o)
 static void choose_pins(const struct sweep *w, size_t layer, const bool *all, bool *pinned)
 {
     for (size_t k = 0; k < w->n_layers; k++) {
-        pinned[k] = w->kind == SWEEP_LOO    ? w->base.pinned[k] || k == layer
-                    : w->kind == SWEEP_ONLY ? all[k] && k != layer
-                                            : all[k] && k > layer;
+        pinned[k] = w->kind == SWEEP_LOO ? w->base.pinned[k] || k == layer : all[k] && k != layer;
     }
 }
 
@@ -108,6 +106,7 @@ void sweep_free(struct sweep *w)
     }
     free(w->trials);
     free(w->fp32_terms);
+    free(w->sizes);
     free(w->images);
     free(w);
 }
@@ -119,6 +118,23 @@ size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned)
     trial_init(t, w->n_layers, layer);
     memcpy(t->pinned, pinned, w->n_layers);
     return w->n_trials++;
+}
+
+static bool trial_same(const struct sweep *w, const struct trial *a, const struct trial *b)
+{
+    return a->layer == b->layer && !a->error && !b->error &&
+           memcmp(a->pinned, b->pinned, w->n_layers) == 0;
+}
+
+bool sweep_same(const struct sweep *a, const struct sweep *b)
+{
+    bool same = a->kind == b->kind && a->outcome == b->outcome && a->n_layers == b->n_layers &&
+                a->n_images == b->n_images && a->top == b->top && a->doubt == b->doubt &&
+                a->n_trials == b->n_trials && trial_same(a, &a->base, &b->base);
+    for (size_t i = 0; same && i < a->n_trials; i++) {
+        same = trial_same(a, &a->trials[i], &b->trials[i]);
+    }
+    return same;
 }
 
 void sweep_add_base(struct sweep *w, const struct image_score *s)
@@ -136,156 +152,6 @@ void sweep_add_base(struct sweep *w, const struct image_score *s)
 double sweep_fp32(const struct sweep *w, const struct outcome *o)
 {
     return o->value(w->fp32[o - outcomes]);
-}
-
-/* ---- Effects -------------------------------------------------------------------------------- */
-
-static void sum_terms(const struct trial *t, size_t n, double sum[2])
-{
-    sum[0] = sum[1] = 0;
-    for (size_t i = 0; i < n; i++) {
-        sum[0] += t->terms[i][0];
-        sum[1] += t->terms[i][1];
-    }
-}
-
-bool sweep_is_gain(const struct sweep *w)
-{
-    return w->kind == SWEEP_LOO || w->kind == SWEEP_SEARCH;
-}
-
-/* a: sums of the trial, b: of the base. */
-static double effect(const struct sweep *w, const double a[2], const double b[2])
-{
-    const struct outcome *o = w->outcome;
-    double x = o->value(a), y = o->value(b);
-    return !sweep_is_gain(w)     ? x
-           : x == y              ? 0 /* infinities too */
-           : o->higher_is_better ? x - y
-                                 : y - x;
-}
-
-double sweep_effect(const struct sweep *w, const struct trial *t)
-{
-    size_t n = MIN(t->n, w->base.n);
-    double a[2], b[2];
-    sum_terms(t, n, a);
-    sum_terms(&w->base, n, b);
-    return effect(w, a, b);
-}
-
-bool sweep_larger_first(const struct sweep *w)
-{
-    return sweep_is_gain(w) || !w->outcome->higher_is_better;
-}
-
-/* Quantile 0.975 of Student's t: exact for one and two degrees of freedom, else the expansion of
- * Cornish and Fisher (Abramowitz and Stegun 26.7.5), too low by 0.2 % at three. */
-static double student(size_t df)
-{
-    const double z = 1.959963984540054, v = (double)df, z2 = z * z;
-    if (df < 3) {
-        return df == 1 ? 12.706204736174698 : 4.302652729749464;
-    }
-    double g1 = (z2 + 1) * z / 4, g2 = ((5 * z2 + 16) * z2 + 3) * z / 96;
-    double g3 = (((3 * z2 + 19) * z2 + 17) * z2 - 15) * z / 384;
-    double g4 = ((((79 * z2 + 776) * z2 + 1482) * z2 - 1920) * z2 - 945) * z / 92160;
-    return z + g1 / v + g2 / (v * v) + g3 / (v * v * v) + g4 / (v * v * v * v);
-}
-
-/* Whether image i counts in both. */
-static bool counted(const struct trial *a, const struct trial *b, size_t i)
-{
-    return a->terms[i][1] > 0 || b->terms[i][1] > 0 || a->terms[i][0] > 0 || b->terms[i][0] > 0;
-}
-
-/* Mean and variance of the jackknife's pseudo-values of the first n images, and their number. */
-static size_t jackknife(const struct sweep *w, const struct trial *t, size_t n, double *mean,
-                        double *variance)
-{
-    double a[2], b[2], sum = 0, squares = 0;
-    size_t count = 0;
-    sum_terms(t, n, a);
-    sum_terms(&w->base, n, b);
-    double all = effect(w, a, b);
-    for (size_t i = 0; i < n; i++) {
-        count += counted(t, &w->base, i);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (!counted(t, &w->base, i)) {
-            continue;
-        }
-        const double *x = t->terms[i], *y = w->base.terms[i];
-        const double without_a[2] = {a[0] - x[0], a[1] - x[1]};
-        const double without_b[2] = {b[0] - y[0], b[1] - y[1]};
-        double d = effect(w, without_a, without_b);
-        double off = (double)(count - 1) * (all - d); /* pseudo-value - all */
-        sum += off;
-        squares += off * off;
-    }
-    double m = (double)count;
-    *mean = all + sum / m;
-    *variance = count > 1 ? fmax(0, squares / m - sum / m * (sum / m)) * m / (m - 1) : NAN;
-    return count;
-}
-
-/* Mean and variance of the difference of paired shares: half a pair is added to each of the four
- * cells of the table of pairs. Returns the number of pairs with those. */
-static double paired_shares(const struct sweep *w, const struct trial *t, size_t n, double *mean,
-                            double *variance)
-{
-    double won = 0.5, lost = 0.5, pairs = 2;
-    for (size_t i = 0; i < n; i++) {
-        double d = t->terms[i][0] - w->base.terms[i][0];
-        pairs += t->terms[i][1];
-        won += d > 0;
-        lost += d < 0;
-    }
-    *mean = (won - lost) / pairs;
-    *variance = fmax(0, (won + lost) / pairs - *mean * *mean);
-    return pairs;
-}
-
-/* The same of one share: two hits and two misses are added. */
-static double one_share(const struct trial *t, size_t n, double *mean, double *variance)
-{
-    double sum[2];
-    sum_terms(t, n, sum);
-    *mean = (sum[0] + 2) / (sum[1] + 4);
-    *variance = *mean * (1 - *mean);
-    return sum[1] + 4;
-}
-
-void sweep_interval(const struct sweep *w, const struct trial *t, double *lo, double *hi)
-{
-    size_t n = MIN(t->n, w->base.n);
-    double mean, variance, half = NAN;
-    if (!w->outcome->counts) {
-        size_t m = jackknife(w, t, n, &mean, &variance);
-        half = m > 1 ? student(m - 1) * sqrt(variance / (double)m) : NAN;
-    } else {
-        bool gain = sweep_is_gain(w);
-        double m =
-            (gain ? paired_shares(w, t, n, &mean, &variance) : one_share(t, n, &mean, &variance));
-        mean *= 100;
-        half = m - (gain ? 2 : 4) > 1 ? 100 * student(SIZE_MAX) * sqrt(variance / m) : NAN;
-    }
-    *lo = mean - half;
-    *hi = mean + half;
-}
-
-double sweep_spread(const struct sweep *w, const struct trial *t)
-{
-    size_t n = MIN(t->n, w->base.n);
-    double mean, variance;
-    if (!w->outcome->counts) {
-        jackknife(w, t, n, &mean, &variance);
-    } else if (sweep_is_gain(w)) {
-        paired_shares(w, t, n, &mean, &variance);
-    } else {
-        one_share(t, n, &mean, &variance);
-    }
-    return sqrt(variance) * (w->outcome->counts ? 100 : 1);
 }
 
 /* ---- Ranking -------------------------------------------------------------------------------- */
@@ -326,7 +192,7 @@ void sweep_rank(const struct sweep *w, size_t *order)
         p[i].effect = sign * sweep_effect(w, t);
         p[i].tie = tie_sign * trial_value(t, tie);
     }
-    if (w->kind != SWEEP_PREFIX && w->kind != SWEEP_BISECT) {
+    if (w->kind == SWEEP_LOO || w->kind == SWEEP_ONLY || w->kind == SWEEP_SEARCH) {
         qsort(p, w->n_trials, sizeof *p, place_cmp);
     }
     for (size_t i = 0; i < w->n_trials; i++) {

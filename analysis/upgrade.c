@@ -12,6 +12,7 @@ enum change {
     ATTRS_TO_INPUTS, /* Clip-11: min and max became inputs 1 and 2 */
     INTS_TO_INPUT,   /* axes or split became input 1 */
     SOFTMAX_AXIS,    /* Softmax-13: one axis instead of all from the axis on */
+    SIZES_ALONE,     /* Resize-13: scales and roi are left out where sizes are given, not empty */
     REFUSED,         /* the meaning changed in a way that is not rewritten here */
 };
 
@@ -36,6 +37,7 @@ static const struct upgrade upgrades[] = {
     {"Slice", 10, REFUSED, {NULL, NULL}},
     {"Pad", 11, REFUSED, {NULL, NULL}},
     {"Resize", 11, REFUSED, {NULL, NULL}},
+    {"Resize", 13, SIZES_ALONE, {NULL, NULL}},
     {"Upsample", 10, REFUSED, {NULL, NULL}},
     {"TopK", 10, REFUSED, {NULL, NULL}},
     {"Reshape", 5, REFUSED, {NULL, NULL}},
@@ -154,6 +156,18 @@ static int softmax_axis(struct graph *g, size_t at, const struct value *x, struc
     return OK;
 }
 
+static void sizes_alone(struct graph *g, size_t at)
+{
+    enum { SCALES = 2, SIZES = 3 };
+    const struct node *n = &g->nodes[at];
+    if (n->n_in > SIZES && n->in[SIZES] >= 0) {
+        const char *mode = attr_string(n, "coordinate_transformation_mode", "half_pixel");
+        bool crops = strcmp(mode, "tf_crop_and_resize") == 0; /* the only one to look at roi */
+        const int in[] = {n->in[0], crops ? n->in[1] : -1, -1, n->in[SIZES]};
+        set_inputs(g, at, SIZES + 1, in);
+    }
+}
+
 int node_upgrade(struct graph *g, const struct graph *f, const struct node *n, const int *in,
                  const int *out, struct err *err)
 {
@@ -178,6 +192,9 @@ int node_upgrade(struct graph *g, const struct graph *f, const struct node *n, c
         return ints_to_input(g, at, u, err);
     case SOFTMAX_AXIS:
         return softmax_axis(g, at, &f->values[n->in[0]], err);
+    case SIZES_ALONE:
+        sizes_alone(g, at);
+        break;
     case REFUSED:
         break;
     }

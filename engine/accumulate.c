@@ -102,8 +102,8 @@ static int count_all(const struct int_layer *l, const struct tensor *y, struct a
             }
         }
     }
-    free(x);
-    free(w);
+    scratch_free(x);
+    scratch_free(w);
     return rc;
 }
 

@@ -105,6 +105,8 @@ struct digest {
 };
 /* Continues d, which starts as {0, 0}, with the next piece; where one piece ends counts. */
 void digest_add(struct digest *d, const void *data, size_t size);
+/* The same for many bytes, faster; another value than digest_add() gives. */
+void digest_bulk(struct digest *d, const void *data, size_t size);
 void digest_text(struct digest *d, const char *s); /* NULL as "" */
 void digest_int(struct digest *d, int64_t v);
 static inline bool digest_equal(struct digest a, struct digest b)
@@ -148,6 +150,15 @@ int text_fit(char *dst, size_t size, const char *s, int columns, enum text_cut m
 int text_distance(const char *a, const char *b, int limit);
 /* Shell-style glob: * ? [a-z] [!a-z], \ takes the next as it is; no backtracking blow-up. */
 bool text_glob(const char *pattern, const char *s);
+
+/* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
+ * so all give the same bits. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
+    !defined(__clang__)
+#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTOR_CLONES
+#endif
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))

@@ -378,12 +378,12 @@ static int run_depthwise(const struct conv8 *v, struct par *par, struct err *err
         par_for_on(threads > 1 ? par : NULL, w.items, run_rows, &w);
     }
     for (size_t i = 0; i < threads; i++) {
-        free(w.own[i].ptr);
+        scratch_free(w.own[i].ptr);
     }
     free(w.own);
-    free(w.at);
-    free(w.padding);
-    free(image);
+    scratch_free(w.at);
+    scratch_free(w.padding);
+    scratch_free(image);
     return rc;
 }
 

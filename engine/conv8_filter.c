@@ -150,7 +150,7 @@ static int pack_dense(struct conv8_filter *f, const struct conv8_weights *w, str
             pack_block(f, w, set, c, room);
         }
     }
-    free(room);
+    scratch_free(room);
     for (size_t o = 0; o < f->o; o++) {
         zeros = zeros || f->zero[o];
     }
@@ -248,10 +248,10 @@ void conv8_filter_free(struct conv8_filter *f)
 {
     if (f) {
         gemm8_right_fini(&f->right);
-        free((void *)f->dw.w);
-        free((void *)f->dw.quads);
-        free(f->sum);
-        free(f->zero);
+        scratch_free((void *)f->dw.w);
+        scratch_free((void *)f->dw.quads);
+        scratch_free(f->sum);
+        scratch_free(f->zero);
         free(f);
     }
 }
@@ -328,8 +328,8 @@ void conv8_params_scale(struct conv8_params *p, const struct conv8_filter *f, si
 
 void conv8_params_fini(struct conv8_params *p)
 {
-    free(p->add);
-    free(p->mul);
-    free(p->scale);
+    scratch_free(p->add);
+    scratch_free(p->mul);
+    scratch_free(p->scale);
     *p = (struct conv8_params){0};
 }

@@ -5,6 +5,7 @@
  * are few, a row of taps is one run of neighbours, read from a copy with padded rows.
  */
 #include "engine/conv_f32.h"
+#include "engine/elem.h"
 #include "engine/par.h"
 #include "engine/product_f32.h"
 
@@ -75,6 +76,13 @@ struct job {
     struct f32_dest y;
 };
 
+VECTOR_CLONES void conv_pointers(const float **table, const float *at, size_t step, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        table[i] = at + i * step;
+    }
+}
+
 /* table[i] for n neighbouring outputs of a row, from output `o` on: the pixel that filter column kw
  * sees, row being pixel 0 of its row. */
 static void fill_run(const struct job *j, const float *row, int64_t kw, int64_t o, int64_t n,
@@ -91,9 +99,7 @@ static void fill_run(const struct job *j, const float *row, int64_t kw, int64_t 
     for (int64_t i = 0; i < first; i++) {
         table[i] = j->zeros;
     }
-    for (int64_t i = first; i < end; i++) {
-        table[i] = at + i * step;
-    }
+    conv_pointers(table + first, at + first * step, (size_t)step, (size_t)(end - first));
     for (int64_t i = end; i < n; i++) {
         table[i] = j->zeros;
     }
@@ -188,11 +194,31 @@ static void plan_items(struct job *j, size_t threads)
     j->chunks = threads < 2 ? 1 : MIN((TASKS * threads + items - 1) / items, panels);
 }
 
-/* x with lo[2] and hi[2] zero pixels at the ends of every row. */
+/* y [width][c] = a row of each of c planes, which are `plane` elements apart. */
+VECTOR_CLONES static void join_planes(const float *restrict x, size_t plane, size_t c, size_t width,
+                                      float *restrict y)
+{
+    if (c == 3) { /* colours */
+        for (size_t i = 0; i < width; i++) {
+            y[3 * i] = x[i];
+            y[3 * i + 1] = x[plane + i];
+            y[3 * i + 2] = x[2 * plane + i];
+        }
+        return;
+    }
+    for (size_t k = 0; k < c; k++) {
+        for (size_t i = 0; i < width; i++) {
+            y[i * c + k] = x[k * plane + i];
+        }
+    }
+}
+
+/* x with channels last and lo[2] and hi[2] zero pixels at the ends of every row. */
 static int pad_rows(const struct conv *v, struct budget *b, struct tensor **out, struct err *err)
 {
     const struct window *w = &v->w;
-    const int64_t rows = w->n * w->in[0] * w->in[1], width = w->lo[2] + w->in[2] + w->hi[2];
+    const int64_t per = w->in[0] * w->in[1], rows = w->n * per,
+                  width = w->lo[2] + w->in[2] + w->hi[2];
     const int64_t dims[] = {rows, width, w->c};
     int rc = tensor_new(DT_F32, 3, dims, b, out, err);
     const size_t lo = (size_t)(w->lo[2] * w->c), n = (size_t)(w->in[2] * w->c),
@@ -200,7 +226,13 @@ static int pad_rows(const struct conv *v, struct budget *b, struct tensor **out,
     for (int64_t r = 0; r < rows && !rc; r++) {
         float *y = (float *)(*out)->data + r * width * w->c;
         memset(y, 0, lo * sizeof *y);
-        memcpy(y + lo, (const float *)v->x->data + (size_t)r * n, n * sizeof *y);
+        if (v->x->channels_last) {
+            memcpy(y + lo, (const float *)v->x->data + (size_t)r * n, n * sizeof *y);
+        } else {
+            const int64_t image = r / per, row = image * per * w->c + r % per; /* of plane 0 */
+            join_planes((const float *)v->x->data + row * w->in[2], (size_t)w->in_n, (size_t)w->c,
+                        (size_t)w->in[2], y + lo);
+        }
         memset(y + lo + n, 0, hi * sizeof *y);
     }
     return rc;
@@ -221,6 +253,11 @@ static bool reads_rows(const struct conv *v)
            (!padded || (v->ic < FEW_CHANNELS && w->lo[2] + w->hi[2] <= w->in[2]));
 }
 
+bool conv_dense_copies(const struct conv *v)
+{
+    return !v->block && reads_rows(v) && (v->w.lo[2] || v->w.hi[2]);
+}
+
 int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err)
 {
@@ -235,7 +272,7 @@ int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, st
     j.y.pitch = (size_t)(v->groups * v->oc);
     const int64_t n_zeros = (int64_t)j.len;
     int rc = tensor_new(DT_F32, 1, &n_zeros, b, &zeros, err);
-    if (!rc && j.rows && (w->lo[2] || w->hi[2])) {
+    if (!rc && conv_dense_copies(v)) {
         rc = pad_rows(v, b, &padded, err);
         j.x = rc ? NULL : padded->data;
         j.width = w->lo[2] + w->in[2] + w->hi[2];

@@ -5,20 +5,19 @@
  */
 #include "engine/conv_f32.h"
 #include "engine/par.h"
-
-#include <stdlib.h>
+#include "engine/pool.h"
 
 enum { TABLE = 8192 }; /* pointers for a row of outputs; on the stack of the thread */
 
 void conv_depth_free(void *form)
 {
-    free(form);
+    pool_give(form);
 }
 
 int conv_depth_pack(const struct tensor *w, void **form, struct err *err)
 {
     const size_t c = (size_t)w->dims[0], taps = w->n / MAX(c, (size_t)1);
-    float *p = aligned_alloc(64, (w->size + 127) / 64 * 64);
+    float *p = pool_take(w->size);
     if (!p) {
         return err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", w->size);
     }
@@ -57,8 +56,9 @@ static void fill_row(const struct job *j, const float *row, int64_t first, int64
     for (int64_t i = 0; i < begin; i++) {
         table[i] = j->zeros;
     }
-    for (int64_t i = begin; i < end; i++) {
-        table[i] = row + (first + i) * w->c;
+    if (begin < end) {
+        conv_pointers(table + begin, row + (first + begin) * w->c, (size_t)w->c,
+                      (size_t)(end - begin));
     }
     for (int64_t i = end; i < n; i++) {
         table[i] = j->zeros;

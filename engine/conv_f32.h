@@ -17,9 +17,13 @@ struct conv {
     size_t block;                       /* see struct f32_product; 0 for all but conv_dense */
 };
 
+/* table[i] = at + i * step for i < n: where neighbours lie. */
+void conv_pointers(const float **table, const float *at, size_t step, size_t n);
+
 /* Three ways, each with the weights [groups*oc, ic, k...], at any address, in a form of its own.
  * All compute y [n, out..., groups*oc] = conv(x [n, in..., groups*ic]) + bias in float32, x with
- * channels last; y.pitch need not be set. They take some room from the budget.
+ * channels last unless conv_dense_copies(); y.pitch need not be set. They take some room from the
+ * budget.
  */
 
 /* Any convolution whose filter is of moderate size. */
@@ -28,6 +32,8 @@ bool conv_dense_fits(const struct window *w);
 int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
                     struct err *err);
 void conv_dense_free(void *form);
+/* Whether it reads x in either order: it makes a copy with padded rows anyway. */
+bool conv_dense_copies(const struct conv *v);
 int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err);
 

@@ -31,16 +31,21 @@ static uint64_t scramble_hi(uint64_t k)
     return rotate(k * c2, 33) * c1;
 }
 
+static void mix_block(uint64_t *h1, uint64_t *h2, const uint64_t k[2])
+{
+    *h1 ^= scramble_lo(k[0]);
+    *h1 = (rotate(*h1, 27) + *h2) * 5 + 0x52dce729;
+    *h2 ^= scramble_hi(k[1]);
+    *h2 = (rotate(*h2, 31) + *h1) * 5 + 0x38495ab5;
+}
+
 void digest_add(struct digest *d, const void *data, size_t size)
 {
     const uint8_t *p = data;
     uint64_t h1 = d->lo, h2 = d->hi, k[2];
     for (size_t left = size / 16; left; left--, p += 16) {
         memcpy(k, p, sizeof k);
-        h1 ^= scramble_lo(k[0]);
-        h1 = (rotate(h1, 27) + h2) * 5 + 0x52dce729;
-        h2 ^= scramble_hi(k[1]);
-        h2 = (rotate(h2, 31) + h1) * 5 + 0x38495ab5;
+        mix_block(&h1, &h2, k);
     }
     if (size % 16) {
         k[0] = k[1] = 0;
@@ -56,6 +61,27 @@ void digest_add(struct digest *d, const void *data, size_t size)
     h2 = mix(h2);
     h1 += h2;
     *d = (struct digest){h1, h2 + h1};
+}
+
+/* Chains of their own that wait for nobody, each over every eighth block of 16 bytes: several times
+ * as fast as one chain. */
+enum { CHAINS = 8 };
+
+void digest_bulk(struct digest *d, const void *data, size_t size)
+{
+    const uint8_t *p = data;
+    struct digest own[CHAINS] = {0};
+    size_t whole = size / (16 * CHAINS) * 16 * CHAINS;
+    for (const uint8_t *end = p + whole; p != end; p += 16 * (size_t)CHAINS) {
+        uint64_t k[2 * CHAINS];
+        memcpy(k, p, sizeof k);
+#pragma GCC unroll 8
+        for (int i = 0; i < CHAINS; i++) {
+            mix_block(&own[i].lo, &own[i].hi, k + 2 * (ptrdiff_t)i);
+        }
+    }
+    digest_add(d, own, sizeof own);
+    digest_add(d, p, size - whole);
 }
 
 void digest_text(struct digest *d, const char *s)

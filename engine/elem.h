@@ -12,15 +12,6 @@
 
 #include "engine/engine.h"
 
-/* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
- * so all give the same bits. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__clang__)
-#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define VECTOR_CLONES
-#endif
-
 enum { ELEM_BLOCK = 256 }; /* elements that kernels load at a time; they stay in the L1 cache */
 
 /* Whether an integer or bool type; neither float nor string. */

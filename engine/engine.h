@@ -101,6 +101,10 @@ struct span tensor_string(const struct tensor *t, size_t i);
  * with channels last, whose order has no meaning under another shape). */
 int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
                 struct err *err);
+/* The elements of t as they lie in memory, under another shape of equal element count (E_SHAPE
+ * otherwise) and in an order of the caller's choice: t may be a transpose of what results. */
+int tensor_view_as(struct tensor *t, int rank, const int64_t *dims, bool channels_last,
+                   struct tensor **out, struct err *err);
 /* The same values with channels last (true) or row-major (false); one reference, t itself where it
  * is so already. Tensors of rank below 3 have one order only. */
 int tensor_as(const struct tensor *t, bool channels_last, struct budget *b, struct tensor **out,
@@ -299,6 +303,10 @@ enum numerics numerics_for(enum numerics n, enum dialect d);
 /* fuse.c: the graph that the chosen runtime really executes. Value names are kept, so a tensor of
  * the source graph that survives is found under its own name. */
 int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struct err *err);
+/* A Q/DQ model as one of integer operators (QOperator): what onnxruntime groups becomes
+ * QLinearConv, QGemm and so on, with the types of the model; what it does not stays float between
+ * quantizers. */
+int graph_to_integers(const struct graph *g, struct graph **out, struct err *err);
 enum { FUSED_NODES = 64 };
 /* Nodes of the source graph that a node of the executed one stands for: those between the tensors
  * it makes and the nearest ones that are still there. Returns how many, at most FUSED_NODES; none
@@ -338,6 +346,10 @@ const struct graph *plan_graph(const struct plan *p); /* what is executed */
 /* A constant of the executed graph, also one that was folded; NULL for other values. */
 const struct tensor *plan_constant(const struct plan *p, int value);
 
+/* Identity of what a plan computes: values of equal identity have the same bits on the same sample,
+ * in whichever plans they stand, as long as the graphs of those live. */
+struct digest plan_identity(const struct plan *p, int value);
+
 /* What a partial plan cannot compute: an operator that has no kernel, or nodes that its kernel
  * refuses. Texts belong to the plan. */
 struct plan_gap {
@@ -369,10 +381,15 @@ typedef int plan_tap(void *ctx, int value, const struct tensor *t, struct err *e
 /* A partial plan goes on without a node that its kernel refuses (E_UNSUPPORTED) while it runs, and
  * without what is behind it. `why` names the node and lives until the call returns. */
 typedef void plan_refused(void *ctx, int node, const char *why);
+/* Called after the tap with a value that it got: *instead (one reference, of the same type and
+ * dimensions) takes its place for all nodes that read it; NULL: it stays. Outputs too. */
+typedef int plan_swap(void *ctx, int value, const struct tensor *t, struct tensor **instead,
+                      struct err *err);
 struct run_options {
     plan_tap *tap;         /* may be NULL */
     plan_refused *refused; /* may be NULL */
-    void *tap_ctx;         /* of both */
+    plan_swap *swap;       /* may be NULL */
+    void *tap_ctx;         /* of all three */
     bool any_layout;       /* the tap takes tensors with channels last as they are */
     const bool *wanted;    /* per value of plan_graph(): what the tap is to get; NULL: everything.
                               What nobody wants need not exist: an activation may be applied at once */
@@ -391,6 +408,8 @@ int run_begin(const struct plan *p, const struct tensor *const *inputs, const st
               struct run **out, struct err *err);
 /* Executes the next node; *more false: there was none. */
 int run_step(struct run *r, bool *more, struct err *err);
+/* The node that the next step executes, or -1. */
+int run_next(struct run *r);
 /* Frees r; outputs as plan_run() gives them, NULL: not wanted. */
 int run_end(struct run *r, struct tensor **outputs, struct err *err);
 
@@ -463,5 +482,8 @@ void op_each(void (*fn)(void *ctx, const char *domain, const char *name, int sin
              void *ctx);
 /* One line on the CPU features the kernels use. Static storage. */
 const char *engine_cpu(void);
+/* The code of this process, libraries too, and the CPU that it runs on: results of equal digest are
+ * equal to the bit. Call it first before anything is loaded later on. */
+struct digest engine_code(void);
 
 #endif

@@ -191,6 +191,58 @@ int graph_fuse(const struct graph *g, enum numerics n, struct graph **out, struc
     return OK;
 }
 
+/* ---- Integer operators in a model --------------------------------------------------------------
+ */
+
+/* QGemm has no beta; where it was made of a Gemm, that was 1. */
+static void drop_beta(struct node *n)
+{
+    int kept = 0;
+    for (int k = 0; k < n->n_attrs; k++) {
+        if (strcmp(n->attrs[k].name, "beta") != 0) {
+            n->attrs[kept++] = n->attrs[k];
+        }
+    }
+    n->n_attrs = kept;
+}
+
+/* Nodes are written anew, but for those with parts that only their file has. */
+static void forget_source(struct graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        bool other = false;
+        if (g->nodes[i].op && strcmp(g->nodes[i].op, "QGemm") == 0) {
+            drop_beta(&g->nodes[i]);
+        }
+        for (int k = 0; k < g->nodes[i].n_attrs; k++) {
+            other |= g->nodes[i].attrs[k].kind == ATTR_OTHER;
+        }
+        g->nodes[i].raw = other ? g->nodes[i].raw : (struct span){0};
+    }
+}
+
+int graph_to_integers(const struct graph *g, struct graph **out, struct err *err)
+{
+    struct fuser f = {0};
+    struct graph *copy = graph_clone(g);
+    fuser_init(&f, copy);
+    f.as_written = true;
+    fuse_level1(&f);
+    fuse_integers(&f);
+    finish_aliases(&f);
+    drop_dead(&f);
+    fuser_fini(&f);
+    forget_source(copy);
+    copy->opset_ms = MAX(copy->opset_ms, 1);
+    int rc = graph_finish(copy, err);
+    if (rc) {
+        graph_free(copy);
+        return rc;
+    }
+    *out = copy;
+    return OK;
+}
+
 /* ---- Looking back -------------------------------------------------------------------------------
  */
 

@@ -49,6 +49,7 @@ struct fuser {
     struct graph *g; /* producers are kept up to date; dead nodes have op NULL */
     struct fuse_value *v;
     size_t cap;
+    bool as_written; /* integer operators have the types that the model says, and no reasons */
 };
 
 /* ---- Editing (fuse_edit.c) ------------------------------------------------------------------ */
@@ -117,6 +118,8 @@ bool fuse_quantize_weights(struct fuser *f);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
+/* fuse_level2.c: the groups alone, as a model would spell them. */
+void fuse_integers(struct fuser *f);
 /* fuse_literal.c: exact domains of their own for products of integers; the operators of
  * com.microsoft become DequantizeLinear, the operator, QuantizeLinear. */
 int fuse_literal(struct fuser *f, struct err *err);

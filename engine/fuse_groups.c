@@ -129,22 +129,30 @@ static bool fits_bias(const struct fuser *f, const struct group *gr)
     return gr->n_in < 3 || (gr->dq[2] >= 0 && fuse_code_type(f, gr->dq[2]) == DT_S32);
 }
 
+/* Products of s8 are spelled so, but the runtime makes none from a Q/DQ model: it has u8 by then.
+ */
+static bool is_factor(const struct fuser *f, const struct group *gr)
+{
+    return gr->in == DT_U8 ||
+           (f->as_written && gr->in == DT_S8 && fuse_code_type(f, gr->dq[1]) == DT_S8);
+}
+
 static bool fits_conv(const struct fuser *f, const struct group *gr)
 {
-    return is_closed(f, gr, gr->n_in) && gr->dq[0] >= 0 && gr->dq[1] >= 0 && gr->in == DT_U8 &&
-           gr->out == DT_U8 && fuse_is_scalar(f, gr->dq[0]) && fits_weight(f, gr->dq[1], 0) &&
+    return is_closed(f, gr, gr->n_in) && gr->dq[0] >= 0 && gr->dq[1] >= 0 && is_factor(f, gr) &&
+           gr->out == gr->in && fuse_is_scalar(f, gr->dq[0]) && fits_weight(f, gr->dq[1], 0) &&
            fits_bias(f, gr);
 }
 
 static bool fits_product(const struct fuser *f, const struct group *gr)
 {
-    return gr->n_dq == 2 && gr->dq[0] >= 0 && gr->dq[1] >= 0 && gr->in == DT_U8 &&
+    return gr->n_dq == 2 && gr->dq[0] >= 0 && gr->dq[1] >= 0 && is_factor(f, gr) &&
            fuse_is_scalar(f, gr->dq[0]) && fits_weight(f, gr->dq[1], 1);
 }
 
 static bool fits_matmul(const struct fuser *f, const struct group *gr)
 {
-    return is_closed(f, gr, 2) && fits_product(f, gr) && gr->out == DT_U8;
+    return is_closed(f, gr, 2) && fits_product(f, gr) && gr->out == gr->in;
 }
 
 /* Without Q the result is float. */
@@ -616,6 +624,8 @@ void fuse_groups(struct fuser *f)
         if (find_group(f, (int)i, &gr)) {
             fuse_group(f, &gr);
         }
-        fuse_explain(f, (int)i, known);
+        if (!f->as_written) {
+            fuse_explain(f, (int)i, known);
+        }
     }
 }

@@ -219,3 +219,10 @@ void fuse_level2(struct fuser *f)
     drop_pairs(f);
     fuse_islands(f, true);
 }
+
+void fuse_integers(struct fuser *f)
+{
+    drop_clips(f);
+    fuse_groups(f);
+    drop_pairs(f);
+}

@@ -41,8 +41,8 @@ int gemm8_right_init(struct gemm8_right *r, size_t sets, size_t k, size_t n, str
 
 void gemm8_right_fini(struct gemm8_right *r)
 {
-    free(r->w);
-    free(r->ones);
+    scratch_free(r->w);
+    scratch_free(r->ones);
     r->w = r->ones = NULL;
 }
 
@@ -207,8 +207,8 @@ int gemm8_run(const struct gemm8 *g, struct par *par, struct err *err)
         par_for_on(threads > 1 ? par : NULL, w.items, run_on, &w);
     }
     for (size_t i = 0; i < threads; i++) {
-        free(w.rooms[i].left);
-        free(w.rooms[i].sums);
+        scratch_free(w.rooms[i].left);
+        scratch_free(w.rooms[i].sums);
     }
     free(w.rooms);
     return rc;

@@ -472,7 +472,8 @@ void uses_fini(struct uses *u)
 const struct attr *attr_find(const struct node *n, const char *name)
 {
     for (int i = 0; i < n->n_attrs; i++) {
-        if (strcmp(n->attrs[i].name, name) == 0) {
+        const char *found = n->attrs[i].name;
+        if (found[0] == name[0] && strcmp(found, name) == 0) { /* most differ at once */
             return &n->attrs[i];
         }
     }

@@ -133,3 +133,8 @@ void plan_identify(struct plan *p)
         node_identities(p, i, p->ids);
     }
 }
+
+struct digest plan_identity(const struct plan *p, int value)
+{
+    return p->ids[value];
+}

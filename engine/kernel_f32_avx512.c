@@ -75,8 +75,10 @@ INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int unit
 {
     __m512 c[F32_ROWS][UNITS];
     const float *const *rows_x = t->x, *w = t->w;
-    const char *next = (const char *)t->next;
-    const size_t step = t->next ? CACHE_LINE : 0;
+    /* What is at hand where there is nothing to fetch: looking for a page at NULL takes time. */
+    const char *next = (const char *)(t->next ? t->next : t->w);
+    const char *ahead = (const char *)(t->ahead ? t->ahead : t->w);
+    const size_t step = t->next ? CACHE_LINE : 0, step_ahead = t->ahead ? CACHE_LINE : 0;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
@@ -84,8 +86,6 @@ INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int unit
             c[r][u] = _mm512_setzero_ps();
         }
     }
-    const char *ahead = (const char *)t->ahead;
-    const size_t step_ahead = t->ahead ? CACHE_LINE : 0;
     for (size_t s = 0; s < t->segments; s++, rows_x += t->pitch) {
         const float *x[F32_ROWS];
 #pragma GCC unroll 16
@@ -94,9 +94,11 @@ INLINE AVX512 void tile(const struct f32_tile *t, const int rows, const int unit
         }
         for (size_t k = 0; k < t->len; k++, w += units * F32_LANES, next += step) {
             __m512 v[UNITS];
-            _mm_prefetch(next, _MM_HINT_T1);
-            _mm_prefetch(ahead, _MM_HINT_T0);
-            ahead += step_ahead;
+            if (units > 1) { /* one unit is bound by loads, and its weights are few */
+                _mm_prefetch(next, _MM_HINT_T1);
+                _mm_prefetch(ahead, _MM_HINT_T0);
+                ahead += step_ahead;
+            }
 #pragma GCC unroll 4
             for (int u = 0; u < units; u++) {
                 v[u] = _mm512_loadu_ps(w + u * F32_LANES);

@@ -275,6 +275,7 @@ static bool wants_last(const struct op_call *c, enum op_layout layout, int i)
         return false;
     }
     return layout == LAYOUT_LAST        ? i == 0
+           : layout == LAYOUT_TO_LAST   ? i == 0 && c->in[0]->channels_last
            : layout == LAYOUT_KEEP      ? true
            : layout == LAYOUT_BROADCAST ? c->in[i]->rank == largest_rank(c)
                                         : c->in[i]->n != 1;
@@ -284,6 +285,7 @@ static bool choose_last(const struct op_call *c, enum op_layout layout)
 {
     switch (layout) {
     case LAYOUT_LAST:
+    case LAYOUT_TO_LAST:
         return c->n_in > 0 && c->in[0] && c->in[0]->rank >= 3;
     case LAYOUT_ANY:
         return agree_on_last(c);

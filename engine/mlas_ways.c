@@ -96,7 +96,7 @@ int mlas_run_fours(const struct mlas_conv *j, const float *w, struct par *par, s
         f.zeros = zeros;
         par_for(par, (size_t)(j->s.n * j->s.oh), run_fours, &f);
     }
-    free(zeros);
+    scratch_free(zeros);
     return rc;
 }
 

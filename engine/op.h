@@ -60,6 +60,7 @@ enum op_layout {
     LAYOUT_ROWS,      /* row-major */
     LAYOUT_ANY,       /* one order for all inputs, whichever it is: element by element */
     LAYOUT_LAST,      /* input 0 with channels last, if it has rank >= 3; the others row-major */
+    LAYOUT_TO_LAST,   /* input 0 as it lies, the others row-major; the outputs have channels last */
     LAYOUT_KEEP,      /* one order for all inputs of rank >= 3: channels last if some have it */
     LAYOUT_BROADCAST, /* the order of the largest input for all of its rank, others row-major */
 };

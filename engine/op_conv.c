@@ -238,10 +238,18 @@ static bool is_fast(const struct conv *v)
            (is_depthwise(v) || conv_dense_fits(&v->w));
 }
 
+static enum way find_way(const struct conv *v)
+{
+    return is_depthwise(v) ? WAY_DEPTHWISE : conv_winograd_fits(v) ? WAY_WINOGRAD : WAY_DENSE;
+}
+
 static enum op_layout conv_layout(const struct op_call *c)
 {
     struct conv v;
-    return conv_read(c, &v, NULL) == OK && is_fast(&v) ? LAYOUT_LAST : LAYOUT_ROWS;
+    if (conv_read(c, &v, NULL) || !is_fast(&v)) {
+        return LAYOUT_ROWS;
+    }
+    return find_way(&v) == WAY_DENSE && conv_dense_copies(&v) ? LAYOUT_TO_LAST : LAYOUT_LAST;
 }
 
 /* The outputs that are wanted, with channels last. */
@@ -279,9 +287,7 @@ static int run_packed(struct op_call *c, const struct conv *v, struct packed *p,
     if (rc || v->w.n * v->w.out_n == 0 || v->wt->dims[0] == 0) {
         return rc;
     }
-    const enum way way = is_depthwise(v)         ? WAY_DEPTHWISE
-                         : conv_winograd_fits(v) ? WAY_WINOGRAD
-                                                 : WAY_DENSE;
+    const enum way way = find_way(v);
     rc = run_way(c, v, p, way, y, &finite, err);
     return rc || finite ? rc : run_way(c, v, p, WAY_DENSE, y, &finite, err);
 }
@@ -321,7 +327,7 @@ static int conv_fast(struct op_call *c, struct err *err)
     if (!p) {
         p = own = packed_new(v.wt, v.groups);
     }
-    rc = v.x->channels_last ? run_packed(c, &v, p, err) : run_rows(c, &v, p, err);
+    rc = c->channels_last ? run_packed(c, &v, p, err) : run_rows(c, &v, p, err);
     conv_release(own);
     return rc;
 }

@@ -215,10 +215,10 @@ static int axis_fill(struct axis *x, const char *mode, struct err *err)
 
 static void axis_fini(struct axis *x)
 {
-    free(x->a);
-    free(x->b);
-    free(x->da);
-    free(x->db);
+    scratch_free(x->a);
+    scratch_free(x->b);
+    scratch_free(x->da);
+    scratch_free(x->db);
 }
 
 /* Sizes and scales of the last two dimensions; false when this is not the case handled here. */

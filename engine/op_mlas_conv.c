@@ -254,8 +254,8 @@ static int run_plain(const struct mlas_conv *j, bool last, struct err *err)
             }
         }
     }
-    free(list);
-    free(x);
+    scratch_free(list);
+    scratch_free(x);
     return rc;
 }
 

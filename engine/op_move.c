@@ -25,6 +25,37 @@ static void copy_strided(const struct tensor *x, struct tensor *y, int rank, con
     walk_copy(&w, y->data, x->data, dtype_size(x->dtype));
 }
 
+/* Whether a tensor of these dimensions has these strides, as far as it takes steps. */
+static bool lies_so(int rank, const int64_t *dims, const int64_t *stride, bool channels_last)
+{
+    struct tensor t = {.rank = rank, .channels_last = channels_last};
+    int64_t own[MAX_RANK];
+    memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
+    elem_strides(&t, own);
+    bool same = true;
+    for (int d = 0; d < rank; d++) {
+        same = same && (dims[d] == 1 || stride[d] == own[d]);
+    }
+    return same;
+}
+
+/* The result when the input is one as it lies in memory, in one of the two orders: often those of
+ * two formats are all that a model transposes. */
+static int transpose_view(struct op_call *c, const int64_t *dims, const int64_t *stride, bool *done,
+                          struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    const bool fast = c->kernels == KERNELS_FAST && dtype_size(x->dtype);
+    *done = false;
+    for (int last = 0; last <= (x->rank >= 3) && fast && !*done; last++) {
+        if (lies_so(x->rank, dims, stride, last)) {
+            *done = true;
+            return tensor_view_as((struct tensor *)x, x->rank, dims, last, &c->out[0], err);
+        }
+    }
+    return OK;
+}
+
 static int transpose(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0];
@@ -46,8 +77,13 @@ static int transpose(struct op_call *c, struct err *err)
         dims[d] = x->dims[from];
         stride[d] = own[from];
     }
-    c->channels_last = false; /* the result is row-major: often the input as it lies */
-    int rc = op_out(c, 0, x->dtype, x->rank, dims, err);
+    bool done;
+    int rc = transpose_view(c, dims, stride, &done, err);
+    if (rc || done) {
+        return rc;
+    }
+    c->channels_last = false; /* the result is row-major */
+    rc = op_out(c, 0, x->dtype, x->rank, dims, err);
     if (!rc) {
         copy_strided(x, c->out[0], x->rank, dims, stride, 0);
     }

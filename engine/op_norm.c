@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * op_norm.c: what divides by a sum over neighbours: softmax and its kin, and the normalizations
- * (layer, instance, group, RMS, Lp, local response). All in double, rounded once.
+ * (layer, instance, group, RMS, Lp, local response). All in double, rounded once. The fast kernels
+ * of float32 rows are in norm_f32.c.
  */
 #include "engine/elem.h"
+#include "engine/norm_f32.h"
 #include "engine/op.h"
 
 #include <math.h>
@@ -140,12 +142,42 @@ static row_fn *softmax_find(const struct node *n)
                                               : hardmax_row;
 }
 
+/* Softmax of float32 over dimensions [axis, end), when they are neighbours in memory. */
+static int softmax_rows(struct op_call *c, int axis, int end, bool *done, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    struct tensor *room = NULL;
+    *done = false;
+    if (c->kernels != KERNELS_FAST || x->dtype != DT_F32 || x->n == 0 ||
+        strcmp(c->node->op, "Softmax") != 0 || rows_of(x, axis, end).inner != 1) {
+        return OK;
+    }
+    *done = true;
+    const struct rows r = rows_of(x, axis, end);
+    const int64_t has = MAX(r.n, (int64_t)SOFTMAX_ROOM);
+    int rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
+    rc = rc ? rc : tensor_new(DT_F64, 1, &has, c->budget, &room, err);
+    if (!rc) {
+        softmax_f32(x->data, c->out[0]->data, (size_t)r.outer, (size_t)r.n, room->data,
+                    (size_t)has);
+    }
+    tensor_free(room);
+    return rc;
+}
+
+static int softmax_kin(struct op_call *c, int axis, int end, struct err *err)
+{
+    bool done;
+    int rc = softmax_rows(c, axis, end, &done, err);
+    return rc || done ? rc : each_row(c, softmax_find(c->node), axis, end, 0, err);
+}
+
 static int softmax(struct op_call *c, struct err *err)
 {
     int axis = 0;
     int rc = op_want_float(c, 1, err);
     rc = rc ? rc : op_axis(attr_int(c->node, "axis", -1), c->in[0]->rank, &axis, err);
-    return rc ? rc : each_row(c, softmax_find(c->node), axis, axis + 1, 0, err);
+    return rc ? rc : softmax_kin(c, axis, axis + 1, err);
 }
 
 /* Until opset 12 the input counted as a matrix: all dimensions from the axis on are one row. */
@@ -159,7 +191,7 @@ static int softmax_flat(struct op_call *c, struct err *err)
     } else if (!rc) {
         rc = op_axis(given, c->in[0]->rank, &axis, err);
     }
-    return rc ? rc : each_row(c, softmax_find(c->node), axis, c->in[0]->rank, 0, err);
+    return rc ? rc : softmax_kin(c, axis, c->in[0]->rank, err);
 }
 
 static int lp_normalization(struct op_call *c, struct err *err)
@@ -263,6 +295,39 @@ static int make_statistics(struct op_call *c, int axis, struct tensor **stats, s
     return OK;
 }
 
+/* Whether scale or bias are float32 and one row's, element by element. */
+static bool is_row(const struct tensor *t, const struct tensor *x, int axis)
+{
+    return t->dtype == DT_F32 && t->rank == x->rank - axis &&
+           memcmp(t->dims, x->dims + axis, (size_t)t->rank * sizeof *t->dims) == 0;
+}
+
+/* LayerNormalization of float32 with vectors of a row's shape. */
+static bool layer_norm_fits(const struct op_call *c, int axis)
+{
+    const struct tensor *x = c->in[0], *bias = c->n_in > 2 ? c->in[2] : NULL;
+    return c->kernels == KERNELS_FAST && x->dtype == DT_F32 && x->n > 0 &&
+           strcmp(c->node->op, "LayerNormalization") == 0 && is_row(c->in[1], x, axis) &&
+           (!bias || is_row(bias, x, axis));
+}
+
+static void layer_norm_rows(struct op_call *c, int axis, double epsilon, struct tensor **stats)
+{
+    const struct tensor *x = c->in[0], *bias = c->n_in > 2 ? c->in[2] : NULL;
+    const struct rows r = rows_of(x, axis, x->rank);
+    for (int64_t o = 0; o < r.outer; o++) {
+        double moment[2];
+        layer_norm_f32((const float *)x->data + o * r.n, c->in[1]->data, bias ? bias->data : NULL,
+                       (float *)c->out[0]->data + o * r.n, (size_t)r.n, epsilon, &moment[0],
+                       &moment[1]);
+        for (int i = 0; i < 2; i++) {
+            if (stats[i]) {
+                elem_put_f64(stats[i], (size_t)o, 1, &moment[i]);
+            }
+        }
+    }
+}
+
 /* LayerNormalization and, without centering and bias, RMSNormalization. */
 static int layer_norm(struct op_call *c, struct err *err)
 {
@@ -275,6 +340,10 @@ static int layer_norm(struct op_call *c, struct err *err)
     rc = rc ? rc : op_axis(attr_int(c->node, "axis", -1), x->rank, &axis, err);
     rc = rc ? rc : op_out(c, 0, x->dtype, x->rank, x->dims, err);
     rc = rc ? rc : make_statistics(c, axis, stats, err);
+    if (!rc && layer_norm_fits(c, axis)) {
+        layer_norm_rows(c, axis, epsilon, stats);
+        return OK;
+    }
     rc = rc ? rc : elem_to_f64(x, c->budget, &work, err);
     if (rc || x->n == 0) {
         goto out;

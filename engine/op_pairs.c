@@ -32,9 +32,9 @@ static int job_open(const struct op_call *c, const struct tensor *y, struct job 
 
 static void job_fini(struct job *j)
 {
-    free(j->x);
-    free(j->w);
-    free(j->sum);
+    scratch_free(j->x);
+    scratch_free(j->w);
+    scratch_free(j->sum);
 }
 
 static void fill_right(const struct job *j, size_t set)

@@ -236,7 +236,7 @@ static int pool(struct op_call *c, struct err *err)
 
 /* ---- Channels last: the elements of a window are runs of channels --------------------------- */
 
-enum { TAPS = 512, LANES = 32 }; /* largest window; channels that are folded at a time */
+enum { TAPS = 512, LANES = 32, FEW = 8 }; /* largest window; channels folded at a time */
 
 /* Where the n > 0 elements of a window begin: listed, or `step` bytes apart. */
 struct taps {
@@ -305,22 +305,32 @@ static void max_f32(const struct taps *x, size_t c, void *y)
     memcpy(y, best, c * sizeof *best);
 }
 
+/* Of `lanes` channels from j on. */
+static inline __attribute__((always_inline)) void mean_lanes(const struct taps *x, size_t j,
+                                                             const size_t lanes, float *y)
+{
+    double sum[LANES] = {0};
+    for (size_t t = 0; t < x->n; t++) {
+        const float *v = (const float *)tap(x, t) + j;
+        for (size_t i = 0; i < lanes; i++) {
+            sum[i] += (double)v[i];
+        }
+    }
+    for (size_t i = 0; i < lanes; i++) {
+        y[j + i] = (float)(sum[i] / x->count);
+    }
+}
+
 /* In double and rounded once, as the plain form. */
 VECTOR_CLONES static void mean_f32(const struct taps *x, size_t c, void *out)
 {
     float *y = out;
     size_t j = 0;
     for (; j + LANES <= c; j += LANES) {
-        double sum[LANES] = {0};
-        for (size_t t = 0; t < x->n; t++) {
-            const float *v = (const float *)tap(x, t) + j;
-            for (size_t i = 0; i < LANES; i++) {
-                sum[i] += (double)v[i];
-            }
-        }
-        for (size_t i = 0; i < LANES; i++) {
-            y[j + i] = (float)(sum[i] / x->count);
-        }
+        mean_lanes(x, j, LANES, y);
+    }
+    for (; j + FEW <= c; j += FEW) {
+        mean_lanes(x, j, FEW, y);
     }
     for (; j < c; j++) {
         double sum = 0;

@@ -190,7 +190,7 @@ static int filter_new(const struct tensor *w, const struct tensor *zw, int64_t g
     }
     p.zero = zero;
     rc = rc ? rc : conv8_filter_new(&p, out, err);
-    free(zero);
+    scratch_free(zero);
     return rc;
 }
 

@@ -201,7 +201,7 @@ static void pack_free(void *state)
     struct pack *p = state;
     if (p) {
         gemm8_right_fini(&p->right);
-        free(p->sum);
+        scratch_free(p->sum);
         free(p);
     }
 }
@@ -323,9 +323,9 @@ static int job_init(struct job *j, const struct gemm8_right *b, struct err *err)
 
 static void job_fini(struct job *j)
 {
-    free(j->add);
-    free(j->mul);
-    free(j->scale);
+    scratch_free(j->add);
+    scratch_free(j->mul);
+    scratch_free(j->scale);
 }
 
 /* With the left codes as u8, the right ones as s8 and zero points shifted alike,

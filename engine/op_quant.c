@@ -8,8 +8,7 @@
 #include "engine/elem.h"
 #include "engine/fuse.h"
 #include "engine/par.h"
-
-#include <stdlib.h>
+#include "engine/pool.h"
 
 /* ---- Shared with the other quantized operators ---------------------------------------------- */
 
@@ -103,18 +102,23 @@ float logistic_mlas(float v)
     return y < 0 ? 0 : y;
 }
 
-enum { SCRATCH_ALIGN = 64, SCRATCH_SLACK = 256 };
+enum { SCRATCH_SLACK = 256 };
 
 int scratch_new(size_t n, size_t size, void **out, struct err *err)
 {
     size_t bytes = 0;
-    bool ok = mul_ok(n, size, &bytes) && add_ok(bytes, SCRATCH_SLACK + SCRATCH_ALIGN, &bytes);
-    void *p = ok ? aligned_alloc(SCRATCH_ALIGN, bytes / SCRATCH_ALIGN * SCRATCH_ALIGN) : NULL;
+    bool ok = mul_ok(n, size, &bytes) && add_ok(bytes, SCRATCH_SLACK, &bytes);
+    void *p = ok ? pool_take(bytes) : NULL;
     if (!p) {
         return err_set(err, E_LIMIT, "out of memory for %zu times %zu bytes of scratch", n, size);
     }
     *out = p;
     return OK;
+}
+
+void scratch_free(void *p)
+{
+    pool_give(p);
 }
 
 /* ---- Operators ------------------------------------------------------------------------------ */
@@ -192,7 +196,9 @@ static int op_quantize_fast(struct op_call *c, struct err *err)
     const struct tensor *x = c->in[0], *z = c->n_in > 2 ? c->in[2] : NULL;
     int64_t dflt = attr_int(c->node, "output_dtype", DT_NONE);
     const enum dtype d = z ? z->dtype : dflt ? (enum dtype)dflt : DT_U8;
-    if (one_scale(c) != LAYOUT_ANY || x->dtype != DT_F32 || (d != DT_U8 && d != DT_S8)) {
+    int64_t lo, hi;
+    if (one_scale(c) != LAYOUT_ANY || x->dtype != DT_F32 || d == DT_S32 ||
+        !dtype_range(d, &lo, &hi)) {
         return op_quantize(c, err);
     }
     int rc = op_out(c, 0, d, x->rank, x->dims, err);

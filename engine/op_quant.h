@@ -76,7 +76,8 @@ int per_channel_check(const struct tensor *t, size_t n, const char *what, struct
 float logistic_mlas(float v);
 
 /* Uninitialized scratch of n times size bytes, 64-byte aligned with 256 readable bytes behind it;
- * free() it. E_LIMIT when there is not so much memory. */
+ * scratch_free() it. E_LIMIT when there is not so much memory. */
 int scratch_new(size_t n, size_t size, void **out, struct err *err);
+void scratch_free(void *p); /* p NULL: does nothing */
 
 #endif

@@ -6,15 +6,13 @@
 #include "engine/product_f32.h"
 #include "engine/elem.h"
 #include "engine/par.h"
-
-#include <stdlib.h>
-#include <sys/mman.h>
+#include "engine/pool.h"
 
 enum {
-    RUN = 128,           /* factors that are summed before they join the total */
-    HUGE_PAGE = 2 << 20, /* bytes */
-    CACHE_LINE = 64,     /* bytes */
-    BLOCK = 96,          /* rows of a matrix that pass by all panels together */
+    RUN = 128,        /* factors that are summed before they join the total, about */
+    CACHE_LINE = 64,  /* bytes */
+    ACROSS = 8 << 10, /* weights that fit the L1 cache beside rows and results */
+    BLOCK = 96,       /* rows of a matrix that pass by all panels together */
 };
 
 /* ---- Panels --------------------------------------------------------------------------------- */
@@ -39,18 +37,6 @@ float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols)
     return p->w + (first * p->k + unit - first) * F32_LANES;
 }
 
-/* Memory that is read front to back, in large pages where the system has them. NULL: none. */
-static void *pages_new(size_t size)
-{
-    const size_t align = size < HUGE_PAGE ? CACHE_LINE : HUGE_PAGE;
-    size_t room;
-    void *p = add_ok(size, 2 * align, &room) ? aligned_alloc(align, room / align * align) : NULL;
-    if (p && size >= HUGE_PAGE) {
-        madvise(p, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a hint: either way is right */
-    }
-    return p;
-}
-
 int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
 {
     size_t size;
@@ -59,7 +45,7 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
     if (!mul_ok(p->units * F32_LANES, k, &size) || !mul_ok(size, sizeof *p->w, &size)) {
         return err_set(err, E_LIMIT, "weights too large to pack");
     }
-    p->w = pages_new(size);
+    p->w = pool_take(size);
     return p->w ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", size);
 }
 
@@ -115,7 +101,7 @@ int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct er
 
 void f32_panels_fini(struct f32_panels *p)
 {
-    free(p->w);
+    pool_give(p->w);
 }
 
 /* ---- Products ------------------------------------------------------------------------------- */
@@ -173,30 +159,46 @@ static void run_blocks(const struct f32_product *p, struct f32_tile *t, size_t c
     }
 }
 
+/* A tile of the panel with all of its factors, before rows are chosen. *cols: of the panel, with
+ * those that fill it up. */
+static struct f32_tile panel_tile(const struct f32_product *p, size_t panel, size_t *cols)
+{
+    const struct f32_panels *w = p->panels;
+    const size_t u0 = first_unit(w, panel), u1 = first_unit(w, panel + 1), col = u0 * F32_LANES;
+    const size_t at = col - f32_panels_column(w, p->panel);
+    *cols = (u1 - u0) * F32_LANES;
+    return (struct f32_tile){
+        .x = p->x,
+        .pitch = p->pitch,
+        .segments = p->segments,
+        .len = p->len,
+        .w = w->w + col * w->k + p->from * *cols,
+        .n = MIN(*cols, w->n - col),
+        .bias = p->bias ? p->bias + col : NULL,
+        .first = true,
+        .last = true,
+        .y = {.raw = p->y.raw ? p->y.raw + at : NULL,
+              .act = p->y.act ? p->y.act + at : NULL,
+              .pitch = p->y.pitch,
+              .lo = p->y.lo,
+              .hi = p->y.hi},
+    };
+}
+
 /* One panel: runs of factors that lie within one segment, or that are several whole ones. */
 static void run_panel(const struct f32_product *p, size_t panel)
 {
     const struct f32_panels *w = p->panels;
-    const size_t u0 = first_unit(w, panel), u1 = first_unit(w, panel + 1);
-    const size_t col = u0 * F32_LANES, cols = (u1 - u0) * F32_LANES;
     const size_t cuts = p->len > RUN ? (p->len + RUN - 1) / RUN : 1;
-    const size_t each = p->len > RUN || !p->len ? 1 : RUN / p->len;
-    struct f32_tile t = {
-        .pitch = p->pitch,
-        .w = w->w + col * w->k + p->from * cols,
-        .n = MIN(cols, w->n - col),
-        .bias = p->bias ? p->bias + col : NULL,
-        .first = true,
-        .y = p->y,
-    };
-    const size_t at = col - f32_panels_column(w, p->panel);
-    t.y.raw = p->y.raw ? p->y.raw + at : NULL;
-    t.y.act = p->y.act ? p->y.act + at : NULL;
+    const size_t parts = MAX((p->segments * p->len + RUN / 2) / RUN, (size_t)1);
+    const size_t each = p->len > RUN ? 1 : (p->segments + parts - 1) / parts;
+    size_t cols;
+    struct f32_tile t = panel_tile(p, panel, &cols);
     if (p->block) {
         run_blocks(p, &t, cols);
         return;
     }
-    size_t left = (w->units - u0) * F32_LANES * w->k - p->from * cols;
+    size_t left = (w->units - first_unit(w, panel)) * F32_LANES * w->k - p->from * cols;
     for (size_t s = 0; s < p->segments || t.first; s += t.segments) { /* also without factors */
         t.segments = MIN(each, p->segments - s);
         for (size_t c = 0; c < cuts; c++) {
@@ -212,8 +214,38 @@ static void run_panel(const struct f32_product *p, size_t panel)
     }
 }
 
+/* Few factors: weights of all panels stay in the cache, and rows are written from end to end, as
+ * memory is fastest. */
+static void run_across(const struct f32_product *p)
+{
+    const size_t count = p->panel_end - p->panel;
+    const size_t units = first_unit(p->panels, p->panel + 1) - first_unit(p->panels, p->panel);
+    const size_t most = p->kernels->rows[units], tiles = (p->rows + most - 1) / most;
+    for (size_t i = 0; i < tiles * count; i++) {
+        const size_t r0 = i / count * p->rows / tiles, r1 = (i / count + 1) * p->rows / tiles;
+        size_t cols;
+        struct f32_tile t = panel_tile(p, p->panel + i % count, &cols);
+        t.x += r0;
+        t.y.raw = t.y.raw ? t.y.raw + r0 * t.y.pitch : NULL;
+        t.y.act = t.y.act ? t.y.act + r0 * t.y.pitch : NULL;
+        p->kernels->tile(&t, r1 - r0);
+    }
+}
+
+/* Whether a product is to be run across its panels; the sums are the same. */
+static bool goes_across(const struct f32_product *p)
+{
+    const size_t factors = p->segments * p->len;
+    return !p->block && factors < RUN + RUN / 2 && p->len <= RUN && p->panel + 1 < p->panel_end &&
+           factors * p->panels->n <= ACROSS;
+}
+
 void f32_product_run(const struct f32_product *p)
 {
+    if (goes_across(p)) {
+        run_across(p);
+        return;
+    }
     for (size_t i = p->panel; i < p->panel_end; i++) {
         run_panel(p, i);
     }

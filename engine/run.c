@@ -104,9 +104,19 @@ static int run_as(void *ctx, int i, bool channels_last, const struct tensor **t,
 
 /* ---- Values --------------------------------------------------------------------------------- */
 
+static bool wants(const struct run_options *o, int value)
+{
+    return !o->wanted || o->wanted[value];
+}
+
 static bool tap_wants(const struct run_options *o, int value)
 {
-    return o && o->tap && (!o->wanted || o->wanted[value]);
+    return o && o->tap && wants(o, value);
+}
+
+static bool swaps(const struct run_options *o, int value)
+{
+    return o && o->swap && wants(o, value);
 }
 
 static int tap_value(struct run *r, int value, const struct tensor *t, struct err *err)
@@ -130,6 +140,33 @@ void run_forget(struct run *r, int v)
     tensor_free(r->values[v]);
     tensor_free(r->other[v]);
     r->values[v] = r->other[v] = NULL;
+}
+
+/* Puts another tensor in the place of one that node i has just made. */
+static int swap_value(struct run *r, size_t i, int value, struct err *err)
+{
+    struct tensor *t = r->values[value], *instead = NULL;
+    int rc = r->o->swap(r->o->tap_ctx, value, t, &instead, err);
+    if (rc || !instead) {
+        return rc;
+    }
+    bool same = instead->dtype == t->dtype && instead->rank == t->rank;
+    for (int d = 0; same && d < t->rank; d++) {
+        same = instead->dims[d] == t->dims[d];
+    }
+    if (!same) {
+        tensor_free(instead);
+        return err_set(err, E_SHAPE, "value '%s' cannot be replaced by another type or shape",
+                       r->p->g->values[value].name);
+    }
+    int tail = r->p->steps[i].tail;
+    if (tail >= 0) { /* made of the old one */
+        tensor_free(r->tails[tail]);
+        r->tails[tail] = NULL;
+    }
+    run_forget(r, value);
+    r->values[value] = instead;
+    return OK;
 }
 
 /* Drops the inputs that no later node wants. */
@@ -206,7 +243,7 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
     if (tail) {
         int v = c->node->out[0];
         c->tail = &s->tail_range;
-        c->raw = tap_wants(r->o, v) || r->left[v] > 1;
+        c->raw = tap_wants(r->o, v) || swaps(r->o, v) || r->left[v] > 1;
     }
     rc = call_run(r->p, i, c, err);
     if (tail) {
@@ -289,6 +326,7 @@ static int step_run(struct run *r, size_t i, struct err *err)
     for (int k = 0; k < n->n_out && !rc; k++) {
         if (n->out[k] >= 0 && s.out[k]) {
             rc = tap_value(r, n->out[k], s.out[k], err);
+            rc = rc || !swaps(r->o, n->out[k]) ? rc : swap_value(r, i, n->out[k], err);
         }
     }
     if (!rc) {
@@ -303,14 +341,19 @@ static int step_run(struct run *r, size_t i, struct err *err)
     return rc;
 }
 
-int run_step(struct run *r, bool *more, struct err *err)
+int run_next(struct run *r)
 {
     const struct plan *p = r->p;
     while (r->next < p->g->n_nodes && (p->steps[r->next].folded || p->steps[r->next].blocked ||
                                        (r->skip && r->skip[r->next]))) {
         r->next++;
     }
-    *more = r->next < p->g->n_nodes;
+    return r->next < p->g->n_nodes ? (int)r->next : -1;
+}
+
+int run_step(struct run *r, bool *more, struct err *err)
+{
+    *more = run_next(r) >= 0;
     if (!*more) {
         return OK;
     }

@@ -3,6 +3,7 @@
  * tensor.c: element types, shapes, and reference-counted tensors with a byte budget.
  */
 #include "engine/engine.h"
+#include "engine/pool.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -126,7 +127,7 @@ static int tensor_make(enum dtype d, size_t each, int rank, const int64_t *dims,
     if (rc) {
         goto out;
     }
-    t->data = aligned_alloc(TENSOR_ALIGN, room);
+    t->data = pool_take(room);
     if (!t->data) {
         budget_give(b, room);
         rc = err_set(err, E_LIMIT, "out of memory for a tensor of %zu bytes", t->size);
@@ -171,8 +172,8 @@ int tensor_zeros(enum dtype d, int rank, const int64_t *dims, struct budget *b, 
     return rc;
 }
 
-int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
-                struct err *err)
+int tensor_view_as(struct tensor *t, int rank, const int64_t *dims, bool channels_last,
+                   struct tensor **out, struct err *err)
 {
     struct tensor *v = mem_alloc(sizeof *v);
     size_t each = t->dtype == DT_STRING ? sizeof(uint64_t) : dtype_size(t->dtype);
@@ -180,21 +181,27 @@ int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor *
     if (!rc && v->n != t->n) {
         rc = err_set(err, E_SHAPE, "cannot view %zu elements as %zu", t->n, v->n);
     }
-    bool same = rank == t->rank && memcmp(dims, t->dims, (size_t)rank * sizeof *dims) == 0;
-    if (!rc && t->channels_last && !same) {
-        rc = err_set(err, E_SHAPE, "channels are last: no view under another shape");
-    }
     if (rc) {
         free(v);
         return rc;
     }
-    v->channels_last = t->channels_last;
+    v->channels_last = channels_last;
     v->base = tensor_ref(t->base ? t->base : t);
     v->data = t->data;
     v->size = t->size;
     atomic_init(&v->refs, 1);
     *out = v;
     return OK;
+}
+
+int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor **out,
+                struct err *err)
+{
+    bool same = rank == t->rank && memcmp(dims, t->dims, (size_t)rank * sizeof *dims) == 0;
+    if (t->channels_last && !same) {
+        return err_set(err, E_SHAPE, "channels are last: no view under another shape");
+    }
+    return tensor_view_as(t, rank, dims, t->channels_last, out, err);
 }
 
 int tensor_borrow(enum dtype d, int rank, const int64_t *dims, const void *data,
@@ -228,7 +235,7 @@ void tensor_free(struct tensor *t)
     if (t->base) {
         tensor_free(t->base);
     } else if (!t->borrowed) {
-        free(t->data);
+        pool_give(t->data);
         budget_give(t->budget, t->taken);
     }
     free(t);
@@ -369,7 +376,7 @@ struct digest tensor_digest(const struct tensor *t)
         d.hi = 0;
         digest_int(&d, t->dtype);
         digest_add(&d, t->dims, (size_t)t->rank * sizeof *t->dims);
-        digest_add(&d, t->data, t->size);
+        digest_bulk(&d, t->data, t->size);
         atomic_store_explicit(&m->digest[1], d.hi, memory_order_relaxed);
         atomic_store_explicit(&m->digest[0], d.lo, memory_order_release);
     }

@@ -19,7 +19,7 @@ struct tfl_taps {
 void tfl_taps_free(struct tfl_taps *t)
 {
     if (t) {
-        free(t->w);
+        scratch_free(t->w);
         free(t);
     }
 }

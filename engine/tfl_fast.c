@@ -39,7 +39,7 @@ int tfl_filter_new(const struct tensor *w, bool depthwise, int32_t zero, struct 
     }
     p.zero = zeros;
     rc = rc ? rc : conv8_filter_new(&p, out, err);
-    free(zeros);
+    scratch_free(zeros);
     return rc;
 }
 
@@ -75,7 +75,7 @@ static int params_of(const struct tfl_product *p, int32_t zx, struct conv8_param
     for (size_t o = 0; o < (size_t)p->filters && !rc; o++) {
         conv8_params_scale(out, p->filter, o, p->requant[o].factor);
     }
-    free(bias);
+    scratch_free(bias);
     return rc;
 }
 
@@ -157,7 +157,7 @@ struct tfl_panels {
 void tfl_panels_free(struct tfl_panels *p)
 {
     if (p) {
-        free(p->w);
+        scratch_free(p->w);
         free(p);
     }
 }
@@ -209,9 +209,9 @@ struct job {
 
 static void job_fini(struct job *j)
 {
-    free(j->rows);
-    free(j->patches);
-    free(j->off);
+    scratch_free(j->rows);
+    scratch_free(j->patches);
+    scratch_free(j->off);
 }
 
 static int job_init(struct job *j, const struct tfl_product *p, bool gathers, struct err *err)

@@ -141,6 +141,33 @@ struct calibration;
  * tensor twice. */
 int calibration_load(const char *path, struct calibration *out, struct err *err);
 
+/* ---- Results that are kept (cache.c) -------------------------------------------------------- */
+#define CACHE_FILE "results-1.db" /* the number is that of the schema */
+/* Values of any bytes by digest, in DIR/CACHE_FILE: for any number of threads and processes. */
+struct cache;
+struct cache_info {
+    size_t entries;
+    size_t size, limit;  /* bytes of the file that hold them */
+    size_t hits, misses; /* since it was opened */
+};
+/* Opens it, or makes it with DIR, which only its owner may enter. E_IO: damaged, or not to be
+ * written; E_FORMAT: some other database is there, which is left alone. */
+int cache_open(const char *dir, size_t limit, struct cache **out, struct err *err);
+void cache_close(struct cache *c);
+/* true: *data is a copy for the caller to free. false: not there, or not as it was put. */
+bool cache_get(struct cache *c, struct digest key, void **data, size_t *size);
+/* Keeps a value, in place of an older one of that key; those that were not used for longest go when
+ * the limit is reached. Not when it is larger than a quarter of the limit, when another process
+ * writes for longer than a moment, or after a fault. */
+void cache_put(struct cache *c, struct digest key, const void *data, size_t size);
+/* Whether a fault has turned it off, and which (err may be NULL). */
+bool cache_fault(struct cache *c, struct err *err);
+void cache_limit(struct cache *c, size_t limit);
+void cache_look(struct cache *c, struct cache_info *out);
+/* Removes what is in DIR, even where it cannot be opened. Nobody of this process may have it open.
+ * OK when there is nothing. */
+int cache_clear(const char *dir, struct err *err);
+
 /* ---- Data sets (dataset.c): lists of samples, nothing decoded until asked ------------------- */
 
 /* What a model wants at one input; dims -1 accept anything. */
@@ -192,5 +219,9 @@ void dataset_fini(struct dataset *d);
  * pixels minus mean, which needs std 1 and whole means; range 0..1 then means pixels too. */
 int sample_load(const struct sample *s, const struct preprocess *p, int n_inputs,
                 const struct model_input *inputs, struct tensor **out, struct err *err);
+/* content.c: digest of what a sample is: its files, or its row of one. Fails without a text. */
+int sample_content(const struct sample *s, struct digest *out);
+/* Digest of where that lies and of sizes and times: while it stays, so does the content. */
+int sample_stamp(const struct sample *s, struct digest *out);
 
 #endif

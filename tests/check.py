@@ -38,9 +38,13 @@ CHECKS = [
     ("oracle-sums", "release", [PYTHON, "tests/oracle/check_sums.py"]),
     ("oracle-implicit", "release", [PYTHON, "tests/oracle/check_implicit.py"]),
     ("oracle-gaps", "release", [PYTHON, "tests/oracle/check_gaps.py"]),
+    ("oracle-quantize", "release", [PYTHON, "tests/oracle/check_quantize.py"]),
     ("oracle-sweep", "release", [PYTHON, "tests/oracle/check_sweep.py"]),
     ("oracle-search", "release", [PYTHON, "tests/oracle/check_search.py"]),
     ("oracle-mixed", "release", [PYTHON, "tests/oracle/check_mixed.py"]),
+    ("oracle-local", "release", [PYTHON, "tests/oracle/check_local.py"]),
+    ("oracle-faults", "release", [PYTHON, "tests/oracle/check_faults.py"]),
+    ("oracle-statistics", "release", [PYTHON, "tests/oracle/check_statistics.py"]),
     ("oracle-metrics", "release", [PYTHON, "tests/oracle/check_metrics.py"]),
     ("oracle-preprocess", "release", [PYTHON, "tests/oracle/check_preprocess.py"]),
     ("oracle-memory", "release", [PYTHON, "tests/oracle/check_memory.py"]),
@@ -53,9 +57,14 @@ CHECKS = [
     ("walks", "release", [PYTHON, "tests/walk.py"]),
     ("walks-asan", "asan", [PYTHON, "tests/walk.py"]),
     ("looks", "release", [PYTHON, "tests/looks.py"]),
+    ("walks-terminal", "release", [PYTHON, "tests/walk_terminal.py"]),
+    ("walks-terminal-asan", "asan", [PYTHON, "tests/walk_terminal.py"]),
+    ("monkey-asan", "asan", [PYTHON, "tests/monkey.py"]),
     ("layering", "release", ["sh", "tests/layering.sh"]),
     ("tables", "release", ["sh", "tests/tables.sh"]),
     ("report", "release", [PYTHON, "tests/report.py"]),
+    ("results", "release", [PYTHON, "tests/results.py"]),
+    ("results-asan", "asan", [PYTHON, "tests/results.py"]),
     ("manual", "release", [PYTHON, "tests/manual.py"]),
     ("samples", "release", ["sh", "tests/samples.sh"]),
     ("style", "release", ["sh", "tests/style.sh"]),
@@ -76,6 +85,7 @@ def environment(build):
         # Nobody's own settings or history may change a result.
         XDG_CONFIG_HOME=str(BUILD / "home"),
         XDG_STATE_HOME=str(BUILD / "home"),
+        XDG_CACHE_HOME=str(BUILD / "home"),
     )
     if SHARED.is_dir():
         env["QSCOPE_SHARED"] = str(SHARED)

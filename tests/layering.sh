@@ -76,6 +76,7 @@ only dnnl.h engine/accel.c
 only utf8proc.h engine/text.c
 only png.h formats/png.c
 only turbojpeg.h formats/jpeg.c
+only sqlite3.h formats/cache.c
 only ncurses.h tui/term.c
 only curses.h tui/term.c
 only readline/readline.h tui/prompt.c

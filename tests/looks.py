@@ -26,7 +26,7 @@ LOOKS = {
     "mono": {"LC_ALL": "C.UTF-8", "NO_COLOR": "1"},
 }
 SCRIPT = ["preprocess samples/preprocess.json", "dataset add samples/images --limit 24 --seed 3",
-          "run", "sweep loo --metric sqnr", "pin /block4/dw/Conv", "run", "toggle classes",
+          "run", "sensitivity --exact --ways loo --metric sqnr", "pin /block4/dw/Conv", "run", "toggle classes",
           "layers --top 3"]
 QUIET = 0.6  # seconds without a change: pictures have been made
 FOLDER = walk.ROOT / "tests/looks"

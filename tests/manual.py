@@ -31,7 +31,7 @@ def run(*words, text=None):
 
 
 def listing(command):
-    done = run(QSCOPE, "--batch", "--no-config", "--json", "-e", command)
+    done = run(QSCOPE, "--batch", "--no-config", "--no-cache", "--json", "-e", command)
     return next(v for v in json.loads(done.stdout).values() if isinstance(v, (list, dict)))
 
 

@@ -7,10 +7,11 @@
 # Needed to build and run the program.
 # shellcheck disable=SC2034
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libdnnl-dev libncurses-dev
-    libreadline-dev libjansson-dev libpng-dev libturbojpeg0-dev libutf8proc-dev"
+    libreadline-dev libjansson-dev libpng-dev libturbojpeg0-dev libutf8proc-dev
+    libsqlite3-dev"
 # Needed on top of them to run every check.
 # shellcheck disable=SC2034
-TEST_PACKAGES="libcmocka-dev clang-format groff-base python3 python3-venv shellcheck"
+TEST_PACKAGES="libcmocka-dev libchafa-dev libglib2.0-dev clang-format groff-base python3 python3-venv shellcheck"
 
 # packages_install NAME...: installs those that are missing, says nothing when none is.
 packages_install()

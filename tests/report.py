@@ -127,8 +127,8 @@ def main():
         commands += ["run", *(f"report {tmp}/{b}.{f} --baseline {tmp}/{b}.json" for f in ("html", "md")
                               for b in ("b", "evil"))]
         words = [w for c in commands for w in ("-e", c)]
-        done = subprocess.run([QSCOPE, "--batch", "--no-config", *words], cwd=ROOT, text=True,
-                              capture_output=True, timeout=120, check=False)
+        done = subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", *words], cwd=ROOT,
+                              text=True, capture_output=True, timeout=120, check=False)
         check(f"reports are written: {done.stderr[-300:]}", done.returncode == 0)
         listed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         layers, images = listed[0]["layers"], listed[1]["images"]

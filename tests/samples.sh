@@ -7,6 +7,7 @@ set -eu
 cd "$(dirname "$0")/../samples"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME="$work/cache"
 
 passed=0
 failed=0

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 qscope=${QSCOPE_BIN:-build/qscope}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME="$work/cache"
 
 passed=0
 failed=0
@@ -66,12 +67,12 @@ for metric in $metrics; do
     that "metric $metric: not a sort key" \
         "$qscope" --batch -e "$open" -e "layers --sort $metric --top 1"
 done
-# Outcomes: sweeps and evaluate are judged by each.
+# Outcomes: sensitivities and evaluate are judged by each.
 outcomes=$(names outcomes name)
 that "outcomes lists nothing" test -n "$outcomes"
 for outcome in $outcomes; do
-    that "outcome $outcome: sweep does not know it" \
-        "$qscope" --batch -e "$open" -e "sweep loo /head/Gemm --metric $outcome"
+    that "outcome $outcome: sensitivity does not know it" \
+        "$qscope" --batch -e "$open" -e "sensitivity /head/Gemm --metric $outcome"
     that "outcome $outcome: evaluate does not know it" \
         "$qscope" --batch -e "$open" -e "evaluate --metric $outcome"
 done

@@ -308,6 +308,34 @@ static void make_resize(struct fixture *f)
                       coordinates[random_int(0, COUNT(coordinates) - 1)]);
 }
 
+/* Rows of all lengths, with differences that e^x makes small and those that vanish. */
+static void make_softmax(struct fixture *f)
+{
+    const int64_t x[] = {random_int(1, 3), random_int(1, 9), random_int(1, 70)};
+    const double size = random_int(0, 1) ? 3 : 200;
+    fixture_input(f, random_tensor(3, x, -size, size), false);
+    graph_attr_int(f->g, f->node, "axis", random_int(0, 3) ? 2 : 1);
+}
+
+static void make_layer_norm(struct fixture *f)
+{
+    const int64_t x[] = {random_int(1, 3), random_int(1, 9), random_int(2, 70)};
+    const int64_t axis = random_int(1, 2);
+    f->g->opset = 17;
+    fixture_input(f, random_tensor(3, x, -2, 2), false);
+    fixture_input(f, random_tensor((int)(3 - axis), x + axis, -1, 1), true);
+    if (random_int(0, 2)) {
+        fixture_input(f, random_tensor((int)(3 - axis), x + axis, -1, 1), true);
+    }
+    graph_attr_int(f->g, f->node, "axis", axis);
+}
+
+static void make_unary(struct fixture *f)
+{
+    const int64_t x[] = {random_int(1, 3), random_int(1, 300)};
+    fixture_input(f, random_tensor(2, x, -6, 6), false);
+}
+
 /* How far results may be from the plain kernel's, as a multiple of 1e-6. */
 enum bound {
     BOUND_SUM, /* 1 + the sum of the absolute products that make an element */
@@ -340,6 +368,11 @@ static const struct {
     {"AveragePool", make_pool, 60, BOUND_TEN},
     {"GlobalAveragePool", make_global_pool, 20, BOUND_TEN},
     {"GlobalMaxPool", make_global_pool, 20, BOUND_TEN},
+    {"Softmax", make_softmax, 40, BOUND_TEN},
+    {"LayerNormalization", make_layer_norm, 40, BOUND_TEN},
+    {"Erf", make_unary, 20, BOUND_TEN},
+    {"Sigmoid", make_unary, 20, BOUND_TEN},
+    {"Tanh", make_unary, 20, BOUND_TEN},
 };
 
 /* ---- Running -------------------------------------------------------------------------------- */

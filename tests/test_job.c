@@ -58,27 +58,88 @@ static void let_run(struct session *s, size_t done)
 
 /* ---- Tests ---------------------------------------------------------------------------------- */
 
-static void cancelled_sweeps_keep_whole_images(void **state)
+/* Cancels the job of a line once it has done so many runs, whole sweeps excepted. */
+static bool cancelled_after(struct session *s, const char *text, size_t done)
+{
+    assert_int_equal(line(s, text), OK);
+    let_run(s, done);
+    job_cancel(s);
+    return job_wait(s, NULL) == E_STOP;
+}
+
+static void cancelled_sweeps_keep_whole_images_and_go_on(void **state)
 {
     (void)state;
     struct session *s = opened();
-    for (size_t done = 1; done < 900; done += 170) {
-        assert_int_equal(line(s, "sweep loo &"), OK);
-        let_run(s, done);
-        assert_int_equal(s->job.state, JOB_RUNNING);
-        job_cancel(s);
-        assert_int_equal(job_wait(s, NULL), E_STOP);
+    size_t seen = 0, times = 0;
+    while (cancelled_after(s, "sensitivity --exact --ways loo &", 170)) {
         assert_int_equal(s->job.state, JOB_CANCELLED);
         const struct sweep *w = s->sweep;
-        assert_true(w->base.n < w->n_images);
+        assert_true(w->base.n >= seen && w->base.n < w->n_images);
         for (size_t i = 0; i < w->n_trials; i++) {
             assert_null(w->trials[i].error);
             assert_int_equal(w->trials[i].n, w->base.n);
         }
+        seen = w->base.n;
+        times++;
     }
-    assert_int_equal(line(s, "sweep loo"), OK); /* and it can be made again */
+    assert_true(times > 2 && seen > 0);
     assert_int_equal(s->sweep->base.n, s->data.n);
+    double want[16];
+    size_t n = s->sweep->n_trials;
+    assert_true(n <= COUNT(want));
+    for (size_t i = 0; i < n; i++) {
+        want[i] = sweep_effect(s->sweep, &s->sweep->trials[i]);
+    }
+    size_t runs = s->sweep->runs;
+    assert_int_equal(line(s, "sensitivity --exact --ways loo"), OK);
+    assert_int_equal(s->sweep->runs, runs); /* nothing is left to run */
+    assert_int_equal(line(s, "sensitivity --brute --ways loo"), OK);
+    assert_true(s->sweep->runs > 2 * s->data.n); /* but brute force begins again */
+    for (size_t i = 0; i < n; i++) {
+        assert_true(want[i] == sweep_effect(s->sweep, &s->sweep->trials[i]));
+    }
+    assert_int_equal(line(s, "pin /head/Gemm"), OK);
+    assert_int_equal(line(s, "sensitivity --exact --ways loo --images 2"), OK);
+    assert_int_equal(s->sweep->base.n, 2); /* another question */
     closed(s);
+}
+
+/* What a line finds when nothing disturbs it, as text. */
+static char *found(struct session *s, const char *text)
+{
+    char *out = NULL;
+    size_t size;
+    assert_int_equal(line(s, text), OK);
+    FILE *f = open_memstream(&out, &size), *note = fopen("/dev/null", "w");
+    struct err err;
+    assert_int_equal(cmd_line(s, "tried", f, note, &err), OK);
+    fclose(f);
+    fclose(note);
+    return out;
+}
+
+static void what_goes_on_finds_the_same(void **state)
+{
+    (void)state;
+    const char *const lines[] = {"sensitivity --top 2", "prefix --metric mse",
+                                 "suffix --until sqnr>=30", "bisect --until cosine>=0.95"};
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        struct session *s = opened(), *again = opened();
+        char *want = found(s, lines[i]), *background = mem_printf("%s &", lines[i]);
+        size_t times = 0;
+        while (cancelled_after(again, background, 150)) {
+            times++;
+        }
+        char *got = found(again, lines[i]);
+        assert_true(times > 0);
+        assert_string_equal(got, want);
+        free(got);
+        free(want);
+        free(background);
+        closed(s);
+        closed(again);
+    }
 }
 
 static void growing_sweeps_can_be_looked_at(void **state)
@@ -86,20 +147,21 @@ static void growing_sweeps_can_be_looked_at(void **state)
     (void)state;
     struct session *s = opened();
     struct grid *g = grid_new(24, 80, true);
-    const char *const lines[] = {"sweep loo &", "sweep only --progressive &",
-                                 "search --reach 30 --metric sqnr &", "bisect --reach 20 &"};
+    const char *const lines[] = {"sensitivity --exact &", "sensitivity --ways only &",
+                                 "search --reach 30 --metric sqnr &", "bisect --until sqnr>=20 &",
+                                 "suffix &"};
     for (size_t i = 0; i < COUNT(lines); i++) {
         assert_int_equal(line(s, lines[i]), OK);
         for (size_t done = 1; s->job.state == JOB_RUNNING; done += 40) {
             let_run(s, done);
-            line(s, "sweep show"); /* fails before the first image */
+            line(s, "tried"); /* fails before the first image */
             line(s, "pareto");
             line(s, "jobs");
             view_draw(s, g);
         }
         assert_int_equal(job_wait(s, NULL), OK);
         assert_int_equal(s->job.state, JOB_DONE);
-        assert_int_equal(line(s, "sweep show"), OK);
+        assert_int_equal(line(s, "tried"), OK);
     }
     grid_free(g);
     closed(s);
@@ -133,12 +195,12 @@ static void another_job_ends_the_one_under_way(void **state)
 {
     (void)state;
     struct session *s = opened();
-    assert_int_equal(line(s, "sweep loo &"), OK);
+    assert_int_equal(line(s, "sensitivity --exact --ways loo &"), OK);
     let_run(s, 100);
     assert_int_equal(line(s, "run --limit 4"), OK);
     assert_true(s->sweep->base.n < s->sweep->n_images); /* kept */
     assert_int_equal(s->study->n_images, 4);
-    assert_int_equal(line(s, "sweep loo &"), OK);
+    assert_int_equal(line(s, "sensitivity --exact --ways loo &"), OK);
     let_run(s, 100);
     assert_int_equal(line(s, "set numerics onnx"), OK);
     assert_null(s->sweep); /* figures of another arithmetic */
@@ -154,14 +216,14 @@ static void pins_may_change_under_a_sweep(void **state)
 {
     (void)state;
     struct session *s = opened();
-    assert_int_equal(line(s, "sweep loo --images 48"), OK);
+    assert_int_equal(line(s, "sensitivity --exact --ways loo --images 48"), OK);
     double want[16];
     size_t n = s->sweep->n_trials;
     assert_true(n <= COUNT(want));
     for (size_t i = 0; i < n; i++) {
         want[i] = sweep_effect(s->sweep, &s->sweep->trials[i]);
     }
-    assert_int_equal(line(s, "sweep loo --images 48 &"), OK);
+    assert_int_equal(line(s, "sensitivity --exact --ways loo --images 48 &"), OK);
     for (int i = 0; i < 20 && s->job.state == JOB_RUNNING; i++) {
         assert_int_equal(line(s, i % 2 ? "unpin *" : "pin /block4/dw/Conv"), OK);
         let_run(s, s->job.done + 20);
@@ -195,7 +257,7 @@ static void images_that_cannot_be_read_are_left_out(void **state)
     char *add = mem_printf("dataset add %s", name);
     assert_int_equal(line(s, add), OK);
     free(add);
-    assert_int_equal(line(s, "sweep loo"), OK);
+    assert_int_equal(line(s, "sensitivity --exact --ways loo"), OK);
     assert_int_equal(s->sweep->base.n, 3);
     assert_int_equal(s->sweep->failed, 1);
     assert_int_equal(line(s, "search --max-pins 1 --metric sqnr"), OK);
@@ -203,7 +265,7 @@ static void images_that_cannot_be_read_are_left_out(void **state)
     add = mem_printf("dataset add %s", name);
     assert_int_equal(line(s, add), OK);
     free(add);
-    assert_int_equal(line(s, "sweep loo"), E_FORMAT); /* none is left */
+    assert_int_equal(line(s, "sensitivity --exact --ways loo"), E_FORMAT); /* none is left */
     unlink(name);
     closed(s);
 }
@@ -211,7 +273,8 @@ static void images_that_cannot_be_read_are_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cancelled_sweeps_keep_whole_images),
+        cmocka_unit_test(cancelled_sweeps_keep_whole_images_and_go_on),
+        cmocka_unit_test(what_goes_on_finds_the_same),
         cmocka_unit_test(growing_sweeps_can_be_looked_at),
         cmocka_unit_test(searches_in_the_background_pin_at_their_end),
         cmocka_unit_test(another_job_ends_the_one_under_way),

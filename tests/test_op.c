@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * test_op.c: the float operators' fast kernels against their plain twins on random shapes, and
- * threads that share a plan. Values as such are checked by test_nodes.c, integer kernels by
- * test_int8.c, what must be refused by test_op_bad.c.
+ * test_op.c: the float operators' fast kernels against their plain twins on random shapes, one
+ * against the runtime's bits, and threads that share a plan. Values as such are checked by
+ * test_nodes.c, integer kernels by test_int8.c, what must be refused by test_op_bad.c.
  */
 #include "tests/op_fixture.h"
 
@@ -383,12 +383,47 @@ static void threads_share_a_plan(void **state)
     fixture_free(&f);
 }
 
+/* Bits that onnxruntime 1.32 gives and the C library does not. */
+static void erf_is_that_of_the_runtime(void **state)
+{
+    (void)state;
+    static const float pairs[][2] = {
+        {-0x1.3f8db0p-1F, -0x1.3ec21cp-1F},
+        {0x1.5c635ep-1F, 0x1.5404c2p-1F},
+        {-0x1.8a738ap-2F, -0x1.a805b2p-2F},
+        {0x1.137140p+1F, 0x1.fecd3cp-1F},
+        {0x1.1ef70ep+0F, 0x1.c63166p-1F},
+        {-0x1.3bc968p+1F, -0x1.ffc074p-1F},
+        {0.0F, 0.0F},
+        {-0.0F, -0.0F},
+        {INFINITY, 1.0F},
+        {-5.0F, -1.0F},
+    };
+    const int64_t n = COUNT(pairs) + 1;
+    struct fixture f = fixture_new("Erf", 13);
+    struct tensor *x = random_tensor(1, &n, 0, 1), *y = NULL;
+    struct err err;
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        ((float *)x->data)[i] = pairs[i][0];
+    }
+    ((float *)x->data)[n - 1] = NAN;
+    fixture_input(&f, x, false);
+    assert_int_equal(fixture_run(&f, KERNELS_FAST, &y, &err), OK);
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        assert_memory_equal((float *)y->data + i, &pairs[i][1], sizeof(float));
+    }
+    assert_true(isnan(((float *)y->data)[n - 1]));
+    tensor_free(y);
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_fast_kernel_has_a_case),
         cmocka_unit_test(fast_equals_plain),
         cmocka_unit_test(threads_share_a_plan),
+        cmocka_unit_test(erf_is_that_of_the_runtime),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -278,27 +278,27 @@ static void records_cancelled_runs(void **state)
     assert_int_equal(record_lines(s, &lines), 2);
     assert_string_equal(lines[1], "# cancelled at once: run");
     /* What is waited for was in the background; the images of a sweep are those seen whole. */
-    static const struct job_kind kind = {.what = "sweep", .unit = "runs"};
-    const struct cmd sweep_cmd = {.name = "sweep", .group = "pins"};
+    static const struct job_kind kind = {.what = "sensitivity", .unit = "runs"};
+    const struct cmd sweep_cmd = {.name = "sensitivity", .group = "pins"};
     const bool none[1] = {false};
     s->sweep = sweep_new(SWEEP_LOO, &outcomes[0], 1, 0, NULL, none, NULL, 3, mem_alloc(24));
     s->sweep->base.n = 2;
     s->job.id = 3;
     s->job.kind = &kind;
     s->job.state = JOB_RUNNING;
-    record_after(s, &sweep_cmd, "sweep loo &", &before, OK);
+    record_after(s, &sweep_cmd, "sensitivity --exact &", &before, OK);
     s->job.state = JOB_CANCELLED;
     s->job.done = 31;
     s->job.total = 45;
     assert_int_equal(record_lines(s, &lines), 3);
-    assert_string_equal(lines[2], "sweep loo --images 2");
+    assert_string_equal(lines[2], "sensitivity --exact --images 2");
     s->sweep->top = 3; /* a race has not shown every trial the same images */
     s->job.id = 4;
     s->job.state = JOB_RUNNING;
-    record_after(s, &sweep_cmd, "sweep loo --progressive", &before, OK);
+    record_after(s, &sweep_cmd, "sensitivity", &before, OK);
     s->job.state = JOB_CANCELLED;
     assert_int_equal(record_lines(s, &lines), 4);
-    assert_string_equal(lines[3], "# cancelled after 31 of 45 runs: sweep loo --progressive");
+    assert_string_equal(lines[3], "# cancelled after 31 of 45 runs: sensitivity");
     s->job = (struct job){0}; /* there was none */
     session_free(s);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * test_sweep.c: outcomes, effects and their intervals, rankings, races, searches and costs, all on
+ * test_sweep.c: outcomes, effects and their intervals, rankings, searches and costs, all on
  * made-up scores: nothing is run.
  */
 #include <math.h>
@@ -12,79 +12,7 @@
 
 #include <cmocka.h>
 
-#include "analysis/analysis.h"
-
-/* ---- Material ------------------------------------------------------------------------------- */
-
-static uint64_t seed = 1;
-
-static double uniform(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (double)(seed >> 11) * 0x1p-53;
-}
-
-static double normal(void)
-{
-    return sqrt(-2 * log(1 - uniform())) * cos(2 * M_PI * uniform());
-}
-
-static struct image_score score(double signal, double noise)
-{
-    struct image_score s;
-    image_score_init(&s);
-    s.ok = true;
-    s.signal = signal;
-    s.noise = noise;
-    s.sqnr = sqnr_db(signal, noise);
-    s.cosine = 1 - noise / signal;
-    s.mse = noise / 10;
-    return s;
-}
-
-static struct image_score classed(int label, int fp32, int int8)
-{
-    struct image_score s = score(1, 1);
-    s.label = label;
-    s.fp32_top1 = fp32;
-    s.int8_top1 = int8;
-    return s;
-}
-
-static struct sweep *sweep_of(enum sweep_kind kind, const char *outcome, size_t rows, size_t images)
-{
-    size_t *list = mem_alloc((rows + 1) * sizeof *list);
-    bool *all = mem_alloc(rows + 1);
-    for (size_t i = 0; i < rows; i++) {
-        list[i] = i;
-        all[i] = true;
-    }
-    struct sweep *w = sweep_new(kind, outcome_find(outcome), rows, rows, list, all,
-                                kind == SWEEP_ONLY ? all : NULL, images,
-                                mem_alloc((images + 1) * sizeof(size_t)));
-    free(list);
-    free(all);
-    return w;
-}
-
-static void add(struct sweep *w, size_t trial, double noise)
-{
-    struct image_score s = score(100, noise);
-    trial_add(&w->trials[trial], w->outcome, &s);
-}
-
-static void add_base(struct sweep *w, double noise)
-{
-    struct image_score s = score(100, noise);
-    sweep_add_base(w, &s);
-}
-
-static bool near(double a, double b)
-{
-    return fabs(a - b) <= 1e-9 * fmax(1, fmax(fabs(a), fabs(b)));
-}
+#include "tests/sweep_fixture.h"
 
 /* ---- Outcomes ------------------------------------------------------------------------------- */
 
@@ -140,7 +68,6 @@ static void trials_pin_what_their_sweep_says(void **state)
     } cases[] = {
         {SWEEP_LOO, {"01100", "00110"}},
         {SWEEP_ONLY, {"00111", "01101"}},
-        {SWEEP_PREFIX, {"00111", "00001"}},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct sweep *w = sweep_new(cases[i].kind, &outcomes[0], 5, 2, rows, all, base, 0, NULL);
@@ -324,105 +251,8 @@ static void few_images_say_little(void **state)
     sweep_free(w);
 }
 
-/* ---- Races ---------------------------------------------------------------------------------- */
-
-enum { RUNNERS = 54, TRACK = 32, PLACES = 8 };
-
-/* Runner k gains k on the whole, and on one image more or less by `noise`. Whether the first places
- * are those of the exact ranking; adds the share of runs that it took. */
-static bool race_is_right(double noise, double *share)
-{
-    static double gain[RUNNERS][TRACK];
-    struct sweep *w = sweep_of(SWEEP_LOO, "mse", RUNNERS, TRACK);
-    double mean[RUNNERS] = {0}, bar = INFINITY;
-    bool next[RUNNERS], right = true;
-    size_t seen = 0, runs = 0, order[RUNNERS];
-    w->top = PLACES;
-    w->doubt = 2;
-    for (size_t k = 0; k < RUNNERS; k++) {
-        for (size_t i = 0; i < TRACK; i++) {
-            gain[k][i] = (double)k + noise * normal();
-            mean[k] += gain[k][i];
-        }
-    }
-    for (size_t upto; (upto = sweep_race(w, next)); seen = upto) {
-        assert_true(upto > seen && upto <= TRACK);
-        for (size_t k = 0; k < RUNNERS; k++) {
-            assert_true(seen > 0 || next[k]);
-            for (size_t i = seen; i < upto && next[k]; i++, runs++) {
-                add(w, k, 1000 - gain[k][i]);
-            }
-        }
-        for (size_t i = seen; i < upto; i++) {
-            add_base(w, 1000);
-        }
-    }
-    assert_int_equal(seen, TRACK);
-    sweep_rank(w, order);
-    for (size_t i = 0; i < PLACES; i++) {
-        assert_int_equal(w->trials[order[i]].n, TRACK);
-        bar = fmin(bar, mean[order[i]]);
-    }
-    for (size_t k = 0; k < RUNNERS; k++) {
-        bool first = false;
-        for (size_t i = 0; i < PLACES; i++) {
-            first = first || order[i] == k;
-        }
-        right = right && (first || mean[k] <= bar);
-    }
-    *share += (double)runs / (RUNNERS * TRACK);
-    sweep_free(w);
-    return right;
-}
-
-static void races_find_the_first_places(void **state)
-{
-    (void)state;
-    double clear = 0, close = 0;
-    size_t right = 0, races = 60;
-    for (size_t i = 0; i < races; i++) {
-        assert_true(race_is_right(0.3, &clear)); /* neighbours differ by three times that */
-        right += race_is_right(10, &close);      /* and by a tenth */
-    }
-    assert_true(clear / (double)races < 0.25);
-    assert_true(right >= races * 85 / 100);
-    assert_true(close / (double)races > 0.25 && close / (double)races < 0.75);
-}
-
-static void small_races_are_exact_at_once(void **state)
-{
-    (void)state;
-    struct sweep *w = sweep_of(SWEEP_LOO, "mse", 3, 2);
-    bool next[3];
-    w->top = 8;
-    w->doubt = 2;
-    assert_int_equal(sweep_race(w, next), 2);
-    assert_true(next[0] && next[1] && next[2]);
-    for (size_t k = 0; k < 3; k++) {
-        w->trials[k].error = mem_dup("no");
-    }
-    assert_int_equal(sweep_race(w, next), 0); /* nobody is left */
-    sweep_free(w);
-}
-
-static void shuffles_are_permutations(void **state)
-{
-    (void)state;
-    size_t a[100], b[100], moved = 0;
-    bool seen[100] = {false};
-    for (size_t i = 0; i < 100; i++) {
-        a[i] = b[i] = i;
-    }
-    sweep_shuffle(100, a);
-    sweep_shuffle(100, b);
-    for (size_t i = 0; i < 100; i++) {
-        assert_int_equal(a[i], b[i]);
-        assert_false(seen[a[i]]);
-        seen[a[i]] = true;
-        moved += a[i] != i;
-    }
-    assert_true(moved > 80);
-}
+/* ---- Doubts ------------------------------------------------------------------------------------
+ */
 
 static void doubts_are_counted(void **state)
 {
@@ -563,9 +393,6 @@ int main(void)
         cmocka_unit_test(shares_tie_by_the_sqnr),
         cmocka_unit_test(intervals_hold_the_truth),
         cmocka_unit_test(few_images_say_little),
-        cmocka_unit_test(races_find_the_first_places),
-        cmocka_unit_test(small_races_are_exact_at_once),
-        cmocka_unit_test(shuffles_are_permutations),
         cmocka_unit_test(doubts_are_counted),
         cmocka_unit_test(the_frontier_has_no_beaten_points),
         cmocka_unit_test(goals_are_drops_or_values),

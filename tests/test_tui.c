@@ -198,6 +198,24 @@ static void keys_decode(void **state)
     assert_key("", 0, true, 0, "");
 }
 
+static void keys_of_the_mouse(void **state)
+{
+    (void)state;
+    assert_key("\x1b[<0;12;7M", 10, false, 10, "Click 12 7");
+    assert_key("\x1b[<0;12;7mx", 11, false, 10, ""); /* let go */
+    assert_key("\x1b[<2;12;7M", 10, false, 10, "");  /* another button */
+    assert_key("\x1b[<64;1;1M", 10, false, 10, "WheelUp");
+    assert_key("\x1b[<65;1;1M", 10, false, 10, "WheelDown");
+    assert_key("\x1b[<0;9999;9999M", 15, false, 15, "Click 9999 9999");
+    assert_key("\x1b[<0;10000;1M", 13, false, 13, "");
+    assert_key("\x1b[<0;0;1M", 9, false, 9, "");
+    assert_key("\x1b[<0;5M", 7, false, 7, "");
+    assert_key("\x1b[<0;5;5;5M", 11, false, 11, "");
+    assert_key("\x1b[<99999999999;5;5M", 19, false, 19, "");
+    assert_key("\x1b[<0;5;", 7, false, 0, "");
+    assert_key("\x1b[<0;5;", 7, true, 7, "");
+}
+
 static void keys_unfinished(void **state)
 {
     (void)state;
@@ -220,7 +238,7 @@ static void keys_random(void **state)
         char bytes[16], name[KEY_NAME_MAX];
         for (size_t i = 0; i < sizeof(bytes); i++) {
             seed = seed * 1103515245u + 12345u;
-            bytes[i] = (seed >> 28) < 5 ? "\x1b[O;1"[seed >> 28] : (char)(seed >> 16);
+            bytes[i] = (seed >> 28) < 5 ? "\x1b[<;1"[seed >> 28] : (char)(seed >> 16);
         }
         for (size_t at = 0; at < sizeof(bytes);) {
             const size_t used = term_key(bytes + at, sizeof(bytes) - at, true, name);
@@ -581,6 +599,7 @@ int main(void)
         cmocka_unit_test(canvas_letters),
         cmocka_unit_test(palettes_have_ends),
         cmocka_unit_test(keys_decode),
+        cmocka_unit_test(keys_of_the_mouse),
         cmocka_unit_test(keys_unfinished),
         cmocka_unit_test(keys_random),
         cmocka_unit_test(commands_are_documented),

@@ -48,10 +48,11 @@ def expected_file(script):
 def run(script):
     """(exit code, text) of one script."""
     head = header(script)
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as cache:
         command = [QSCOPE, "--batch", "--define", f"OUT={out}", *shlex.split(head.get("args", "")),
                    "-x", str(script.relative_to(ROOT))]
-        env = dict(os.environ, LC_ALL="C.UTF-8", NO_COLOR="1", SOURCE_DATE_EPOCH="0")
+        env = dict(os.environ, LC_ALL="C.UTF-8", NO_COLOR="1", SOURCE_DATE_EPOCH="0",
+                   XDG_CACHE_HOME=cache)
         done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
                               capture_output=True, timeout=300)
         text = done.stdout.decode(errors="replace")
@@ -60,7 +61,7 @@ def run(script):
         elif done.returncode != int(head.get("exit") or 0):
             text += done.stderr.decode(errors="replace")
         text = re.sub(r'"seconds":[0-9.e-]+', '"seconds":0', text)
-        return done.returncode, text.replace(out, "OUT")
+        return done.returncode, text.replace(out, "OUT").replace(cache, "CACHE")
 
 
 NUMBER = re.compile(r"-?[0-9]+\.[0-9]+(?:e[-+]?[0-9]+)?")

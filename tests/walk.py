@@ -14,129 +14,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pexpect
-import pyte
 from onnx import TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).resolve().parent.parent
-QSCOPE = os.environ.get("QSCOPE_BIN") or str(ROOT / "build/qscope")
+from terminal import (OPEN, PAIR, PATIENCE, QSCOPE, ROOT, Lost, Terminal, default_signals,
+                      run_walks)
+
 DATA = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared") / "data"
-OPEN = ["-x", "samples/scripts/open.qs"]
-PAIR = ["samples/models/fp32.onnx", "samples/models/int8_qdq.onnx"]
-KEYS = {"Enter": "\r", "Esc": "\x1b", "Tab": "\t", "Down": "\x1b[B", "Up": "\x1b[A", "^C": "\x03",
-        "Backspace": "\x7f", "PgDn": "\x1b[6~", "PgUp": "\x1b[5~", "Home": "\x1b[H",
-        "End": "\x1b[F", "Left": "\x1b[D", "Right": "\x1b[C", "S-Tab": "\x1b[Z", "F2": "\x1bOQ", "Space": " "}
-PATIENCE = 60  # seconds until something that must appear is given up
-
-
-class Lost(Exception):
-    """The screen is not what it must be."""
-
-
-class Screen(pyte.Screen):
-    """The emulator's screen, with the scrolling of a region that curses uses and it does not know."""
-
-    def _scroll(self, lines, edge, step):
-        region = self.margins or pyte.screens.Margins(0, self.lines - 1)
-        x, y = self.cursor.x, self.cursor.y
-        for _ in range(lines or 1):
-            self.cursor.y = getattr(region, edge)
-            step()
-        self.cursor.x, self.cursor.y = x, y
-
-    def scroll_up(self, lines=1):
-        self._scroll(lines, "bottom", self.index)
-
-    def scroll_down(self, lines=1):
-        self._scroll(lines, "top", self.reverse_index)
-
-
-class Stream(pyte.ByteStream):
-    csi = dict(pyte.ByteStream.csi, S="scroll_up", T="scroll_down")
-    events = pyte.ByteStream.events | {"scroll_up", "scroll_down"}
-
-
-def default_signals():
-    """A shell's background jobs ignore ^C, and what they start would too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-
-
-class Terminal:
-    """qscope in a terminal of a given size."""
-
-    # Of the terminals with 256 colours this is the one whose sequences the emulator knows all of.
-    def __init__(self, arguments, rows=24, columns=80, term="screen-256color", env=None):
-        self.screen = Screen(columns, rows)
-        self.stream = Stream(self.screen)
-        self.home = tempfile.TemporaryDirectory()
-        environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
-                           XDG_STATE_HOME=self.home.name, XDG_CONFIG_HOME=self.home.name)
-        environment.update({k: str(v) for k, v in (env or {}).items()})
-        self.child = pexpect.spawn(QSCOPE, [str(a) for a in arguments], dimensions=(rows, columns),
-                                   cwd=str(ROOT), env=environment,
-                                   preexec_fn=default_signals)
-        # No pause before each write: keys must come as fast as the test sends them.
-        self.child.delaybeforesend = None
-
-    def read(self, seconds):
-        """Takes what arrives within that time; False when the program has closed the terminal."""
-        try:
-            self.stream.feed(self.child.read_nonblocking(1 << 16, timeout=seconds))
-        except pexpect.TIMEOUT:
-            pass
-        except pexpect.EOF:
-            return False
-        return True
-
-    def text(self):
-        return "\n".join(line.rstrip() for line in self.screen.display)
-
-    def wait(self, *wanted, absent=(), seconds=PATIENCE):
-        """Until all these texts are on the screen, and the others are not."""
-        end = time.monotonic() + seconds
-        while True:
-            text = self.text()
-            if all(w in text for w in wanted) and not any(a in text for a in absent):
-                return text
-            if not self.read(0.05) or time.monotonic() > end:
-                raise Lost(f"waited for {wanted}, without {absent}, on\n{self.text()}")
-
-    def wait_cursor(self, name, seconds=PATIENCE):
-        """Until the cursor of the table is on the row with this name."""
-        end = time.monotonic() + seconds
-        while not any(r.startswith(">") and name in r for r in self.text().splitlines()):
-            if not self.read(0.05) or time.monotonic() > end:
-                raise Lost(f"waited for the cursor on {name}, on\n{self.text()}")
-
-    def press(self, *keys):
-        for key in keys:
-            self.child.send(KEYS.get(key, key))
-
-    def command(self, line):
-        self.press(":", line, "Enter")
-
-    def resize(self, rows, columns):
-        self.screen.resize(rows, columns)
-        self.child.setwinsize(rows, columns)
-
-    def end(self, code=0):
-        """Until it has ended by itself, with this exit code."""
-        deadline = time.monotonic() + PATIENCE
-        while self.read(0.05):
-            if time.monotonic() > deadline:
-                raise Lost(f"does not end; shows\n{self.text()}")
-        self.child.close()
-        found = self.child.exitstatus if self.child.exitstatus is not None \
-            else 128 + self.child.signalstatus
-        if found != code:
-            raise Lost(f"ended with {found}, expected {code}; shows\n{self.text()}")
 
 
 # ---- Walks --------------------------------------------------------------------------------------
@@ -260,7 +149,8 @@ def walk_twelve_keys(tmp):
         t.read(0.05)
     t.press("Q")
     t.end()
-    done = subprocess.run([QSCOPE, "--batch", "--no-config", "-e", f"load pair {PAIR[0]} {out}",
+    done = subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", "-e",
+                           f"load pair {PAIR[0]} {out}",
                            "-e", "preprocess samples/preprocess.json",
                            "-e", "dataset add samples/images", "-e", "run",
                            "-e", "assert top1_drop < 6"], cwd=ROOT, timeout=PATIENCE,
@@ -374,8 +264,8 @@ def end_recorded(t, script):
 
 
 def replay(script):
-    return subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(script)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", "-x", str(script)],
+                          cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def walk_record(tmp):
@@ -458,7 +348,7 @@ def walk_record_all(tmp):
     t.command(f"output {files[0]}")
     t.command("screen layers ; screen layer ; screen images ; screen graph ; screen pins")
     t.press("1")
-    t.command("sweep show ; pareto ; layers ; images")
+    t.command("tried ; pareto ; layers ; images")
     t.command("output -")
     t.press("1")
     # A sweep that is stopped half way: its trials have seen some images, all of them the same.
@@ -467,12 +357,12 @@ def walk_record_all(tmp):
     t.wait("%", "^C cancel")
     for _ in range(400):
         t.read(0.01)
-        if re.search(r"sweep #\d+ +\d\d+/", t.text()):
+        if re.search(r"sensitivity #\d+ +\d\d+/", t.text()):
             break
     t.press("^C")
     t.wait("cancelled, kept")
     t.command(f"output {files[1]}")
-    for line in ("sweep show", "layers", "history ; pins ; match", "dataset list",
+    for line in ("tried", "layers", "history ; pins ; match", "dataset list",
                  "screen layers ; screen images ; screen graph ; screen layer"):
         t.command(line)
         t.press("1")
@@ -480,8 +370,8 @@ def walk_record_all(tmp):
     end_recorded(t, script)
     first = [p.read_text() for p in files]
     done = replay(script)
-    def plain(text):  # the job line tells how long a run took
-        return re.sub(r'" idle [^"]*"', "", text)
+    def plain(text):  # the job line and data of sweeps tell how long a run took
+        return re.sub(r'" idle [^"]*"|"(seconds|runs)":[0-9.e-]+', "", text)
     if done.returncode:
         raise Lost(done.stderr[-500:])
     for path, text in zip(files, first):
@@ -541,8 +431,8 @@ def walk_session(tmp):
     (tmp / "back.qs").write_text(f"session open {tmp}/s.json\nundo 119\nassert pins == 1\nundo\n"
                                  "redo 120\nassert pins == 0\n")
     for script in ("long.qs", "back.qs"):
-        subprocess.run([QSCOPE, "--batch", "--no-config", "-x", str(tmp / script)], cwd=ROOT,
-                       check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
+        subprocess.run([QSCOPE, "--batch", "--no-config", "--no-cache", "-x", str(tmp / script)],
+                       cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
 
 
 def walk_find(_):
@@ -614,7 +504,7 @@ def walk_what_if(_):
     t.press("5")
     t.wait("nothing is pinned")
     t.press("w")
-    t.wait("GAIN", "what if", "o best", "sweep #2 done")
+    t.wait("GAIN", "what if", "o best", "sensitivity #2 done")
     t.press("g", "p")
     t.wait("(1 pinned)", "pinned, R runs again", "what if, of older pins")
     t.press("a", "Enter")
@@ -661,7 +551,7 @@ def walk_terminal_given_back(_):
     t.end()
     t.child = pexpect.spawn("/bin/sh", ["-i"], dimensions=(24, 80), cwd=str(ROOT),
                             env=dict(os.environ, TERM="screen-256color", LC_ALL="C.UTF-8",
-                                     HOME=t.home.name, PS1="$ "),
+                                     HOME=t.home.name, XDG_CACHE_HOME=t.home.name, PS1="$ "),
                             preexec_fn=default_signals)
     before = shell_modes(t, 0)
     t.child.send(f"{QSCOPE} --no-config -x samples/scripts/open.qs\r")
@@ -825,26 +715,5 @@ def walk_big_pair(tmp):
     t.end()
 
 
-def main():
-    wanted = sys.argv[1:]
-    passed = failed = skipped = 0
-    for name, walk in sorted(globals().items()):
-        name = name.removeprefix("walk_")
-        if not callable(walk) or f"walk_{name}" not in globals() or (wanted and name not in wanted):
-            continue
-        if name == "big_pair" and not (DATA / "models").is_dir():
-            skipped += 1
-            continue
-        try:
-            with tempfile.TemporaryDirectory() as tmp:
-                walk(Path(tmp))
-            passed += 1
-        except (Lost, pexpect.ExceptionPexpect, OSError, subprocess.SubprocessError) as problem:
-            failed += 1
-            print(f"FAIL {name}: {problem}")
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_walks(globals(), skip=() if (DATA / "models").is_dir() else ("big_pair",)))

@@ -7,13 +7,15 @@
 #include <stdlib.h>
 
 #include "tui/expr.h"
+#include "tui/results.h"
 #include "tui/shell.h"
 
 static const struct cmd *const families[] = {
-    cmd_model,  cmd_data,    cmd_run,    cmd_rank,    cmd_fused, cmd_sums,   cmd_image,
-    cmd_graph,  cmd_pin,     cmd_sweep,  cmd_file,    cmd_shell, cmd_record, cmd_custom,
-    cmd_report, cmd_session, cmd_doctor, cmd_help,    cmd_ui,    cmd_choice, cmd_jump,
-    cmd_plot,   cmd_screen,  cmd_cost,   cmd_culprit,
+    cmd_model,   cmd_data,   cmd_run,      cmd_rank,   cmd_fused,       cmd_sums,
+    cmd_judge,   cmd_image,  cmd_graph,    cmd_pin,    cmd_sensitivity, cmd_sweep,
+    cmd_culprit, cmd_whatif, cmd_quantize, cmd_file,   cmd_shell,       cmd_record,
+    cmd_custom,  cmd_report, cmd_session,  cmd_doctor, cmd_help,        cmd_ui,
+    cmd_choice,  cmd_jump,   cmd_plot,     cmd_screen, cmd_cost,        cmd_cache,
 };
 
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)
@@ -323,6 +325,7 @@ static int run_call(struct call *c, const char *line, struct err *err)
     const struct record_before was = record_before(s);
     session_form(s, c->form ? c->form : before);
     rc = c->cmd->exec(c, err);
+    results_tell(s->results, c->note);
     if (c->form) {
         session_form(s, before);
     }

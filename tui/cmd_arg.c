@@ -25,12 +25,6 @@ int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, st
 
 /* ---- Layers --------------------------------------------------------------------------------- */
 
-double layer_metric(const struct session *s, size_t layer, const struct metric *m)
-{
-    const struct layer_stats *l = s->study ? &s->study->layers[layer] : NULL;
-    return l && l->images ? m->value(&l->all, l->scale) : NAN;
-}
-
 /* The word itself when a layer has this operator: quotes are lost on the way through a line. */
 static const char *operator_name(const struct match *m, const char *word)
 {
@@ -56,7 +50,10 @@ static int layer_lookup(void *ctx, const char *function, const char *name, struc
     if (function) {
         return err_set(err, E_USAGE, "no function '%s' here", function);
     }
-    if (m) {
+    if (m && m->of == METRIC_VERDICT) {
+        const char *text = judged_text(c->s, c->layer, m);
+        out->text = text ? text : "";
+    } else if (m) {
         out->number = layer_metric(c->s, c->layer, m);
     } else if (strcmp(name, "op") == 0) {
         out->text = l->op;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tui/front.h"
+#include "tui/graphics.h"
 
 struct facts {
     json_t *list;
@@ -27,16 +28,6 @@ static void fact_env(struct facts *f, const char *name)
     fact(f, name, mem_dup(value && value[0] ? value : "not set"));
 }
 
-static const char *graphics(void)
-{
-    const char *term = getenv("TERM");
-    if (getenv("KITTY_WINDOW_ID") || (term && strstr(term, "kitty")))
-        return "kitty";
-    if (term && (strstr(term, "foot") || strstr(term, "mlterm")))
-        return "sixel";
-    return "none known: symbols";
-}
-
 static void terminal_facts(struct facts *f, const struct session *s)
 {
     struct term_facts t;
@@ -53,7 +44,10 @@ static void terminal_facts(struct facts *f, const struct session *s)
     fact(f, "colours", mem_printf("%d%s", MAX(t.colors, 0), s->set.color ? "" : ", switched off"));
     fact_env(f, "COLORTERM");
     fact_env(f, "NO_COLOR");
-    fact(f, "graphics", mem_dup(graphics()));
+    fact(f, "libchafa", mem_dup(graphics_library() ? graphics_library() : "not built in"));
+    fact(f, "graphics",
+         mem_printf("%s (set graphics %s)", graphics_name(graphics_for(s->set.graphics)),
+                    graphics_name(s->set.graphics)));
     fact(f, "multiplexer", mem_dup(getenv("TMUX") ? "tmux" : getenv("STY") ? "screen" : "none"));
     fact(f, "over ssh", mem_dup(getenv("SSH_CONNECTION") ? "yes" : "no"));
     fact(f, "character set", mem_dup(nl_langinfo(CODESET)));

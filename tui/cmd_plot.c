@@ -298,7 +298,7 @@ static int plot_pareto(struct session *s, size_t layer, struct axes *a, struct e
     (void)layer;
     if (n == 0) {
         free(p);
-        return err_set(err, E_STATE, "nothing was tried on all images yet: sweep or search");
+        return err_set(err, E_STATE, "nothing was tried on all images yet: sensitivity or search");
     }
     *a = nowhere;
     for (size_t i = 0; i < n; i++)
@@ -380,7 +380,7 @@ const struct cmd cmd_plot[] = {
         .detail = "hist, channels and maps are of one layer, the current one without LAYER: counts "
                   "of values, SQNR of each channel, a feature map of both sides with the signed "
                   "error. profile is the sort metric along the network, scatter the images, pareto "
-                  "what a sweep or a search has tried.",
+                  "what a sensitivity or a search has tried.",
         .example = "plot profile profile.png",
         .needs = NEED_MODEL,
         .args = {{"PLOT", ARG_CHOICE, "hist|channels|maps|profile|scatter|pareto", false, false},

@@ -16,7 +16,9 @@ static const char *name_of(const struct graph *g, int v)
 static void set_metrics(json_t *o, const struct sums *sums, double scale)
 {
     for (const struct metric *m = metrics; m->name; m++) {
-        json_object_set_new(o, m->name, sums ? json_num(m->value(sums, scale)) : json_null());
+        if (m->of == METRIC_CUMULATIVE) {
+            json_object_set_new(o, m->name, sums ? json_num(m->value(sums, scale)) : json_null());
+        }
     }
     if (sums && sums->n && sums->ee == 0 && !sums->nonfinite) {
         json_object_set_new(o, "exact", json_true());
@@ -65,6 +67,7 @@ json_t *rank_layer_json(const struct session *s, size_t i, const struct layer_st
         o, "scale", l->quantized && l->q.n == 1 ? json_num((double)l->q.scale[0]) : json_null());
     json_object_set_new(o, "zero_point",
                         l->quantized && l->q.n == 1 ? json_integer(l->q.zero[0]) : json_null());
+    judged_json(o, s, i);
     json_object_set_new(o, "pinned", json_boolean(session_pinned(s, i)));
     json_object_set_new(o, "images", json_integer(st ? (json_int_t)st->images : 0));
     return o;
@@ -123,13 +126,26 @@ static void print_bar(FILE *out, double sqnr)
     }
 }
 
+static void print_column(FILE *out, const struct session *s, size_t layer, const struct metric *m,
+                         bool last)
+{
+    char safe[512];
+    const char *text = m->of == METRIC_VERDICT ? judged_text(s, layer, m) : NULL;
+    if (m->of == METRIC_VERDICT) {
+        fprintf(out, "  %-*s", last ? 0 : 14, text_safe(safe, sizeof safe, text ? text : "-"));
+    } else {
+        rank_print_metric(out, m, layer_metric(s, layer, m), 9);
+    }
+}
+
 static void layers_text(struct call *c, const size_t *rows, size_t n, const struct columns *cols)
 {
     const struct session *s = c->s;
     char label[64];
     fprintf(c->out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");
     for (int k = 0; k < cols->n; k++) {
-        fprintf(c->out, " %9s", cols->m[k]->title);
+        bool text = cols->m[k]->of == METRIC_VERDICT, last = k + 1 == cols->n;
+        fprintf(c->out, text ? "  %-*s" : " %*s", text ? (last ? 0 : 14) : 9, cols->m[k]->title);
     }
     fputc('\n', c->out);
     for (size_t i = 0; i < n; i++) {
@@ -138,7 +154,8 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
         fprintf(c->out, "%4zu %c %s%*s %-10.10s", i + 1, session_pinned(s, rows[i]) ? '*' : '.',
                 label, 34 - w, "", l->op);
         for (int k = 0; k < cols->n; k++) {
-            rank_print_metric(c->out, cols->m[k], layer_metric(s, rows[i], cols->m[k]), 9);
+            bool last = k + 1 == cols->n && !call_opt(c, "--bars");
+            print_column(c->out, s, rows[i], cols->m[k], last);
         }
         if (call_opt(c, "--bars")) {
             print_bar(c->out, layer_metric(s, rows[i], metric_find("sqnr")));
@@ -184,6 +201,7 @@ static int exec_layers(struct call *c, struct err *err)
     if (rc) {
         return rc;
     }
+    session_judge(s);
     size_t *rows = mem_alloc((s->match.n_layers + 1) * sizeof *rows);
     size_t n = session_layer_order(s, metric_find(name), dir, rows);
     rc = filter_layers(c, rows, &n, err);
@@ -251,15 +269,36 @@ static int choose_stats(struct call *c, size_t *layer, const struct layer_stats 
     return rc;
 }
 
+/* All metrics of a layer; what is judged of it stands last. */
+static void layer_figures(struct call *c, size_t layer, const struct layer_stats *st)
+{
+    char safe[1024];
+    for (const struct metric *m = metrics; m->name; m++) {
+        if (m->of == METRIC_VERDICT) {
+            const char *text = judged_text(c->s, layer, m);
+            fprintf(c->out, "  %-16s %s\n", m->name,
+                    text_safe(safe, sizeof safe, text ? text : "n/a"));
+            continue;
+        }
+        double v = m->of != METRIC_CUMULATIVE ? layer_metric(c->s, layer, m)
+                   : st->images               ? m->value(&st->all, st->scale)
+                                              : NAN;
+        fprintf(c->out, "  %-16s", m->name);
+        rank_print_metric(c->out, m, v, 12);
+        fprintf(c->out, " %-4s %s\n", m->unit, m->help);
+    }
+}
+
 static int exec_layer(struct call *c, struct err *err)
 {
-    const struct session *s = c->s;
+    struct session *s = c->s;
     const struct layer_stats *st;
     size_t i;
     int rc = choose_stats(c, &i, &st, err);
     if (rc) {
         return rc;
     }
+    session_judge(s);
     const struct layer *l = &s->match.layers[i];
     const struct value *v = s->fp32 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8];
     if (s->json) {
@@ -293,11 +332,7 @@ static int exec_layer(struct call *c, struct err *err)
     if (session_runs_as(s, i)[0]) {
         fprintf(c->out, "  %s\n", session_runs_as(s, i));
     }
-    for (const struct metric *m = metrics; m->name; m++) {
-        fprintf(c->out, "  %-16s", m->name);
-        rank_print_metric(c->out, m, st->images ? m->value(&st->all, st->scale) : NAN, 12);
-        fprintf(c->out, " %-4s %s\n", m->unit, m->help);
-    }
+    layer_figures(c, i, st);
     return OK;
 }
 
@@ -425,6 +460,9 @@ static int exec_channels(struct call *c, struct err *err)
         return rc;
     }
     const struct metric *by = metric_find(name);
+    if (by && by->of != METRIC_CUMULATIVE) {
+        return err_set(err, E_USAGE, "channels have no '%s'; see 'weights'", name);
+    }
     struct channel_row *rows = mem_alloc((st->n_channels + 1) * sizeof *rows);
     for (size_t i = 0; i < st->n_channels; i++) {
         rows[i] = (struct channel_row){

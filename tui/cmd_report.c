@@ -103,6 +103,7 @@ static int exec_report(struct call *c, struct err *err)
     rc = rc || !baseline ? rc : baseline_read(baseline, &before, err);
     if (rc)
         return rc;
+    session_judge(s);
     json_t *doc = report_new(s, (size_t)top);
     if (before) {
         tell_different(before, doc, c->note);
@@ -131,6 +132,7 @@ static int exec_save(struct call *c, struct err *err)
     int rc = may_write(c, c->args[0], err);
     if (rc)
         return rc;
+    session_judge(c->s);
     json_t *doc = report_new(c->s, 0);
     rc = write_text(c->args[0], pretty(doc), err);
     if (rc == OK && c->s->json)
@@ -207,6 +209,7 @@ static int exec_compare(struct call *c, struct err *err)
     rc = rc ? rc : baseline_read(c->args[0], &before, err);
     if (rc)
         return rc;
+    session_judge(s);
     json_t *now = report_new(s, 0), *o = baseline_compare(before, now, m);
     tell_different(before, now, c->note);
     json_decref(s->compared);

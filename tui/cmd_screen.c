@@ -113,7 +113,8 @@ static int exec_screen(struct call *c, struct err *err)
         struct err why = {0};
         cmd_line(s, "capture", c->out, c->note, &why);
     }
-    if (s->ui.view == VIEW_IMAGES && cols >= VIEW_WIDE && view_current_image(s) >= 0) {
+    if (s->ui.view == VIEW_IMAGES && (cols >= VIEW_WIDE || s->ui.zoom) &&
+        view_current_image(s) >= 0) {
         struct err why = {0};
         cmd_line(s, "picture", c->out, c->note, &why);
     }
@@ -123,6 +124,15 @@ static int exec_screen(struct call *c, struct err *err)
     grid_free(g);
     s->ui = before;
     graph_update(s);
+    return OK;
+}
+
+static int exec_zoom(struct call *c, struct err *err)
+{
+    struct session *s = c->s;
+    if (!zoom_possible(s))
+        return err_set(err, E_STATE, "this view has no picture; the layer and images views do");
+    s->ui.zoom = !s->ui.zoom;
     return OK;
 }
 
@@ -238,6 +248,16 @@ const struct cmd cmd_screen[] = {
         .needs = NEED_DATA,
         .args = {{"IMAGE", ARG_IMAGE, NULL, true, false}},
         .exec = exec_picture,
+    },
+    {
+        .name = "zoom",
+        .group = "screen",
+        .help = "gives the picture of the view the whole screen, or takes it back",
+        .detail = "In the layer view these are the feature maps of the channel, in the images view "
+                  "it is the image. `set graphics` says how it is shown: by the sequences of kitty "
+                  "or sixel where program and terminal have them, else in cells.",
+        .example = "zoom",
+        .exec = exec_zoom,
     },
     {
         .name = "redraw",

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 
 #include "tui/expr.h"
+#include "tui/graphics.h"
 #include "tui/pins.h"
+#include "tui/results.h"
 #include "tui/tui.h"
 
 /* ---- Settings: one row each ----------------------------------------------------------------- */
@@ -52,16 +54,23 @@ static void show_top(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%d", s->set.top);
 }
 
-static int set_memory(struct session *s, const char *v, struct err *err)
+static int read_size(const char *name, const char *v, size_t *out, struct err *err)
 {
     char *end;
     double x = strtod(v, &end);
     double unit = *end == 'G' ? 0x1p30 : *end == 'M' ? 0x1p20 : *end == 'K' ? 0x1p10 : 0;
     if (end == v || unit == 0 || end[1] || !(x > 0) || x * unit > 0x1p46) {
-        return err_set(err, E_USAGE, "memory is a size such as 512M or 4G, found '%s'", v);
+        return err_set(err, E_USAGE, "%s is a size such as 512M or 4G, found '%s'", name, v);
     }
-    s->set.memory = s->budget.limit = (size_t)(x * unit);
+    *out = (size_t)(x * unit);
     return OK;
+}
+
+static int set_memory(struct session *s, const char *v, struct err *err)
+{
+    int rc = read_size("memory", v, &s->set.memory, err);
+    s->budget.limit = s->set.memory;
+    return rc;
 }
 
 static void show_memory(const struct session *s, char *dst, size_t size)
@@ -79,6 +88,21 @@ static const char *numerics_list(const char *between)
                                numerics_name((enum numerics)n));
     }
     return list;
+}
+
+static int set_local(struct session *s, const char *v, struct err *err)
+{
+    bool all = strcmp(v, "all") == 0, off = strcmp(v, "off") == 0;
+    if (all || off) {
+        s->set.local = all ? -1 : 0;
+        return OK;
+    }
+    return read_count("local", v, 0, 1000000, &s->set.local, err);
+}
+
+static void show_local(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, s->set.local < 0 ? "all" : s->set.local ? "%d" : "off", s->set.local);
 }
 
 static int set_numerics(struct session *s, const char *v, struct err *err)
@@ -142,18 +166,73 @@ static void show_rows(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%d", s->ui.rows > 0 ? s->ui.rows : 24);
 }
 
-static int set_ascii(struct session *s, const char *v, struct err *err)
+static int read_switch(const char *name, const char *v, bool *out, struct err *err)
 {
     if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
-        return err_set(err, E_USAGE, "ascii is on or off, found '%s'", v);
+        return err_set(err, E_USAGE, "%s is on or off, found '%s'", name, v);
     }
-    s->set.ascii = strcmp(v, "on") == 0;
+    *out = strcmp(v, "on") == 0;
     return OK;
+}
+
+static int set_ascii(struct session *s, const char *v, struct err *err)
+{
+    return read_switch("ascii", v, &s->set.ascii, err);
+}
+
+static int set_mouse(struct session *s, const char *v, struct err *err)
+{
+    return read_switch("mouse", v, &s->set.mouse, err);
+}
+
+static int set_graphics(struct session *s, const char *v, struct err *err)
+{
+    for (int g = 0; graphics_name((enum graphics)g); g++) {
+        if (strcmp(graphics_name((enum graphics)g), v) == 0) {
+            s->set.graphics = (enum graphics)g;
+            return OK;
+        }
+    }
+    return err_set(err, E_USAGE, "graphics is auto, kitty, sixel or blocks, found '%s'", v);
+}
+
+static void show_graphics(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", graphics_name(s->set.graphics));
+}
+
+static void show_mouse(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", s->set.mouse ? "on" : "off");
 }
 
 static void show_ascii(const struct session *s, char *dst, size_t size)
 {
     snprintf(dst, size, "%s", s->set.ascii ? "on" : "off");
+}
+
+static int set_cache(struct session *s, const char *v, struct err *err)
+{
+    return read_switch("cache", v, &s->set.cache, err);
+}
+
+static void show_cache(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s", s->set.cache ? "on" : "off");
+}
+
+static int set_cache_size(struct session *s, const char *v, struct err *err)
+{
+    int rc = read_size("cache-size", v, &s->set.cache_size, err);
+    if (!rc) {
+        results_limit(s->results, s->set.cache_size);
+    }
+    return rc;
+}
+
+static void show_cache_size(const struct session *s, char *dst, size_t size)
+{
+    snprintf(dst, size, "%zuM", s->set.cache_size >> 20);
 }
 
 static int set_output(struct session *s, const char *v, struct err *err)
@@ -179,11 +258,24 @@ static const struct setting settings[] = {
      set_kernels, show_kernels, true},
     {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output, false},
     {"top", "N", "rows of listings, 0 for all", set_top, show_top, true},
+    {"local", "N|all|off", "images of a run on which local errors are measured, from the first on",
+     set_local, show_local, true},
     {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error,
      true},
     {"rows", "N", "height of the screen that pages are measured by; a real one overrules it",
      set_rows, show_rows, false},
     {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii, false},
+    {"cache", "on|off", "take and keep results of equal questions, see cache info", set_cache,
+     show_cache, false},
+    {"cache-size", "SIZE", "limit of what is kept on disk, such as 512M", set_cache_size,
+     show_cache_size, false},
+    {"graphics", "auto|kitty|sixel|blocks",
+     "how `zoom` shows a picture; all but blocks need libchafa and a terminal with that protocol",
+     set_graphics, show_graphics, false},
+    {"mouse", "on|off",
+     "clicks choose rows, columns to sort by and views, the wheel moves; Shift leaves them to the "
+     "terminal",
+     set_mouse, show_mouse, false},
 };
 
 static const struct setting *setting_find(const char *name)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd_sweep.c: sweep, bisect, search, pareto: which layers matter, asked by trying them.
+ * cmd_sweep.c: search, pareto, outcomes: which layers to pin, and what models are judged by.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -57,8 +57,7 @@ static int read_count(const struct call *c, const char *name, size_t dflt, size_
     return rc;
 }
 
-/* The rows that LAYER words stand for; NULL when there are none. */
-static int read_rows(struct call *c, size_t first, bool **rows, struct err *err)
+int sweep_read_rows(struct call *c, size_t first, bool **rows, struct err *err)
 {
     struct session *s = c->s;
     size_t n, *list;
@@ -78,13 +77,11 @@ static int read_rows(struct call *c, size_t first, bool **rows, struct err *err)
     return OK;
 }
 
-static int read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice *x,
-                       struct err *err)
+int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice *x, struct err *err)
 {
     struct session *s = c->s;
     size_t images = MAX(s->data.n, (size_t)1), jobs = 1;
     *x = (struct sweep_choice){.kind = kind, .goal.outcome = choose_outcome(c)};
-    x->race = call_opt(c, "--progressive") != NULL;
     x->brute = call_opt(c, "--brute") != NULL;
     int rc = read_limit(c, &x->goal, &x->has_limit, err);
     rc = rc ? rc : read_count(c, "--images", images, &x->n_images, err);
@@ -93,9 +90,6 @@ static int read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice
     rc = rc ? rc : read_count(c, "--max-pins", 0, &x->max_pins, err);
     if (!rc && jobs > 256) {
         rc = err_set(err, E_USAGE, "--jobs is 1 to 256, found %zu", jobs);
-    }
-    if (!rc && x->race && (x->brute || call_opt(c, "--exact"))) {
-        rc = err_set(err, E_USAGE, "--progressive, --exact and --brute exclude each other");
     }
     if (!rc && gaps_block_output(s)) {
         rc = err_set(err, E_UNSUPPORTED, "the outputs cannot be computed: 'info' says why");
@@ -110,64 +104,12 @@ static int read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice
 
 /* ---- Commands ------------------------------------------------------------------------------- */
 
-static int exec_sweep(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    struct sweep_choice x;
-    bool *rows = NULL, background = s->screen || c->background;
-    enum sweep_kind kind = SWEEP_LOO;
-    int rc = read_choice(c, kind, &x, err);
-    if (rc) {
-        return rc;
-    }
-    if (strcmp(c->args[0], "show") == 0) {
-        return sweep_report(c, err);
-    }
-    while (strcmp(sweep_kind_names[kind], c->args[0]) != 0) {
-        kind++;
-    }
-    x.kind = kind;
-    if (kind == SWEEP_PREFIX && x.race) {
-        return err_set(err, E_USAGE, "prefixes are not ranked: --progressive has no meaning");
-    }
-    rc = read_rows(c, 1, &rows, err);
-    x.rows = rows;
-    rc = rc ? rc : sweep_start(s, &x, background, s->json ? NULL : c->note, err);
-    free(rows);
-    if (background) {
-        if (!rc) {
-            fprintf(c->note, "sweep #%d started on %zu images\n", s->job.id, x.n_images);
-        }
-        return rc;
-    }
-    /* What is done is kept and reported, also after ^C. */
-    return rc && rc != E_STOP ? rc : (sweep_report(c, NULL), rc);
-}
-
-static int exec_bisect(struct call *c, struct err *err)
-{
-    struct session *s = c->s;
-    struct sweep_choice x;
-    bool background = s->screen || c->background;
-    int rc = read_choice(c, SWEEP_BISECT, &x, err);
-    if (!rc && !x.has_limit) {
-        rc = err_set(err, E_USAGE, "'bisect' wants a limit: --max-drop X or --reach X");
-    }
-    rc = rc ? rc : sweep_start(s, &x, background, s->json ? NULL : c->note, err);
-    if (!rc && background) {
-        fprintf(c->note, "bisect #%d started on %zu images\n", s->job.id, x.n_images);
-    } else if (!rc) {
-        rc = sweep_report(c, err);
-    }
-    return rc;
-}
-
 static int exec_search(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     struct sweep_choice x;
     bool *rows = NULL, background = s->screen || c->background;
-    int rc = read_choice(c, SWEEP_SEARCH, &x, err);
+    int rc = sweep_read_choice(c, SWEEP_SEARCH, &x, err);
     const char *method = call_opt(c, "--method"), *seconds = call_opt(c, "--time-limit");
     x.method = !method || strcmp(method, "auto") == 0 ? SEARCH_AUTO
                : strcmp(method, "greedy") == 0        ? SEARCH_GREEDY
@@ -183,7 +125,7 @@ static int exec_search(struct call *c, struct err *err)
         rc =
             err_set(err, E_USAGE, "'search' wants an end: --max-drop X, --reach X or --max-pins N");
     }
-    rc = rc ? rc : read_rows(c, 0, &rows, err);
+    rc = rc ? rc : sweep_read_rows(c, 0, &rows, err);
     x.rows = rows;
     rc = rc ? rc : search_start(s, &x, background, s->json ? NULL : c->note, err);
     free(rows);
@@ -236,27 +178,6 @@ static int exec_outcomes(struct call *c, struct err *err)
         "--jobs", ARG_INT, "N", "threads", NULL                                                    \
     }
 
-static const struct opt_spec sweep_opts[] = {
-    METRIC_OPT,
-    IMAGES_OPT,
-    {"--top", ARG_INT, "K", "rows to show; places that --progressive makes exact (8)", NULL},
-    {"--exact", ARG_FLAG, NULL, "all layers on all images (the default)", NULL},
-    {"--progressive", ARG_FLAG, NULL, "few images for all layers, all images for the first K",
-     NULL},
-    {"--brute", ARG_FLAG, NULL, "every model whole and by itself, for comparison", NULL},
-    JOBS_OPT,
-    {0},
-};
-
-static const struct opt_spec bisect_opts[] = {
-    {"--max-drop", ARG_REAL, "X", "how much worse than FP32 is still good", NULL},
-    {"--reach", ARG_REAL, "X", "the value that is still good", NULL},
-    METRIC_OPT,
-    IMAGES_OPT,
-    JOBS_OPT,
-    {0},
-};
-
 static const struct opt_spec search_opts[] = {
     {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
     {"--reach", ARG_REAL, "X", "stop at this value", NULL},
@@ -272,40 +193,6 @@ static const struct opt_spec search_opts[] = {
 };
 
 const struct cmd cmd_sweep[] = {
-    {
-        .name = "sweep",
-        .group = "pins",
-        .help = "try every layer: loo alone in FP32, only alone in INT8, prefix up to it in INT8",
-        .detail =
-            "Each layer gives a model of its own, which is run on the images and judged by its "
-            "outputs. loo puts one more layer of the model in force back to FP32, only quantizes "
-            "one layer of an otherwise FP32 model, prefix quantizes the layers up to one. Models "
-            "run only what differs from the model they come from, with the same bits as when they "
-            "run whole. Effects have 95 % intervals for other images like these. With "
-            "--progressive all layers see 2 images, and those that may still belong to the first K "
-            "see more, until the K have seen all: where layers hardly differ that are many. show "
-            "prints what the last sweep, bisect or search has found, also while it is under way. "
-            "@1 is then the first row.",
-        .example = "sweep loo --images 4 --top 5",
-        .needs = NEED_PAIR | NEED_DATA,
-        .args = {{"loo|only|prefix|show", ARG_CHOICE, "loo|only|prefix|show", false, false},
-                 {"LAYER", ARG_LAYER, NULL, true, true}},
-        .opts = sweep_opts,
-        .exec = exec_sweep,
-    },
-    {
-        .name = "bisect",
-        .group = "pins",
-        .help = "find the layer in network order at which quantization breaks a limit",
-        .detail =
-            "Halves the network again and again: layers in front in INT8, the others in FP32. "
-            "Takes about log2 of the number of layers runs over the images. Where the loss "
-            "does not grow layer by layer it finds one place of several.",
-        .example = "bisect --reach 20 --images 4",
-        .needs = NEED_PAIR | NEED_DATA,
-        .opts = bisect_opts,
-        .exec = exec_bisect,
-    },
     {
         .name = "search",
         .group = "pins",
@@ -331,9 +218,10 @@ const struct cmd cmd_sweep[] = {
         .name = "pareto",
         .group = "pins",
         .help = "of the models tried last, those that no other beats with as few pins",
-        .detail = "After a search or a sweep: number of pins against what was to be improved, with "
+        .detail = "After a search or another trial of layers: number of pins against what was to "
+                  "be improved, with "
                   "the FP32 weights and multiplications that they cost.",
-        .example = "sweep loo --images 2 ; pareto",
+        .example = "sensitivity --images 2 ; pareto",
         .needs = NEED_PAIR,
         .exec = exec_pareto,
     },

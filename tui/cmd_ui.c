@@ -68,20 +68,25 @@ static const struct {
 } moves[] = {
     {"down", 1, false, false},   {"up", -1, false, false},     {"pagedown", 2, true, false},
     {"pageup", -2, true, false}, {"halfdown", 1, true, false}, {"halfup", -1, true, false},
-    {"top", 0, false, false},    {"bottom", 0, false, true},
+    {"top", 0, false, false},    {"bottom", 0, false, true},   {"to", 0, false, false},
 };
 
 static int exec_cursor(struct call *c, struct err *err)
 {
     struct session *s = c->s;
+    const bool to = strcmp(c->args[0], "to") == 0;
+    const int64_t where = c->n_args > 1 ? strtoll(c->args[1], NULL, 10) : 0;
+    if (to != (c->n_args > 1) || (to && where < 1))
+        return err_set(err, E_USAGE, "cursor to wants the number of a row, and only it does");
     struct rows r = rows_of(s, s->ui.view);
     const int half = MAX(view_page(s->ui.rows) / 2, 1);
-    (void)err;
     for (size_t i = 0; i < COUNT(moves); i++) {
         if (strcmp(moves[i].name, c->args[0]) != 0)
             continue;
         const int step = moves[i].rows * (moves[i].page ? half : 1);
-        if (s->ui.help)
+        if (to)
+            cursor_to(s, &r, (size_t)(where - 1));
+        else if (s->ui.help)
             help_scroll(s, step ? step : moves[i].end ? INT16_MAX : -s->ui.help_row);
         else if (step == 0)
             cursor_to(s, &r, moves[i].end ? SIZE_MAX : 0);
@@ -263,6 +268,8 @@ static int exec_back(struct call *c, struct err *err)
     (void)err;
     if (ui->help)
         ui->help = false;
+    else if (ui->zoom && zoom_possible(c->s))
+        ui->zoom = false;
     else if (ui->find[0] && !call_opt(c, "--quit"))
         ui->find[0] = '\0';
     else if (filter && filter[0] && !call_opt(c, "--quit"))
@@ -499,7 +506,8 @@ const struct cmd cmd_ui[] = {
     {
         .name = "back",
         .group = "screen",
-        .help = "closes the help, forgets the search or the filter, or goes back one view",
+        .help = "closes the help or the large picture, forgets the search or the filter, or goes "
+                "back one view",
         .detail = "With --quit it also leaves the program when there is nothing to go back to.",
         .example = "back",
         .opts = back_opts,
@@ -509,10 +517,13 @@ const struct cmd cmd_ui[] = {
         .name = "cursor",
         .group = "screen",
         .help = "moves the cursor of the view, or the help text while it is shown",
-        .detail = "In the layer view it goes to the next or previous layer of the list.",
+        .detail = "In the layer view it goes to the next or previous layer of the list. `cursor to "
+                  "3` goes "
+                  "to the third row.",
         .example = "cursor down",
-        .args = {{"MOVE", ARG_CHOICE, "down|up|pagedown|pageup|halfdown|halfup|top|bottom", false,
-                  false}},
+        .args = {{"MOVE", ARG_CHOICE, "down|up|pagedown|pageup|halfdown|halfup|top|bottom|to",
+                  false, false},
+                 {"ROW", ARG_INT, NULL, true, false}},
         .exec = exec_cursor,
     },
     {

@@ -13,6 +13,8 @@ bool node_is_integer(const struct node *n);
 /* The node that computes a layer on the INT8 side: behind Q, and behind the Relu or Clip in front
  * of that. -1 when the layer is no result of any. */
 int session_computing(const struct session *s, size_t layer);
+/* How the layers of a pair hang together in what runs (local_run.c). */
+struct local_map *local_map_of(const struct session *s);
 /* session_sample() as the INT8 model takes it. */
 int session_int8_sample(const struct session *s, size_t image, struct tensor **in, struct err *err);
 /* The one layer of the arguments, and the image of --image: the first by default. */

@@ -17,10 +17,11 @@ struct termios;
  * SIGQUIT always ask the program to end: a second one ends it at once.
  */
 void signals_install(struct cancel *job, bool batch);
-bool signals_take(int sig); /* true once for each time it came */
-int signals_ended(void);    /* the signal that asks the program to end, 0 = none */
-int signals_fd(void);       /* readable when a signal came */
-void signals_drain(void);   /* makes it unreadable again */
+void signals_forget_job(void); /* it is about to be freed */
+bool signals_take(int sig);    /* true once for each time it came */
+int signals_ended(void);       /* the signal that asks the program to end, 0 = none */
+int signals_fd(void);          /* readable when a signal came */
+void signals_drain(void);      /* makes it unreadable again */
 /* While busy, ^C stops the job although no front is reading keys. */
 void signals_busy(bool busy);
 /* What to do to the terminal when the program dies: these modes and these bytes. NULL: nothing. */
@@ -54,11 +55,22 @@ struct terminal;
 int term_open(bool color, struct terminal **out, struct err *err);
 void term_close(struct terminal *t);
 bool term_heat(const struct terminal *t); /* has colours for heat maps */
+/* Whether clicks and the wheel come as keys, where the terminal has a mouse. */
+void term_mouse(struct terminal *t, bool on);
 /* Fits the screen to the terminal; returns its size. */
 void term_size(struct terminal *t, int *rows, int *cols);
 /* Shows the grid; the cursor is hidden when row < 0. again: paints every cell. */
 void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool again);
+/* Shows a picture of pixels, as graphics_encode() makes them, over the cells from row and col. */
+void term_picture(struct terminal *t, int row, int col, const char *bytes, size_t size);
+/* Takes kitty's pictures away; others go with the next paint of all cells. */
+void term_picture_forget(struct terminal *t);
+/* Pixels of a cell; 8x16 where the terminal does not say. */
+void term_cell(int *w, int *h);
+/* Gives the terminal back and stops the program; goes on when the program does. */
 void term_suspend(struct terminal *t);
+/* Takes the terminal again after the program was stopped by somebody else. */
+void term_resume(struct terminal *t);
 /* What is known of the terminal without opening it, or while it is `open`. */
 struct term_facts {
     bool known, places; /* the cursor */

@@ -399,16 +399,14 @@ double graph_measure(const struct session *s, const struct graph_scale *sc, int 
         return s->times.ms[s->times.ms[SIDE_INT8] ? SIDE_INT8 : SIDE_FP32][layer];
     if (!sc->metric)
         return macs_share(s, s->costs[layer].macs);
-    const struct layer_stats *st = &s->study->layers[layer];
-    return sc->metric->value(&st->all, st->scale);
+    return layer_metric(s, (size_t)layer, sc->metric);
 }
 
 char *graph_measure_text(const struct session *s, const struct graph_scale *sc, int layer,
                          char *dst, size_t size)
 {
     if (sc->metric)
-        return text_metric(dst, size, sc->metric, &s->study->layers[layer].all,
-                           s->study->layers[layer].scale);
+        return text_layer(dst, size, s, (size_t)layer, sc->metric);
     snprintf(dst, size, "%.*f", sc->time ? 3 : 1, graph_measure(s, sc, layer));
     return dst;
 }

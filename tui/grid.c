@@ -3,6 +3,7 @@
  * grid.c: cells in memory. All drawing of the screen goes here, so that a view can be tested as
  * text and shown by any terminal. It knows characters and their widths, not what they mean.
  */
+#include <stdarg.h>
 #include <stdlib.h>
 
 #include "tui/tui.h"
@@ -20,10 +21,18 @@ struct grid *grid_new(int rows, int cols, bool ascii)
     return g;
 }
 
+static void links_forget(struct grid *g)
+{
+    while (g->n_links > 0)
+        free(g->links[--g->n_links].line);
+}
+
 void grid_free(struct grid *g)
 {
     if (!g)
         return;
+    links_forget(g);
+    free(g->links);
     free(g->cells);
     free(g);
 }
@@ -33,6 +42,34 @@ void grid_clear(struct grid *g)
     const struct cell blank = {.ch = " "};
     for (size_t i = 0; i < (size_t)g->rows * (size_t)g->cols; i++)
         g->cells[i] = blank;
+    g->hole = (struct rect){0};
+    links_forget(g);
+}
+
+void grid_link(struct grid *g, int row, int col, int width, const char *fmt, ...)
+{
+    if (!g->mouse)
+        return;
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    const size_t size = (size_t)vsnprintf(NULL, 0, fmt, again) + 1;
+    va_end(again);
+    char *line = mem_alloc(size);
+    vsnprintf(line, size, fmt, ap);
+    va_end(ap);
+    g->links = mem_push(g->links, g->n_links, &g->cap_links, sizeof(*g->links));
+    g->links[g->n_links++] = (struct link){row, col, width < 0 ? g->cols - col : width, line};
+}
+
+const char *grid_line_at(const struct grid *g, int row, int col)
+{
+    for (size_t i = g->n_links; i > 0; i--) {
+        const struct link *l = &g->links[i - 1];
+        if (l->row == row && col >= l->col && col < l->col + l->width)
+            return l->line;
+    }
+    return NULL;
 }
 
 static struct cell *cell_at(const struct grid *g, int row, int col)

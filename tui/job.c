@@ -6,6 +6,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tui/tui.h"
@@ -94,6 +95,16 @@ static void *job_thread(void *arg)
     return NULL;
 }
 
+/* Keys are answered before work goes on: the threads of a job in the background, which inherit it
+ * from this one, get the processors after the front whenever both want them. */
+static void *job_background(void *arg)
+{
+    enum { LESS_URGENT = 5 };
+    const id_t self = (id_t)gettid(); /* Linux counts urgency by thread */
+    setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + LESS_URGENT);
+    return job_thread(arg);
+}
+
 int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t total,
               bool background, FILE *note, struct err *err)
 {
@@ -101,7 +112,7 @@ int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t 
         .state = JOB_RUNNING, .id = s->job.id + 1, .kind = kind, .ctx = ctx, .total = total};
     s->job.note = note && isatty(fileno(note)) ? note : NULL;
     clock_gettime(CLOCK_MONOTONIC, &s->job.started);
-    if (background && !pthread_create(&s->job.thread, NULL, job_thread, s)) {
+    if (background && !pthread_create(&s->job.thread, NULL, job_background, s)) {
         s->job.threaded = true;
         return OK;
     }

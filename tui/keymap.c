@@ -45,6 +45,7 @@ const struct key keymap[] = {
     {"layer",  "L",     "toggle counts",         "histogram: logarithmic counts, or not", 4, "log"},
     {"layer",  "d",     "toggle diff",           "histogram: difference, or both", 0, NULL},
     {"layer",  "p",     "%pin %layer",           "pin to FP32, or unpin", 5, "pin"},
+    {"layer",  "v",     "zoom",                  "the feature maps on the whole screen", 0, NULL},
     {"layer",  "Space", "%mark %layer",          "mark, or unmark", 0, NULL},
     {"layer",  "e",     ":dump %layer --image %image --out ", "write its tensors", 0, NULL},
 
@@ -65,6 +66,7 @@ const struct key keymap[] = {
     {"images", "r",     "sort images --reverse", "reverse the order", 0, NULL},
     {"images", "&",     ":filter --images ",      "show only what fulfils an expression", 0, NULL},
     {"images", "m",     ":run @marked",          "run on the marked images", 0, NULL},
+    {"images", "v",     "zoom",                  "the image on the whole screen", 0, NULL},
     {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
 
     {"graph",  "Enter", "open",                  "open the layer, or unfold", 2, "open"},
@@ -95,7 +97,7 @@ const struct key keymap[] = {
     {"pins",   "Left",  "back",                  "back", 0, NULL},
     {"pins",   "h",     "back",                  NULL, 0, NULL},
     {"pins",   "p",     "%pin %layer",           "unpin", 2, "unpin"},
-    {"pins",   "w",     "sweep loo",             "what if: each layer alone back in FP32", 4, "what-if"},
+    {"pins",   "w",     "sensitivity --exact --ways loo", "what if: each layer alone back in FP32", 4, "what-if"},
     {"pins",   "a",     ":search --max-drop 1",  "search for pins that keep a limit", 5, "search"},
     {"pins",   "c",     "toggle macs",           "cost: products in FP32, or number of pins", 0, NULL},
     {"pins",   "Space", "%pin %layer",           NULL, 0, NULL},
@@ -116,6 +118,8 @@ const struct key keymap[] = {
     {"*",      "^B",    "cursor pageup",         NULL, 0, NULL},
     {"*",      "^D",    "cursor halfdown",       "half a page down", 0, NULL},
     {"*",      "^U",    "cursor halfup",         "half a page up", 0, NULL},
+    {"*",      "WheelDown", "cursor down ; cursor down ; cursor down", "three rows down, with set mouse on", 0, NULL},
+    {"*",      "WheelUp", "cursor up ; cursor up ; cursor up", "three rows up", 0, NULL},
     {"*",      "g",     "cursor top",            "first row", 0, NULL},
     {"*",      "Home",  "cursor top",            NULL, 0, NULL},
     {"*",      "G",     "cursor bottom",         "last row", 0, NULL},
@@ -187,7 +191,8 @@ int key_bind(struct session *s, const char *view, const char *key, const char *l
     if (!term_key_known(key))
         return err_set(err, E_USAGE,
                        "'%s' is no key: a character, ^A, Enter, Tab, S-Tab, Space, Esc, Backspace, "
-                       "Insert, Delete, Home, End, PgUp, PgDn, Up, Down, Left, Right, F1 to F12",
+                       "Insert, Delete, Home, End, PgUp, PgDn, Up, Down, Left, Right, F1 to F12, "
+                       "WheelUp, WheelDown",
                        key);
     while (i < sh->n_bound && !key_is(&sh->bound[i], view, key))
         i++;

@@ -40,6 +40,11 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
         l->samples[i].path = mem_dup(l->samples[i].path);
         l->samples[i].name = mem_dup(l->samples[i].name);
     }
+    l->q = o->brute ? NULL : question_new(s, l->n_images, l->samples, false);
+    l->names = mem_alloc((l->match->n_layers + 1) * sizeof *l->names);
+    for (size_t k = 0; k < l->match->n_layers; k++) {
+        l->names[k] = l->fp32->values[l->match->layers[k].fp32].name;
+    }
     return l;
 }
 
@@ -72,6 +77,13 @@ void lab_free(struct lab *l)
     }
     close_trials(l);
     bench_close(&l->base);
+    for (size_t i = 0; i < l->n_sheets; i++) {
+        sheet_close(l->sheets[i]);
+    }
+    free(l->sheets);
+    sheet_close(l->base_sheet);
+    question_free(l->q);
+    free(l->names);
     free(l->keep[0]);
     free(l->keep[1]);
     free(l->shelves);
@@ -117,24 +129,35 @@ static int bench_open(const struct lab *l, struct trial *t, const struct plan *b
     return rc;
 }
 
+static int open_base(struct lab *l, struct sweep *w, struct err *err)
+{
+    int rc = l->base.plan ? OK : bench_open(l, &w->base, NULL, &l->base, err);
+    for (int level = 0; level < 2 && !rc && !l->keep[level]; level++) {
+        l->keep[level] = mem_alloc(plan_graph(l->base.plan)->n_values + 1);
+    }
+    if (!rc) {
+        replay_makes(l->base.replay, l->keep[0]);
+    }
+    return rc;
+}
+
 int lab_base(struct lab *l, struct sweep *w, struct err *err)
 {
-    struct bench made;
-    int rc = bench_open(l, &w->base, NULL, &made, err);
-    if (rc) {
-        return rc;
+    if (l->q && !l->asked && !question_ready(l->q, l->jobs, &l->s->job.cancel)) {
+        question_free(l->q);
+        l->q = NULL;
     }
+    l->asked = true;
     close_trials(l);
     bench_close(&l->base);
-    l->base = made;
-    l->n_bases++;
-    size_t n = plan_graph(made.plan)->n_values + 1;
     for (int level = 0; level < 2; level++) {
         free(l->keep[level]);
-        l->keep[level] = mem_alloc(n);
+        l->keep[level] = NULL;
     }
-    replay_makes(made.replay, l->keep[0]);
-    return OK;
+    sheet_close(l->base_sheet);
+    l->base_sheet = l->q ? sheet_open(l->q, &w->base, l->names) : NULL;
+    l->n_bases++;
+    return l->q ? OK : open_base(l, w, err);
 }
 
 void lab_close(struct lab *l, size_t trial)
@@ -142,37 +165,6 @@ void lab_close(struct lab *l, size_t trial)
     if (trial < l->n_trials) {
         bench_close(&l->trials[trial]);
     }
-}
-
-void lab_order(struct lab *l, struct sweep *w, const size_t *order)
-{
-    struct trial old = w->base;
-    double(*fp32)[2] = w->fp32_terms;
-    size_t *images = w->images, n = l->n_images;
-    struct sample *samples = l->samples;
-    struct shelf *shelves = l->shelves;
-    w->base.terms = mem_alloc((old.cap + 1) * sizeof *old.terms);
-    w->base.likeness = mem_alloc((old.cap + 1) * sizeof *old.likeness);
-    w->fp32_terms = mem_alloc((w->cap_fp32 + 1) * sizeof *fp32);
-    w->images = mem_alloc((n + 1) * sizeof *images);
-    l->samples = mem_alloc((n + 1) * sizeof *samples);
-    l->shelves = mem_alloc((n + 1) * sizeof *shelves);
-    for (size_t i = 0; i < n; i++) {
-        size_t k = order[i];
-        memcpy(w->base.terms[i], old.terms[k], sizeof old.terms[k]);
-        memcpy(w->fp32_terms[i], fp32[k], sizeof fp32[k]);
-        w->base.likeness[i] = old.likeness[k];
-        w->images[i] = images[k];
-        l->samples[i] = samples[k];
-        l->shelves[i] = shelves[k];
-        l->shelves[i].base = i < l->o.first ? 0 : shelves[k].base; /* to leave activations */
-    }
-    free(old.terms);
-    free(old.likeness);
-    free(fp32);
-    free(images);
-    free(samples);
-    free(shelves);
 }
 
 /* Trials are planned by all threads. */
@@ -198,6 +190,8 @@ static void *open_worker(void *arg)
             pthread_mutex_lock(&o->l->s->lock);
             t->error = mem_dup(err.text);
             pthread_mutex_unlock(&o->l->s->lock);
+        } else if (o->trials[i] < o->l->n_sheets) {
+            sheet_keep_effect(o->l->sheets[o->trials[i]], t);
         }
     }
     return NULL;
@@ -234,6 +228,7 @@ struct measuring {
     size_t n;
     const size_t *trials;
     size_t next, turn, upto; /* images to open and to add next */
+    size_t *from;            /* per trial: images that it had seen before */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int n_slots;
@@ -269,7 +264,7 @@ static void add_done(struct measuring *m)
                 t->error = s->errors[k];
                 s->errors[k] = NULL;
             }
-            if (!t->error) {
+            if (!t->error && m->from[k] <= s->at) {
                 trial_add(t, w->outcome, &s->scores[k]);
             }
             free(s->errors[k]);
@@ -290,12 +285,46 @@ static bool try_alone(struct measuring *m, int rc)
     return again;
 }
 
+static const struct sheet *sheet_of(const struct lab *l, size_t trial)
+{
+    return trial < l->n_sheets ? l->sheets[trial] : NULL;
+}
+
+/* Whether all that is to be measured on an image was measured before. scores: as in a slot. */
+static bool image_known(const struct lab *l, const struct sweep *w, size_t n, const size_t *trials,
+                        size_t at, struct image_score *scores)
+{
+    bool known = sheet_get(l->base_sheet, at, &scores[n]);
+    for (size_t k = 0; k < n && known; k++) {
+        const struct trial *t = &w->trials[trials[k]];
+        known = t->error || t->n > at || sheet_get(sheet_of(l, trials[k]), at, &scores[k]);
+    }
+    return known;
+}
+
+/* Takes an image that is known: nothing is run. Comes back with m->lock if it is. */
+static bool take_image(struct measuring *m, struct slot *s)
+{
+    pthread_mutex_lock(&m->lock);
+    if (!image_known(m->l, m->w, m->n, m->trials, s->at, s->scores)) {
+        pthread_mutex_unlock(&m->lock);
+        return false;
+    }
+    count_runs(m->l, m->n + 1);
+    s->state = SLOT_DONE;
+    add_done(m);
+    return true;
+}
+
 /* An image that cannot be read counts as failed, for the base and all trials. */
 static void open_image(struct measuring *m, struct slot *s)
 {
     struct lab *l = m->l;
     struct err err = {0};
-    int rc = shelf_open(l, s->at, &err);
+    if (take_image(m, s)) {
+        return;
+    }
+    int rc = shelf_open(l, s->at, m->n > 0, &err);
     pthread_mutex_lock(&m->lock);
     m->stopped = m->stopped || rc == E_STOP;
     if (try_alone(m, rc)) {
@@ -315,6 +344,9 @@ static void open_image(struct measuring *m, struct slot *s)
     }
     if (!rc) {
         s->scores[m->n] = l->shelves[s->at].score;
+        if (l->base_sheet) {
+            sheet_put(l->base_sheet, s->at, &s->scores[m->n]);
+        }
     }
     s->next = 0;
     s->left = rc ? 0 : m->n;
@@ -329,9 +361,17 @@ static void run_trial(struct measuring *m, struct slot *s, size_t k)
 {
     struct lab *l = m->l;
     const struct bench *b = &l->trials[m->trials[k]];
+    struct sheet *sheet = m->trials[k] < l->n_sheets ? l->sheets[m->trials[k]] : NULL;
     struct err err = {0};
-    int rc = b->plan ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* it has its error */
     pthread_mutex_lock(&m->lock);
+    bool due = m->from[k] <= s->at, known = due && sheet_get(sheet, s->at, &s->scores[k]);
+    bool run = due && !known && b->plan;
+    pthread_mutex_unlock(&m->lock);
+    int rc = run ? shelf_trial(l, b, s->at, &s->scores[k], &err) : OK; /* else it has its error */
+    pthread_mutex_lock(&m->lock);
+    if (run && !rc) {
+        sheet_put(sheet, s->at, &s->scores[k]);
+    }
     m->stopped = m->stopped || rc == E_STOP;
     if (try_alone(m, rc) || (rc == E_LIMIT && shelf_shrink(l, &l->shelves[s->at]))) {
         s->again[s->n_again++] = k;
@@ -435,6 +475,11 @@ size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t up
     return from < upto ? (upto - from) * (n + 1) : 0;
 }
 
+size_t lab_ran(const struct lab *l)
+{
+    return atomic_load(&l->runs);
+}
+
 void lab_expect(struct lab *l, size_t runs)
 {
     pthread_mutex_lock(&l->s->lock);
@@ -450,6 +495,10 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
     m.next = m.turn = seen(w, n, trials);
     m.n_slots = m.most = l->jobs;
     m.slots = mem_alloc((size_t)m.n_slots * sizeof *m.slots);
+    m.from = mem_alloc((n + 1) * sizeof *m.from);
+    for (size_t k = 0; k < n; k++) {
+        m.from[k] = w->trials[trials[k]].n;
+    }
     for (int i = 0; i < m.n_slots; i++) {
         m.slots[i].scores = mem_alloc((n + 1) * sizeof *m.slots[i].scores);
         m.slots[i].errors = mem_alloc((n + 1) * sizeof *m.slots[i].errors);
@@ -469,6 +518,7 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
         free(m.slots[i].again);
     }
     free(m.slots);
+    free(m.from);
     if (m.turn < upto) {
         return err_set(err, E_STOP, "cancelled");
     }
@@ -477,14 +527,85 @@ static int measure(struct lab *l, struct sweep *w, size_t n, const size_t *trial
                : OK;
 }
 
+/* ---- What is known already ------------------------------------------------------------------ */
+
+static void open_sheets(struct lab *l, struct sweep *w, size_t n, const size_t *trials)
+{
+    if (!l->q) {
+        return;
+    }
+    l->sheets = mem_grow(l->sheets, (w->n_trials + 1) * sizeof(struct sheet *));
+    for (; l->n_sheets < w->n_trials; l->n_sheets++) {
+        l->sheets[l->n_sheets] = NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct sheet **s = &l->sheets[trials[i]];
+        *s = *s ? *s : sheet_open(l->q, &w->trials[trials[i]], l->names);
+        pthread_mutex_lock(&l->s->lock);
+        sheet_effect(*s, &w->trials[trials[i]]);
+        pthread_mutex_unlock(&l->s->lock);
+    }
+}
+
+static void keep_sheets(struct lab *l, size_t n, const size_t *trials)
+{
+    sheet_keep(l->base_sheet);
+    for (size_t i = 0; i < n && l->q; i++) {
+        sheet_keep(l->sheets[trials[i]]);
+    }
+}
+
+/* Trials that are to be run on some image, or whose effect is not known: *m, in list. Returns
+ * whether anything at all is to be run. */
+static bool find_unknown(const struct lab *l, const struct sweep *w, size_t n, const size_t *trials,
+                         size_t upto, size_t *list, size_t *m)
+{
+    struct image_score score;
+    size_t from = seen(w, n, trials);
+    bool any = false;
+    *m = 0;
+    for (size_t at = from; at < upto && !any; at++) {
+        any = !sheet_get(l->base_sheet, at, &score);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct sheet *s = sheet_of(l, trials[i]);
+        bool known = sheet_effect_known(s);
+        for (size_t at = from; at < upto && known; at++) {
+            known = sheet_get(s, at, &score);
+        }
+        if (!known && !w->trials[trials[i]].error) {
+            list[(*m)++] = trials[i];
+        }
+    }
+    return any || *m;
+}
+
+bool lab_verified(const struct lab *l, size_t trial)
+{
+    return sheet_verified(sheet_of(l, trial));
+}
+
+void lab_keep_verified(const struct lab *l, size_t trial)
+{
+    sheet_keep_verified(sheet_of(l, trial));
+}
+
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err)
 {
     int rc = OK;
-    l->scores_only = l->o.first && !n;
     if (!l->o.brute || !n) {
-        open_trials(l, w, n, trials);
-        return measure(l, w, n, trials, upto, err);
+        size_t *list = mem_alloc((n + 1) * sizeof *list), some;
+        open_sheets(l, w, n, trials);
+        bool run = find_unknown(l, w, n, trials, upto, list, &some);
+        rc = run ? open_base(l, w, err) : OK;
+        if (!rc) {
+            open_trials(l, w, some, list);
+            rc = measure(l, w, n, trials, upto, err);
+            keep_sheets(l, n, trials);
+        }
+        free(list);
+        return rc;
     }
     for (size_t i = 0; i < n && !rc; i++) { /* one model at a time, as scripts do it */
         open_trials(l, w, 1, trials + i);
@@ -492,4 +613,70 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
         bench_close(&l->trials[trials[i]]);
     }
     return rc;
+}
+
+/* ---- Before a race -------------------------------------------------------------------------- */
+
+/* Shelves and samples follow the images of the sweep. */
+static void reorder(struct lab *l, const size_t *order)
+{
+    size_t n = l->n_images;
+    struct sample *samples = mem_alloc((n + 1) * sizeof *samples);
+    struct shelf *shelves = mem_alloc((n + 1) * sizeof *shelves);
+    for (size_t i = 0; i < n; i++) {
+        samples[i] = l->samples[order[i]];
+        shelves[i] = l->shelves[order[i]];
+    }
+    free(l->samples);
+    free(l->shelves);
+    l->samples = samples;
+    l->shelves = shelves;
+    if (l->q) {
+        question_reorder(l->q, order, samples);
+    }
+}
+
+void lab_order(struct lab *l, struct sweep *w, const size_t *order)
+{
+    size_t n = l->n_images;
+    struct trial *b = &w->base, old = *b;
+    double(*fp32)[2] = w->fp32_terms;
+    size_t *images = w->images;
+    b->terms = mem_alloc((old.cap + 1) * sizeof *old.terms);
+    b->likeness = mem_alloc((old.cap + 1) * sizeof *old.likeness);
+    w->fp32_terms = mem_alloc((w->cap_fp32 + 1) * sizeof *fp32);
+    w->images = mem_alloc((n + 1) * sizeof *images);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(b->terms[i], old.terms[order[i]], sizeof old.terms[0]);
+        memcpy(w->fp32_terms[i], fp32[order[i]], sizeof fp32[0]);
+        b->likeness[i] = old.likeness[order[i]];
+        w->images[i] = images[order[i]];
+    }
+    reorder(l, order);
+    free(old.terms);
+    free(old.likeness);
+    free(fp32);
+    free(images);
+}
+
+int lab_survey(struct lab *l, struct sweep *w, struct err *err)
+{
+    size_t n = w->n_images;
+    if (w->base.n) { /* by an earlier race, which was cancelled */
+        return lab_measure(l, w, 0, NULL, n, err);
+    }
+    size_t *images = mem_alloc((n + 1) * sizeof *images),
+           *order = mem_alloc((n + 1) * sizeof *order);
+    memcpy(images, w->images, n * sizeof *images);
+    struct sweep *pilot =
+        sweep_new(w->kind, w->outcome, w->n_layers, 0, NULL, NULL, w->base.pinned, n, images);
+    int rc = lab_measure(l, pilot, 0, NULL, n, err);
+    pthread_mutex_lock(&l->s->lock);
+    if (!rc && sweep_order(w, pilot, order)) {
+        reorder(l, order);
+    }
+    pthread_mutex_unlock(&l->s->lock);
+    sweep_free(pilot);
+    free(order);
+    return rc ? rc : lab_measure(l, w, 0, NULL, n, err);
 }

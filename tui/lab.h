@@ -13,7 +13,8 @@ struct lab_options {
     int jobs;     /* threads */
     bool brute;   /* every trial by itself and as a whole: nothing is reused */
     bool retain;  /* images will be asked for again: what is known of them is kept while it fits */
-    size_t first; /* of the first so many images alone activations are kept; 0: of all */
+    bool inputs;  /* likewise, once more: inputs and FP32's outputs alone are kept */
+    size_t first; /* the base leaves activations of the first so many images alone; 0: of all */
 };
 /* Called with the lock held. The images of the sweep are used in its order. */
 struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_options *o);
@@ -25,14 +26,23 @@ void lab_close(struct lab *l, size_t trial);
 /* Brings the images into another order: order[i] is where the i-th was. The base has seen all, no
  * trial any. Called with session.lock held. */
 void lab_order(struct lab *l, struct sweep *w, const size_t *order);
-/* Measures the base, and the n trials of the list, on the images up to `upto`; trials of one call
- * have seen equally many before. Works on `jobs` threads; scores are added in image order and with
- * session.lock held, so a view sees them grow and results depend on no number of threads. Trials
- * that fail get their error. E_STOP when cancelled; what was added by then is whole images. */
+/* Measures the base, and the n trials of the list, on the images up to `upto`; trials that have
+ * seen some already take part from where they stand. Works on `jobs` threads; scores are added in
+ * image order and with session.lock held, so a view sees them grow and results depend on no number
+ * of threads. Trials that fail get their error. E_STOP when cancelled; what was added by then is
+ * whole images. */
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err);
+/* Whether a trial was once found to give the scores that its model gives by itself. */
+bool lab_verified(const struct lab *l, size_t trial);
+void lab_keep_verified(const struct lab *l, size_t trial);
+/* Measures the base on all images, and puts them in the order in which a race takes them: see
+ * sweep_order(). Trials have seen none yet, unless an earlier race was cancelled. */
+int lab_survey(struct lab *l, struct sweep *w, struct err *err);
 /* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);
+/* Runs so far: of the FP32 model, of the base, of trials. */
+size_t lab_ran(const struct lab *l);
 /* Progress: how many runs there will be in all, as far as known. */
 void lab_expect(struct lab *l, size_t runs);
 

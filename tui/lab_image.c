@@ -46,8 +46,7 @@ static int score_model(const struct lab *l, const struct plan *p, const struct s
 }
 
 /* Loads an image and runs it through the FP32 model. */
-static int shelf_load(const struct lab *l, const struct sample *sample, struct shelf *x,
-                      struct err *err)
+static int shelf_load(struct lab *l, const struct sample *sample, struct shelf *x, struct err *err)
 {
     size_t n = l->n_inputs;
     const struct graph *g[2] = {plan_graph(l->plan_fp32), plan_graph(l->base.plan)};
@@ -62,6 +61,7 @@ static int shelf_load(const struct lab *l, const struct sample *sample, struct s
     }
     struct run_options o = {.cancel = &l->s->job.cancel};
     rc = rc ? rc : plan_run(l->plan_fp32, (const struct tensor *const *)own, x->ref, &o, err);
+    atomic_fetch_add(&l->runs, 1);
     for (size_t i = 0; i < l->match->n_outputs && !rc; i++) {
         struct tensor *real = NULL;
         rc = x->ref[i] ? feed_output(g[SIDE_FP32], i, x->ref[i], NULL, &real, err)
@@ -113,31 +113,34 @@ static int run_base(struct lab *l, struct shelf *x, struct tensor **out, struct 
     }
 }
 
-static int shelf_base(struct lab *l, struct shelf *x, int label, struct err *err)
+/* trials: its activations will be asked for. */
+static int shelf_base(struct lab *l, struct shelf *x, int label, bool trials, struct err *err)
 {
     struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
     struct run_options o = {.cancel = &l->s->job.cancel};
-    bool whole = l->o.brute || l->scores_only;
-    int rc = whole ? plan_run(l->base.plan, (const struct tensor *const *)x->in, out, &o, err)
-                   : run_base(l, x, out, err);
+    const struct tensor *const *in = (const struct tensor *const *)x->in;
+    int rc = trials ? run_base(l, x, out, err) : plan_run(l->base.plan, in, out, &o, err);
     image_score_init(&x->score);
     rc = rc ? rc : score_model(l, l->base.plan, x, out, label, &x->score, err);
-    x->base = rc ? 0 : l->n_bases;
+    x->base = rc || !trials ? x->base : l->n_bases;
+    x->scored = rc ? 0 : l->n_bases;
     tensors_free(out, l->match->n_outputs);
+    atomic_fetch_add(&l->runs, 1);
     return rc;
 }
 
-int shelf_open(struct lab *l, size_t at, struct err *err)
+int shelf_open(struct lab *l, size_t at, bool trials, struct err *err)
 {
     struct shelf *x = &l->shelves[at];
     int rc = OK;
+    trials = trials && !l->o.brute && (!l->o.first || at < l->o.first);
+    atomic_fetch_sub(&l->kept, x->kept);
+    x->kept = 0;
     if (!x->in) {
         rc = shelf_load(l, &l->samples[at], x, err);
-    } else {
-        atomic_fetch_sub(&l->kept, activations_size(x->known));
     }
-    if (!rc && x->base != l->n_bases) {
-        rc = shelf_base(l, x, l->samples[at].label, err);
+    if (!rc && (x->scored != l->n_bases || (trials && x->base != l->n_bases))) {
+        rc = shelf_base(l, x, l->samples[at].label, trials, err);
     }
     if (rc) {
         shelf_clear(l, x);
@@ -149,22 +152,39 @@ int shelf_open(struct lab *l, size_t at, struct err *err)
     return OK;
 }
 
+static size_t tensors_size(struct tensor *const *t, size_t n)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++) {
+        size += t[i] ? t[i]->size : 0;
+    }
+    return size;
+}
+
 void shelf_close(struct lab *l, size_t at)
 {
     struct shelf *x = &l->shelves[at];
-    if (l->o.first && at >= l->o.first && x->known) {
+    size_t limit = l->s->budget.limit;
+    if (!x->in || !(l->o.retain || l->o.inputs)) {
+        shelf_clear(l, x);
+        return;
+    }
+    if (!l->o.retain) {
         activations_free(x->known);
         x->known = activations_new();
+        x->base = 0;
     }
-    size_t limit = l->s->budget.limit, size = x->known ? activations_size(x->known) : 0;
-    if (l->o.retain && x->in && (!limit || atomic_load(&l->kept) + size < limit / 2)) {
-        atomic_fetch_add(&l->kept, size);
-    } else {
+    size_t size = activations_size(x->known) + tensors_size(x->in, l->n_inputs) +
+                  tensors_size(x->ref, l->match->n_outputs);
+    if (limit && atomic_load(&l->kept) + size >= limit / 2) {
         shelf_clear(l, x);
+        return;
     }
+    x->kept = size;
+    atomic_fetch_add(&l->kept, size);
 }
 
-int shelf_trial(const struct lab *l, const struct bench *b, size_t at, struct image_score *s,
+int shelf_trial(struct lab *l, const struct bench *b, size_t at, struct image_score *s,
                 struct err *err)
 {
     const struct shelf *x = &l->shelves[at];
@@ -173,6 +193,7 @@ int shelf_trial(const struct lab *l, const struct bench *b, size_t at, struct im
     struct run_options o = {.cancel = &l->s->job.cancel};
     struct replay_options ro = {.cancel = &l->s->job.cancel};
     image_score_init(s);
+    atomic_fetch_add(&l->runs, 1);
     int rc = l->o.brute ? plan_run(b->plan, in, out, &o, err)
                         : replay_run(b->replay, in, x->known, &ro, out, err);
     rc = rc ? rc : score_model(l, b->plan, x, out, l->samples[at].label, s, err);

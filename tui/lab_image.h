@@ -6,14 +6,17 @@
 #define TUI_LAB_IMAGE_H
 
 #include "tui/lab.h"
+#include "tui/results.h"
 
 /* What is known of one image. */
 struct shelf {
     struct tensor **in;  /* for the INT8 side; NULL: not loaded */
     struct tensor **ref; /* outputs of the FP32 model, in real numbers */
     struct activations *known;
-    unsigned base;            /* which base has left its activations; 0: none */
-    struct image_score score; /* of that base */
+    unsigned base;   /* which base has left its activations; 0: none */
+    unsigned scored; /* which base the score is of; 0: none */
+    struct image_score score;
+    size_t kept; /* bytes counted in lab.kept */
 };
 
 struct bench {
@@ -38,28 +41,35 @@ struct lab {
     size_t n_images;
     struct sample *samples; /* copies: the data set may grow meanwhile */
     struct shelf *shelves;  /* per image of the sweep */
-    struct bench base;
+    struct bench base;      /* opened when something is to be run */
     unsigned n_bases;
     size_t n_trials;
     struct bench *trials;
-    bool scores_only; /* nobody follows from the base in this pass: it leaves no activations */
+    struct question *q; /* NULL: nothing is taken from earlier sweeps */
+    const char **names; /* tensors of the layers, NULL behind the last */
+    bool asked;         /* q is ready, or gone */
+    struct sheet *base_sheet;
+    size_t n_sheets;
+    struct sheet **sheets;    /* of trials, once measured */
     bool *keep[KEEP_NOTHING]; /* by level: all that the base makes, what trials take; 2: nothing */
     atomic_int level;         /* rises where memory is short */
     atomic_size_t size;       /* the largest shelf so far */
     atomic_size_t kept;       /* bytes on shelves of images that are not open */
-    size_t done, total;       /* runs; under s->lock */
+    atomic_size_t runs;       /* of whole models and of trials */
+    size_t done, total;       /* progress; under s->lock */
     struct err failed;        /* of the first image that could not be run; under m->lock */
 };
 
-/* Loads the image, runs it through the FP32 model and the base, unless that is known. */
-int shelf_open(struct lab *l, size_t at, struct err *err);
+/* Loads the image, runs it through the FP32 model and the base, unless that is known; the base's
+ * activations are there for `trials` alone. */
+int shelf_open(struct lab *l, size_t at, bool trials, struct err *err);
 /* The image has no more trials for now: kept if it will be asked for again and memory allows. */
 void shelf_close(struct lab *l, size_t at);
 void shelf_clear(const struct lab *l, struct shelf *x);
 /* Keeps less of the base, in this image and those that follow; false: it is nothing already. */
 bool shelf_shrink(struct lab *l, struct shelf *x);
 /* Runs a trial on an open image. Many threads may do so at once. */
-int shelf_trial(const struct lab *l, const struct bench *b, size_t at, struct image_score *s,
+int shelf_trial(struct lab *l, const struct bench *b, size_t at, struct image_score *s,
                 struct err *err);
 
 #endif

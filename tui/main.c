@@ -48,6 +48,8 @@ static void overrule(struct session *s, const struct options *o)
         session_form(s, FORM_JSON);
     if (o->ascii)
         s->set.ascii = true;
+    if (o->no_cache)
+        s->set.cache = false;
     for (size_t i = 0; i < o->n_defines; i++) {
         const char *eq = strchr(o->defines[i], '=');
         char *name = mem_printf("%.*s", (int)(eq - o->defines[i]), o->defines[i]);
@@ -60,6 +62,7 @@ static void apply_options(struct session *s, const struct options *o, bool utf8)
 {
     s->set.ascii = !utf8;
     s->set.color = want_color(o);
+    s->set.cache = true;
     overrule(s, o);
 }
 
@@ -90,7 +93,7 @@ static int env_settings(struct session *s, struct err *err)
     for (size_t i = 0; setting_name(i) && rc == OK; i++) {
         char *name = mem_printf("QSCOPE_%s", setting_name(i));
         for (char *p = name; *p; p++)
-            *p = (char)toupper((unsigned char)*p);
+            *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
         char *value = getenv(name);
         if (value) {
             char *head = mem_printf("set %s", setting_name(i));
@@ -244,6 +247,7 @@ int main(int argc, char **argv)
         if (code == 0 && !batch && !s->quit)
             code = run_interactive(s, &o);
         code = finish(s, code);
+        signals_forget_job();
         session_free(s);
     }
     options_fini(&o);

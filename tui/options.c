@@ -59,6 +59,12 @@ static bool take_no_config(struct options *o, const char *v)
     return o->no_config = true;
 }
 
+static bool take_no_cache(struct options *o, const char *v)
+{
+    (void)v;
+    return o->no_cache = true;
+}
+
 static bool take_color(struct options *o, const char *v)
 {
     o->color = v;
@@ -88,6 +94,8 @@ const struct option_row option_rows[] = {
     {"jobs", 0, "N", NULL, ARG_INT, "worker threads", take_jobs},
     {"no-config", 0, NULL, NULL, ARG_FLAG, "do not run the start-up file ~/.config/qscope/qscoperc",
      take_no_config},
+    {"no-cache", 0, NULL, NULL, ARG_FLAG,
+     "neither take nor keep results of earlier runs, as 'set cache off'", take_no_cache},
     {"color", 0, "WHEN", "auto|always|never", ARG_CHOICE, "auto, always or never", take_color},
     {"ascii", 0, NULL, NULL, ARG_FLAG, "nothing beyond ASCII on the screen", take_ascii},
     {"manual", 0, "PAGE", "qscope.1|qscope-commands.7|bash|zsh|fish", ARG_CHOICE,

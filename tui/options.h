@@ -13,7 +13,7 @@ struct item {
     const char *text;
 };
 struct options {
-    bool batch, keep_going, json, ascii, no_config;
+    bool batch, keep_going, json, ascii, no_config, no_cache;
     const char *color;
     const char *jobs;
     size_t n_items;

@@ -166,6 +166,35 @@ static int hook_nothing(void)
     return 0;
 }
 
+/* Not for one line at the bottom of a screen: readline's own completions know files and users, not
+ * commands, and ask back; macros, counts and searches for one character leave it, when a line is
+ * given up in the middle of them, in states that the next line falls into. */
+static bool wanted(const char *function)
+{
+    static const char *const others[] = {"complet",   "kbd-macro",        "argument",
+                                         "search-",   "character-search", "quoted-insert",
+                                         "init-file", "editing-mode",     "operate-and-get-next"};
+    if (strncmp(function, "reverse-search", 14) == 0 ||
+        strncmp(function, "forward-search", 14) == 0)
+        return true;
+    for (size_t i = 0; i < COUNT(others); i++)
+        if (strstr(function, others[i]))
+            return false;
+    return true;
+}
+
+static void unbind_unwanted(void)
+{
+    const char **names = rl_funmap_names();
+    for (size_t i = 0; names && names[i]; i++)
+        if (!wanted(names[i])) {
+            rl_unbind_command_in_map(names[i], emacs_standard_keymap);
+            rl_unbind_command_in_map(names[i], emacs_meta_keymap);
+            rl_unbind_command_in_map(names[i], emacs_ctlx_keymap);
+        }
+    rl_free(names);
+}
+
 static void edit_init(struct session *s)
 {
     edit.s = s;
@@ -177,10 +206,11 @@ static void edit_init(struct session *s)
     rl_catch_sigwinch = 0;
     rl_change_environment = 0; /* LINES and COLUMNS would keep curses from following the size */
     rl_initialize();
-    rl_bind_key('\t', complete_key);
     /* Esc, then Enter in haste, would silently change to the vi keys. */
     rl_unbind_key_in_map('\n', emacs_meta_keymap);
     rl_unbind_key_in_map('\r', emacs_meta_keymap);
+    unbind_unwanted();
+    rl_bind_key('\t', complete_key);
     rl_variable_bind("bell-style", "none");
     rl_variable_bind("enable-bracketed-paste", "off");
     rl_completion_entry_function = NULL;
@@ -237,18 +267,35 @@ void edit_open(struct session *s, const char *prompt, const char *text)
         complete_key(1, '\t');
 }
 
+/* A search, a count or half a key sequence may be under way, and lines of the history may be put
+ * aside: readline gets out of all that by its own keys alone, ^G and Enter. A line that is emptied
+ * behind its back leaves it with lists that it frees again later. */
 static enum edit_state edit_cancel(void)
 {
-    /* A count (Esc 3) or a search in the history may be under way: both put the prompt aside. */
-    if (RL_ISSTATE(RL_STATE_NUMERICARG | RL_STATE_NSEARCH))
-        rl_restore_prompt();
-    rl_callback_sigcleanup();
-    rl_replace_line("", 1);
-    rl_callback_handler_remove();
+    static const char out[] = "\x07\x07\r\r";
+    for (int again = 0; again < 3 && !edit.finished; again++) {
+        edit.bytes = out;
+        edit.n_bytes = sizeof(out) - 1;
+        while (edit.n_bytes > 0 && !edit.finished)
+            rl_callback_read_char();
+    }
+    if (!edit.finished)
+        rl_callback_handler_remove();
+    edit.n_bytes = 0;
     free(edit.line);
     edit.line = NULL;
     edit.finished = true;
     return EDIT_CANCELLED;
+}
+
+/* A search in the history ends at a key that is not for it, which then does what it always does.
+ * Readline would follow sequences of keys from within the search, and stumbles there. */
+static void leave_search(char key)
+{
+    static const char for_search[] = "\x12\x13\x07\x08\x7f\r\n";
+    if (RL_ISSTATE(RL_STATE_ISEARCH) && (unsigned char)key < 0x20 &&
+        !memchr(for_search, key, sizeof(for_search) - 1))
+        rl_callback_sigcleanup();
 }
 
 enum edit_state edit_feed(const char *bytes, size_t n, size_t *used)
@@ -263,6 +310,7 @@ enum edit_state edit_feed(const char *bytes, size_t n, size_t *used)
             *used = n - edit.n_bytes + 1;
             return edit_cancel();
         }
+        leave_search(c);
         rl_callback_read_char();
     }
     *used = n - edit.n_bytes;

@@ -74,14 +74,14 @@ static bool is(const struct cmd *c, const char *name)
     return strcmp(c->name, name) == 0;
 }
 
-/* A line that does what a cancelled job has done. A run and a sweep saw the first images whole; of
- * the other jobs a comment tells. */
+/* A line that does what a cancelled job has done. A run and an exact sensitivity of one way saw the
+ * first images whole; of the other jobs a comment tells. */
 static char *as_done(const struct session *s, const struct cmd *c, const char *line)
 {
     size_t n = strlen(line);
     while (n > 0 && strchr(" &", line[n - 1]))
         n--; /* what is to be waited for is not in the background */
-    const bool sweep = is(c, "sweep") && s->sweep && !s->sweep->top;
+    const bool sweep = is(c, "sensitivity") && s->sweep && !s->sweep->top && !s->only;
     const size_t images = is(c, "run") ? s->job.done : sweep ? s->sweep->base.n : 0;
     if (images)
         return mem_printf("%.*s %s %zu", (int)n, line, sweep ? "--images" : "--limit", images);
@@ -134,7 +134,8 @@ struct record_before record_before(struct session *s)
 /* Commands that begin a job which may be cancelled half way. */
 static bool begins_job(const struct cmd *c)
 {
-    return is(c, "run") || is(c, "sweep") || is(c, "bisect") || is(c, "search");
+    return is(c, "run") || is(c, "sensitivity") || is(c, "prefix") || is(c, "suffix") ||
+           is(c, "bisect") || is(c, "search");
 }
 
 static bool worth_it(const struct session *s, const struct cmd *c,

@@ -110,6 +110,10 @@ static void layer_row(size_t rank, const json_t *row, FILE *out)
     cell(out, TEXT, report_text(row, "name"));
     cell(out, TEXT, report_text(row, "op"));
     for (const struct metric *m = metrics; m->name; m++) {
+        if (m->of == METRIC_VERDICT) {
+            cell(out, TEXT, report_text(row, m->name));
+            continue;
+        }
         rank_metric(text, sizeof(text), m, report_metric(row, m));
         cell(out, "", text);
     }

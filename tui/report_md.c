@@ -64,7 +64,7 @@ static void layers(const json_t *doc, FILE *out)
         cell(out, report_text(row, "op"));
         for (const struct metric *m = metrics; m->name; m++) {
             rank_metric(text, sizeof(text), m, report_metric(row, m));
-            cell(out, text);
+            cell(out, m->of == METRIC_VERDICT ? report_text(row, m->name) : text);
         }
         fputc('\n', out);
     }

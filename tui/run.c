@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "tui/results.h"
 #include "tui/run_image.h"
 
 /* ---- Workers -------------------------------------------------------------------------------- */
@@ -22,8 +23,12 @@ struct runner {
     bool stopped;           /* no more merges; under s->lock */
     struct err err;         /* of the first image that failed; under s->lock */
     pthread_cond_t merged;
-    int n_workers;
-    struct par *par; /* of the only worker, when one image runs alone */
+    int jobs, n_workers;
+    struct par *par;    /* of the only worker, when one image runs alone */
+    struct question *q; /* NULL: nothing is taken from earlier runs */
+    struct memo *memo;  /* NULL: nor from single images */
+    struct memo_keys keys;
+    size_t n_local; /* images that local errors are measured on */
 };
 
 /* Merges result i when its turn comes; false when the run was stopped before that. */
@@ -67,7 +72,15 @@ static void *worker(void *arg)
         struct err err = {0};
         image_result_init(&r, w->u.match->n_layers);
         r.score.image = w->images[i];
-        struct run_with with = {NULL, &w->s->job.cancel, w->par};
+        struct run_with with = {.cancel = &w->s->job.cancel,
+                                .par = w->par,
+                                .memo = w->memo,
+                                .keys = &w->keys,
+                                .local = i < w->n_local,
+                                .sums = i == 0};
+        if (w->memo) {
+            with.image = question_sample(w->q, i);
+        }
         int rc = run_one(&w->u, &w->samples[i], &with, &r, &err);
         r.score.label = w->samples[i].label;
         if (rc == E_STOP) {
@@ -96,6 +109,8 @@ static void runner_free(struct runner *w)
         free(w->samples[i].name);
     }
     par_free(w->par);
+    question_free(w->q);
+    memo_keys_fini(&w->keys);
     free(w->samples);
     free(w->images);
     run_setup_fini(&w->u);
@@ -103,10 +118,43 @@ static void runner_free(struct runner *w)
     free(w);
 }
 
+/* Starts with what an earlier run has found of the same images, or of the first of them. */
+static void take_known(struct session *s, struct runner *w)
+{
+    struct study *known;
+    if (!w->q || !question_ready(w->q, w->jobs, &s->job.cancel)) {
+        w->memo = NULL;
+        return;
+    }
+    size_t n = question_study(w->q, w->u.match->n_layers, &known);
+    if (n) {
+        for (size_t i = 0; i < n; i++) {
+            known->images[i].image = w->images[i];
+            if (!known->images[i].ok && !w->err.code) {
+                err_set(&w->err, known->images[i].error_code, "%s", known->images[i].error);
+            }
+        }
+        pthread_mutex_lock(&s->lock);
+        study_free(s->study);
+        s->study = known;
+        w->turn = n;
+        job_advance(s, n, w->n);
+        pthread_mutex_unlock(&s->lock);
+        atomic_store(&w->next, n);
+    }
+}
+
 static int run_body(struct session *s, void *ctx, struct err *err)
 {
     struct runner *w = ctx;
-    job_threads(w->n_workers, worker, w);
+    take_known(s, w);
+    size_t before = w->turn;
+    if (before < w->n) {
+        job_threads(w->n_workers, worker, w);
+    }
+    if (w->q && w->turn > before) {
+        question_keep(w->q, s->study);
+    }
     bool all_failed = s->study->n_images && s->study->failed == s->study->n_images;
     if (cancelled(&s->job.cancel) && w->turn < w->n) {
         return err_set(err, E_STOP, "cancelled");
@@ -116,8 +164,9 @@ static int run_body(struct session *s, void *ctx, struct err *err)
 
 static int run_finish(struct session *s, void *ctx, struct err *err)
 {
-    (void)s, (void)err;
+    (void)err;
     runner_free(ctx);
+    judged_renew(s);
     return OK;
 }
 
@@ -150,8 +199,18 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
         w->samples[i].name = mem_dup(w->samples[i].name);
     }
     run_setup_init(&w->u, s);
+    w->q = question_new(s, n, w->samples, true);
+    if (w->q && s->pair && !s->batch) { /* a batch has seldom two runs: its memory is spared */
+        w->memo = results_memo(s->results);
+        size_t room = s->budget.limit ? MIN(s->budget.limit / 8, (size_t)HELD_SIZE) : HELD_SIZE;
+        memo_keys_init(&w->keys, &w->u, n, room);
+        memo_begin(w->memo);
+    }
+    w->n_local = s->set.local < 0 ? n : (size_t)s->set.local;
+    w->u.local = w->n_local ? local_setup_new(s) : NULL;
     pthread_cond_init(&w->merged, NULL);
-    w->n_workers = (int)MIN((size_t)MAX(s->set.jobs, 1), MAX(n, (size_t)1));
+    w->jobs = MAX(s->set.jobs, 1);
+    w->n_workers = (int)MIN((size_t)w->jobs, MAX(n, (size_t)1));
     w->par = n == 1 ? par_new(s->set.jobs) : NULL;
     return w;
 }
@@ -177,4 +236,44 @@ int run_start(struct session *s, size_t n, size_t *images, bool background, FILE
 {
     start_study(s, n, images);
     return job_start(s, &run_kind, runner_new(s, n, images), n, background, note, err);
+}
+
+/* ---- Local errors afterwards ----------------------------------------------------------------- */
+
+static void local_images(struct session *s, size_t n)
+{
+    struct run_setup u;
+    struct par *par = par_new(s->set.jobs);
+    run_setup_init(&u, s);
+    u.hist = false;
+    u.local = local_setup_new(s);
+    for (size_t i = 0; i < n; i++) {
+        struct image_result r;
+        const struct sample nothing = {.label = -1};
+        const struct sample *sample = s->data.n ? &s->data.samples[s->ran[i]] : &nothing;
+        struct run_with with = {.par = par, .local = true, .sums = i == 0};
+        image_result_init(&r, u.match->n_layers);
+        if (!run_one(&u, sample, &with, &r, NULL) && r.local) {
+            s->study->local = s->study->local
+                                  ? s->study->local
+                                  : local_study_new(u.match->n_layers, r.local->n_inputs);
+            local_study_merge(s->study->local, r.local);
+        }
+        image_result_fini(&r, u.match->n_layers);
+    }
+    run_setup_fini(&u);
+    par_free(par);
+}
+
+void run_local(struct session *s)
+{
+    size_t n = s->set.local < 0 ? s->n_ran : MIN(s->n_ran, (size_t)s->set.local);
+    bool same = true; /* pins are those of the run */
+    for (size_t k = 0; s->study && k < s->match.n_layers; k++) {
+        same = same && !session_pin_pending(s, k);
+    }
+    if (s->pair && s->study && !s->study->local && same && n && s->job.state != JOB_RUNNING) {
+        judged_forget(s);
+        local_images(s, n);
+    }
 }

@@ -42,6 +42,7 @@ void run_setup_init(struct run_setup *u, const struct session *s)
 {
     *u = (struct run_setup){
         .match = &s->match,
+        .fp32 = s->fp32,
         .plan = {s->plan_fp32, s->plan_int8},
         .pp = &s->pp,
         .classify = s->classify,
@@ -62,6 +63,7 @@ void run_setup_fini(struct run_setup *u)
         free(u->layer_at[side]);
         free(u->wanted[side]);
     }
+    local_setup_free(u->local);
     free(u->inputs);
 }
 
@@ -75,6 +77,9 @@ struct pass {
     size_t n_waiting;           /* on the FP32 side */
     struct image_result *r;
     const struct run_hooks *hooks;
+    const struct run_with *with;
+    bool *wanted[2];          /* values to compare, of layers that are not known */
+    struct local_lane *local; /* NULL: not wanted */
 };
 
 /* What a tap of one side gets. */
@@ -162,7 +167,14 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
         return rc;
     }
     if (s->side == SIDE_FP32) {
+        if (p->local) {
+            local_offer(p->local, (size_t)layer, t);
+        }
         rc = call_keep(p, (size_t)layer, SIDE_FP32, t, err);
+        if (p->with->memo) {
+            memo_hold(p->with->memo, p->with->keys, p->with->image, (size_t)layer,
+                      (struct tensor *)(uintptr_t)t);
+        }
     }
     if (!rc && !p->waiting[s->side][layer] && (s->side == SIDE_INT8 || p->u->plan[SIDE_INT8])) {
         p->waiting[s->side][layer] = tensor_ref(t);
@@ -271,6 +283,7 @@ static int lanes_run(struct pass *p, struct lane lane[2], struct err *err)
         while (!rc && more[SIDE_INT8] && (p->n_waiting || !more[SIDE_FP32])) {
             rc = run_step(lane[SIDE_INT8].run, &more[SIDE_INT8], err);
         }
+        rc = rc || !p->local ? rc : local_follow(p->local, !more[SIDE_FP32], err);
     }
     for (size_t k = 0; k < p->u->match->n_layers && !rc; k++) {
         if (p->waiting[SIDE_INT8][k]) {
@@ -280,29 +293,65 @@ static int lanes_run(struct pass *p, struct lane lane[2], struct err *err)
     return rc;
 }
 
+/* What the FP32 model would have made, where it is not run. */
+static void recall(struct pass *p, struct tensor **out)
+{
+    size_t n = p->u->match->n_layers;
+    for (size_t i = 0; i < n; i++) {
+        struct tensor *t = p->with->recalled[i];
+        p->waiting[SIDE_FP32][i] = t ? tensor_ref(t) : NULL;
+        p->n_waiting += t != NULL;
+    }
+    for (size_t i = 0; i < p->u->match->n_outputs; i++) {
+        out[i] = tensor_ref(p->with->recalled[n + i]);
+    }
+}
+
+/* Values of layers that are known need not even exist. */
+static bool *still_wanted(const struct run_setup *u, enum side side, const struct image_result *r)
+{
+    size_t n = u->plan[side] ? plan_graph(u->plan[side])->n_values : 0;
+    bool *wanted = mem_alloc(n + 1);
+    for (size_t v = 0; v < n; v++) {
+        wanted[v] = u->wanted[side][v] && !r->layers[u->layer_at[side][v]].images;
+    }
+    return wanted;
+}
+
 static int run_both(const struct run_setup *u, struct tensor *const *in,
                     const struct run_with *with, struct image_result *r, struct tensor **out,
                     struct err *err)
 {
     size_t n_layers = u->match->n_layers;
-    struct pass p = {.u = u, .r = r, .hooks = with->hooks};
+    struct pass p = {.u = u, .r = r, .hooks = with->hooks, .with = with};
     struct lane lane[2] = {0};
     int rc = OK;
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         p.waiting[side] = mem_alloc((n_layers + 1) * sizeof *p.waiting[side]);
+        p.wanted[side] = still_wanted(u, side, r);
         lane[side].tap = (struct pass_side){&p, side};
         lane[side].o =
             (struct run_options){.tap = pass_tap,
                                  .refused = pass_refused,
                                  .tap_ctx = &lane[side].tap,
-                                 .wanted = p.hooks && p.hooks->keep_other ? NULL : u->wanted[side],
+                                 .wanted = p.hooks && p.hooks->keep_other ? NULL : p.wanted[side],
                                  .any_layout = !p.hooks,
                                  .cancel = with->cancel,
                                  .par = with->par};
     }
-    rc = lane_begin(u, &lane[SIDE_FP32], in, err);
+    if (with->recalled) {
+        recall(&p, out);
+    } else {
+        rc = lane_begin(u, &lane[SIDE_FP32], in, err);
+    }
     rc = rc ? rc : lane_begin(u, &lane[SIDE_INT8], in, err);
+    if (!rc && u->local && with->local && !with->recalled) {
+        r->local = local_study_new(n_layers, u->local->map->n_inputs);
+        rc = local_begin(u->local, lane[SIDE_INT8].in, in, with->sums, with->par, with->cancel,
+                         r->local, &p.local, err);
+    }
     rc = rc ? rc : lanes_run(&p, lane, err);
+    local_end(p.local);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         int end = lane[side].in
                       ? lane_end(u, &lane[side], rc ? NULL : out + u->match->n_outputs * side, err)
@@ -315,9 +364,22 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
     for (size_t i = 0; i < n_layers; i++) {
         drop(&p, i);
     }
-    free(p.waiting[SIDE_FP32]);
-    free(p.waiting[SIDE_INT8]);
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
+        free(p.waiting[side]);
+        free(p.wanted[side]);
+    }
     return rc;
+}
+
+/* Outputs of the FP32 model for the next run with other pins. */
+static void hold_outputs(const struct run_setup *u, const struct run_with *with,
+                         struct tensor *const *out)
+{
+    for (size_t i = 0; i < u->match->n_outputs && with->memo; i++) {
+        if (out[i]) {
+            memo_hold(with->memo, with->keys, with->image, u->match->n_layers + i, out[i]);
+        }
+    }
 }
 
 static int run_sides(const struct run_setup *u, struct tensor *const *in,
@@ -328,6 +390,9 @@ static int run_sides(const struct run_setup *u, struct tensor *const *in,
     struct tensor **out = mem_alloc((2 * n_out + 1) * sizeof *out);
     int rc = run_both(u, in, with, r, out, err);
     bool complete = true;
+    if (!rc) {
+        hold_outputs(u, with, out);
+    }
     for (size_t i = 0; i < 2 * n_out; i++) {
         complete = complete && (out[i] || !u->plan[i / n_out]);
     }
@@ -350,8 +415,8 @@ static int run_sides(const struct run_setup *u, struct tensor *const *in,
     return rc;
 }
 
-int run_one(const struct run_setup *u, const struct sample *sample, const struct run_with *with,
-            struct image_result *r, struct err *err)
+static int load_and_run(const struct run_setup *u, const struct sample *sample,
+                        const struct run_with *with, struct image_result *r, struct err *err)
 {
     struct tensor **in = mem_alloc((u->n_inputs + 1) * sizeof *in);
     int rc = u->n_inputs ? sample_load(sample, u->pp, (int)u->n_inputs, u->inputs, in, err) : OK;
@@ -365,6 +430,35 @@ int run_one(const struct run_setup *u, const struct sample *sample, const struct
     return rc;
 }
 
+int run_one(const struct run_setup *u, const struct sample *sample, const struct run_with *with,
+            struct image_result *r, struct err *err)
+{
+    if (!with->memo) {
+        return load_and_run(u, sample, with, r, err);
+    }
+    bool *known = mem_alloc(u->match->n_layers + 1);
+    size_t n = with->keys->n_layers + with->keys->n_outputs;
+    struct tensor **held = mem_alloc((n + 1) * sizeof *held);
+    struct run_with own = *with;
+    bool all = memo_take(with->memo, with->keys, with->image, r, known);
+    if (!all && memo_recall(with->memo, with->keys, with->image, known, held)) {
+        own.recalled = held;
+    }
+    for (size_t k = 0; k < u->match->n_layers; k++) {
+        own.local = own.local && !known[k]; /* it needs all FP32 activations */
+    }
+    int rc = all ? OK : load_and_run(u, sample, &own, r, err);
+    if (!rc && !all) {
+        memo_keep(with->memo, with->keys, with->image, r, known);
+    }
+    for (size_t i = 0; i < n; i++) {
+        tensor_free(held[i]);
+    }
+    free(held);
+    free(known);
+    return rc;
+}
+
 int run_image(const struct session *s, size_t image, const struct run_hooks *hooks,
               const struct cancel *cancel, struct image_result *r, struct err *err)
 {
@@ -374,7 +468,7 @@ int run_image(const struct session *s, size_t image, const struct run_hooks *hoo
     r->score.image = image;
     const struct sample nothing = {.label = -1}; /* for a model without inputs */
     const struct sample *sample = image < s->data.n ? &s->data.samples[image] : &nothing;
-    struct run_with with = {hooks, cancel, par_new(s->set.jobs)};
+    struct run_with with = {.hooks = hooks, .cancel = cancel, .par = par_new(s->set.jobs)};
     int rc = run_one(&u, sample, &with, r, err);
     par_free(with.par);
     run_setup_fini(&u);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tui/front.h"
+#include "tui/graphics.h"
 #include "tui/shell.h"
 #include "tui/view.h"
 
@@ -39,6 +40,13 @@ struct screen {
     bool tried;       /* to make a picture of these */
     enum view_id tried_view;
     size_t tried_layer, tried_image;
+    struct shown {         /* the picture of pixels on the screen */
+        enum graphics how; /* GRAPHICS_AUTO: there is none */
+        enum view_id view;
+        size_t layer, image;
+        int channel;
+        struct rect at;
+    } shown;
     bool job_seen; /* a run was going on at the last paint */
 };
 
@@ -301,6 +309,24 @@ static bool repl_key(struct screen *sc, const char *name)
     return true;
 }
 
+/* What is drawn in that cell says what a click on it does. */
+static void click(struct screen *sc, const char *name)
+{
+    int col = 0, row = 0;
+    if (!sc->s->set.mouse || !sc->grid || sc->s->ui.help ||
+        sscanf(name, "Click %d %d", &col, &row) != 2)
+        return;
+    const char *line = grid_line_at(sc->grid, row - 1, col - 1);
+    if (line)
+        run_line(sc, line, false);
+    repl_wanted(sc);
+}
+
+static bool of_mouse(const char *name)
+{
+    return strncmp(name, "Click ", 6) == 0 || strncmp(name, "Wheel", 5) == 0;
+}
+
 /* Decodes and handles what was read; `last`: the rest of a sequence did not come in time. */
 static void take_keys(struct screen *sc, bool last)
 {
@@ -316,10 +342,14 @@ static void take_keys(struct screen *sc, bool last)
             edit_interrupted(sc);
         } else if (sc->editing && in_repl(sc) && repl_key(sc, name)) {
             ;
+        } else if (sc->editing && of_mouse(name)) {
+            ; /* the list behind the command line stays where it is */
         } else if (sc->editing) {
             if (used == 1 && sc->in[at] == 0x1b && at + 1 < sc->n_in)
                 used = 2; /* Alt and a key, for readline */
             edit_bytes(sc, sc->in + at, used);
+        } else if (strncmp(name, "Click ", 6) == 0) {
+            click(sc, name);
         } else if (name[0]) {
             press(sc, name);
         }
@@ -352,12 +382,67 @@ static void take_signals(struct screen *sc)
         term_suspend(sc->term);
         sc->s->ui.redraw = true;
     }
-    if (signals_take(SIGCONT))
+    if (signals_take(SIGCONT)) {
+        term_resume(sc->term);
         sc->s->ui.redraw = true;
+    }
     signals_take(SIGWINCH); /* each paint asks for the size */
 }
 
 /* ---- Painting and waiting ------------------------------------------------------------------- */
+
+/* What there is to be shown in pixels. */
+static struct shown pixels_wanted(const struct screen *sc)
+{
+    const struct session *s = sc->s;
+    if (sc->grid->hole.rows == 0)
+        return (struct shown){0};
+    return (struct shown){
+        graphics_for(s->set.graphics),         s->ui.view,    (size_t)MAX(view_current_layer(s), 0),
+        (size_t)MAX(view_current_image(s), 0), s->ui.channel, sc->grid->hole};
+}
+
+static bool shown_same(const struct shown *a, const struct shown *b)
+{
+    return a->how == b->how && a->view == b->view && a->layer == b->layer && a->image == b->image &&
+           a->channel == b->channel && a->at.row == b->at.row && a->at.col == b->at.col &&
+           a->at.rows == b->at.rows && a->at.cols == b->at.cols;
+}
+
+/* Before the cells are painted: a picture that is no more wanted goes with a paint of all cells. */
+static void pixels_leave(struct screen *sc, const struct shown *wanted)
+{
+    if (sc->shown.how == GRAPHICS_AUTO || (shown_same(&sc->shown, wanted) && !sc->s->ui.redraw))
+        return;
+    if (sc->shown.how == GRAPHICS_KITTY)
+        term_picture_forget(sc->term);
+    sc->shown = (struct shown){0};
+    sc->s->ui.redraw = true;
+}
+
+/* After them, since it lies above. What cannot be shown is said once. */
+static void pixels_show(struct screen *sc, const struct shown *wanted)
+{
+    struct image im = {0};
+    struct err err = {0};
+    char *bytes = NULL;
+    size_t size = 0;
+    int w, h;
+    if (wanted->how == GRAPHICS_AUTO || shown_same(&sc->shown, wanted))
+        return;
+    sc->shown = *wanted;
+    term_cell(&w, &h);
+    int rc = graphics_image(sc->s, &im, &err);
+    if (rc == OK)
+        rc = graphics_encode(wanted->how, &im, wanted->at.cols, wanted->at.rows, w, h, &bytes,
+                             &size, &err);
+    if (rc == OK)
+        term_picture(sc->term, wanted->at.row, wanted->at.col, bytes, size);
+    else
+        toast_error(sc->s, &err);
+    image_fini(&im);
+    free(bytes);
+}
 
 static void paint(struct screen *sc)
 {
@@ -372,6 +457,10 @@ static void paint(struct screen *sc)
         s->ui.redraw = true; /* a terminal may move what it shows when its size changes */
     }
     s->ui.rows = rows;
+    sc->grid->mouse = s->set.mouse;
+    sc->grid->pixels =
+        s->set.color && graphics_for(s->set.graphics) != GRAPHICS_BLOCKS && !sc->editing;
+    term_mouse(sc->term, s->set.mouse);
     if (s->ui.toast[0] && time(NULL) >= s->ui.toast_until)
         s->ui.toast[0] = '\0';
     char **owned = NULL;
@@ -385,8 +474,11 @@ static void paint(struct screen *sc)
     for (char **p = owned; p && *p; p++)
         free(*p);
     free(owned);
+    const struct shown wanted = pixels_wanted(sc);
+    pixels_leave(sc, &wanted);
     term_paint(sc->term, sc->grid, t.row, t.col, s->ui.redraw);
     s->ui.redraw = false;
+    pixels_show(sc, &wanted);
 }
 
 /* Pictures cost a run of both models or the reading of a file: they are made when no key comes.
@@ -395,7 +487,8 @@ static const char *picture_wanted(const struct screen *sc)
 {
     const struct session *s = sc->s;
     const bool map = s->ui.view == VIEW_LAYER;
-    const bool image_file = s->ui.view == VIEW_IMAGES && sc->grid && sc->grid->cols >= VIEW_WIDE;
+    const bool image_file =
+        s->ui.view == VIEW_IMAGES && sc->grid && (sc->grid->cols >= VIEW_WIDE || s->ui.zoom);
     if ((!map && !image_file) || sc->editing || s->ui.help)
         return NULL;
     const long layer = map ? view_current_layer(s) : 0, image = view_current_image(s);
@@ -524,6 +617,8 @@ int screen_run(struct session *s, const char *first, struct err *err)
         step(&sc);
     if (sc.editing)
         edit_cancelled(&sc);
+    if (sc.shown.how == GRAPHICS_KITTY)
+        term_picture_forget(sc.term);
     job_cancel(s);
     job_wait(s, NULL);
     s->screen = false;

@@ -173,7 +173,7 @@ int sweep_report_pareto(struct call *c, struct err *err)
     const struct session *s = c->s;
     const struct sweep *w = s->sweep;
     if (!w) {
-        return err_set(err, E_STATE, "nothing has been tried yet: sweep or search");
+        return err_set(err, E_STATE, "nothing has been tried yet: sensitivity or search");
     }
     const struct trial **points = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
     size_t n = sweep_pareto(w, points);

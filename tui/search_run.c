@@ -537,6 +537,9 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
 {
     struct sweep *w = j->w, *again;
     const struct trial *found = &w->trials[j->s->found];
+    if (lab_verified(j->lab, j->s->found)) {
+        return OK;
+    }
     size_t n = MIN(w->n_images, (size_t)CHECKED), *images = mem_alloc((n + 1) * sizeof *images);
     memcpy(images, w->images, n * sizeof *images);
     pthread_mutex_lock(&s->lock);
@@ -549,6 +552,8 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
     rc = rc ? rc : lab_measure(lab, again, 0, NULL, n, err);
     if (!rc && memcmp(again->base.terms, found->terms, n * sizeof *found->terms) != 0) {
         rc = err_set(err, E_STATE, "the model found gives other outputs when it runs by itself");
+    } else if (!rc) {
+        lab_keep_verified(j->lab, j->s->found);
     }
     lab_free(lab);
     sweep_free(again);

@@ -10,6 +10,7 @@
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"
+#include "tui/results.h"
 #include "tui/shell.h"
 
 /* ---- Life ----------------------------------------------------------------------------------- */
@@ -20,6 +21,7 @@ struct session *session_new(void)
     pthread_mutex_init(&s->lock, NULL);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    s->set.local = LOCAL_IMAGES;
     s->set.jobs = cores > 0 ? (int)MIN(cores, 256) : 1;
     s->set.memory = pages > 0 && page > 0 ? (size_t)pages / 10 * 6 * (size_t)page : 0;
     s->set.on_error_stop = true;
@@ -27,7 +29,8 @@ struct session *session_new(void)
     s->budget.limit = s->set.memory;
     s->vars = json_object();
     s->store = plan_store_new();
-    s->bisected = SIZE_MAX;
+    s->results = results_new();
+    s->set.cache_size = CACHE_SIZE;
     s->form = FORM_TABLE;
     s->shell = shell_new();
     s->ui.sort = metric_find("sqnr");
@@ -69,6 +72,7 @@ void session_forget_run(struct session *s)
     job_cancel(s);
     job_wait(s, NULL);
     session_capture_clear(s);
+    judged_forget(s);
     study_free(s->study);
     s->study = NULL;
     json_decref(s->compared);
@@ -101,17 +105,30 @@ static void retire(struct session *s, struct plan *p, struct graph *g)
     graph_free(g);
 }
 
+/* Versions of the INT8 model that are not in force. */
+static void edits_clear(struct session *s)
+{
+    for (size_t i = 0; i < s->n_edits; i++) {
+        graph_free(s->edits[i] != s->int8 ? s->edits[i] : NULL);
+    }
+    free(s->edits);
+    s->edits = NULL;
+    s->n_edits = 0;
+}
+
 void session_unload(struct session *s)
 {
     session_forget(s);
     plan_free(s->plan_fp32);
     plan_free(s->plan_int8);
     graph_free(s->mixed);
+    edits_clear(s);
     graph_free(s->fp32);
     graph_free(s->int8);
     s->plan_fp32 = s->plan_int8 = NULL;
     s->mixed = s->fp32 = s->int8 = NULL;
     match_fini(&s->match);
+    results_unload(s->results);
     s->pair = false;
     s->implicit = (struct implicit){0};
     free(s->cache);
@@ -149,6 +166,7 @@ void session_free(struct session *s)
     free(s->task);
     dataset_fini(&s->data);
     plan_store_free(s->store);
+    results_free(s->results);
     json_decref(s->vars);
     shell_free(s->shell);
     for (size_t i = 0; i < s->n_log; i++) {
@@ -244,6 +262,7 @@ static void let_go(struct session *s, const struct loading *fp32, const struct l
     s->plan_fp32 = s->plan_int8 = NULL;
     graph_free(s->mixed); /* borrows from the FP32 model */
     s->mixed = NULL;
+    edits_clear(s);
     s->fp32 = fp32->keep ? NULL : s->fp32;
     s->int8 = int8->keep ? NULL : s->int8;
     session_unload(s);
@@ -423,20 +442,20 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
     free(values);
     retire(s, old_plan, old_graph);
     layer_times_fini(&s->times);
+    if (!s->study) { /* else it is about the models of that run, as the figures are */
+        judged_forget(s);
+    }
     session_capture_clear(s);
     return OK;
 }
 
-int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err)
+/* One more step of the history, behind the one in force. */
+static void push_state(struct session *s, const bool *pinned, size_t edit, const char *label)
 {
-    int rc = install_pins(s, pinned, err);
-    if (rc) {
-        return rc;
-    }
     undo_clear(s, s->at_undo + 1);
     s->undo = mem_grow(s->undo, (s->n_undo + 1) * sizeof *s->undo);
     struct pin_state *p = &s->undo[s->n_undo];
-    *p = (struct pin_state){.label = mem_dup(label)};
+    *p = (struct pin_state){.label = mem_dup(label), .edit = edit};
     p->names = mem_alloc((s->match.n_layers + 1) * sizeof *p->names);
     for (size_t i = 0; i < s->match.n_layers; i++) {
         if (pinned[i]) {
@@ -444,6 +463,63 @@ int session_pin(struct session *s, const bool *pinned, const char *label, struct
         }
     }
     s->at_undo = s->n_undo++;
+}
+
+int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err)
+{
+    int rc = install_pins(s, pinned, err);
+    if (!rc) {
+        push_state(s, pinned, s->undo[s->at_undo].edit, label);
+    }
+    return rc;
+}
+
+/* The layers that a state of the history pins. */
+static bool *pins_of(const struct session *s, size_t state)
+{
+    bool *pinned = mem_alloc(s->match.n_layers + 1);
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        pinned[i] = state_has(&s->undo[state], pin_key(s, i));
+    }
+    return pinned;
+}
+
+/* Puts the pins of a state in force, over another version of the INT8 model (NULL: the same). */
+static int use_state(struct session *s, struct graph *int8, size_t state, struct err *err)
+{
+    struct graph *before = s->int8;
+    s->int8 = int8 ? int8 : before;
+    int rc = int8 ? session_match(s, err) : OK; /* drops results, and stops what runs */
+    if (int8) {
+        results_unload(s->results); /* it may be of another file */
+    }
+    bool *pinned = rc ? NULL : pins_of(s, state);
+    rc = rc ? rc : install_pins(s, pinned, err);
+    free(pinned);
+    if (rc && s->int8 != before) {
+        s->int8 = before;
+        session_match(s, NULL);
+        results_unload(s->results);
+    }
+    return rc;
+}
+
+int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err)
+{
+    if (!s->n_edits) {
+        s->edits = mem_alloc(sizeof *s->edits);
+        s->edits[s->n_edits++] = s->int8;
+    }
+    int rc = use_state(s, int8, s->at_undo, err);
+    if (rc) {
+        graph_free(int8);
+        return rc;
+    }
+    s->edits = mem_grow(s->edits, (s->n_edits + 1) * sizeof *s->edits);
+    s->edits[s->n_edits++] = int8;
+    bool *pinned = pins_of(s, s->at_undo);
+    push_state(s, pinned, s->n_edits - 1, label);
+    free(pinned);
     return OK;
 }
 
@@ -466,12 +542,9 @@ int session_undo(struct session *s, int steps, struct err *err)
                        steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo,
                        steps == -1 || steps == 1 ? " possible" : "s possible");
     }
-    bool *pinned = mem_alloc(s->match.n_layers + 1);
-    for (size_t i = 0; i < s->match.n_layers; i++) {
-        pinned[i] = state_has(&s->undo[to], pin_key(s, i));
-    }
-    int rc = install_pins(s, pinned, err);
-    free(pinned);
+    size_t edit = s->undo[to].edit;
+    bool other = edit != s->undo[s->at_undo].edit;
+    int rc = use_state(s, other ? s->edits[edit] : NULL, (size_t)to, err);
     if (!rc) {
         s->at_undo = (size_t)to;
     }

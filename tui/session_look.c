@@ -93,8 +93,13 @@ void session_title(const struct session *s, char *dst, size_t size)
 size_t session_layer_order(const struct session *s, const struct metric *m, enum sort_dir d,
                            size_t *order)
 {
-    if (s->study && m) {
-        study_rank_layers(s->study, m, d, order);
+    if (m && (s->study || m->of != METRIC_CUMULATIVE)) {
+        double *v = mem_alloc((s->match.n_layers + 1) * sizeof *v);
+        for (size_t i = 0; i < s->match.n_layers; i++) {
+            v[i] = layer_metric(s, i, m);
+        }
+        rank_values(s->match.n_layers, v, m->higher_is_better, d, order);
+        free(v);
     } else {
         for (size_t i = 0; i < s->match.n_layers; i++) {
             order[i] = i;

@@ -27,7 +27,7 @@ static volatile sig_atomic_t came[N_SIGNALS];
 static volatile sig_atomic_t ended;
 static volatile sig_atomic_t busy_now;
 static bool batch_mode;
-static struct cancel *stop_flag;
+static struct cancel *volatile stop_flag;
 static int wake[2] = {-1, -1};
 static struct {
     volatile sig_atomic_t armed;
@@ -183,6 +183,11 @@ void signals_install(struct cancel *job, bool batch)
     }
     if (CATCH_CRASHES)
         crash_install();
+}
+
+void signals_forget_job(void)
+{
+    stop_flag = NULL;
 }
 
 bool signals_take(int sig)

@@ -14,7 +14,7 @@ struct digest graph_digest(const struct graph *g)
 {
     struct digest d = {0, 0};
     const struct span file = g->source ? g->source->model : (struct span){0};
-    digest_add(&d, file.p, file.n);
+    digest_bulk(&d, file.p, file.n);
     for (size_t i = 0; i < g->n_values; i++) {
         const struct tensor *t = g->values[i].constant;
         if (t && !t->borrowed) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * sweep_report.c: what sweeps, bisections and searches have found, as text and as JSON.
+ * sweep_report.c: what sweeps and searches have found, as text and as JSON.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bo
 
 const char *const sweep_kind_names[] = {
     [SWEEP_LOO] = "loo",       [SWEEP_ONLY] = "only",     [SWEEP_PREFIX] = "prefix",
-    [SWEEP_BISECT] = "bisect", [SWEEP_SEARCH] = "search",
+    [SWEEP_SUFFIX] = "suffix", [SWEEP_BISECT] = "bisect", [SWEEP_SEARCH] = "search",
 };
 
 /* Columns beside the chosen outcome: those that say something here. */
@@ -37,7 +37,7 @@ bool sweep_shows(const struct sweep *w, const struct outcome *o)
     return o == w->outcome || (usual && w->base.sums[o - outcomes][1] > 0);
 }
 
-static void print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t)
+void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t)
 {
     char text[32];
     fprintf(out, "%s:", name);
@@ -53,7 +53,7 @@ static void print_model(FILE *out, const struct sweep *w, const char *name, cons
 }
 
 /* Position, pin, name and operator of a layer. */
-static void print_layer(const struct session *s, FILE *out, size_t row, size_t layer)
+void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t layer)
 {
     char label[64];
     int w = session_layer_short(s, layer, label, sizeof label, 34);
@@ -66,65 +66,62 @@ void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t)
     char text[32];
     for (const struct outcome *o = outcomes; o->name; o++) {
         if (sweep_shows(w, o)) {
-            fprintf(out, " %9s",
-                    t ? sweep_value_text(text, o, trial_value(t, o), false) : o->title);
+            double v = t && !sweep_is_partial(w, t) ? trial_value(t, o) : NAN;
+            fprintf(out, " %9s", t ? sweep_value_text(text, o, v, false) : o->title);
         }
     }
 }
 
-/* Of prefixes, which add up: what a layer does beside the row before it. */
-static double prefix_step(const struct sweep *w, const struct trial *t, const struct trial *before)
+/* The trial of the other way of the same layer, NULL when it is not measured. */
+static const struct trial *only_trial(const struct session *s, size_t layer)
 {
-    double x = trial_value(t, w->outcome);
-    double y = before ? trial_value(before, w->outcome) : sweep_fp32(w, w->outcome);
-    return x - y;
+    for (size_t i = 0; s->only && i < s->only->n_trials; i++) {
+        const struct trial *t = &s->only->trials[i];
+        if (t->layer == layer && t->n && !t->error) {
+            return t;
+        }
+    }
+    return NULL;
 }
 
 static void print_row(const struct session *s, FILE *out, const struct sweep *w, size_t row,
-                      const struct trial *t, const struct trial *before)
+                      const struct trial *t)
 {
     char text[32];
     double low, high;
     const struct outcome *o = w->outcome;
-    print_layer(s, out, row, t->layer);
+    sweep_print_layer(s, out, row, t->layer);
     if (t->error || !t->n) {
         fprintf(out, " %s\n", t->error ? t->error : "not measured");
         return;
     }
     if (sweep_is_gain(w)) {
         fprintf(out, " %9s", sweep_value_text(text, o, sweep_effect(w, t), true));
-    } else if (w->kind == SWEEP_PREFIX) {
-        fprintf(out, " %9s", sweep_value_text(text, o, prefix_step(w, t, before), true));
     }
-    if (w->kind != SWEEP_PREFIX) {
-        sweep_interval(w, t, &low, &high);
-        fprintf(out, " %9s", sweep_value_text(text, o, low, sweep_is_gain(w)));
-        fprintf(out, " %9s", sweep_value_text(text, o, high, sweep_is_gain(w)));
+    sweep_interval(w, t, &low, &high);
+    fprintf(out, " %9s", sweep_value_text(text, o, low, sweep_is_gain(w)));
+    fprintf(out, " %9s", sweep_value_text(text, o, high, sweep_is_gain(w)));
+    if (s->only) {
+        const struct trial *x = only_trial(s, t->layer);
+        fprintf(out, " %9s", x ? sweep_value_text(text, o, sweep_effect(s->only, x), false) : "");
     }
     sweep_print_values(out, w, t);
     fprintf(out, " %6zu%s%s\n", t->n,
             t->in_effect ? "" : "  pin NOT in effect: ", t->in_effect || !t->why ? "" : t->why);
 }
 
-static void print_head(FILE *out, const struct sweep *w)
+static void print_head(const struct session *s, FILE *out, const struct sweep *w)
 {
-    static const char *const titles[] = {
-        [SWEEP_LOO] = "each layer alone back in FP32: gain",
-        [SWEEP_ONLY] = "each layer alone in INT8:",
-        [SWEEP_PREFIX] = "layers in INT8 up to each one: step",
-    };
-    fprintf(out, "%s %s%s%s%s%s on %zu images\n", titles[w->kind],
-            w->kind == SWEEP_ONLY ? "" : "in ", w->outcome->name, *w->outcome->unit ? " (" : "",
-            w->outcome->unit, *w->outcome->unit ? ")" : "", w->base.n - w->failed);
-    print_model(out, w, "FP32", NULL);
-    print_model(out, w, w->kind == SWEEP_ONLY ? "nothing in INT8" : "INT8", &w->base);
+    bool gain = sweep_is_gain(w);
+    fprintf(out, "%s%s%s%s%s on %zu images\n",
+            gain ? "each layer alone back in FP32: gain in " : "each layer alone in INT8: ",
+            w->outcome->name, *w->outcome->unit ? " (" : "", w->outcome->unit,
+            *w->outcome->unit ? ")" : "", w->base.n - w->failed);
+    sweep_print_model(out, w, "FP32", NULL);
+    sweep_print_model(out, w, gain ? "INT8" : "nothing in INT8", &w->base);
     fprintf(out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");
-    if (w->kind != SWEEP_ONLY) {
-        fprintf(out, " %9s", w->kind == SWEEP_PREFIX ? "STEP" : "GAIN");
-    }
-    if (w->kind != SWEEP_PREFIX) {
-        fprintf(out, " %9s %9s", "95% LOW", "HIGH");
-    }
+    fprintf(out, "%s%10s %9s", gain ? "      GAIN" : "", "95% LOW", "HIGH");
+    fprintf(out, "%s", s->only ? "      ONLY" : "");
     sweep_print_values(out, w, NULL);
     fprintf(out, " %6s\n", "IMAGES");
 }
@@ -132,10 +129,16 @@ static void print_head(FILE *out, const struct sweep *w)
 static void sweep_text(struct call *c, const size_t *order, size_t n)
 {
     const struct sweep *w = c->s->sweep;
-    print_head(c->out, w);
+    print_head(c->s, c->out, w);
     for (size_t i = 0; i < n; i++) {
-        print_row(c->s, c->out, w, i + 1, &w->trials[order[i]],
-                  i ? &w->trials[order[i - 1]] : NULL);
+        print_row(c->s, c->out, w, i + 1, &w->trials[order[i]]);
+    }
+    double missed = sweep_missed(w);
+    if (missed >= 0.005) {
+        fprintf(c->note,
+                "the first %zu are exact on these images; by what the others did on fewer, %.2g "
+                "layers that belong to them are expected to be missing\n",
+                MIN(w->top, w->n_trials), missed);
     }
     size_t doubtful = sweep_doubtful(w, order);
     if (doubtful) {
@@ -146,11 +149,12 @@ static void sweep_text(struct call *c, const size_t *order, size_t n)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-static json_t *values_json(const struct sweep *w, const struct trial *t)
+json_t *sweep_values_json(const struct sweep *w, const struct trial *t)
 {
     json_t *o = json_object();
     for (const struct outcome *x = outcomes; x->name; x++) {
-        json_object_set_new(o, x->name, json_num(t ? trial_value(t, x) : sweep_fp32(w, x)));
+        double v = !t ? sweep_fp32(w, x) : sweep_is_partial(w, t) ? NAN : trial_value(t, x);
+        json_object_set_new(o, x->name, json_num(v));
     }
     return o;
 }
@@ -159,7 +163,7 @@ static json_t *values_json(const struct sweep *w, const struct trial *t)
 json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const struct trial *t)
 {
     const struct pins_cost cost = pins_cost(s->fp32, &s->match, s->costs, t->pinned);
-    json_t *o = values_json(w, t);
+    json_t *o = sweep_values_json(w, t);
     json_object_set_new(o, "pins", json_integer((json_int_t)cost.pins));
     json_object_set_new(o, "fp32_weights", json_num(cost.weights));
     json_object_set_new(o, "fp32_macs", json_num(cost.macs));
@@ -173,15 +177,19 @@ json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const s
 static json_t *row_json(const struct session *s, const struct sweep *w, const struct trial *t)
 {
     double lo, hi;
-    json_t *o = sweep_trial_json(s, w, t);
+    bool gain = sweep_is_gain(w);
+    const struct trial *only = gain ? only_trial(s, t->layer) : t;
+    json_t *o = json_object(), *values = sweep_trial_json(s, w, t);
     sweep_interval(w, t, &lo, &hi);
-    json_object_set_new(o, "layer", json_text(s->match.layers[t->layer].name));
+    json_object_set_new(o, "name", json_text(s->match.layers[t->layer].name));
     json_object_set_new(o, "op", json_text(s->match.layers[t->layer].op));
-    if (sweep_is_gain(w)) {
-        json_object_set_new(o, "gain", json_num(sweep_effect(w, t)));
-    }
+    json_object_set_new(o, "loo_gain", json_num(gain ? sweep_effect(w, t) : NAN));
+    json_object_set_new(o, "only_effect",
+                        json_num(only ? sweep_effect(gain ? s->only : w, only) : NAN));
     json_object_set_new(o, "low", json_num(lo));
     json_object_set_new(o, "high", json_num(hi));
+    json_object_update(o, values);
+    json_decref(values);
     json_object_set_new(o, "in_effect", json_boolean(t->in_effect));
     if (t->why) {
         json_object_set_new(o, "why", json_string(t->why));
@@ -198,7 +206,7 @@ json_t *sweep_head_json(const struct session *s)
     const struct sweep *w = s->sweep;
     json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:o,s:o}", "kind", sweep_kind_names[w->kind], "metric",
                           w->outcome->name, "images", (json_int_t)(w->base.n - w->failed), "failed",
-                          (json_int_t)w->failed, "fp32", values_json(w, NULL), "base",
+                          (json_int_t)w->failed, "fp32", sweep_values_json(w, NULL), "base",
                           sweep_trial_json(s, w, &w->base));
     json_numerics(o, s);
     return o;
@@ -207,13 +215,17 @@ json_t *sweep_head_json(const struct session *s)
 static void sweep_json(struct call *c, const size_t *order, size_t n)
 {
     const struct session *s = c->s;
-    const struct sweep *w = s->sweep;
+    const struct sweep *w = s->sweep, *only = s->only;
     json_t *o = sweep_head_json(s), *rows = json_array();
     for (size_t i = 0; i < n; i++) {
         json_array_append_new(rows, row_json(s, w, &w->trials[order[i]]));
     }
-    json_object_set_new(o, "rows", rows);
+    json_object_set_new(o, "exact", json_boolean(!w->top));
+    json_object_set_new(o, "layers", rows);
+    json_object_set_new(o, "missed", json_num(sweep_missed(w)));
     json_object_set_new(o, "doubtful", json_integer((json_int_t)sweep_doubtful(w, order)));
+    json_object_set_new(o, "runs", json_integer((json_int_t)(w->runs + (only ? only->runs : 0))));
+    json_object_set_new(o, "seconds", json_num(w->seconds + (only ? only->seconds : 0)));
     emit_json(c, o);
 }
 
@@ -238,48 +250,14 @@ static void report_sweep(struct call *c)
     free(order);
 }
 
-/* ---- bisect --------------------------------------------------------------------------------- */
-
-static void report_bisect(struct call *c)
-{
-    const struct session *s = c->s;
-    const struct sweep *w = s->sweep;
-    if (s->json) {
-        json_t *o = sweep_head_json(s), *tried = json_array();
-        for (size_t i = 0; i < w->n_trials; i++) {
-            json_array_append_new(tried, sweep_trial_json(s, w, &w->trials[i]));
-        }
-        json_object_set_new(o, "layer",
-                            s->bisected == SIZE_MAX ? json_null()
-                                                    : json_text(s->match.layers[s->bisected].name));
-        json_object_set_new(o, "tried", tried);
-        emit_json(c, o);
-        return;
-    }
-    for (size_t i = 0; i < w->n_trials; i++) {
-        const struct trial *t = &w->trials[i];
-        char *name = t->layer == SIZE_MAX
-                         ? mem_dup("nothing in INT8")
-                         : mem_printf("in INT8 up to %s", session_layer_label(s, t->layer));
-        print_model(c->out, w, name, t);
-        free(name);
-    }
-    if (s->bisected == SIZE_MAX) {
-        fprintf(c->out, "the limit is kept with every layer in INT8\n");
-    } else {
-        fprintf(c->out, "%s is the layer at which the limit breaks\n",
-                session_layer_label(s, s->bisected));
-    }
-}
-
 int sweep_report(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     if (!s->sweep || !s->sweep->base.n) {
-        return err_set(err, E_STATE, "nothing has been tried yet: sweep, bisect or search");
+        return err_set(err, E_STATE, "nothing has been tried yet: sensitivity, bisect or search");
     }
-    if (s->sweep->kind == SWEEP_BISECT) {
-        report_bisect(c);
+    if (s->raised) {
+        raise_report(c);
     } else if (s->sweep->kind == SWEEP_SEARCH) {
         search_report(c);
     } else {

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * sweep_run.c: sweeps and the bisection as jobs: which trials are measured on which images.
+ * sweep_run.c: sweeps as jobs: every layer is tried, exactly or in a race, alone in FP32 and alone
+ * in INT8.
  */
 #include "tui/sweep_run.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "tui/lab.h"
 
 struct sweep_job {
-    struct sweep *w; /* the session's */
-    struct lab *lab;
+    struct sweep *w;    /* the session's */
+    struct sweep *only; /* likewise; NULL: the other way is not asked for */
+    struct lab *lab, *lab_only;
     struct sweep_choice c;
-    size_t *layers, n_layers; /* of a bisection: what prefixes are made of, in network order */
+    bool *all; /* per layer: can be pinned */
 };
 
 /* ---- What is in force ----------------------------------------------------------------------- */
@@ -41,23 +44,27 @@ bool *sweep_pinnable(struct session *s, size_t *n)
 void session_forget_sweep(struct session *s)
 {
     sweep_free(s->sweep);
+    sweep_free(s->only);
     search_free(s->search);
-    s->sweep = NULL;
+    if (s->raised) {
+        free(s->raised->layers);
+    }
+    free(s->raised);
+    s->sweep = s->only = NULL;
     s->search = NULL;
-    s->bisected = SIZE_MAX;
+    s->raised = NULL;
 }
 
-/* ---- Sweeps --------------------------------------------------------------------------------- */
+/* ---- Measuring ------------------------------------------------------------------------------ */
 
-static int measure_all(struct sweep_job *j, struct err *err)
+static int measure_all(struct lab *lab, struct sweep *w, struct err *err)
 {
-    struct sweep *w = j->w;
     size_t *all = mem_alloc((w->n_trials + 1) * sizeof *all);
     for (size_t i = 0; i < w->n_trials; i++) {
         all[i] = i;
     }
-    lab_expect(j->lab, lab_runs(w, w->n_trials, all, w->n_images));
-    int rc = lab_measure(j->lab, w, w->n_trials, all, w->n_images, err);
+    lab_expect(lab, lab_runs(w, w->n_trials, all, w->n_images));
+    int rc = lab_measure(lab, w, w->n_trials, all, w->n_images, err);
     free(all);
     return rc;
 }
@@ -66,7 +73,8 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
 {
     bool *next = mem_alloc(w->n_trials + 1);
     size_t *list = mem_alloc((w->n_trials + 1) * sizeof *list);
-    int rc = OK;
+    lab_expect(lab, (w->n_trials + 2) * w->n_images); /* at most */
+    int rc = lab_survey(lab, w, err);
     for (size_t upto; !rc && (upto = sweep_race(w, next));) {
         size_t n = 0;
         for (size_t i = 0; i < w->n_trials; i++) {
@@ -74,7 +82,7 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
                 list[n++] = i;
             }
         }
-        lab_expect(lab, lab_runs(w, n, list, w->n_images)); /* at most */
+        lab_expect(lab, lab_runs(w, n, list, w->n_images));
         rc = lab_measure(lab, w, n, list, upto, err);
     }
     free(list);
@@ -82,12 +90,55 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
     return rc;
 }
 
+void sweep_account(struct session *s, struct sweep *w, const struct lab *lab,
+                   const struct timespec *from)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&s->lock);
+    w->runs += lab_ran(lab);
+    w->seconds +=
+        (double)(now.tv_sec - from->tv_sec) + 1e-9 * (double)(now.tv_nsec - from->tv_nsec);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* One way: all trials, exactly or in a race. */
+static int run_way(struct session *s, struct lab *lab, struct sweep *w, bool race, struct err *err)
+{
+    struct timespec from;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    int rc = lab_base(lab, w, err);
+    rc = rc ? rc : race ? sweep_run_race(lab, w, err) : measure_all(lab, w, err);
+    sweep_account(s, w, lab, &from);
+    return rc;
+}
+
+/* The other way: of all layers, after a race of those that came first. */
+static int run_only(struct session *s, struct sweep_job *j, struct err *err)
+{
+    struct sweep *w = j->w;
+    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order);
+    size_t n = j->only->n_trials ? 0 : j->c.race ? MIN(w->n_trials, w->top) : w->n_trials;
+    pthread_mutex_lock(&s->lock);
+    sweep_rank(w, order);
+    for (size_t i = 0; i < n; i++) {
+        size_t layer = w->trials[order[i]].layer;
+        bool *set = mem_alloc(w->n_layers + 1);
+        memcpy(set, j->all, w->n_layers);
+        set[layer] = false;
+        sweep_try(j->only, layer, set);
+        free(set);
+    }
+    pthread_mutex_unlock(&s->lock);
+    free(order);
+    return run_way(s, j->lab_only, j->only, false, err);
+}
+
 static int sweep_body(struct session *s, void *ctx, struct err *err)
 {
-    (void)s;
     struct sweep_job *j = ctx;
-    int rc = lab_base(j->lab, j->w, err);
-    return rc ? rc : j->c.race ? sweep_run_race(j->lab, j->w, err) : measure_all(j, err);
+    int rc = run_way(s, j->lab, j->w, j->c.race, err);
+    return rc || !j->only ? rc : run_only(s, j, err);
 }
 
 static int sweep_finish(struct session *s, void *ctx, struct err *err)
@@ -95,7 +146,8 @@ static int sweep_finish(struct session *s, void *ctx, struct err *err)
     (void)s, (void)err;
     struct sweep_job *j = ctx;
     lab_free(j->lab);
-    free(j->layers);
+    lab_free(j->lab_only);
+    free(j->all);
     free(j);
     return OK;
 }
@@ -117,7 +169,7 @@ static void sweep_summary(const struct session *s, char *dst, size_t size)
 }
 
 static const struct job_kind sweep_kind = {
-    .what = "sweep",
+    .what = "sensitivity",
     .unit = "runs",
     .short_unit = "runs",
     .body = sweep_body,
@@ -125,97 +177,63 @@ static const struct job_kind sweep_kind = {
     .summary = sweep_summary,
 };
 
-/* ---- Bisection ------------------------------------------------------------------------------ */
-
-/* Measures the model whose first k layers are in INT8. */
-static int try_prefix(struct session *s, struct sweep_job *j, size_t k, const struct trial **out,
-                      struct err *err)
-{
-    bool *pinned = mem_alloc(j->w->n_layers + 1);
-    for (size_t i = k; i < j->n_layers; i++) {
-        pinned[j->layers[i]] = true;
-    }
-    pthread_mutex_lock(&s->lock);
-    size_t at = sweep_try(j->w, k ? j->layers[k - 1] : SIZE_MAX, pinned);
-    pthread_mutex_unlock(&s->lock);
-    free(pinned);
-    int rc = lab_measure(j->lab, j->w, 1, &at, j->w->n_images, err);
-    *out = &j->w->trials[at];
-    if (!rc && (*out)->error) {
-        rc = err_set(err, E_UNSUPPORTED, "%s", (*out)->error);
-    }
-    return rc;
-}
-
-static int bisect_body(struct session *s, void *ctx, struct err *err)
-{
-    struct sweep_job *j = ctx;
-    const struct goal *g = &j->c.goal;
-    const struct trial *t;
-    size_t low = 0, high = j->n_layers, steps = 2;
-    for (size_t n = j->n_layers; n > 1; n = (n + 1) / 2) {
-        steps++;
-    }
-    lab_expect(j->lab, steps * 2 * j->w->n_images);
-    int rc = lab_base(j->lab, j->w, err);
-    rc = rc ? rc : try_prefix(s, j, high, &t, err);
-    if (!rc && goal_met(g, j->w, t)) {
-        return OK; /* nothing breaks it */
-    }
-    rc = rc ? rc : try_prefix(s, j, low, &t, err);
-    if (!rc && !goal_met(g, j->w, t)) {
-        return err_set(err, E_CHECK, "the limit is not kept even with every layer in FP32");
-    }
-    while (!rc && high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        rc = try_prefix(s, j, middle, &t, err);
-        *(!rc && goal_met(g, j->w, t) ? &low : &high) = middle;
-    }
-    if (!rc) {
-        pthread_mutex_lock(&s->lock);
-        s->bisected = j->layers[high - 1];
-        pthread_mutex_unlock(&s->lock);
-    }
-    return rc;
-}
-
-static void bisect_summary(const struct session *s, char *dst, size_t size)
-{
-    snprintf(dst, size, "%s%s", s->bisected == SIZE_MAX ? "no layer breaks it" : "breaks at ",
-             s->bisected == SIZE_MAX ? "" : session_layer_label(s, s->bisected));
-}
-
-static const struct job_kind bisect_kind = {
-    .what = "bisect",
-    .unit = "runs",
-    .short_unit = "runs",
-    .body = bisect_body,
-    .finish = sweep_finish,
-    .summary = bisect_summary,
-};
-
 /* ---- Start ---------------------------------------------------------------------------------- */
 
-/* What trials follow from: the model in force, all in FP32, or nothing in FP32. */
+/* What trials follow from: the model in force, or all in FP32. */
 static bool *base_pins(const struct session *s, enum sweep_kind kind, const bool *all)
 {
     bool *base = mem_alloc(s->match.n_layers + 1);
     for (size_t k = 0; k < s->match.n_layers; k++) {
-        base[k] = kind == SWEEP_LOO ? session_pinned(s, k) : kind == SWEEP_ONLY ? all[k] : false;
+        base[k] = kind == SWEEP_LOO ? session_pinned(s, k) : all[k];
     }
     return base;
 }
 
-static size_t *image_list(const struct sweep_choice *c)
+static struct sweep *make_sweep(const struct session *s, const struct sweep_choice *c,
+                                enum sweep_kind kind, size_t n, const size_t *rows, const bool *all)
 {
     size_t *images = mem_alloc((c->n_images + 1) * sizeof *images);
+    bool *base = base_pins(s, kind, all), race = c->race && kind == c->kind;
     for (size_t i = 0; i < c->n_images; i++) {
         images[i] = i;
     }
-    if (c->race) {
+    if (race) {
         sweep_shuffle(c->n_images, images);
     }
-    return images;
+    struct sweep *w = sweep_new(kind, c->goal.outcome, s->match.n_layers, n, rows, all, base,
+                                c->n_images, images);
+    w->top = race ? c->top : 0;
+    w->doubt = 2.5;
+    free(base);
+    return w;
+}
+
+struct sweep *sweep_resume(struct sweep *old, struct sweep *w, bool brute)
+{
+    if (!old || brute || !sweep_same(old, w)) {
+        return w;
+    }
+    sweep_free(w);
+    return old;
+}
+
+/* Takes over what the last sweep has measured, if it asked the same; drops the rest. */
+static void take_over(struct session *s, struct sweep_job *j)
+{
+    struct sweep *old = s->sweep, *only = s->only;
+    s->sweep = s->only = NULL;
+    j->w = sweep_resume(old, j->w, j->c.brute);
+    bool same = j->w == old;
+    if (same && j->only && only) {
+        sweep_free(j->only);
+        j->only = only;
+        only = NULL;
+    }
+    sweep_free(same ? NULL : old);
+    sweep_free(only);
+    session_forget_sweep(s);
+    s->sweep = j->w;
+    s->only = j->only;
 }
 
 int sweep_start(struct session *s, const struct sweep_choice *c, bool background, FILE *note,
@@ -224,30 +242,26 @@ int sweep_start(struct session *s, const struct sweep_choice *c, bool background
     size_t n_layers = s->match.n_layers, n_pinnable, n = 0;
     job_cancel(s);
     job_wait(s, NULL);
-    bool *all = sweep_pinnable(s, &n_pinnable), *base = base_pins(s, c->kind, all);
+    bool *all = sweep_pinnable(s, &n_pinnable);
     size_t *rows = mem_alloc((n_layers + 1) * sizeof *rows);
-    bool whole = c->kind == SWEEP_BISECT; /* its trials come one by one */
     for (size_t k = 0; k < n_layers; k++) {
-        if (all[k] && (!c->rows || c->rows[k]) && !(c->kind == SWEEP_LOO && base[k])) {
+        if (all[k] && (!c->rows || c->rows[k]) && !(c->kind == SWEEP_LOO && session_pinned(s, k))) {
             rows[n++] = k;
         }
     }
     if (!n) {
         free(all);
-        free(base);
         free(rows);
         return err_set(err, E_STATE, "no layer is left to try");
     }
-    session_forget_sweep(s);
-    s->sweep = sweep_new(c->kind, c->goal.outcome, n_layers, whole ? 0 : n, rows, all, base,
-                         c->n_images, image_list(c));
-    s->sweep->top = c->race ? c->top : 0;
-    s->sweep->doubt = 2;
     struct sweep_job *j = mem_alloc(sizeof *j);
-    *j = (struct sweep_job){.w = s->sweep, .c = *c, .layers = rows, .n_layers = n};
-    const struct lab_options lo = {.jobs = c->jobs, .brute = c->brute, .retain = whole};
-    j->lab = lab_new(s, s->sweep, &lo);
-    free(all);
-    free(base);
-    return job_start(s, whole ? &bisect_kind : &sweep_kind, j, 0, background, note, err);
+    *j = (struct sweep_job){.c = *c, .all = all};
+    j->w = make_sweep(s, c, c->kind, n, rows, all);
+    j->only = c->ways == (WAY_LOO | WAY_ONLY) ? make_sweep(s, c, SWEEP_ONLY, 0, NULL, all) : NULL;
+    free(rows);
+    take_over(s, j);
+    const struct lab_options lo = {.jobs = c->jobs, .brute = c->brute, .inputs = c->race};
+    j->lab = lab_new(s, j->w, &lo);
+    j->lab_only = j->only ? lab_new(s, j->only, &lo) : NULL;
+    return job_start(s, &sweep_kind, j, 0, background, note, err);
 }

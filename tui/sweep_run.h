@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * sweep_run.h: private to tui/: starts sweeps, bisections and searches.
+ * sweep_run.h: private to tui/: starts sweeps, raises, bisections and searches.
  */
 #ifndef TUI_SWEEP_RUN_H
 #define TUI_SWEEP_RUN_H
@@ -12,15 +12,17 @@ enum search_method {
     SEARCH_GREEDY, /* the best layer, the best one beside it, and so on */
     SEARCH_BISECT, /* delta debugging alone */
 };
+enum ways { WAY_LOO = 1, WAY_ONLY = 2 }; /* of a sweep: a layer alone in FP32, alone in INT8 */
 
 /* What the user asked for. */
 struct sweep_choice {
     enum sweep_kind kind;
-    struct goal goal; /* outcome: of all kinds; limit: of bisect and search */
+    struct goal goal; /* outcome: of all kinds; limit: of raises, bisect and search */
     bool has_limit;
     size_t n_images;  /* the first of the data set */
     const bool *rows; /* per layer: which get a trial; NULL: all that can be pinned */
-    bool race;        /* progressive: exact for the `top` first places only */
+    int ways;
+    bool race; /* progressive: exact for the `top` first places only */
     size_t top;
     bool brute;      /* nothing is reused */
     size_t max_pins; /* of a search; 0 = no limit */
@@ -28,36 +30,69 @@ struct sweep_choice {
     enum search_method method;
     int jobs;
 };
-/* Replaces the session's sweep and starts the job, as job_start() does. Called with the lock held.
- * E_STATE when there is no layer to try. */
+/* Options that all of them have: --metric, --images, --jobs, --top, --brute where they are given;
+ * E_UNSUPPORTED when outputs cannot be compared. */
+int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice *x,
+                      struct err *err);
+/* The layers that LAYER words from `first` on stand for, per layer; NULL when there are none. */
+int sweep_read_rows(struct call *c, size_t first, bool **rows, struct err *err);
+/* Reads a condition such as top1_drop<=1 or sqnr>=20: an outcome, or how much worse it is than
+ * FP32's, and the value that is still good. E_USAGE when it is none. */
+int goal_read(const char *text, struct goal *g, struct err *err);
+
+/* Start the job, as job_start() does; called with the lock held. One that asks the same as the last
+ * one goes on where that was cancelled. E_STATE when there is no layer to try. */
 int sweep_start(struct session *s, const struct sweep_choice *c, bool background, FILE *note,
+                struct err *err);
+int raise_start(struct session *s, const struct sweep_choice *c, bool background, FILE *note,
                 struct err *err);
 int search_start(struct session *s, const struct sweep_choice *c, bool background, FILE *note,
                  struct err *err);
 /* Per layer: whether it can be pinned at all; free() it. */
 bool *sweep_pinnable(struct session *s, size_t *n);
 
-/* "loo", "only", "prefix", "bisect", "search" by sweep_kind. */
+/* What a prefix, a suffix or a bisection has found. */
+struct raised {
+    struct goal goal;
+    bool has_goal;
+    size_t n_layers, *layers; /* that can be raised, in that order */
+    size_t reached; /* layers to raise until the goal is met; SIZE_MAX: none, or unknown */
+    bool monotone;  /* of a bisection: no other prefix that was tried says otherwise */
+};
+/* How many layers a trial raises. */
+size_t raised_by(const struct raised *r, const struct trial *t);
+
+/* "loo", "only", "prefix", "suffix", "bisect", "search" by sweep_kind. */
 extern const char *const sweep_kind_names[];
-/* Prints what the last sweep, bisection or search has found, also while it is under way; the rows
- * of a sweep become what @1, @2 stand for. E_STATE when there is none. */
+/* Prints what the last sweep, raise, bisection or search has found, also while it is under way; the
+ * rows of a ranking become what @1, @2 stand for. E_STATE when there is none. */
 int sweep_report(struct call *c, struct err *err);
-/* Parts of such reports. A value in a column: "12.34", "exact", "n/a". */
+/* Its parts: for raises and bisections (raise_report.c), searches (search_report.c), and what all
+ * use (sweep_report.c). */
+void raise_report(struct call *c);
+void search_report(struct call *c);
+/* A value in a column: "12.34", "exact", "n/a". */
 const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bool sign);
 /* Whether the outcome has a column: the chosen one, and those that say something here. */
 bool sweep_shows(const struct sweep *w, const struct outcome *o);
-/* Those columns of a trial; of their heads where t is NULL. */
+void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t);
+/* Those columns of a trial; their heads where t is NULL. */
 void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t);
-/* What all reports begin with, and a model that was tried: what it achieves and costs. */
 json_t *sweep_head_json(const struct session *s);
+json_t *sweep_values_json(const struct sweep *w, const struct trial *t); /* NULL: FP32's */
 json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const struct trial *t);
-/* Prints the last search (search_report.c). */
-void search_report(struct call *c);
+/* Position, mark of a pin, name and operator of a layer, in 50 columns. */
+void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t layer);
 /* Prints the models tried last that no other beats with as few pins. */
 int sweep_report_pareto(struct call *c, struct err *err);
 
 struct lab;
 /* Measures all trials of w in a race. */
 int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err);
+/* Adds to the sweep what it has taken: runs of the lab, and the time since *from. */
+void sweep_account(struct session *s, struct sweep *w, const struct lab *lab,
+                   const struct timespec *from);
+/* An old sweep that asks the same as `w`, not by brute force: freed is w, returned the old one. */
+struct sweep *sweep_resume(struct sweep *old, struct sweep *w, bool brute);
 
 #endif

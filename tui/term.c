@@ -26,6 +26,9 @@ enum {
     LEAST_PAIRS = 64
 };
 
+#define MOUSE_ON "\x1b[?1000h\x1b[?1006h"
+#define MOUSE_OFF "\x1b[?1006l\x1b[?1000l"
+
 /* A colour pair lent to two heat levels until others need it. */
 struct lent {
     uint8_t top, bottom;
@@ -36,6 +39,7 @@ struct terminal {
     SCREEN *screen;
     struct termios before;
     bool color, heat;
+    bool mouse;
     int heat_color[N_HEAT];            /* as the terminal counts its colours */
     uint16_t pair_of[N_HEAT * N_HEAT]; /* index in lent + 1; 0: none */
     int n_lent, most_lent;
@@ -138,6 +142,8 @@ static void leave_bytes(char *dst, size_t size)
     static const char *const caps[] = {"sgr0", "cnorm", "rmkx", "rmcup"};
     size_t at = 0;
     dst[0] = '\0';
+    if (has_string("kmous"))
+        at = (size_t)snprintf(dst, size, "%s", MOUSE_OFF);
     for (size_t i = 0; i < COUNT(caps); i++) {
         const char *text = tigetstr(caps[i]);
         if (text && text != (char *)-1 && at + strlen(text) < size)
@@ -186,10 +192,22 @@ int term_open(bool color, struct terminal **out, struct err *err)
     return OK;
 }
 
+/* Presses alone, with cells beyond 223: xterm's modes 1000 and 1006, which all that have a mouse
+ * know. */
+void term_mouse(struct terminal *t, bool on)
+{
+    if (t->mouse == on || !has_string("kmous"))
+        return;
+    t->mouse = on;
+    putp(on ? MOUSE_ON : MOUSE_OFF);
+    fflush(stdout);
+}
+
 void term_close(struct terminal *t)
 {
     if (!t)
         return;
+    term_mouse(t, false);
     signals_tty(NULL, NULL);
     curs_set(1);
     endwin();
@@ -281,12 +299,52 @@ void term_paint(struct terminal *t, const struct grid *g, int row, int col, bool
     refresh();
 }
 
+void term_picture(struct terminal *t, int row, int col, const char *bytes, size_t size)
+{
+    (void)t;
+    printf("\x1b"
+           "7\x1b[%d;%dH",
+           row + 1, col + 1);
+    fwrite(bytes, 1, size, stdout);
+    fputs("\x1b"
+          "8",
+          stdout);
+    fflush(stdout);
+}
+
+void term_picture_forget(struct terminal *t)
+{
+    (void)t;
+    fputs("\x1b_Ga=d\x1b\\", stdout);
+    fflush(stdout);
+}
+
+void term_cell(int *w, int *h)
+{
+    struct winsize s;
+    *w = 8;
+    *h = 16;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &s) == 0 && s.ws_col > 0 && s.ws_row > 0 &&
+        s.ws_xpixel / s.ws_col > 0 && s.ws_ypixel / s.ws_row > 0) {
+        *w = s.ws_xpixel / s.ws_col;
+        *h = s.ws_ypixel / s.ws_row;
+    }
+}
+
 void term_suspend(struct terminal *t)
 {
+    term_mouse(t, false); /* the next paint asks for it again */
     def_prog_mode();
     endwin();
     tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
     signals_stop();
+    term_resume(t);
+}
+
+/* Whoever had the terminal meanwhile may have left it in modes of their own. */
+void term_resume(struct terminal *t)
+{
+    t->mouse = false;
     reset_prog_mode();
     clearok(curscr, TRUE);
 }

@@ -3,6 +3,8 @@
  * term_key.c: bytes of a terminal to names of keys. Pure, so that any bytes can be tried on it. It
  * knows the sequences that xterm, tmux, screen, the Linux console and VT terminals agree on.
  */
+#include <ctype.h>
+
 #include "tui/front.h"
 
 /* What follows ESC [ or ESC O. `arg` is the number before '~'. */
@@ -36,6 +38,31 @@ static void name_sequence(char name[KEY_NAME_MAX], char final, int arg)
     }
 }
 
+/* ESC [ < button ; column ; row M, or m when it is let go: "Click 12 7", counted from 1, or the
+ * wheel. Other buttons, releases and cells that no terminal has name no key. */
+static size_t decode_mouse(const char *b, size_t n, char name[KEY_NAME_MAX])
+{
+    enum { CELL_MAX = 9999 };
+    int field[3] = {0}, at = 0;
+    size_t i = 3;
+    for (; i < n && (isdigit((unsigned char)b[i]) || b[i] == ';'); i++) {
+        if (b[i] == ';')
+            at = MIN(at + 1, 3);
+        else if (at < 3 && field[at] <= CELL_MAX)
+            field[at] = field[at] * 10 + (b[i] - '0');
+    }
+    if (i == n)
+        return 0;
+    const bool cell =
+        at == 2 && field[1] >= 1 && field[2] >= 1 && MAX(field[1], field[2]) <= CELL_MAX;
+    if (b[i] == 'M' && cell && field[0] == 0)
+        snprintf(name, KEY_NAME_MAX, "Click %d %d", field[1] % (CELL_MAX + 1),
+                 field[2] % (CELL_MAX + 1));
+    else if (b[i] == 'M' && cell && (field[0] == 64 || field[0] == 65))
+        name_set(name, field[0] == 64 ? "WheelUp" : "WheelDown");
+    return i + 1;
+}
+
 /* ESC [ parameters final, and the Linux console's ESC [ [ A. */
 static size_t decode_csi(const char *b, size_t n, char name[KEY_NAME_MAX])
 {
@@ -44,6 +71,8 @@ static size_t decode_csi(const char *b, size_t n, char name[KEY_NAME_MAX])
     bool first = true;
     if (n > 2 && b[2] == '[')
         return n > 3 ? 4 : 0;
+    if (n > 2 && b[2] == '<')
+        return decode_mouse(b, n, name);
     for (; i < n && (unsigned char)b[i] >= 0x20 && (unsigned char)b[i] < 0x40; i++) {
         if (b[i] < '0' || b[i] > '9')
             first = false;
@@ -122,7 +151,8 @@ size_t term_key(const char *bytes, size_t n, bool last, char name[KEY_NAME_MAX])
 
 bool term_key_known(const char *name)
 {
-    static const char *const words[] = {"Enter", "Tab", "Space", "Esc", "Backspace"};
+    static const char *const words[] = {"Enter",     "Tab",     "Space",    "Esc",
+                                        "Backspace", "WheelUp", "WheelDown"};
     char decoded[KEY_NAME_MAX];
     for (size_t i = 0; i < COUNT(words); i++)
         if (strcmp(words[i], name) == 0)

@@ -27,6 +27,7 @@ struct pin_state {
     size_t n; /* pinned layer names, sorted by network order */
     char **names;
     char *label; /* the command that led here: "pin 'conv1'" */
+    size_t edit; /* the INT8 model under the pins: of session.edits */
 };
 
 /* Both sides of one layer on one image, for drill-down. */
@@ -95,6 +96,10 @@ struct log_line {
 /* Forms of data: tables for people; one object a command; its rows as lines of JSON or CSV. */
 enum form { FORM_NONE, FORM_TABLE, FORM_JSON, FORM_JSONL, FORM_CSV };
 
+/* How pictures that fill the screen are shown: by sequences for pixels, or in cells. */
+enum graphics { GRAPHICS_AUTO, GRAPHICS_KITTY, GRAPHICS_SIXEL, GRAPHICS_BLOCKS };
+
+enum { LOCAL_IMAGES = 16 }; /* default of the setting `local` */
 struct setting_values {
     int jobs;      /* worker threads */
     size_t memory; /* bytes for activations, 0 = 60 % of RAM */
@@ -102,7 +107,12 @@ struct setting_values {
     enum kernels kernels;
     bool on_error_stop;
     bool ascii, color;
-    int top; /* default rows of listings, 0 = all */
+    bool cache;        /* results are kept and taken; off until a front turns it on */
+    size_t cache_size; /* bytes on disk */
+    enum graphics graphics;
+    bool mouse; /* clicks and the wheel come to the screen, not to the terminal */
+    int top;    /* default rows of listings, 0 = all */
+    int local;  /* images of a run on which local errors are measured; -1: all, 0: none */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */
@@ -130,6 +140,7 @@ struct ui {
     const struct metric *graph_color; /* NULL: SQNR */
     enum graph_by { GRAPH_METRIC, GRAPH_MACS, GRAPH_TIME } graph_by;
     bool pareto_macs; /* cost of a set of pins: products, not their number */
+    bool zoom;        /* the picture of the view has the whole screen */
     bool help;        /* overlay */
     int help_row;     /* first line of the overlay shown */
     bool repl;        /* the prompt of the log view is to be opened */
@@ -154,7 +165,11 @@ struct session {
                                   only while they merge a result */
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
-    struct plan_store *store;  /* of all plans made for these models */
+    size_t n_edits;
+    struct graph **edits; /* versions of int8, which is one of them; [0] the loaded one. Empty until
+                             it is changed */
+    struct plan_store *store;           /* of all plans made for these models */
+    struct results *results;            /* of earlier runs and sweeps, see results.h */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
     int *int8_values;      /* per layer: its value in the graph that plan_int8 was made from */
     size_t *gap_layers[2]; /* by side: layers that each gap of its plan blocks */
@@ -179,14 +194,16 @@ struct session {
     bool classify; /* outputs are class values */
     char *task;    /* "classify", "raw" or NULL = from the model */
 
-    struct study *study; /* of the last run; NULL before */
-    size_t *ran;         /* data set indices of the run, in order */
+    struct study *study;   /* of the last run; NULL before */
+    struct judged *judged; /* what is to blame for its errors (judge.c); NULL: not judged yet */
+    size_t *ran;           /* data set indices of the run, in order */
     size_t n_ran;
     struct pin_state *run_pins; /* pins that were in force in that run; NULL = none */
     struct sweep *sweep;        /* the last one, also while it grows; NULL: none */
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
-    size_t bisected;            /* layer that the last bisection found; SIZE_MAX: none */
-    json_t *compared; /* summary of the last `baseline compare` of these results; NULL: none */
+    struct sweep *only;         /* beside a sweep of SWEEP_LOO: SWEEP_ONLY of its layers; or NULL */
+    struct raised *raised; /* what a prefix, suffix or bisection has found; NULL: it was none */
+    json_t *compared;      /* summary of the last `baseline compare` of these results; NULL: none */
     struct job job;
     struct picture picture;
     struct capture capture; /* fp32/int8 NULL = empty */
@@ -259,6 +276,9 @@ void session_follow(struct session *s);
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
+/* Puts an edited copy of the INT8 model, which it takes over, in its place, under the same pins;
+ * one undo step. Results are dropped. On failure nothing changes and the copy is freed. */
+int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err);
 /* Replaces the history by these states, which it takes over, and puts the at-th of them in force
  * (0: no pins). On failure no pin is in force. */
 int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
@@ -292,6 +312,32 @@ int layer_times_start(struct session *s, size_t image, int runs, bool background
                       struct err *err);
 void layer_times_fini(struct layer_times *t);
 
+/* ---- Judgements (judge.c) ------------------------------------------------------------------- */
+/* Errors of weights, and verdicts of all layers, of the models and the run there are. */
+struct judged {
+    struct local_map *map;
+    struct weight_error *weights; /* per layer */
+    struct misread *misread;      /* per layer */
+    bool *pinned;                 /* per layer */
+    struct layer_verdict *verdicts;
+    bool ran; /* the verdicts know a run */
+};
+/* Judges if that was not done since models and results last changed; of a run it is about the
+ * models of that run. Needs a pair; else session.judged stays NULL. */
+void session_judge(struct session *s);
+/* The same without measuring local errors that are missing. */
+void judged_renew(struct session *s);
+/* What the analysis is to be asked with. */
+struct judge_input session_judge_input(const struct session *s);
+void judged_forget(struct session *s);
+/* Gain of pinning a layer in the last sweep of that kind, or its value; NAN: there is none. */
+double session_sweep_effect(const struct session *s, size_t layer, enum sweep_kind kind);
+/* Puts all metrics that are not of cumulative sums, and the split of local noise, into an object of
+ * a layer. */
+void judged_json(json_t *o, const struct session *s, size_t layer);
+/* Text of a metric that is one: "RANGE"; NULL: nothing is known. */
+const char *judged_text(const struct session *s, size_t layer, const struct metric *m);
+
 /* ---- Jobs (job.c) --------------------------------------------------------------------------- */
 /* Starts a job; in the background, else waits and prints progress to `note` when it is a terminal.
  * Called with the lock held; gives it up while waiting. */
@@ -311,6 +357,8 @@ double job_eta(const struct job *j);  /* seconds, NAN when unknown */
 /* Starts a run over the given data set indices, as job_start() does. Takes over `images`. */
 int run_start(struct session *s, size_t n, size_t *images, bool background, FILE *note,
               struct err *err);
+/* Measures the local errors of the last run where its figures were taken from an earlier one. */
+void run_local(struct session *s);
 /* One image through both sides, without locks. image_result_init'ed by the caller. `keep`: when not
  * NULL, called with each activation that the dump or a capture wants, both sides. */
 typedef int run_keep(void *ctx, size_t layer, enum side side, const struct tensor *t,
@@ -390,9 +438,10 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_image[], cmd_graph[], cmd_pin[], cmd_sweep[], cmd_file[], cmd_shell[], cmd_record[],
-    cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
-    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_culprit[];
+    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_culprit[],
+    cmd_whatif[], cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[], cmd_custom[], cmd_report[],
+    cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_jump[], cmd_plot[],
+    cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -405,6 +454,8 @@ void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx);
 char *cmd_usage(const struct cmd *c); /* "pin LAYER... [--precision fp32]"; free() it */
 const char *call_opt(const struct call *c,
                      const char *name); /* value, "" for a flag, NULL absent */
+/* "u8", "s16" ... of an option; none when NULL. */
+enum dtype type_word(const char *word, enum dtype none);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word; free() it. */
 char *cmd_quote(const char *word);
@@ -527,10 +578,23 @@ struct cell {
     uint8_t style;
     uint8_t top; /* heat level + 1 of the upper half of a half block; 0 = none */
 };
+struct rect {
+    int row, col, rows, cols;
+};
+/* What a click on some cells of a row does. */
+struct link {
+    int row, col, width;
+    char *line; /* command */
+};
 struct grid {
     int rows, cols;
     bool ascii;
-    bool heat; /* colours can carry a heat map; without, it is drawn as a ramp of characters */
+    bool mouse; /* clicks are wanted: links are kept */
+    size_t n_links, cap_links;
+    struct link *links; /* forgotten by grid_clear */
+    bool heat;   /* colours can carry a heat map; without, it is drawn as a ramp of characters */
+    bool pixels; /* the terminal shows pictures: room is left for one */
+    struct rect hole; /* that room; rows 0: none; forgotten by grid_clear */
     struct cell *cells;
 };
 struct grid *grid_new(int rows, int cols, bool ascii);
@@ -543,6 +607,10 @@ int grid_printf(struct grid *g, int row, int col, enum style st, const char *fmt
 void grid_style(struct grid *g, int row, int col, int width, enum style st);
 /* Two heat levels (palette + 0..31) in one cell, one above the other. */
 void grid_half(struct grid *g, int row, int col, int top, int bottom);
+/* A click on these cells runs this command line; width -1: to the end of the row. */
+void grid_link(struct grid *g, int row, int col, int width, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* The line of the cell, the one given last, or NULL. */
+const char *grid_line_at(const struct grid *g, int row, int col);
 /* The grid as lines of text without trailing blanks. */
 void grid_print(const struct grid *g, FILE *out);
 

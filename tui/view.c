@@ -61,7 +61,9 @@ static void draw_tabs(const struct session *s, struct grid *g, int row)
         const bool here = s->ui.view == (enum view_id)i;
         char tab[64];
         snprintf(tab, sizeof(tab), here ? "[%d %s]" : " %d %s ", i + 1, views[i]->title);
-        at += grid_text(g, row, at, -1, here ? ST_TAB : ST_NORMAL, tab);
+        const int width = grid_text(g, row, at, -1, here ? ST_TAB : ST_NORMAL, tab);
+        grid_link(g, row, at, width, "view %s", views[i]->name);
+        at += width;
     }
     draw_state(s, g, row, at);
 }
@@ -158,7 +160,10 @@ void view_draw(const struct session *s, struct grid *g)
     }
     draw_title(s, g);
     draw_tabs(s, g, 1);
-    views[s->ui.view]->draw(s, g, 2, g->rows - 4);
+    if (s->ui.zoom && zoom_possible(s))
+        draw_zoom(s, g, (struct rect){2, 1, g->rows - 4, g->cols - 2});
+    else
+        views[s->ui.view]->draw(s, g, 2, g->rows - 4);
     if (s->job.state == JOB_RUNNING)
         draw_job_running(s, g, g->rows - 2);
     else
@@ -166,6 +171,8 @@ void view_draw(const struct session *s, struct grid *g)
     draw_trail(s, g, g->rows - 2);
     if (s->ui.help)
         draw_help(s, g);
+    if (s->ui.help)
+        g->hole = (struct rect){0}; /* a picture would cover it */
     if (s->typing && s->ui.view != VIEW_LOG)
         draw_edit(s, g);
     else if (s->typing)

@@ -39,6 +39,9 @@ char *text_metric(char *dst, size_t size, const struct metric *m, const struct s
                   double scale);
 /* A number in at most `width` columns, as many digits as fit. */
 char *text_number(char *dst, size_t size, double v, int width);
+/* The same of a layer of the last run, also of metrics that are not of its sums. Returns dst. */
+char *text_layer(char *dst, size_t size, const struct session *s, size_t layer,
+                 const struct metric *m);
 /* Bytes as "512 B", "15.4 kB", "1.6 MB" (powers of 1000). Returns dst. */
 char *text_bytes(char *dst, size_t size, double bytes);
 /* Seconds as 0:15 or 1:02:03; "?" when not finite. */
@@ -62,15 +65,17 @@ struct name_cut name_cut_for(const struct session *s, int width);
 void name_fit(char *dst, size_t size, const char *label, struct name_cut cut, int width);
 
 /* ---- Pieces (view_pane.c) -------------------------------------------------------------------- */
-struct rect {
-    int row, col, rows, cols;
-};
 /* The part of g inside r that exists. */
 struct rect rect_clip(const struct grid *g, struct rect r);
+/* Finishes a row of a list: what shows the cursor, and that a click takes it there. */
+void draw_row_end(struct grid *g, int row, int cols, size_t item, bool cursor);
 /* A line across with a caption: "-- caption -------". */
 void draw_rule(struct grid *g, int row, int col, int width, const char *caption);
 /* Name, operator, shape, state and figures of a layer; returns rows used. */
 int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* What is wrong with a layer and why: verdict, cause, and errors labelled CUMULATIVE, LOCAL and
+ * OUTPUT; returns rows used. (view_evidence.c) */
+int draw_evidence(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* Strip of heat letters, one a channel; returns rows used. */
 int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */
@@ -95,8 +100,12 @@ struct span_of {
 struct span_of map_span(const struct map *a, const struct map *b);
 /* FP32, INT8 and their difference of the current channel, side by side. (view_picture.c) */
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer);
+bool maps_ready(const struct session *s, size_t layer); /* both sides were captured */
 /* The image of session.picture. (view_picture.c) */
 void draw_picture(const struct session *s, struct grid *g, struct rect r, size_t image);
+/* The picture of the current view in all of r: an image file, or the three maps. (view_zoom.c) */
+void draw_zoom(const struct session *s, struct grid *g, struct rect r);
+bool zoom_possible(const struct session *s); /* the view has a picture */
 /* Counts of values of both sides, with the ends of the integer range. */
 void draw_histogram(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* The sort metric along the network. */

@@ -274,10 +274,7 @@ static void draw_rows(const struct session *s, struct grid *g, struct rect box)
     for (size_t i = first; i < s->rows->n && i - first < (size_t)MAX(height, 0); i++) {
         const int row = box.row + 1 + (int)(i - first);
         draw_graph_row(s, g, (struct rect){row, box.col, 1, box.cols}, i, &sc, rank);
-        if (i == place.cursor) {
-            grid_text(g, row, 0, 1, ST_CURSOR, ">");
-            grid_style(g, row, 0, box.cols, ST_CURSOR);
-        }
+        draw_row_end(g, row, box.cols, i, i == place.cursor);
     }
     draw_notes(s, g, box.row + box.rows - 2, box.cols);
     free(rank);

@@ -77,9 +77,13 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     for (char *p = head; *p; p++)
         *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
     grid_printf(g, row, at, ST_HEAD, "%*s", FIGURE - 1, head);
+    grid_link(g, row, at, FIGURE - 1,
+              own || s->ui.image_sort != k ? "sort images %s" : "sort images --reverse",
+              own ? "dlogit" : k->name);
     at += FIGURE;
     const bool by_sqnr = strcmp(k->name, "sqnr") == 0;
     grid_printf(g, row, at, ST_HEAD, "%*s%s", FIGURE - 2, "SQNR", by_sqnr ? arrow : "");
+    grid_link(g, row, at, FIGURE - 1, by_sqnr ? "sort images --reverse" : "sort images sqnr");
     at += FIGURE;
     at += draw_word(g, row, at, l->layer, ST_HEAD, "WORST LAYER", TEXT_HEAD);
     grid_text(g, row, at, -1, ST_HEAD, "FLIP");
@@ -240,10 +244,7 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
     for (size_t i = first; i < r.n && (int)(i - first) < height; i++) {
         const int row = top + 1 + (int)(i - first);
         draw_image_row(s, g, row, &l, r.item[i]);
-        if (i == r.cursor) {
-            grid_text(g, row, 0, 1, ST_CURSOR, ">");
-            grid_style(g, row, 0, cols, ST_CURSOR);
-        }
+        draw_row_end(g, row, cols, i, i == r.cursor);
     }
     draw_summary(s, g, top + rows - 3, cols, &r);
     rows_fini(&r);

@@ -18,6 +18,10 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
     int used = draw_facts(s, g, r, (size_t)layer);
     r.row += used;
     int left = rows - used;
+    r.rows = left >= 14 ? MIN(6, left - 10) : 0;
+    used = r.rows ? draw_evidence(s, g, r, (size_t)layer) : 0;
+    r.row += used;
+    left -= used;
     /* Histogram and feature map share what is left over; the strip of channels takes three lines.
      */
     const int strip = left >= 12 ? 3 : left >= 8 ? 2 : 0;

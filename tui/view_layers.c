@@ -14,11 +14,13 @@ enum {
     OP_WIDTH = 8,
     BAR_WIDTH = 8,
     NAME_MIN = 22,
+    ROOM_JUDGED = 44, /* columns for figures from which verdicts are among them */
 };
 
 /* What is worth a column first; the others follow in the order of the metric table. */
 static const char *const preferred[] = {"sqnr", "cosine", "rmse_scale", "saturation_high",
                                         "saturation_low"};
+static const char *const judged[] = {"sqnr", "local_sqnr", "verdict"}; /* where there is room */
 
 struct layout {
     int number, name, op, bar; /* widths; bar 0: none */
@@ -31,6 +33,8 @@ struct layout {
 
 static int column_width(const struct metric *m)
 {
+    if (m->of == METRIC_VERDICT)
+        return 2 + 14; /* "BAD ZERO POINT" */
     return MAX((int)strlen(m->title) + 2, MAX(m->digits + 4, 7));
 }
 
@@ -65,12 +69,15 @@ static struct layout layout_for(const struct session *s, const struct rows *r, i
     }
     if (s->ui.sort)
         layout_add(&l, s->ui.sort, &room);
+    for (size_t i = 0; i < COUNT(judged) && room >= ROOM_JUDGED - 7 * (int)i; i++)
+        layout_add(&l, metric_find(judged[i]), &room);
     for (size_t i = 0; i < COUNT(preferred); i++)
         if (metric_find(preferred[i]))
             layout_add(&l, metric_find(preferred[i]), &room);
     /* Names that tell layers apart are worth more than a fifth figure. */
     for (const struct metric *m = metrics; m->name && room > NAME_MIN; m++)
-        layout_add(&l, m, &room);
+        if (m->of == METRIC_CUMULATIVE)
+            layout_add(&l, m, &room);
     qsort(l.metric, l.n, sizeof(l.metric[0]), by_table);
     for (size_t i = 0; i < l.n; i++)
         l.width[i] = column_width(l.metric[i]);
@@ -101,7 +108,10 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     for (size_t i = 0; i < l->n; i++) {
         char head[32];
         snprintf(head, sizeof(head), "%s%s", l->metric[i]->title, sort_arrow(s, l->metric[i]));
-        grid_printf(g, row, at, ST_HEAD, "%*s", l->width[i], head);
+        const bool text = l->metric[i]->of == METRIC_VERDICT;
+        grid_printf(g, row, at, ST_HEAD, text ? "  %-*s" : "%*s", l->width[i] - 2 * text, head);
+        grid_link(g, row, at, l->width[i],
+                  l->metric[i] == s->ui.sort ? "sort --reverse" : "sort %s", l->metric[i]->name);
         at += l->width[i];
     }
     if (l->bar)
@@ -125,9 +135,10 @@ static void draw_figures(const struct session *s, struct grid *g, int row, int a
     const double db = sqnr && ls->all.n ? sqnr->value(&ls->all, ls->scale) : NAN;
     for (size_t i = 0; i < l->n; i++) {
         char value[32];
-        text_metric(value, sizeof(value), l->metric[i], &ls->all, ls->scale);
+        text_layer(value, sizeof(value), s, layer, l->metric[i]);
         const enum style style = l->metric[i] == sqnr ? grade_style(db) : ST_NORMAL;
-        grid_printf(g, row, at, style, "%*s", l->width[i], value);
+        const bool text = l->metric[i]->of == METRIC_VERDICT;
+        grid_printf(g, row, at, style, text ? "  %-*s" : "%*s", l->width[i] - 2 * text, value);
         at += l->width[i];
     }
     if (l->bar) /* 40 dB empty, 0 dB full */
@@ -246,10 +257,7 @@ static void draw_table(const struct session *s, struct grid *g, struct rect box)
             draw_layer_row(s, g, row, &l, i, r.item[i]);
         else
             draw_unmatched_row(s, g, row, &l, i - r.n_items, box.cols);
-        if (i == r.cursor) {
-            grid_text(g, row, 0, 1, ST_CURSOR, ">");
-            grid_style(g, row, 0, box.cols, ST_CURSOR);
-        }
+        draw_row_end(g, row, box.cols, i, i == r.cursor);
     }
     draw_notes(s, g, box.row + box.rows - 2, &r, &l, i, box.cols);
     rows_fini(&r);

@@ -126,10 +126,11 @@ static void layer_lines(const struct session *s, struct pane *p, int node)
         return;
     for (const struct metric *m = metrics; m->name; m++) {
         char value[48];
-        const struct layer_stats *st = &s->study->layers[layer];
+        if (m->of == METRIC_VERDICT)
+            continue;
         if (p->row >= p->r.row + p->r.rows)
             return;
-        text_metric(value, sizeof(value), m, &st->all, st->scale);
+        text_layer(value, sizeof(value), s, layer, m);
         grid_printf(p->g, p->row++, p->r.col, ST_NORMAL, "%-17s%10s %s", m->name, value, m->unit);
     }
 }

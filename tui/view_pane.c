@@ -15,6 +15,15 @@ struct rect rect_clip(const struct grid *g, struct rect r)
     return r;
 }
 
+void draw_row_end(struct grid *g, int row, int cols, size_t item, bool cursor)
+{
+    if (cursor) {
+        grid_text(g, row, 0, 1, ST_CURSOR, ">");
+        grid_style(g, row, 0, cols, ST_CURSOR);
+    }
+    grid_link(g, row, 0, cols, "cursor to %zu", item + 1);
+}
+
 void draw_rule(struct grid *g, int row, int col, int width, const char *caption)
 {
     const char *line = g->ascii ? "-" : "\xe2\x94\x80";
@@ -108,11 +117,12 @@ static void quant_text(const struct layer *l, char *dst, size_t size)
 /* All metrics of a layer, as many to a line as fit. Returns rows used. */
 static int draw_metrics(const struct session *s, struct grid *g, struct rect r, size_t layer)
 {
-    const struct layer_stats *st = &s->study->layers[layer];
     int row = 0, at = r.col;
     for (const struct metric *m = metrics; m->name && row < r.rows; m++) {
         char text[96], value[48];
-        text_metric(value, sizeof(value), m, &st->all, st->scale);
+        if (m->of != METRIC_CUMULATIVE)
+            continue; /* in the evidence */
+        text_layer(value, sizeof(value), s, layer, m);
         snprintf(text, sizeof(text), "%s %s%s%s", m->name, value, m->unit[0] ? " " : "", m->unit);
         const int width = text_width(text);
         if (at > r.col && at + width > r.col + r.cols) {

@@ -129,13 +129,19 @@ static bool comparable(const struct tensor *a, const struct tensor *b)
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof(a->dims[0])) == 0;
 }
 
+bool maps_ready(const struct session *s, size_t layer)
+{
+    const struct capture *c = &s->capture;
+    return c->layer == layer && comparable(c->fp32, c->int8);
+}
+
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer)
 {
     r = rect_clip(g, r);
     const struct capture *c = &s->capture;
     if (r.rows < 3 || r.cols < 30)
         return;
-    if (c->layer != layer || !comparable(c->fp32, c->int8)) {
+    if (!maps_ready(s, layer)) {
         draw_rule(g, r.row, r.col, r.cols, "feature map");
         grid_text(g, r.row + 1, r.col + 1, -1, ST_DIM,
                   s->data.n ? "not captured: this layer, this image" : "no images are added");

@@ -62,10 +62,7 @@ static void draw_pin_rows(const struct session *s, struct grid *g, struct rect b
     for (size_t i = first; i < r.n && (int)(i - first) < box.rows - 1; i++) {
         const int row = box.row + 1 + (int)(i - first);
         draw_pin_row(s, g, row, box.cols, r.item[i], gain);
-        if (i == r.cursor) {
-            grid_text(g, row, 0, 1, ST_CURSOR, ">");
-            grid_style(g, row, 0, box.cols, ST_CURSOR);
-        }
+        draw_row_end(g, row, box.cols, i, i == r.cursor);
     }
     free(gain);
     rows_fini(&r);

@@ -43,6 +43,26 @@ char *text_metric(char *dst, size_t size, const struct metric *m, const struct s
     return dst;
 }
 
+char *text_layer(char *dst, size_t size, const struct session *s, size_t layer,
+                 const struct metric *m)
+{
+    const struct layer_stats *st = &s->study->layers[layer];
+    if (m->of == METRIC_CUMULATIVE)
+        return text_metric(dst, size, m, &st->all, st->scale);
+    if (m->of == METRIC_VERDICT) {
+        const char *text = judged_text(s, layer, m);
+        return text_safe(dst, size, text ? text : "-");
+    }
+    const double v = layer_metric(s, layer, m);
+    if (isnan(v))
+        snprintf(dst, size, "-");
+    else if (isinf(v))
+        snprintf(dst, size, "exact");
+    else
+        snprintf(dst, size, "%.*f", m->digits, v);
+    return dst;
+}
+
 char *text_bytes(char *dst, size_t size, double bytes)
 {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};

@@ -52,7 +52,7 @@ def run(*command, check=True, **options):
 def qscope(*lines, options=(), check=True):
     """Runs a batch of command lines."""
     words = [word for line in lines for word in ("-e", line)]
-    return run(QSCOPE, "--batch", "--no-config", *options, *words, check=check)
+    return run(QSCOPE, "--batch", "--no-config", "--no-cache", *options, *words, check=check)
 
 
 class Server:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * profile.c: where the time of forward passes goes, by operator or by node.
+ * profile.c: where the time of forward passes goes, by operator or by node: of each node the
+ * fastest run, since others may be using the machine.
  */
 #include "tests/bench/forward.h"
 
@@ -10,12 +11,13 @@
 struct row {
     const char *op, *name; /* name: of the node, NULL for a sum over nodes */
     size_t nodes;
-    double ms; /* per image */
+    double ms;
 };
 struct profile {
     const struct graph *g;
     double last;
-    double *ms; /* per node, summed over runs */
+    double *run; /* per node, of this run */
+    double *ms;  /* per node, of its fastest run */
 };
 
 /* CPU time: others may be using the machine. */
@@ -34,7 +36,7 @@ static int clock_value(void *ctx, int value, const struct tensor *t, struct err 
     int node = p->g->values[value].producer;
     double now = thread_ms();
     if (node >= 0) {
-        p->ms[node] += now - p->last;
+        p->run[node] += now - p->last;
     }
     p->last = now;
     return OK;
@@ -76,7 +78,7 @@ static void print_profile(const struct profile *p, const struct options *o)
             rows[n++] = (struct row){.op = node->op, .name = o->profile_nodes ? node->name : NULL};
         }
         rows[at].nodes++;
-        rows[at].ms += p->ms[i] / o->runs;
+        rows[at].ms += p->ms[i];
     }
     if (n) {
         print_rows(rows, n, o->profile_nodes ? 60 : n);
@@ -87,18 +89,25 @@ static void print_profile(const struct profile *p, const struct options *o)
 int profile_runs(const struct bench *b, struct err *err)
 {
     const struct graph *g = plan_graph(b->plan);
-    struct profile p = {.g = g, .ms = mem_alloc((g->n_nodes + 1) * sizeof *p.ms)};
+    struct profile p = {.g = g,
+                        .run = mem_alloc((g->n_nodes + 1) * sizeof *p.run),
+                        .ms = mem_alloc((g->n_nodes + 1) * sizeof *p.ms)};
     int rc = OK;
     for (int r = 0; r < b->o.warm && !rc; r++) {
         rc = bench_run(b, (size_t)r, NULL, NULL, err);
     }
     for (int r = 0; r < b->o.runs && !rc; r++) {
+        memset(p.run, 0, g->n_nodes * sizeof *p.run);
         p.last = thread_ms();
         rc = bench_run(b, (size_t)r, clock_value, &p, err);
+        for (size_t i = 0; i < g->n_nodes; i++) {
+            p.ms[i] = r == 0 ? p.run[i] : MIN(p.ms[i], p.run[i]);
+        }
     }
     if (!rc) {
         print_profile(&p, &b->o);
     }
     free(p.ms);
+    free(p.run);
     return rc;
 }

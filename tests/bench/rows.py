@@ -2,6 +2,7 @@
 """The benchmarks by name. Each function measures and gives a title, what was compared, lines of
 a table and notes; None: what it needs is not there."""
 
+import latency
 import rows_compare
 import rows_forward
 import rows_sweep
@@ -16,4 +17,5 @@ ROWS = {
     "progressive": rows_sweep.progressive,
     "search": rows_sweep.search,
     "models": rows_forward.models,
+    "latency": latency.latency,
 }

@@ -135,7 +135,7 @@ def first_screen(fp32, int8, image):
     pid, master = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"
-        os.execv(QSCOPE, [str(QSCOPE), "--no-config", str(fp32), str(int8), str(image)])
+        os.execv(QSCOPE, [str(QSCOPE), "--no-config", "--no-cache", str(fp32), str(int8), str(image)])
     screen = pyte.Screen(80, 24)
     stream = pyte.ByteStream(screen)
     found = None
@@ -184,7 +184,7 @@ class LongRun:
     def __init__(self, fp32, int8, inputs, images):
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [QSCOPE, "--batch", "--no-config", "-e", f"load pair {word(fp32)} {word(int8)}",
+            [QSCOPE, "--batch", "--no-config", "--no-cache", "-e", f"load pair {word(fp32)} {word(int8)}",
              "-e", f"dataset add {word(inputs)}", "-e", f"run --limit {images}"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
         os.close(slave)

@@ -29,9 +29,11 @@ def ask(options, network, command):
 
 
 def sweep(options, network, images, how):
-    """Leave-one-out in one of its ways; {layer: mean square error of the outputs} by rank."""
-    done, said = ask(options, network, f"sweep loo --{how} --images {images} --metric mse")
-    return done, {row["layer"]: row["mse"] for row in said["rows"]}
+    """Leave-one-out in one of its ways; {layer: mean square error of the outputs} by rank, and
+    all that it says."""
+    done, said = ask(options, network,
+                     f"sensitivity --ways loo {how} --images {images} --metric mse")
+    return done, {row["name"]: row["mse"] for row in said["layers"]}, said
 
 
 def seconds(found):
@@ -47,11 +49,11 @@ def lean_script(options, network, layers, images, batch):
 
 
 def against_lean(options, network, images, pairs):
-    mse = sweep(options, network, images, "brute")[1]
+    mse = sweep(options, network, images, "--brute")[1]
     layers = list(mse)
     batch = min((1, 8), key=lambda n: lean_script(options, network, layers[:6], images,
                                                   n)[0].seconds)
-    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "exact"),
+    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "--exact"),
                        lean=lambda: lean_script(options, network, layers, images, batch))
     exact, lean = found["qscope"][0][1], found["lean"][0][1]
     equal = sum(exact[layer] == mse[layer] for layer in layers)
@@ -68,7 +70,7 @@ def against_lean(options, network, images, pairs):
 def against_script(options, network, images, pairs, count):
     """The script is measured on a few layers and scaled to all."""
     fp32, _, inputs = files(options, network)
-    layers = [layer for layer in sweep(options, network, 1, "exact")[1]
+    layers = [layer for layer in sweep(options, network, 1, "--exact")[1]
               if layer.startswith(("conv", "fc"))]
     some = layers[::len(layers) // count][:count]
 
@@ -76,7 +78,7 @@ def against_script(options, network, images, pairs, count):
         found = run(sys.executable, PEERS / "ort_quantize_loo.py", fp32, inputs, images, *some)
         return statistics.mean(json.loads(found.out)["seconds"]) * len(layers)
 
-    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "exact"),
+    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "--exact"),
                        script=script)
     return compare(f"{TITLES[network]}, {images} images",
                    f"quantize_static for each layer, {len(some)} of {len(layers)} measured", "s",
@@ -84,7 +86,7 @@ def against_script(options, network, images, pairs, count):
 
 
 def leave_one_out(options):
-    if not has("sweep"):
+    if not has("sensitivity"):
         return None
     lines, notes, pairs = [], [], 1 if options.quick else 5
     for network in NETWORKS:
@@ -102,22 +104,25 @@ def leave_one_out(options):
 # ---- Progressive ----------------------------------------------------------------------------
 
 def progressive(options):
-    if not has("sweep"):
+    if not has("sensitivity"):
         return None
     lines, notes, images = [], [], 8 if options.quick else 32
     for network in NETWORKS:
         found = interleave(
             1 if options.quick else 5,
-            qscope=lambda: sweep(options, network, images, f"progressive --top {TOP}"),
-            brute=lambda: sweep(options, network, images, "brute"))
+            qscope=lambda: sweep(options, network, images, f"--top {TOP}"),
+            brute=lambda: sweep(options, network, images, "--brute"))
         lines.append(compare(f"{TITLES[network]}, {images} images", "brute force", "s",
                              seconds(found["qscope"]), seconds(found["brute"]), 7, faster=True))
         first, whole = list(found["qscope"][0][1]), list(found["brute"][0][1])[:TOP]
         same = " in the same order" if first == whole else ""
+        race, brute = found["qscope"][0][2], found["brute"][0][2]
         notes.append(f"{TITLES[network]}: {len(set(first) & set(whole))} of the first {TOP} "
-                     f"layers are those of brute force{same}.")
+                     f"layers are those of brute force{same}, after {race['runs']} runs, most of "
+                     f"them parts, instead of {brute['runs']} whole ones; {race['missed']:.2g} "
+                     "layers were expected to be missing.")
     return {"title": f"First {TOP} of the ranking",
-            "text": ["The progressive sweep, a whole process, against qscope itself without any "
+            "text": ["The race, a whole process, against qscope itself without any "
                      "reuse: each layer in float alone, all images from the first layer to the "
                      "last."],
             "lines": lines, "notes": notes}

@@ -18,8 +18,10 @@ def peak(fp32, int8, folder, count):
     line = [QSCOPE, "--batch", "-e", f"load pair {word(fp32)} {word(int8)}",
             "-e", f"dataset add {word(folder)} --limit {count}", "-e", "run",
             "-e", "layers --sort sqnr", "-e", "images"]
-    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    with tempfile.TemporaryDirectory() as cache:
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   env=dict(os.environ, XDG_CACHE_HOME=cache))
+        _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, usage.ru_maxrss * 1024
 

@@ -21,6 +21,11 @@ SAMPLE_INPUT = dict(width=32, height=32, channels=3, mean=127.5, std=127.5, layo
 REAL = ("mobilenetv1_025_128_imagenet", "resnet8_cifar10")
 
 
+def timeless(found):
+    """Without what may differ between ways to the same result."""
+    return {key: value for key, value in found.items() if key not in ("seconds", "runs", "command")}
+
+
 class Pair:
     """Two models and inputs in a folder."""
 
@@ -32,56 +37,112 @@ class Pair:
                      "dataset add " + " ".join(word(tmp / f"x{i:02d}.npy")
                                                for i in range(len(arrays))))
 
-    def sweep(self, tally, line, *before, after=()):
-        """The object that a sweep prints last, or None."""
-        done, found = qscope_json(*before, *self.open, line, *after)
-        good = tally.check(done.returncode == 0, f"{self.title}, {line}: {last_line(done)}")
-        return found["sweep"] if good else None
+    def sweep(self, tally, line, after=()):
+        """The object that the last of the commands prints, or None; times taken out."""
+        done, found = qscope_json(*self.open, line, *after)
+        if not tally.check(done.returncode == 0, f"{self.title}, {line}: {last_line(done)}"):
+            return None
+        return timeless(list(found.values())[-1])
 
 
 def with_little_memory(pair, line):
     """What the sweep prints with hardly more memory than one run takes."""
     for kib in (16 * 1.25 ** i for i in range(40)):
         done, found = qscope_json(f"set memory {kib:.0f}K", *pair.open, line)
-        if done.returncode == 0 and not any("error" in r for r in found["sweep"]["rows"]):
-            return found["sweep"]
+        last = list(found.values())[-1] if done.returncode == 0 else {"layers": [{"error": 1}]}
+        if not any("error" in r for r in last["layers"]):
+            return timeless(last)
     return None
 
 
 def check_ways(tally, pair):
     """One sweep in several ways."""
-    for kind, metric in (("loo", "sqnr"), ("loo", "agreement"), ("only", "mse"),
-                         ("prefix", "cosine")):
-        line = f"sweep {kind} --metric {metric} --images 3"
+    for command in ("sensitivity --ways loo --metric sqnr --images 3",
+                    "sensitivity --ways loo --metric agreement --images 3",
+                    "sensitivity --ways only --metric mse --images 3"):
+        line = f"{command} --exact"
         exact = pair.sweep(tally, line + " --jobs 2")
         if exact is None:
             return
-        ways = {"brute force": (line + " --brute",), "one thread": (line + " --jobs 1",),
+        ways = {"brute force": (command + " --brute",), "one thread": (line + " --jobs 1",),
                 "five threads": (line + " --jobs 5",)}
         for way, commands in ways.items():
             other = pair.sweep(tally, *commands)
             tally.check(other == exact, f"{pair.title}, {line}: {way} gives other figures")
         tally.check(with_little_memory(pair, line) == exact,
                     f"{pair.title}, {line}: little memory gives other figures")
-        bad = [r["layer"] for r in exact["rows"] if "error" in r or r["images"] != 3]
-        tally.check(not bad and exact["rows"], f"{pair.title}, {line}: not measured: {bad[:3]}")
+        bad = [r["name"] for r in exact["layers"] if "error" in r or r["images"] != 3]
+        tally.check(not bad and exact["layers"], f"{pair.title}, {line}: not measured: {bad[:3]}")
+
+
+VALUES = ("top1", "agreement", "sqnr", "cosine", "mse", "kl")
+
+
+def check_raises(tally, pair):
+    """A prefix and the suffix of the other layers are one model and nothing; whole models give
+    what raised ones do."""
+    both = pair.sweep(tally, "sensitivity --exact --images 3")
+    one = pair.sweep(tally, "prefix --images 3"), pair.sweep(tally, "suffix --images 3")
+    little = with_little_memory(pair, "prefix --images 3")
+    if both is None or None in one:
+        return
+    prefix, suffix = (found["layers"] for found in one)
+    tally.check(little == one[0], f"{pair.title}, prefix: little memory gives other figures")
+    for name in VALUES:
+        tally.check(prefix[0][name] == suffix[0][name] == both["base"][name],
+                    f"{pair.title}: {name} with nothing raised is not that of the INT8 model")
+        tally.check(prefix[-1][name] == suffix[-1][name],
+                    f"{pair.title}: {name} with everything raised differs by the way there")
+    rows = {row["name"]: row for row in both["layers"]}
+    for raised in (prefix[1], suffix[1]):
+        tally.check(all(rows[raised["name"]][name] == raised[name] for name in VALUES),
+                    f"{pair.title}: the first layer raised is not that layer alone in FP32")
+    only = pair.sweep(tally, "sensitivity --exact --ways only --metric sqnr --images 3")
+    effects = {row["name"]: row["only_effect"] for row in (only or both)["layers"]}
+    tally.check(all(effects[name] == row["only_effect"] for name, row in rows.items()),
+                f"{pair.title}: both ways at once give other effects than one by itself")
+
+
+def check_bisect(tally, pair):
+    """The answer of a bisection against the whole curve."""
+    curve = pair.sweep(tally, "prefix --metric cosine")
+    if curve is None:
+        return
+    values = [row["cosine"] for row in curve["layers"]]
+    goal = (values[0] + max(values)) / 2
+    found = pair.sweep(tally, f"bisect --until cosine>={goal!r}")
+    stop = pair.sweep(tally, f"prefix --until cosine>={goal!r}")
+    if found is None or stop is None:
+        return
+    meets = [v >= goal for v in values]
+    first = meets.index(True)
+    tally.check(stop["raised"] == first, f"{pair.title}: prefix stops at {stop['raised']}, the "
+                f"curve meets the goal at {first}")
+    by_raised = {row["raised"]: row["cosine"] for row in found["layers"]}
+    tally.check(all(np.isclose(values[k], v, rtol=1e-12) for k, v in by_raised.items()),
+                f"{pair.title}: a bisection measures other prefixes")
+    tally.check(found["raised"] == min(k for k, v in by_raised.items() if v >= goal),
+                f"{pair.title}: a bisection does not give the shortest prefix that it has seen")
+    tally.check(found["monotone"] or any(a and not b for a, b in zip(meets, meets[1:])),
+                f"{pair.title}: a monotone curve is called not monotone")
 
 
 def check_race(tally, pair):
     """The places that a race promises are exact."""
-    exact = pair.sweep(tally, "sweep loo --brute")
-    race = pair.sweep(tally, "sweep loo --progressive --top 2", after=("sweep show",))
+    exact = pair.sweep(tally, "sensitivity --ways loo --brute")
+    race = pair.sweep(tally, "sensitivity --ways loo --top 2", after=("tried",))
     if exact is None or race is None:
         return
-    by_layer = {r["layer"]: r for r in exact["rows"]}
-    for row in race["rows"][:2]:
-        whole = by_layer[row["layer"]]
+    by_layer = {r["name"]: r for r in exact["layers"]}
+    for row in race["layers"][:2]:
+        whole = by_layer[row["name"]]
         # Images are added up in another order.
         tally.check(row["images"] == len(pair.arrays) and
-                    np.isclose(row["gain"] or 0, whole["gain"] or 0, rtol=1e-9, atol=1e-12),
-                    f"{pair.title}: race says {row['gain']} for '{row['layer']}', "
-                    f"brute force {whole['gain']}")
-    few = sum(r["images"] < len(pair.arrays) for r in race["rows"])
+                    np.isclose(row["loo_gain"] or 0, whole["loo_gain"] or 0, rtol=1e-9,
+                               atol=1e-12),
+                    f"{pair.title}: race says {row['loo_gain']} for '{row['name']}', "
+                    f"brute force {whole['loo_gain']}")
+    few = sum(r["images"] < len(pair.arrays) for r in race["layers"])
     tally.check(few > 0, f"{pair.title}: the race ran everything")
 
 
@@ -99,21 +160,21 @@ def figures(fp32, int8):
 
 def check_runtime(tally, pair, kind, layers):
     """Trials of these layers against onnxruntime on the exported model."""
-    result = pair.sweep(tally, f"sweep {kind}")
+    result = pair.sweep(tally, f"sensitivity --exact --ways {kind}")
     if result is None:
         return
-    names = [r["layer"] for r in result["rows"]]
+    names = [r["name"] for r in result["layers"]]
     run = session(pair.fp32)
     feed = input_names(pair.fp32)[0]
     reference = [run.run(None, {feed: x}) for x in pair.arrays]
-    rows = [r for r in result["rows"] if names.count(r["layer"]) == 1]
+    rows = [r for r in result["layers"] if names.count(r["name"]) == 1]
     worst = 0.0
     for row in rows[::max(1, len(rows) // layers)]:
-        pins = [row["layer"]] if kind == "loo" else [n for n in names if n != row["layer"]]
+        pins = [row["name"]] if kind == "loo" else [n for n in names if n != row["name"]]
         out = pair.tmp / "mixed.onnx"
         done, _ = qscope_json(*pair.open, "pin " + " ".join(word(p) for p in pins),
                               f"export {word(out)} --force")
-        title = f"{pair.title}, {kind} '{row['layer']}'"
+        title = f"{pair.title}, {kind} '{row['name']}'"
         if not tally.check(done.returncode == 0, f"{title}: {last_line(done)}"):
             continue
         mixed = session(out)
@@ -137,12 +198,12 @@ def check_runtime(tally, pair, kind, layers):
 def check_search(tally, pair):
     """What a search leaves in force keeps its limit in onnxruntime too."""
     out = pair.tmp / "found.onnx"
-    done, found = qscope_json(*pair.open, "sweep loo", "search --metric sqnr --max-pins 3",
+    done, found = qscope_json(*pair.open, "sensitivity --exact --ways loo", "search --metric sqnr --max-pins 3",
                               f"export {word(out)} --force")
     if not tally.check(done.returncode == 0, f"{pair.title}, search: {last_line(done)}"):
         return
     steps = found["search"]["points"]
-    tally.check(steps[-1]["sqnr"] >= max(r["sqnr"] for r in found["sweep"]["rows"]
+    tally.check(steps[-1]["sqnr"] >= max(r["sqnr"] for r in found["sensitivity"]["layers"]
                                          if r["sqnr"] is not None) - 1e-9,
                 f"{pair.title}: three pins are worse than the best one")
     tally.check(all(a["sqnr"] <= b["sqnr"] for a, b in zip(steps, steps[1:])),
@@ -160,6 +221,8 @@ def check_pair(tally, title, fp32, int8, arrays, layers):
     with tempfile.TemporaryDirectory() as folder:
         pair = Pair(title, fp32, int8, arrays, Path(folder))
         check_ways(tally, pair)
+        check_raises(tally, pair)
+        check_bisect(tally, pair)
         check_race(tally, pair)
         check_runtime(tally, pair, "loo", layers)
         check_runtime(tally, pair, "only", layers // 2)

@@ -60,7 +60,7 @@ def word(text):
 
 def qscope(*commands, options=(), timeout=600, env=None):
     """Runs commands in one batch; the finished process with text in stdout and stderr."""
-    line = [QSCOPE, "--batch", *options]
+    line = [QSCOPE, "--batch", "--no-cache", *options]
     for command in commands:
         line += ["-e", command]
     return subprocess.run(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -41,7 +41,7 @@ CAUSES = "Causes of differences"
 NOT_EMULATED = [
     ("ort", "MatMul or Gemm whose only DQ is that of its weights, without Q (MatMulNBits)",
      "onnxruntime quantizes the activations on the fly; qscope multiplies floats"),
-    ("ort", "Erf, Softmax, LayerNormalization, and Gemm and MatMul in float",
+    ("ort", "Softmax, LayerNormalization, and Gemm and MatMul in float",
      "qscope rounds better or sums in another order; see \"float sums\" below"),
     ("ort", "Transposes between Q/DQ pairs of other parameters", "see \"moved transposes\" below"),
     ("ort", "CPUs without VNNI", "onnxruntime's products of u8 and s8 saturate there; "

@@ -3,7 +3,7 @@ load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 24 --seed 3
 run
-sweep loo --metric sqnr --top 3
+sensitivity --exact --metric sqnr --top 3
 screen pins --size 80x24 --ascii
 key 5 g p c
 screen --size 160x48 --ascii

@@ -12,7 +12,7 @@ plot maps /block4/dw/Conv ${OUT}/maps.png
 plot profile ${OUT}/profile.png
 plot scatter ${OUT}/scatter.png
 -plot pareto ${OUT}/pareto.png
-sweep loo --metric sqnr --images 8 --top 1
+sensitivity --exact --metric sqnr --images 8 --top 1
 plot pareto ${OUT}/pareto.png
 -plot scatter ${OUT}/scatter.png
 -plot scatter /block4/dw/Conv ${OUT}/scatter.png

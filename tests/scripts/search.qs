@@ -11,7 +11,7 @@ undo
 pins
 undo
 search --max-pins 2 --metric sqnr
-sweep show
+tried
 history
 pins clear
 search --reach 12 --metric sqnr --jobs 1

@@ -1,12 +1,13 @@
 # args: --json
-# What scripts read; also of a sweep in the background.
+# What scripts read; also of a job in the background.
 load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 6 --seed 5
-sweep loo /block4/dw/Conv /head/Softmax &
+sensitivity /block4/dw/Conv /head/Softmax &
 wait
-sweep show
+tried
 search --max-pins 1 /block4/dw/Conv
 pareto
-bisect --reach 15
+prefix --until sqnr>=20
+bisect --until sqnr>=15
 outcomes

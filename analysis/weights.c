@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * weights.c: the weights that INT8 layers multiply by against those of the FP32 model, per output
+ * channel, without a run. Weights of both sides are read as [outputs, products], products in the
+ * order input channel, row, column, whatever the operator and format keep them as.
+ */
+#include "analysis/judge.h"
+#include "analysis/qmodel.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- Where weights stand --------------------------------------------------------------------- */
+
+/* Inputs of operators that multiply codes; -1: none. */
+struct place {
+    const char *op;
+    int w, scale, zero, bias, x_scale;
+};
+static const struct place places[] = {
+    {"QLinearConv", 3, 4, 5, 8, 1},
+    {"QLinearMatMul", 3, 4, 5, -1, 1},
+    {"QGemm", 3, 4, 5, 6, 1},
+    {"MatMulIntegerToFloat", 1, 3, 5, 6, -1},
+    {"DynamicQuantizeMatMul", 1, 2, 3, 4, -1},
+    {"ConvInteger", 1, -1, 3, -1, -1},
+    {"MatMulInteger", 1, -1, 3, -1, -1},
+};
+static const struct place place_tensorrt = {NULL, 3, 4, 5, 8, 1};
+static const struct place place_plain = {NULL, 1, -1, -1, 2, -1};
+
+static const struct place *place_of(const struct node *n)
+{
+    for (size_t i = 0; i < COUNT(places); i++) {
+        if (node_is(n, places[i].op)) {
+            return &places[i];
+        }
+    }
+    return strcmp(n->domain, "tensorrt") == 0 ? &place_tensorrt : &place_plain;
+}
+
+enum order { ORDER_OK, ORDER_KO, ORDER_SPACE_FIRST, ORDER_DEPTHWISE, ORDER_NONE };
+
+/* Weights as a matrix. */
+struct matrix {
+    const struct tensor *t;
+    enum order order;
+    size_t o, k, space; /* space: positions of a filter */
+};
+
+static size_t matrix_at(const struct matrix *m, size_t o, size_t k)
+{
+    switch (m->order) {
+    case ORDER_KO:
+    case ORDER_DEPTHWISE:
+        return k * m->o + o;
+    case ORDER_SPACE_FIRST:
+        return o * m->k + k % m->space * (m->k / m->space) + k / m->space;
+    default:
+        return o * m->k + k;
+    }
+}
+
+static enum order order_of(const struct node *n, const struct tensor *w)
+{
+    const char *op = node_plain_op(n);
+    bool rows = attr_int(n, "transB", 0) != 0;
+    return strcmp(op, "Conv") == 0                ? (w->rank >= 3 ? ORDER_OK : ORDER_NONE)
+           : strcmp(op, "CONV_2D") == 0           ? (w->rank == 4 ? ORDER_SPACE_FIRST : ORDER_NONE)
+           : strcmp(op, "DEPTHWISE_CONV_2D") == 0 ? (w->rank == 4 ? ORDER_DEPTHWISE : ORDER_NONE)
+           : w->rank != 2                         ? ORDER_NONE
+           : strcmp(op, "FULLY_CONNECTED") == 0   ? ORDER_OK
+           : strcmp(op, "Gemm") == 0              ? (rows ? ORDER_OK : ORDER_KO)
+           : strcmp(op, "MatMul") == 0            ? ORDER_KO
+                                                  : ORDER_NONE;
+}
+
+static bool matrix_init(struct matrix *m, const struct node *n, const struct tensor *w)
+{
+    *m = (struct matrix){.t = w, .order = order_of(n, w), .space = 1};
+    int axis = m->order == ORDER_DEPTHWISE ? 3 : m->order == ORDER_KO ? 1 : 0;
+    if (m->order == ORDER_NONE || w->n == 0) {
+        return false;
+    }
+    m->o = (size_t)w->dims[axis];
+    m->k = w->n / m->o;
+    for (int d = 2; m->order == ORDER_OK && d < w->rank; d++) {
+        m->space *= (size_t)w->dims[d];
+    }
+    m->space = m->order == ORDER_SPACE_FIRST ? (size_t)(w->dims[1] * w->dims[2]) : m->space;
+    m->space = m->order == ORDER_DEPTHWISE ? m->k : m->space;
+    return true;
+}
+
+/* ---- FP32 side ------------------------------------------------------------------------------- */
+
+/* What becomes of a product on its way out of an FP32 layer: gain * product + bias. */
+struct affine {
+    double *gain, *bias; /* per output channel */
+};
+
+/* The weighted node of every FP32 layer, and the nodes behind it. */
+struct fp32_layer {
+    int node; /* -1 */
+    size_t n;
+    int nodes[LAYER_NODES];
+};
+
+struct comparing {
+    const struct graph *f;
+    const struct plan *plan_f, *plan_i;
+    const struct match *m;
+    const struct local_map *map;
+    struct fp32_layer *layers;
+};
+
+/* A constant of the FP32 model, also one that only its plan knows. */
+static const struct tensor *fp32_constant(const struct comparing *c, int v)
+{
+    const struct tensor *t = v >= 0 ? c->f->values[v].constant : NULL;
+    int at =
+        t || v < 0 || !c->plan_f ? -1 : graph_find(plan_graph(c->plan_f), c->f->values[v].name);
+    return at >= 0 ? plan_constant(c->plan_f, at) : t;
+}
+
+static bool is_weighted(const char *family)
+{
+    return strcmp(family, "Conv") == 0 || strcmp(family, "MatMul") == 0;
+}
+
+static void find_fp32(void *ctx, size_t layer, size_t n, const int *nodes)
+{
+    struct comparing *c = ctx;
+    struct fp32_layer *l = &c->layers[layer];
+    *l = (struct fp32_layer){.node = -1, .n = n};
+    memcpy(l->nodes, nodes, n * sizeof *nodes);
+    for (size_t i = 0; i < n; i++) {
+        const struct node *x = &c->f->nodes[nodes[i]];
+        if (is_weighted(node_family(x)) && x->n_in > 1 && fp32_constant(c, x->in[1])) {
+            l->node = l->node < 0 ? nodes[i] : -2;
+        }
+    }
+}
+
+/* t as float32, dequantized where the model keeps it as codes; one reference or NULL. */
+static struct tensor *real_values(const struct tensor *t, const struct quant *q)
+{
+    struct tensor *out = NULL, *aligned = t ? tensor_aligned(t) : NULL;
+    if (aligned && !(q && !dtype_is_float(t->dtype) ? quant_dequantize(aligned, q, NULL, &out, NULL)
+                                                    : tensor_to_f32(aligned, NULL, &out, NULL))) {
+        tensor_free(aligned);
+        return out;
+    }
+    tensor_free(aligned);
+    return NULL;
+}
+
+/* Element c of a constant that has one value or one per channel; NAN: it has neither. */
+static double per_channel(const struct tensor *t, size_t n, size_t c)
+{
+    return t->n == n ? tensor_f64(t, c) : t->n == 1 ? tensor_f64(t, 0) : NAN;
+}
+
+static void fold_norm(const struct comparing *c, const struct node *n, size_t o, struct affine *a)
+{
+    const struct tensor *p[4];
+    for (int k = 0; k < 4; k++) {
+        p[k] = n->n_in > 4 ? fp32_constant(c, n->in[k + 1]) : NULL;
+        if (!p[k] || p[k]->n != o) {
+            return;
+        }
+    }
+    double epsilon = (double)attr_float(n, "epsilon", 1e-5F);
+    for (size_t i = 0; i < o; i++) {
+        double gain = tensor_f64(p[0], i) / sqrt(tensor_f64(p[3], i) + epsilon);
+        a->gain[i] *= gain;
+        a->bias[i] = (a->bias[i] - tensor_f64(p[2], i)) * gain + tensor_f64(p[1], i);
+    }
+}
+
+static void add_bias(const struct tensor *t, size_t o, struct affine *a)
+{
+    for (size_t i = 0; t && (t->n == o || t->n == 1) && i < o; i++) {
+        a->bias[i] += per_channel(t, o, i);
+    }
+}
+
+static const struct tensor *constant_input(const struct comparing *c, const struct node *n)
+{
+    const struct tensor *t = n->n_in == 2 ? fp32_constant(c, n->in[0]) : NULL;
+    return t || n->n_in != 2 ? t : fp32_constant(c, n->in[1]);
+}
+
+/* What follows the product in FP32, from its own bias on; nodes of a layer come last first. */
+static void follow(const struct comparing *c, size_t layer, size_t o, struct affine *a)
+{
+    const struct fp32_layer *l = &c->layers[layer];
+    const struct node *n = &c->f->nodes[l->node];
+    if (n->n_in > 2 && n->in[2] >= 0) {
+        const struct value *v = &c->f->values[n->in[2]];
+        struct tensor *b = real_values(fp32_constant(c, n->in[2]), v->quant);
+        add_bias(b, o, a);
+        tensor_free(b);
+    }
+    for (size_t i = l->n; i-- > 0;) {
+        const struct node *x = &c->f->nodes[l->nodes[i]];
+        if (node_is(x, "BatchNormalization") && !c->map->normalizes[layer]) {
+            fold_norm(c, x, o, a);
+        } else if (node_is(x, "Add") || node_is(x, "ADD")) {
+            add_bias(constant_input(c, x), o, a);
+        }
+    }
+}
+
+/* ---- INT8 side ------------------------------------------------------------------------------- */
+
+/* Weights and bias that the executed node multiplies by and adds. */
+struct int8_side {
+    const struct node *n;
+    struct matrix w;
+    const struct tensor *scale, *zero, *bias;
+    const struct tensor *bias_scale; /* of a bias that was dequantized before; NULL */
+    double x_scale;                  /* NAN: none */
+    const struct quant *quant;       /* parameters kept with the tensor */
+};
+
+static const struct tensor *input_of(const struct comparing *c, const struct node *n, int k)
+{
+    return k >= 0 && k < n->n_in && n->in[k] >= 0 ? plan_constant(c->plan_i, n->in[k]) : NULL;
+}
+
+static bool int8_open(const struct comparing *c, size_t layer, struct int8_side *s)
+{
+    const struct graph *x = plan_graph(c->plan_i);
+    const struct node *n = &x->nodes[c->map->weighted[layer]];
+    const struct place *p = place_of(n);
+    const struct tensor *w = input_of(c, n, p->w), *sx = input_of(c, n, p->x_scale);
+    *s = (struct int8_side){.n = n, .x_scale = NAN};
+    if (!w || !matrix_init(&s->w, n, w)) {
+        return false;
+    }
+    s->scale = input_of(c, n, p->scale);
+    s->zero = input_of(c, n, p->zero);
+    s->bias = input_of(c, n, p->bias);
+    s->quant = x->values[n->in[p->w]].quant;
+    if (sx && sx->n) {
+        s->x_scale = tensor_f64(sx, 0) * (double)attr_float(n, "alpha", 1.0F);
+    }
+    if (x->values[n->in[0]].quant && x->values[n->in[0]].quant->n) {
+        s->x_scale = (double)x->values[n->in[0]].quant->scale[0];
+    }
+    /* Floats that were codes: the node that read them tells the step. */
+    int made = x->values[n->in[p->w]].producer;
+    if (!s->scale && made >= 0 && node_is_dequantize(&x->nodes[made])) {
+        s->scale = input_of(c, &x->nodes[made], 1);
+    }
+    made = p->bias >= 0 && p->bias < n->n_in && n->in[p->bias] >= 0
+               ? x->values[n->in[p->bias]].producer
+               : -1;
+    if (made >= 0 && node_is_dequantize(&x->nodes[made])) {
+        s->bias_scale = input_of(c, &x->nodes[made], 1);
+    }
+    if (!s->bias && c->map->added[layer] >= 0) {
+        s->bias = plan_constant(c->plan_i, c->map->added[layer]);
+    }
+    return true;
+}
+
+static double step_of(const struct int8_side *s, size_t c)
+{
+    return s->quant && s->quant->n   ? (double)s->quant->scale[s->quant->n == s->w.o ? c : 0]
+           : s->scale && s->scale->n ? per_channel(s->scale, s->w.o, c)
+                                     : NAN;
+}
+
+static int zero_of(const struct int8_side *s, size_t c)
+{
+    if (s->quant && s->quant->n) {
+        return s->quant->zero[s->quant->n == s->w.o ? c : 0];
+    }
+    return s->zero && s->zero->n ? (int)per_channel(s->zero, s->w.o, c) : 0;
+}
+
+/* ---- One channel ----------------------------------------------------------------------------- */
+
+/* Both rows of a channel: v FP32, w INT8 (in steps of the codes when `step` is not part of it). */
+static void compare_channel(struct weight_channel *ch, const double *v, const double *w, size_t k)
+{
+    double vw = 0, shift = 0, left = 0;
+    bool any_v = false, any_w = false;
+    ch->signal = ch->noise = ch->top = 0;
+    for (size_t i = 0; i < k; i++) {
+        double e = v[i] - w[i];
+        ch->signal += v[i] * v[i];
+        ch->noise += e * e;
+        ch->top = fmax(ch->top, fabs(v[i]));
+        vw += v[i] * w[i];
+        shift -= e;
+        any_v = any_v || v[i] != 0;
+        any_w = any_w || w[i] != 0;
+    }
+    ch->gain = ch->signal > 0 ? vw / ch->signal : NAN;
+    shift /= (double)MAX(k, (size_t)1);
+    for (size_t i = 0; i < k; i++) {
+        double e = w[i] - v[i] - shift;
+        left += e * e;
+    }
+    ch->left = left;
+    ch->shift = ch->step > 0 ? shift / ch->step : NAN;
+    ch->dead = any_v && !any_w;
+}
+
+/* The values by which channel c is multiplied: codes without their zero point, times `factor`. */
+static void int8_row(const struct int8_side *s, const struct tensor *t, size_t c, double factor,
+                     double *w, int *top)
+{
+    int zero = zero_of(s, c);
+    bool floats = dtype_is_float(t->dtype);
+    for (size_t k = 0; k < s->w.k; k++) {
+        double q = tensor_f64(t, matrix_at(&s->w, c, k)) - (floats ? 0 : zero);
+        w[k] = floats ? q : q * factor;
+        *top = floats ? 0 : MAX(*top, (int)fabs(q));
+    }
+    double step = step_of(s, c);
+    for (size_t k = 0; floats && step > 0 && k < s->w.k; k++) {
+        *top = MAX(*top, (int)lround(fmin(fabs(w[k]) / step, 1e6)));
+    }
+}
+
+/* Operators whose sums are scaled by a product behind them: the constant there that fits best. */
+static double scale_behind(const struct comparing *c, size_t layer, const struct int8_side *s,
+                           size_t ch, const double *v, double *w)
+{
+    double best = NAN, least = INFINITY;
+    for (int i = 0; i < 4 && c->map->scaled[layer][i] >= 0; i++) {
+        const struct tensor *t = plan_constant(c->plan_i, c->map->scaled[layer][i]);
+        double f = t && dtype_is_float(t->dtype) ? per_channel(t, s->w.o, ch) : NAN, noise = 0;
+        int top = 0;
+        if (isnan(f)) {
+            continue;
+        }
+        int8_row(s, s->w.t, ch, f, w, &top);
+        for (size_t k = 0; k < s->w.k; k++) {
+            noise += (v[k] - w[k]) * (v[k] - w[k]);
+        }
+        best = noise < least ? f : best;
+        least = fmin(least, noise);
+    }
+    return best;
+}
+
+/* ---- One layer ------------------------------------------------------------------------------- */
+
+static void finish_layer(struct weight_error *e)
+{
+    for (size_t c = 0; c < e->n_channels; c++) {
+        const struct weight_channel *ch = &e->channel[c];
+        double d = ch->bias - ch->bias_int8;
+        e->signal += ch->signal;
+        e->noise += ch->noise;
+        e->bias_signal += ch->bias * ch->bias;
+        e->bias_noise += d * d;
+    }
+}
+
+static void compare_bias(const struct int8_side *s, size_t c, const struct affine *a,
+                         struct weight_channel *ch)
+{
+    bool codes = s->bias && !dtype_is_float(s->bias->dtype);
+    double b = s->bias && s->bias->n ? per_channel(s->bias, s->w.o, c) : 0;
+    ch->bias = a->bias[c];
+    ch->bias_step = codes           ? s->x_scale * ch->step
+                    : s->bias_scale ? per_channel(s->bias_scale, s->w.o, c)
+                                    : NAN;
+    ch->bias_int8 = isnan(b) ? ch->bias : codes ? b * ch->bias_step : b;
+}
+
+/* |bias| + sum of |codes| times the largest input code: no sum can be larger. */
+static double reach_of(const struct int8_side *s, const double *w, const struct weight_channel *ch)
+{
+    double sum = 0;
+    for (size_t k = 0; k < s->w.k; k++) {
+        sum += fabs(w[k]);
+    }
+    double bias = ch->bias_step > 0 ? fabs(ch->bias_int8) / ch->bias_step : 0;
+    return ch->step > 0 ? 255 * sum / ch->step + bias : 0;
+}
+
+static void compare_rows(const struct comparing *c, size_t layer, const struct int8_side *s,
+                         const struct matrix *f, const struct tensor *fv, const struct affine *a,
+                         struct weight_error *e)
+{
+    double *v = mem_alloc(2 * f->k * sizeof *v), *w = v + f->k;
+    for (size_t o = 0; o < f->o; o++) {
+        struct weight_channel *ch = &e->channel[o];
+        for (size_t k = 0; k < f->k; k++) {
+            v[k] = a->gain[o] * (double)((const float *)fv->data)[matrix_at(f, o, k)];
+        }
+        ch->step = step_of(s, o);
+        if (isnan(ch->step) && !dtype_is_float(s->w.t->dtype)) {
+            ch->step = scale_behind(c, layer, s, o, v, w);
+        }
+        int8_row(s, s->w.t, o, ch->step, w, &ch->code_top);
+        compare_channel(ch, v, w, f->k);
+        compare_bias(s, o, a, ch);
+        e->reach = fmax(e->reach, reach_of(s, w, ch));
+    }
+    free(v);
+}
+
+static const char *open_both(const struct comparing *c, size_t layer, struct int8_side *s,
+                             struct matrix *f, struct tensor **fv)
+{
+    const struct fp32_layer *l = &c->layers[layer];
+    if (l->node < 0) {
+        return "its FP32 weights are not those of one operator";
+    }
+    const struct node *n = &c->f->nodes[l->node];
+    const struct tensor *t = fp32_constant(c, n->in[1]);
+    if (!int8_open(c, layer, s) || !matrix_init(f, n, t)) {
+        return "weights of this operator are not compared";
+    }
+    if (s->w.o != f->o || s->w.k != f->k) {
+        return "weights have other shapes in FP32";
+    }
+    *fv = real_values(t, c->f->values[n->in[1]].quant);
+    return *fv ? NULL : "weights cannot be read";
+}
+
+/* Fully connected layers of two formats may flatten their input in another order. */
+static bool other_order(const struct comparing *c, size_t layer, const struct weight_error *e)
+{
+    double vw = 0, ww = 0;
+    for (size_t o = 0; o < e->n_channels; o++) {
+        const struct weight_channel *ch = &e->channel[o];
+        vw += ch->gain * ch->signal;
+        ww += ch->noise - ch->signal + 2 * ch->gain * ch->signal;
+    }
+    const char *family = node_family(&c->f->nodes[c->layers[layer].node]);
+    bool formats = c->f->dialect != plan_graph(c->plan_i)->dialect;
+    return formats && strcmp(family, "MatMul") == 0 && vw < 0.5 * sqrt(e->signal * ww);
+}
+
+static void compare_layer(const struct comparing *c, size_t layer, struct weight_error *e)
+{
+    struct int8_side s;
+    struct matrix f;
+    struct tensor *fv = NULL;
+    e->why = open_both(c, layer, &s, &f, &fv);
+    if (e->why) {
+        return;
+    }
+    struct affine a = {mem_alloc(2 * f.o * sizeof *a.gain), NULL};
+    a.bias = a.gain + f.o;
+    for (size_t o = 0; o < f.o; o++) {
+        a.gain[o] = 1;
+    }
+    follow(c, layer, f.o, &a);
+    size_t scales = s.quant ? s.quant->n : s.scale ? s.scale->n : 0;
+    e->n_channels = f.o;
+    e->k = f.k;
+    e->groups = (size_t)MAX(attr_int(&c->f->nodes[c->layers[layer].node], "group", 1), 1);
+    e->groups = f.order == ORDER_DEPTHWISE ? f.o : e->groups;
+    e->inputs = f.k / MAX(f.space, (size_t)1);
+    e->per_tensor = scales == 1 && f.o > 1;
+    e->bits = dtype_is_float(s.w.t->dtype) ? (scales ? 8 : 0) : 8 * (int)dtype_size(s.w.t->dtype);
+    e->has_pairs =
+        s.w.t->dtype == DT_S8 &&
+        node_is(s.n, "QLinearConv") + node_is(s.n, "QGemm") + node_is(s.n, "QLinearMatMul") > 0;
+    e->channel = mem_alloc(f.o * sizeof *e->channel);
+    compare_rows(c, layer, &s, &f, fv, &a, e);
+    finish_layer(e);
+    if (other_order(c, layer, e)) {
+        e->why = "its inputs are in another order in FP32";
+        e->n_channels = 0;
+    }
+    free(a.gain);
+    tensor_free(fv);
+}
+
+struct weight_error *weights_compare(const struct graph *fp32, const struct plan *plan_fp32,
+                                     const struct plan *plan_int8, const struct match *m,
+                                     const struct local_map *map)
+{
+    struct weight_error *e = mem_alloc((m->n_layers + 1) * sizeof *e);
+    struct comparing c = {.f = fp32, .plan_f = plan_fp32, .plan_i = plan_int8, .m = m, .map = map};
+    c.layers = mem_alloc((m->n_layers + 1) * sizeof *c.layers);
+    layers_nodes(fp32, m, find_fp32, &c);
+    for (size_t k = 0; k < m->n_layers; k++) {
+        if (map->weighted[k] >= 0) {
+            compare_layer(&c, k, &e[k]);
+        }
+    }
+    free(c.layers);
+    return e;
+}
+
+void weights_free(struct weight_error *w, size_t n_layers)
+{
+    for (size_t k = 0; w && k < n_layers; k++) {
+        free(w[k].channel);
+    }
+    free(w);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * test_race.c: whether races find the first places, at what cost, and say truly what they may have
+ * missed, all on made-up scores: nothing is run.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/sweep_fixture.h"
+
+/* ---- Races ---------------------------------------------------------------------------------- */
+
+enum { RUNNERS = 54, TRACK = 32, PLACES = 8 };
+
+/* What races took and found, summed up. */
+struct races {
+    double share, missed; /* of runs; said to be missing from the first places */
+    size_t right, wrong;  /* races with the first places of the exact ranking; layers missing */
+};
+
+/* Images whose base error is spread by a factor of about exp(spread), in the order of a race. */
+static struct sweep *track_of(double spread, double doubt, double *size)
+{
+    struct sweep *w = sweep_of(SWEEP_LOO, "mse", RUNNERS, TRACK);
+    struct sweep *pilot = sweep_of(SWEEP_LOO, "mse", 0, TRACK);
+    double drawn[TRACK];
+    size_t order[TRACK];
+    for (size_t i = 0; i < TRACK; i++) {
+        drawn[i] = exp(spread * normal());
+        add_base(pilot, 1000 * drawn[i]);
+    }
+    bool sized = sweep_order(w, pilot, order);
+    assert_true(sized ? spread > 0 : spread < 0.6);
+    for (size_t i = 0; i < TRACK; i++) {
+        size[i] = drawn[sized ? order[i] : i];
+        assert_true(!sized || !i || size[i] <= size[i - 1]);
+        add_base(w, 1000 * size[i]);
+    }
+    w->top = PLACES;
+    w->doubt = doubt;
+    sweep_free(pilot);
+    return w;
+}
+
+/* Layers that are not among the first places of w although they belong there. */
+static size_t missing(const struct sweep *w, const double *total)
+{
+    size_t order[RUNNERS], n = 0;
+    double bar = INFINITY;
+    sweep_rank(w, order);
+    for (size_t i = 0; i < PLACES; i++) {
+        assert_int_equal(w->trials[order[i]].n, TRACK);
+        bar = fmin(bar, total[order[i]]);
+    }
+    for (size_t i = PLACES; i < RUNNERS; i++) {
+        n += total[order[i]] > bar;
+    }
+    return n;
+}
+
+/* Runner k gains k in proportion to the size of an image, on one more or less by `noise`. */
+static void race(double spread, double noise, double doubt, struct races *r)
+{
+    static double gain[RUNNERS][TRACK];
+    double total[RUNNERS] = {0}, size[TRACK];
+    struct sweep *w = track_of(spread, doubt, size);
+    bool next[RUNNERS];
+    size_t seen = 0, runs = 0;
+    for (size_t k = 0; k < RUNNERS; k++) {
+        for (size_t i = 0; i < TRACK; i++) {
+            gain[k][i] = size[i] * ((double)k + noise * normal());
+            total[k] += gain[k][i];
+        }
+    }
+    for (size_t upto; (upto = sweep_race(w, next)); seen = upto) {
+        assert_true(upto > seen && upto <= TRACK);
+        for (size_t k = 0; k < RUNNERS; k++) {
+            assert_true(seen > 0 || next[k]);
+            for (size_t i = seen; i < upto && next[k]; i++, runs++) {
+                add(w, k, 1000 * size[i] - gain[k][i]);
+            }
+        }
+    }
+    assert_int_equal(seen, TRACK);
+    size_t wrong = missing(w, total);
+    r->right += !wrong;
+    r->wrong += wrong;
+    r->missed += sweep_missed(w);
+    r->share += (double)runs / (RUNNERS * TRACK);
+    sweep_free(w);
+}
+
+static void races_find_the_first_places(void **state)
+{
+    (void)state;
+    struct races clear = {0}, close = {0}, sized = {0};
+    const size_t n = 60;
+    for (size_t i = 0; i < n; i++) {
+        race(0, 0.3, 2.5, &clear); /* neighbours differ by three times that */
+        race(0, 10, 2.5, &close);  /* and by a tenth */
+        race(1.5, 10, 2.5, &sized);
+    }
+    assert_int_equal(clear.right, n);
+    assert_true(clear.share / (double)n < 0.3);
+    assert_true(close.right >= n * 85 / 100);
+    assert_true(close.share / (double)n > 0.25 && close.share / (double)n < 0.75);
+    assert_true(sized.right >= n * 85 / 100);
+    assert_true(sized.share < 0.92 * close.share); /* the images that decide come first */
+}
+
+static void races_say_what_they_may_have_missed(void **state)
+{
+    (void)state;
+    struct races bold = {0}, careful = {0};
+    for (size_t i = 0; i < 200; i++) {
+        race(0.5, 20, 1, &bold);
+        race(0.5, 20, 3, &careful);
+    }
+    assert_true(bold.wrong > 40); /* bold enough to err */
+    assert_true(bold.missed > 0.5 * (double)bold.wrong && bold.missed < 2 * (double)bold.wrong);
+    assert_true(careful.wrong < bold.wrong / 8 && careful.missed < bold.missed / 8);
+}
+
+static void partial_trials_stand_for_all_images(void **state)
+{
+    (void)state;
+    double size[TRACK], sum = 0, lo, hi;
+    struct sweep *w = track_of(0.6, 2.5, size); /* no image is below the floor */
+    for (size_t i = 0; i < TRACK; i++) {
+        sum += size[i];
+    }
+    for (size_t i = 0; i < TRACK; i++) {
+        add(w, 0, 750 * size[i]); /* a quarter of the error goes */
+        assert_int_equal(sweep_is_partial(w, &w->trials[0]), i + 1 < TRACK);
+        assert_true(near(sweep_effect(w, &w->trials[0]), 25 * sum / TRACK));
+        sweep_interval(w, &w->trials[0], &lo, &hi);
+        assert_true(i ? lo < 25 * sum / TRACK && hi > 25 * sum / TRACK : isnan(lo));
+    }
+    assert_false(sweep_is_partial(w, &w->trials[1]));
+    sweep_free(w);
+    size_t held = 0, draws = 400;
+    for (size_t d = 0; d < draws; d++) { /* what all images say is mostly inside */
+        w = track_of(1, 2.5, size);
+        double total = 0;
+        for (size_t i = 0; i < TRACK; i++) {
+            double gain = size[i] * (100 + 100 * normal());
+            total += gain / 10 / TRACK;
+            if (i < 8) {
+                add(w, 0, 1000 * size[i] - gain);
+            }
+        }
+        sweep_interval(w, &w->trials[0], &lo, &hi);
+        held += lo <= total && total <= hi;
+        sweep_free(w);
+    }
+    assert_true(held > draws * 95 / 100);
+}
+
+static void orders_need_errors(void **state)
+{
+    (void)state;
+    const char *const outcome[] = {"top1", "mse", "mse"};
+    const enum sweep_kind kind[] = {SWEEP_LOO, SWEEP_ONLY, SWEEP_LOO};
+    for (size_t i = 0; i < COUNT(kind); i++) { /* shares, values, a base that is exact */
+        struct sweep *w = sweep_of(kind[i], outcome[i], 3, 2);
+        struct sweep *pilot = sweep_of(kind[i], outcome[i], 0, 2);
+        size_t order[2];
+        add_base(pilot, i == 2 ? 0 : 5);
+        add_base(pilot, i == 2 ? 0 : 7);
+        assert_false(sweep_order(w, pilot, order));
+        assert_null(w->sizes);
+        sweep_free(pilot);
+        sweep_free(w);
+    }
+}
+
+static void small_races_are_exact_at_once(void **state)
+{
+    (void)state;
+    struct sweep *w = sweep_of(SWEEP_LOO, "mse", 3, 2);
+    bool next[3];
+    w->top = 8;
+    w->doubt = 2.5;
+    assert_int_equal(sweep_race(w, next), 2);
+    assert_true(next[0] && next[1] && next[2]);
+    for (size_t k = 0; k < 3; k++) {
+        w->trials[k].error = mem_dup("no");
+    }
+    assert_int_equal(sweep_race(w, next), 0); /* nobody is left */
+    sweep_free(w);
+}
+
+static void shuffles_are_permutations(void **state)
+{
+    (void)state;
+    size_t a[100], b[100], moved = 0;
+    bool seen[100] = {false};
+    for (size_t i = 0; i < 100; i++) {
+        a[i] = b[i] = i;
+    }
+    sweep_shuffle(100, a);
+    sweep_shuffle(100, b);
+    for (size_t i = 0; i < 100; i++) {
+        assert_int_equal(a[i], b[i]);
+        assert_false(seen[a[i]]);
+        seen[a[i]] = true;
+        moved += a[i] != i;
+    }
+    assert_true(moved > 80);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(races_find_the_first_places),
+        cmocka_unit_test(races_say_what_they_may_have_missed),
+        cmocka_unit_test(partial_trials_stand_for_all_images),
+        cmocka_unit_test(orders_need_errors),
+        cmocka_unit_test(small_races_are_exact_at_once),
+        cmocka_unit_test(shuffles_are_permutations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
