@@ -317,7 +317,7 @@ static int exec_flips(struct call *c, struct err *err)
 
 static const struct opt_spec culprits_opts[] = {
     {"--worst", ARG_INT, "N", "the N worst images of the run (8)", NULL},
-    {"--show", ARG_FLAG, NULL, "what the last one, sweep loo or search has found", NULL},
+    {"--show", ARG_FLAG, NULL, "what the last one, sensitivity or search has found", NULL},
     {0},
 };
 

@@ -202,9 +202,9 @@ const struct cmd cmd_sweep[] = {
             "four, most promising first, each on no more images than it takes to rule it out; "
             "where none of these does, it pins the layers that do most harm alone and takes back "
             "all that are not needed. Then every set with one pin less is measured. It says how "
-            "sure it is that no smaller set does: the chances of sets ruled out early, and of "
-            "those "
-            "not tried by what the gains of their layers add up to. The model found is run once "
+            "sure it is that no smaller set does: the chances of sets ruled out early, and "
+            "of those not tried by what the gains of their layers add up to. The model found is "
+            "run once "
             "more by itself. Its pins are one step for undo. With LAYER words only those may be "
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
             "SQNR of the outputs.",

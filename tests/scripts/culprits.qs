@@ -9,7 +9,7 @@ culprits --worst 4
 coverage --top 2
 flips
 images --sort beyond --top 2
-sweep loo --metric top1 --images 3 --top 2
+sensitivity --exact --ways loo --metric top1 --images 3 --top 2
 culprits --show
 set output json
 culprits @1
