@@ -111,7 +111,7 @@ def walk_repl(_):
     t.press("bise")
     t.wait("layers by sqnr")
     t.press("ct")
-    t.wait("help bisect", "find the layer in network order")
+    t.wait("help bisect", "find the shortest prefix of the network")
     t.press("\x0f")
     t.wait("[1 Layers]")
     t.press("6", "Enter", "quit", "Enter")
