@@ -81,6 +81,13 @@ static void split_dequantizers(struct fuser *f)
     }
 }
 
+/* The runtime joins scales that are equal, but zero points only where they are one constant. */
+static bool same_zero_input(const struct fuser *f, int a, int b)
+{
+    const struct node *x = &f->g->nodes[a], *y = &f->g->nodes[b];
+    return (x->n_in > 2 ? x->in[2] : -1) == (y->n_in > 2 ? y->in[2] : -1);
+}
+
 /* Q nodes on one tensor with equal parameters become one. */
 static void merge_quantizers(struct fuser *f, int value)
 {
@@ -88,6 +95,7 @@ static void merge_quantizers(struct fuser *f, int value)
         for (int k = i + 1; k < f->v[value].n; k++) {
             struct edge a = f->v[value].edges[i], b = f->v[value].edges[k];
             if (a.slot != 0 || b.slot != 0 || !fuse_is_q(f, a.node) || !fuse_is_q(f, b.node) ||
+                !same_zero_input(f, a.node, b.node) ||
                 !fuse_same_params(f, a.node, b.node, false)) {
                 continue;
             }

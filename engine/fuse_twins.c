@@ -12,10 +12,16 @@ enum {
     MAX_READERS = 256,   /* of a tensor; beyond that twins stay apart */
 };
 
+/* Constants of these types are joined where they are equal; codes and zero points are not. */
+static bool is_shared(enum dtype d)
+{
+    return d == DT_F32 || d == DT_F16 || d == DT_F64 || d == DT_S32 || d == DT_S64;
+}
+
 static bool equal_constants(const struct tensor *a, const struct tensor *b)
 {
-    return a->dtype == b->dtype && a->rank == b->rank && a->n == b->n && a->n <= SHARED_ELEMENTS &&
-           a->dtype != DT_STRING && a->size == b->size &&
+    return is_shared(a->dtype) && a->dtype == b->dtype && a->rank == b->rank && a->n == b->n &&
+           a->n <= SHARED_ELEMENTS && a->size == b->size &&
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
            memcmp(a->data, b->data, a->size) == 0;
 }

@@ -22,7 +22,7 @@ import onnx
 import pexpect
 from onnx import TensorProto, helper, numpy_helper
 
-from terminal import (OPEN, PAIR, PATIENCE, QSCOPE, ROOT, Lost, Terminal, default_signals,
+from terminal import (KEYS, OPEN, PAIR, PATIENCE, QSCOPE, ROOT, Lost, Terminal, default_signals,
                       run_walks)
 
 DATA = Path(os.environ.get("QSCOPE_SHARED") or ROOT.parent / "shared") / "data"
@@ -111,7 +111,7 @@ def walk_repl(_):
     t.press("bise")
     t.wait("layers by sqnr")
     t.press("ct")
-    t.wait("help bisect", "find the layer in network order")
+    t.wait("help bisect", "find the shortest prefix of the network")
     t.press("\x0f")
     t.wait("[1 Layers]")
     t.press("6", "Enter", "quit", "Enter")
@@ -449,7 +449,7 @@ def walk_find(_):
     t.wait_cursor("/block1/pw")
     # The help is searched by the same keys.
     t.press("?", "/", "bisect", "Enter")
-    t.wait("bisect [--max-drop X]", "/ finds")
+    t.wait("bisect [--until GOAL]", "/ finds")
     t.press("/", "accuracy", "Enter", "n")
     t.wait("accuracy")
     t.press("q")
@@ -481,9 +481,10 @@ def walk_pictures(_):
         raise Lost(f"cells of {kinds} kinds in\n{t.text()}")
     t.press("3")
     t.wait("picture 32x32")
-    cells = half_blocks(t, 32 * 16)
+    rows = 13  # the plot of layers needs the others, so that the picture is made smaller
+    cells = half_blocks(t, 2 * rows * rows)
     grey = [c for pair in cells for c in pair if len({c[:2], c[2:4], c[4:]}) == 1]
-    if len(cells) != 32 * 16 or len(grey) != 2 * len(cells):
+    if len(cells) != 2 * rows * rows or len(grey) != 2 * len(cells):
         raise Lost(f"{len(cells)} cells, {len(grey)} of grey in\n{t.text()}")
     t.press("Q")
     t.end()
@@ -579,7 +580,7 @@ def walk_prompt(_):
     t.press("metri", "Tab")
     t.wait("metrics")
     t.press("Enter")
-    t.wait("rmse_scale")
+    t.wait("loo_gain")
     t.press("quit 7", "Enter")
     t.end(7)
 

@@ -168,12 +168,14 @@ static int hook_nothing(void)
 
 /* Not for one line at the bottom of a screen: readline's own completions know files and users, not
  * commands, and ask back; macros, counts and searches for one character leave it, when a line is
- * given up in the middle of them, in states that the next line falls into. */
+ * given up in the middle of them, in states that the next line falls into; words yanked out of the
+ * history are read past the end of a line whose quotes are left open. */
 static bool wanted(const char *function)
 {
     static const char *const others[] = {"complet",   "kbd-macro",        "argument",
                                          "search-",   "character-search", "quoted-insert",
-                                         "init-file", "editing-mode",     "operate-and-get-next"};
+                                         "init-file", "editing-mode",     "operate-and-get-next",
+                                         "yank-last", "yank-nth"};
     if (strncmp(function, "reverse-search", 14) == 0 ||
         strncmp(function, "forward-search", 14) == 0)
         return true;
