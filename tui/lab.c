@@ -386,12 +386,13 @@ static void run_trial(struct measuring *m, struct slot *s, size_t k)
     }
 }
 
-/* Images that may be open at a time: one until it is known how much memory an image takes. */
+/* Images that may be open at a time: one until it is known how much memory the activations of an
+ * image take, which are kept for trials alone. */
 static int most_slots(const struct measuring *m)
 {
     size_t size = atomic_load(&m->l->size), limit = m->l->s->budget.limit;
     size_t fit = limit && size ? MAX(limit / 2 / size, (size_t)1) : (size_t)m->n_slots;
-    return size || m->l->o.brute ? (int)MIN(fit, (size_t)m->n_slots) : 1;
+    return size || !m->n || m->l->o.brute ? (int)MIN(fit, (size_t)m->n_slots) : 1;
 }
 
 /* A trial of an open image. */
