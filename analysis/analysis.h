@@ -661,6 +661,10 @@ double goal_value(const struct goal *g, const struct sweep *w);
  * base hit or miss (beta-binomial); other outcomes: the base's value and the gain on the same
  * images. */
 double goal_expect(const struct goal *g, const struct sweep *w, const struct trial *t);
+/* 95 % interval of that: shares by the same distribution, within what is sure; else for images like
+ * those seen. */
+void goal_interval(const struct goal *g, const struct sweep *w, const struct trial *t, double *lo,
+                   double *hi);
 /* The probability that it meets the goal on all of them: 0 and 1 where that is certain, as it is
  * for shares when the images left cannot change it. */
 double goal_chance(const struct goal *g, const struct sweep *w, const struct trial *t);
@@ -684,7 +688,8 @@ struct search {
     bool reached; /* it meets the goal */
     bool minimal; /* each set with one pin less was measured and misses it */
     bool out_of_time;
-    size_t n_points; /* the best set of each size, measured on all images */
+    size_t n_points; /* the best set of each size, measured on all images; of sizes below the
+                        answer's perhaps on some, see search_estimate() */
     size_t *points, cap_points;
     size_t tried[SEARCH_SIZES + 1];  /* sets by number of pins added */
     double missed[SEARCH_SIZES + 1]; /* expected number of sets of that size that meet the goal and
@@ -697,6 +702,11 @@ struct search *search_new(size_t n_layers, const bool *candidate, const struct g
 void search_free(struct search *s);
 /* Adds a trial to the points when no other of its size is as good. */
 void search_point(struct search *s, const struct sweep *w, size_t trial);
+/* Adds the best trial of that size, if none of it was measured on all images: an estimated point.
+ */
+void search_estimate(struct search *s, const struct sweep *w, size_t size);
+/* The best trial of that size by what it is expected to do; SIZE_MAX: none. */
+size_t search_best(const struct search *s, const struct sweep *w, size_t size);
 /* A set that might be tried: a trial and one layer more. */
 struct prospect {
     size_t parent, layer;

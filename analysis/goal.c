@@ -129,6 +129,23 @@ double goal_expect(const struct goal *g, const struct sweep *w, const struct tri
     return trial_value(&w->base, o) + (o->higher_is_better ? gain : -gain);
 }
 
+void goal_interval(const struct goal *g, const struct sweep *w, const struct trial *t, double *lo,
+                   double *hi)
+{
+    const struct outcome *o = g->outcome;
+    double n = w->base.sums[o - outcomes][1], mean, variance, hits, left, low, high;
+    if (o->counts) {
+        expect_hits(w, t, &mean, &variance, &hits, &left);
+        *lo = o->value((const double[2]){fmax(hits, mean - 1.96 * sqrt(variance)), n});
+        *hi = o->value((const double[2]){fmin(hits + left, mean + 1.96 * sqrt(variance)), n});
+        return;
+    }
+    double base = trial_value(&w->base, o);
+    sweep_interval(w, t, &low, &high);
+    *lo = o->higher_is_better ? base + low : base - high;
+    *hi = o->higher_is_better ? base + high : base - low;
+}
+
 double goal_chance(const struct goal *g, const struct sweep *w, const struct trial *t)
 {
     if (t->error) {

@@ -132,12 +132,22 @@ bool search_better(const struct search *s, const struct sweep *w, size_t a, size
     return score_of(s, i, likeness_gain(w, x)) > score_of(s, k, likeness_gain(w, y));
 }
 
-void search_point(struct search *s, const struct sweep *w, size_t trial)
+size_t search_best(const struct search *s, const struct sweep *w, size_t size)
+{
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < w->n_trials; i++) {
+        const struct trial *t = &w->trials[i];
+        if (t->n && !t->error && search_size(w, t) == size &&
+            (best == SIZE_MAX || search_better(s, w, i, best))) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void add_point(struct search *s, const struct sweep *w, size_t trial)
 {
     size_t size = search_size(w, &w->trials[trial]), at = 0;
-    if (w->trials[trial].error || w->trials[trial].n < w->n_images) {
-        return;
-    }
     while (at < s->n_points && search_size(w, &w->trials[s->points[at]]) < size) {
         at++;
     }
@@ -148,6 +158,24 @@ void search_point(struct search *s, const struct sweep *w, size_t trial)
     s->points = mem_push(s->points, s->n_points, &s->cap_points, sizeof *s->points);
     memmove(s->points + at + 1, s->points + at, (s->n_points++ - at) * sizeof *s->points);
     s->points[at] = trial;
+}
+
+void search_point(struct search *s, const struct sweep *w, size_t trial)
+{
+    if (!w->trials[trial].error && w->trials[trial].n >= w->n_images) {
+        add_point(s, w, trial);
+    }
+}
+
+void search_estimate(struct search *s, const struct sweep *w, size_t size)
+{
+    size_t best = search_best(s, w, size);
+    for (size_t i = 0; i < s->n_points; i++) {
+        best = search_size(w, &w->trials[s->points[i]]) == size ? SIZE_MAX : best;
+    }
+    if (best != SIZE_MAX) {
+        add_point(s, w, best);
+    }
 }
 
 /* ---- Prospects ------------------------------------------------------------------------------ */

@@ -111,9 +111,9 @@ static int exec_search(struct call *c, struct err *err)
     bool *rows = NULL, background = s->screen || c->background;
     int rc = sweep_read_choice(c, SWEEP_SEARCH, &x, err);
     const char *method = call_opt(c, "--method"), *seconds = call_opt(c, "--time-limit");
-    x.method = !method || strcmp(method, "auto") == 0 ? SEARCH_AUTO
-               : strcmp(method, "greedy") == 0        ? SEARCH_GREEDY
-                                                      : SEARCH_BISECT;
+    static const char *const methods[] = {"auto", "pareto", "greedy", "bisect"};
+    for (x.method = SEARCH_AUTO; method && strcmp(methods[x.method], method) != 0; x.method++) {
+    }
     x.seconds = seconds ? strtod(seconds, NULL) : 0;
     if (!rc && seconds && !(x.seconds > 0)) {
         rc = err_set(err, E_USAGE, "--time-limit is above 0 seconds, found '%s'", seconds);
@@ -182,9 +182,10 @@ static const struct opt_spec search_opts[] = {
     {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
     {"--reach", ARG_REAL, "X", "stop at this value", NULL},
     {"--max-pins", ARG_INT, "N", "pin at most N layers more", NULL},
-    {"--method", ARG_CHOICE, "auto|greedy|bisect",
-     "by size (the default), one best layer after the other, or delta debugging alone",
-     "auto|greedy|bisect"},
+    {"--method", ARG_CHOICE, "auto|pareto|greedy|bisect",
+     "by size (the default), likewise with the best set of every size measured, one best layer "
+     "after the other, or delta debugging alone",
+     "auto|pareto|greedy|bisect"},
     {"--time-limit", ARG_REAL, "S", "end after S seconds with the best found so far", NULL},
     METRIC_OPT,
     IMAGES_OPT,
@@ -203,9 +204,11 @@ const struct cmd cmd_sweep[] = {
             "where none of these does, it pins the layers that do most harm alone and takes back "
             "all that are not needed. Then every set with one pin less is measured. It says how "
             "sure it is that no smaller set does: the chances of sets ruled out early, and "
-            "of those not tried by what the gains of their layers add up to. The model found is "
-            "run once "
-            "more by itself. Its pins are one step for undo. With LAYER words only those may be "
+            "of those not tried by what the gains of their layers add up to. Where the answer is "
+            "known, smaller sets are not measured further: their points are estimates (~), unless "
+            "--method pareto asks for them. The model found is run "
+            "once more by itself. Its pins are one step for undo. With LAYER words only those may "
+            "be "
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
             "SQNR of the outputs.",
         .example = "search --max-drop 5 --images 24",

@@ -15,11 +15,43 @@ static struct pins_cost cost_of(const struct session *s, const struct trial *t)
     return pins_cost(s->fp32, &s->match, s->costs, t->pinned);
 }
 
+static bool is_measured(const struct session *s, const struct trial *t)
+{
+    return !s->search || t->n >= s->sweep->n_images;
+}
+
+/* What it has, or is expected to have, on all images. */
+static double value_of(const struct session *s, const struct trial *t)
+{
+    const struct sweep *w = s->sweep;
+    return is_measured(s, t) ? trial_value(t, w->outcome) : goal_expect(&s->search->goal, w, t);
+}
+
 static void print_head(FILE *out, const struct sweep *w)
 {
     fprintf(out, "%4s", "PINS");
     sweep_print_values(out, w, NULL);
-    fprintf(out, " %9s %9s %9s %6s  %s\n", "FP32 MB", "M MACS", "ACT. MB", "EDGES", "LAYERS");
+    fprintf(out, " %6s %9s %9s %9s %6s  %s\n", "IMAGES", "FP32 MB", "M MACS", "ACT. MB", "EDGES",
+            "LAYERS");
+}
+
+/* Values of a model; where not all images were measured, what is expected, and of how many. */
+static void print_values(const struct session *s, FILE *out, const struct trial *t)
+{
+    const struct sweep *w = s->sweep;
+    char text[32], about[40];
+    if (is_measured(s, t)) {
+        sweep_print_values(out, w, t);
+    }
+    for (const struct outcome *o = outcomes; o->name && !is_measured(s, t); o++) {
+        bool judged = o == w->outcome;
+        double v = judged ? goal_expect(&s->search->goal, w, t) : NAN;
+        snprintf(about, sizeof about, "~%s", sweep_value_text(text, o, v, false));
+        if (sweep_shows(w, o)) {
+            fprintf(out, " %9s", judged ? about : "");
+        }
+    }
+    fprintf(out, " %6zu", t->n);
 }
 
 /* A model: values, cost, its layers. */
@@ -27,7 +59,7 @@ static void print_point(const struct session *s, FILE *out, const struct trial *
 {
     const struct pins_cost c = cost_of(s, t);
     fprintf(out, "%4zu", c.pins);
-    sweep_print_values(out, s->sweep, t);
+    print_values(s, out, t);
     fprintf(out, " %9.3f %9.3f %9.3f %6d ", c.weights / 1e6, c.macs / 1e6, c.activations / 1e6,
             c.boundaries);
     for (size_t k = 0; k < s->match.n_layers; k++) {
@@ -57,8 +89,8 @@ static json_t *cost_json(const struct session *s, const struct pins_cost *c)
                      "boundaries", c->boundaries);
 }
 
-/* A model on the way: what it achieves, whether all images were measured, an interval of its value
- * for other images like these, and what it costs. */
+/* A model on the way: what it achieves, whether all images were measured, an interval of its value,
+ * of an estimate on these images, else for others like them, and what it costs. */
 static json_t *point_json(const struct session *s, const struct trial *t)
 {
     const struct sweep *w = s->sweep;
@@ -66,15 +98,17 @@ static json_t *point_json(const struct session *s, const struct trial *t)
     double low, high, base = trial_value(&w->base, w->outcome);
     json_t *o = sweep_trial_json(s, w, t);
     sweep_interval(w, t, &low, &high);
-    if (sweep_is_gain(w)) { /* of what is gained over the base */
+    if (!is_measured(s, t)) {
+        goal_interval(&s->search->goal, w, t, &low, &high);
+    } else if (sweep_is_gain(w)) { /* of what is gained over the base */
         double a = w->outcome->higher_is_better ? base + low : base - high;
         high = w->outcome->higher_is_better ? base + high : base - low;
         low = a;
     }
-    json_object_set_new(o, "metric", json_num(trial_value(t, w->outcome)));
+    json_object_set_new(o, "metric", json_num(value_of(s, t)));
     json_object_set_new(o, "low", json_num(low));
     json_object_set_new(o, "high", json_num(high));
-    json_object_set_new(o, "measured", json_boolean(t->n >= w->n_images));
+    json_object_set_new(o, "measured", json_boolean(is_measured(s, t)));
     json_object_set_new(o, "cost", json_num(s->macs > 0 ? 100 * c.macs / s->macs : NAN));
     json_object_set_new(o, "costs", cost_json(s, &c));
     json_object_set_new(o, "layers", names_json(s, t->pinned));
@@ -112,7 +146,7 @@ static void search_json(struct call *c)
     json_object_set_new(o, "target",
                         q->has_limit ? json_num(goal_value(&q->goal, w)) : json_null());
     json_object_set_new(o, "reached", q->has_limit ? json_boolean(q->reached) : json_null());
-    json_object_set_new(o, "metric_reached", json_num(trial_value(found, w->outcome)));
+    json_object_set_new(o, "metric_reached", json_num(value_of(s, found)));
     json_object_set_new(o, "minimal", json_boolean(q->minimal));
     json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
     json_object_set_new(o, "pins", names_json(s, found->pinned));

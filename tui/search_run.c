@@ -15,7 +15,7 @@
 enum {
     FIRST_LOOK = 4, /* images that every set sees */
     CROWD = 16,     /* sets that may see all in one race, of single layers */
-    FINALISTS = 3,  /* likewise, of others: the rest waits until these have failed */
+    FINALISTS = 1,  /* likewise, of others: the rest waits until these have failed */
     BATCH = 32,     /* sets that are planned at a time; of a large model fewer */
     LEAST_BATCH = 8,
     WIDTH = 16,       /* sets that are extended by one layer */
@@ -311,6 +311,18 @@ static size_t most_sets(const struct session *s)
     return (size_t)fmin(fmax(n, LEAST_SETS), MOST_SETS);
 }
 
+/* Whether it is known well enough that no set of that size meets the goal. */
+static bool is_settled(struct session *s, struct search_job *j, size_t size)
+{
+    if (!j->c.has_limit || size > SEARCH_SIZES) {
+        return !j->c.has_limit;
+    }
+    pthread_mutex_lock(&s->lock);
+    search_doubt(j->s, j->w, size);
+    pthread_mutex_unlock(&s->lock);
+    return j->s->missed[size] < doubt_enough;
+}
+
 static int try_prospects(struct session *s, struct search_job *j, size_t size, size_t width,
                          struct err *err)
 {
@@ -324,12 +336,7 @@ static int try_prospects(struct session *s, struct search_job *j, size_t size, s
             list[m++] = try_with(s, j, p[i].parent, p[i].layer, true);
         }
         rc = race(s, j, m, list, out_of_question, err);
-        pthread_mutex_lock(&s->lock);
-        if (j->c.has_limit && size <= SEARCH_SIZES) {
-            search_doubt(j->s, j->w, size);
-        }
-        pthread_mutex_unlock(&s->lock);
-        if (j->c.has_limit && size <= SEARCH_SIZES && j->s->missed[size] < doubt_enough) {
+        if (j->c.has_limit && is_settled(s, j, size)) {
             break;
         }
     }
@@ -361,14 +368,7 @@ static int try_waiting(struct session *s, struct search_job *j, size_t size, str
 /* Measures the set of that size that looks best on all images: a point of the way. */
 static int complete_best(struct session *s, struct search_job *j, size_t size, struct err *err)
 {
-    size_t best = SIZE_MAX;
-    for (size_t i = 0; i < j->w->n_trials; i++) {
-        const struct trial *t = &j->w->trials[i];
-        if (t->n && !t->error && search_size(j->w, t) == size &&
-            (best == SIZE_MAX || search_better(j->s, j->w, i, best))) {
-            best = i;
-        }
-    }
+    size_t best = search_best(j->s, j->w, size);
     return best == SIZE_MAX ? OK : race(s, j, 1, &best, -1, err);
 }
 
@@ -384,7 +384,7 @@ static int try_size(struct session *s, struct search_job *j, size_t size, bool *
         if (!rc && !late(j) && j->c.has_limit && best_met(j, size) == SIZE_MAX) {
             rc = try_waiting(s, j, size, err);
         }
-        if (!rc && !late(j) && j->c.has_limit && best_met(j, size) == SIZE_MAX) {
+        if (!rc && !late(j) && best_met(j, size) == SIZE_MAX && !is_settled(s, j, size)) {
             rc = try_harmful(s, j, size, err);
         }
     } else if (size > 1) {
@@ -396,7 +396,9 @@ static int try_size(struct session *s, struct search_job *j, size_t size, bool *
     }
     pthread_mutex_unlock(&s->lock);
     size_t met = best_met(j, size);
-    rc = rc || met != SIZE_MAX || late(j) ? rc : complete_best(s, j, size, err);
+    bool complete =
+        met == SIZE_MAX && !late(j) && (!j->c.has_limit || j->c.method == SEARCH_PARETO);
+    rc = rc || !complete ? rc : complete_best(s, j, size, err);
     if (met != SIZE_MAX) {
         j->s->found = met;
         j->s->reached = true;
@@ -540,7 +542,7 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
     if (lab_verified(j->lab, j->s->found)) {
         return OK;
     }
-    size_t n = MIN(w->n_images, (size_t)CHECKED), *images = mem_alloc((n + 1) * sizeof *images);
+    size_t n = MIN(found->n, (size_t)CHECKED), *images = mem_alloc((n + 1) * sizeof *images);
     memcpy(images, w->images, n * sizeof *images);
     pthread_mutex_lock(&s->lock);
     again =
@@ -586,6 +588,16 @@ static size_t best_point(const struct search_job *j)
     return best;
 }
 
+/* Where the goal is not met: the best sets of all sizes, as far as time allows on all images. */
+static int fill_points(struct session *s, struct search_job *j, struct err *err)
+{
+    int rc = OK;
+    for (size_t size = 1; size <= j->n_candidates && !rc && !j->s->reached && !late(j); size++) {
+        rc = complete_best(s, j, size, err);
+    }
+    return rc;
+}
+
 static int search_body(struct session *s, void *ctx, struct err *err)
 {
     struct search_job *j = ctx;
@@ -596,7 +608,11 @@ static int search_body(struct session *s, void *ctx, struct err *err)
         rc = search_sets(s, j, err);
         rc = rc || !j->s->reached ? rc : drop_one(s, j, err);
     }
+    rc = rc || !j->c.has_limit ? rc : fill_points(s, j, err);
     pthread_mutex_lock(&s->lock);
+    for (size_t size = 1; size <= SEARCH_SIZES && j->s->n_points; size++) {
+        search_estimate(j->s, j->w, size);
+    }
     j->s->found = j->s->reached || !j->s->n_points ? j->s->found : best_point(j);
     pthread_mutex_unlock(&s->lock);
     rc = rc ? rc : verify(s, j, err);

@@ -61,12 +61,18 @@ void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t la
             "", s->match.layers[layer].op);
 }
 
+/* Whether its sums are of those images alone that say most, so that they are no values. */
+static bool is_partial(const struct sweep *w, const struct trial *t)
+{
+    return sweep_is_partial(w, t) || (w->kind == SWEEP_SEARCH && t->n < w->base.n);
+}
+
 void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t)
 {
     char text[32];
     for (const struct outcome *o = outcomes; o->name; o++) {
         if (sweep_shows(w, o)) {
-            double v = t && !sweep_is_partial(w, t) ? trial_value(t, o) : NAN;
+            double v = t && !is_partial(w, t) ? trial_value(t, o) : NAN;
             fprintf(out, " %9s", t ? sweep_value_text(text, o, v, false) : o->title);
         }
     }
@@ -153,7 +159,7 @@ json_t *sweep_values_json(const struct sweep *w, const struct trial *t)
 {
     json_t *o = json_object();
     for (const struct outcome *x = outcomes; x->name; x++) {
-        double v = !t ? sweep_fp32(w, x) : sweep_is_partial(w, t) ? NAN : trial_value(t, x);
+        double v = !t ? sweep_fp32(w, x) : is_partial(w, t) ? NAN : trial_value(t, x);
         json_object_set_new(o, x->name, json_num(v));
     }
     return o;

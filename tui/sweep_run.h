@@ -9,6 +9,7 @@
 
 enum search_method {
     SEARCH_AUTO,   /* by size, then delta debugging */
+    SEARCH_PARETO, /* likewise, and the best set of every size is measured on all images */
     SEARCH_GREEDY, /* the best layer, the best one beside it, and so on */
     SEARCH_BISECT, /* delta debugging alone */
 };

@@ -93,10 +93,13 @@ def check_form(tally, title, found):
             "points", "runs", "seconds", "confidence", "minimal"}
     tally.check(keys <= set(found), f"{title}: no {keys - set(found)}")
     for point in found["points"]:
-        tally.check({"pins", "metric", "cost", "measured", "low", "high"} <= set(point) and
-                    point["measured"], f"{title}: a point lacks something: {point}")
-    best = [p for p in found["points"] if p["pins"] == len(found["pins"])]
-    tally.check(len(best) == 1 or not found["pins"], f"{title}: the answer is not a point")
+        tally.check({"pins", "metric", "cost", "measured", "images", "low", "high"} <= set(point),
+                    f"{title}: a point lacks something: {point}")
+        tally.check(point["measured"] == (point["images"] == found["measured_images"]) and
+                    point["low"] <= point["metric"] <= point["high"],
+                    f"{title}: a point says what is not true: {point}")
+    best = [p for p in found["points"] if p["pins"] == len(found["pins"]) and p["measured"]]
+    tally.check(len(best) == 1, f"{title}: the answer is not a point that was measured")
     sure = found["confidence"]["no_smaller_set"]
     tally.check(sure is not None and 0 <= sure <= 1 or len(found["pins"]) > 5,
                 f"{title}: does not say how sure it is")
@@ -145,13 +148,16 @@ def check_samples(tally, folder):
     models = SAMPLES / "models"
     start = (f"load pair {word(models / 'fp32.onnx')} {word(models / 'int8_qop.onnx')}",
              f"preprocess {word(SAMPLES / 'preprocess.json')}", f"dataset add {SAMPLES}/images")
-    for method in ("auto", "greedy", "bisect"):
+    for method in ("auto", "pareto", "greedy", "bisect"):
         done, found = qscope_json(*start, f"search --metric top1 --max-drop 2 --method {method}",
                                   "pins", "undo", "pins")
         if tally.check(done.returncode == 0, f"samples, {method}: {last_line(done)}"):
             tally.check(found["search"]["reached"] and len(found["search"]["pins"]) <= 2,
                         f"samples, {method}: {found['search']['pins']}")
             tally.check(not found["pins"]["pins"], f"samples, {method}: undo leaves pins")
+            sizes = {p["pins"] for p in found["search"]["points"] if p["measured"]}
+            tally.check(method != "pareto" or sizes == {0, 1, 2},
+                        f"samples, {method}: points of {sizes} pins")
     done, found = qscope_json(*start, "search --metric top1 --max-drop 2 --time-limit 0.000001")
     tally.check(done.returncode != 0 and found["search"]["out_of_time"],
                 "samples: the time limit is not kept")
