@@ -106,14 +106,16 @@ static double expected_gain(const struct search *s, const struct sweep *w, const
     return s->goal.outcome->higher_is_better || t->error || isnan(v) ? gain : -gain;
 }
 
-/* Mean of the likeness that it gains on the images that it has seen. */
+/* Of the likeness that the base lacks on the images that the trial has seen, the share that it
+ * gains, however many it has seen: those come first that lack most. */
 static double likeness_gain(const struct sweep *w, const struct trial *t)
 {
-    double sum = 0;
-    for (size_t i = 0; i < t->n; i++) {
-        sum += t->likeness[i] - w->base.likeness[i];
+    double gain = 0, loss = 0;
+    for (size_t i = 0; i < MIN(t->n, w->base.n); i++) {
+        gain += t->likeness[i] - w->base.likeness[i];
+        loss += 1 - w->base.likeness[i];
     }
-    return t->n ? sum / (double)t->n : 0;
+    return loss > 0 ? gain / loss : 0;
 }
 
 /* Hits are few numbers, so that likeness counts as much; else it only tells equals apart. */
