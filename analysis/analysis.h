@@ -671,7 +671,8 @@ double goal_chance(const struct goal *g, const struct sweep *w, const struct tri
 /* Learns from all trials but the first, which is the base, how often images are hit that FP32 and
  * the base both hit, or both miss. */
 void goal_pool(struct sweep *w);
-/* 1: FP32 and the base differ on the image in whether it is a hit, so that it says most. */
+/* 2: FP32 and the base differ on the image in whether it is a hit, so that it says most; 1: both
+ * miss it, as others will, so that it soon makes certain of a miss of the goal; else 0. */
 size_t goal_kind(const struct goal *g, const struct sweep *w, size_t image);
 
 /* ---- Searches (search.c) -------------------------------------------------------------------- */

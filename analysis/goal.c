@@ -171,5 +171,6 @@ double goal_chance(const struct goal *g, const struct sweep *w, const struct tri
 
 size_t goal_kind(const struct goal *g, const struct sweep *w, size_t image)
 {
-    return g->outcome->counts && (w->fp32_terms[image][0] > 0) != (w->base.terms[image][0] > 0);
+    bool fp32 = w->fp32_terms[image][0] > 0, base = w->base.terms[image][0] > 0;
+    return !g->outcome->counts ? 0 : fp32 != base ? 2 : !fp32;
 }

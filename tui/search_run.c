@@ -120,7 +120,7 @@ static int race_from(struct session *s, struct search_job *j, size_t n, size_t *
     struct sweep *w = j->w;
     int rc = OK;
     for (size_t seen = n ? w->trials[list[0]].n : 0; n && seen < w->n_images && !rc;) {
-        size_t upto = MIN(seen ? 2 * seen : (size_t)FIRST_LOOK, w->n_images);
+        size_t upto = MIN(seen + MAX(seen / 2, (size_t)FIRST_LOOK), w->n_images);
         if (late(j)) {
             return OK;
         }
@@ -175,7 +175,7 @@ static int measure_base(struct session *s, struct search_job *j, struct err *err
     int rc = lab_base(j->lab, w, err);
     lab_expect(j->lab, w->n_images);
     rc = rc ? rc : lab_measure(j->lab, w, 0, NULL, w->n_images, err);
-    for (size_t kind = 2; kind-- > 0 && !rc;) {
+    for (size_t kind = 3; kind-- > 0 && !rc;) {
         for (size_t i = 0; i < w->n_images; i++) {
             if (goal_kind(&j->s->goal, w, i) == kind) {
                 order[n++] = i;
