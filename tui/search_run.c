@@ -15,7 +15,7 @@
 enum {
     FIRST_LOOK = 4, /* images that every set sees */
     CROWD = 16,     /* sets that may see all in one race, of single layers */
-    FINALISTS = 1,  /* likewise, of others: the rest waits until these have failed */
+    FINALISTS = 2,  /* likewise, of others: the rest waits until these have failed */
     BATCH = 32,     /* sets that are planned at a time; of a large model fewer */
     LEAST_BATCH = 8,
     WIDTH = 16,       /* sets that are extended by one layer */
