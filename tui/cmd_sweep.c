@@ -221,9 +221,9 @@ const struct cmd cmd_sweep[] = {
         .name = "pareto",
         .group = "pins",
         .help = "of the models tried last, those that no other beats with as few pins",
-        .detail = "After a search or another trial of layers: number of pins against what was to "
-                  "be improved, with "
-                  "the FP32 weights and multiplications that they cost.",
+        .detail = "After a search or another trial of layers, of those that were measured on all "
+                  "images: number of pins against what was to be improved, with the FP32 weights "
+                  "and multiplications that they cost.",
         .example = "sensitivity --images 2 ; pareto",
         .needs = NEED_PAIR,
         .exec = exec_pareto,
