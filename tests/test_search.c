@@ -12,32 +12,7 @@
 
 #include <math.h>
 
-#include "analysis/analysis.h"
-
-static struct image_score score(double signal, double noise)
-{
-    struct image_score s;
-    image_score_init(&s);
-    s.ok = true;
-    s.signal = signal;
-    s.noise = noise;
-    s.sqnr = sqnr_db(signal, noise);
-    s.cosine = 1 - noise / signal;
-    s.mse = noise / 10;
-    return s;
-}
-
-static void add(struct sweep *w, size_t trial, double noise)
-{
-    struct image_score s = score(100, noise);
-    trial_add(&w->trials[trial], w->outcome, &s);
-}
-
-static void add_base(struct sweep *w, double noise)
-{
-    struct image_score s = score(100, noise);
-    sweep_add_base(w, &s);
-}
+#include "tests/sweep_fixture.h"
 
 /* Noise that stays with a set of pins: layers 2 and 5 carry most of it, and 3 helps only as long as
  * 2 is not pinned. */
