@@ -481,7 +481,7 @@ def walk_pictures(_):
         raise Lost(f"cells of {kinds} kinds in\n{t.text()}")
     t.press("3")
     t.wait("picture 32x32")
-    rows = 13  # the plot of layers needs the others, so that the picture is made smaller
+    rows = 12  # the plot of layers needs the others, so that the picture is made smaller
     cells = half_blocks(t, 2 * rows * rows)
     grey = [c for pair in cells for c in pair if len({c[:2], c[2:4], c[4:]}) == 1]
     if len(cells) != 2 * rows * rows or len(grey) != 2 * len(cells):
