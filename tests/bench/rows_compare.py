@@ -44,9 +44,10 @@ def many(options, images):
 
 # ---- Whole comparisons ----------------------------------------------------------------------
 
-def comparison(fp32, int8, inputs, images, jobs):
-    """One process: both models, all layers, all metrics."""
-    return qscope(f"time load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}",
+def comparison(fp32, int8, inputs, images, jobs, local="off"):
+    """One process: both models, all layers, all metrics of the two runs; local: images on which
+    each layer is run alone as well, which no peer does."""
+    return qscope(f"set local {local}", f"time load pair {word(fp32)} {word(int8)}", f"dataset add {word(inputs)}",
                   f"time run --limit {images}", "time layers", options=["--jobs", str(jobs)])
 
 
@@ -91,6 +92,15 @@ def against_debug(options, network, pairs, target):
                     [x.peak for x in ours], [x.peak for x in debug], 0.25)]
 
 
+def alone(options, network, pairs):
+    """What LOCAL figures of all images add."""
+    fp32, int8, inputs = files(options, network)
+    found = interleave(pairs, all=lambda: comparison(fp32, int8, inputs, 8, 2, "all"),
+                       off=lambda: comparison(fp32, int8, inputs, 8, 2))
+    return [compare(f"{TITLES[network]}, with LOCAL", "without", "s",
+                    [x.seconds for x in found["all"]], [x.seconds for x in found["off"]])]
+
+
 def flat_memory(options, network):
     fp32, int8, inputs = files(options, network)
     peaks = {n: comparison(fp32, int8, inputs if n <= INPUTS else many(options, n), n, 2).peak
@@ -114,10 +124,12 @@ def whole(options):
         lines += against_debug(options, network, 1 if options.quick else 5, target)
         for jobs in (2, 1):
             lines += against_plain(options, network, 3 if options.quick else 9, jobs)
+        lines += alone(options, network, 1 if options.quick else 5)
         lines.append(flat_memory(options, network))
         notes.append(opening(options, network))
     return {"title": "Whole comparison of 8 images",
-            "text": ["Whole processes, from start to exit: all layers, all metrics.",
+            "text": ["Whole processes, from start to exit: all layers, all metrics of the two "
+                     "runs (`set local off`).",
                      "The peers are the comparison that comes with onnxruntime, and a process "
                      "that creates the two plain sessions and runs the images, which compares "
                      "nothing."],
