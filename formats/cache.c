@@ -18,6 +18,7 @@ enum {
     APPLICATION = 0x71736370, /* "qscp" */
     SCHEMA = 1,
     WAIT_MS = 250,   /* for another process that writes */
+    OPEN_MS = 2000,  /* for others that make or open it at the same time */
     TOUCH_AFTER = 60 /* seconds until another use is noted */
 };
 
@@ -108,7 +109,7 @@ static int execute(struct cache *c, const char *sql)
 static int make_tables(struct cache *c)
 {
     int rc = execute(c, schema);
-    for (int tries = 0; passes(rc) && tries < WAIT_MS / 10; tries++) {
+    for (int tries = 0; passes(rc) && tries < OPEN_MS / 10; tries++) {
         if (!sqlite3_get_autocommit(c->db)) {
             execute(c, "ROLLBACK");
         }
@@ -118,14 +119,17 @@ static int make_tables(struct cache *c)
     return rc;
 }
 
-/* An empty database is made ours; anybody else's is left alone. */
+/* An empty database is made ours; anybody else's is left alone. What tells is read at one moment,
+ * as another process may be making it. */
 static int check_schema(struct cache *c, struct err *err)
 {
     int rc, rc2, rc3;
+    execute(c, "BEGIN");
     sqlite3_int64 application = number(c->db, "PRAGMA application_id", &rc);
     sqlite3_int64 version = number(c->db, "PRAGMA user_version", &rc2);
     sqlite3_int64 tables = number(c->db, "SELECT count(*) FROM sqlite_master", &rc3);
     rc = rc ? rc : rc2 ? rc2 : rc3;
+    execute(c, "COMMIT");
     if (!rc && (tables || application || version) &&
         (application != APPLICATION || version != SCHEMA)) {
         return err_set(err, E_FORMAT, "%s: is no result cache of this version", c->path);
@@ -178,8 +182,9 @@ static int open_db(struct cache *c, struct err *err)
     if (rc) {
         return err_set(err, E_IO, "%s: %s", c->path, c->db ? sqlite3_errmsg(c->db) : "no memory");
     }
-    sqlite3_busy_timeout(c->db, WAIT_MS);
+    sqlite3_busy_timeout(c->db, OPEN_MS);
     rc = check_schema(c, err);
+    sqlite3_busy_timeout(c->db, WAIT_MS);
     /* A power failure may cost what is kept, so nothing waits for the disk. */
     execute(c, "PRAGMA synchronous = OFF");
     return rc ? rc : prepare(c, err);
