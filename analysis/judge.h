@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * judge.h: the second half of analysis.h, which includes it: which layer is to blame and why. Local
+ * judge.h: the second part of analysis.h, which includes it: which layer is to blame and why. Local
  * errors, errors of weights, verdicts and the range audit.
  */
 #ifndef ANALYSIS_JUDGE_H

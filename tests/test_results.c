@@ -212,8 +212,9 @@ static void sweeps_are_those_of_running(void **state)
         "sensitivity --exact --ways only --images 6",
         "bisect --until sqnr>=20 --images 6",
         "search --reach 16 --metric sqnr --images 10",
-        "search --max-drop 3 --metric top1", /* images in another order */
-        "sensitivity --exact --ways loo --images 20 --metric sqnr", /* with the pins that were found */
+        "search --max-drop 3 --metric top1",                        /* images in another order */
+        "sensitivity --exact --ways loo --images 20 --metric sqnr", /* with the pins that were found
+                                                                     */
     };
     struct session *bare = opened(NULL), *first = opened("sweeps"), *second = opened("sweeps");
     for (size_t i = 0; i < COUNT(lines); i++) {

@@ -195,7 +195,8 @@ def walk_mouse(_):
         t.wait(sign)
     click(t, "3 Images", row=2, button=2)  # another button
     click(t, "3 Images", row=2)
-    t.wait("[3 Images]")
+    t.wait("[3 Images]", "DLOGIT", absent=["COSINE"])
+    t.read(0.5)  # the rest of the header
     click(t, "SQNR", row=3)
     t.wait("SQNR!")
     # A line that is typed is not disturbed, and what is behind the help cannot be clicked.
@@ -429,7 +430,7 @@ def walk_every_view(_):
                 raise Lost(f"no keys under view {key}:\n{text}")
         small = {}
         t.press("5", "w")  # something to be plotted
-        t.wait("sweep #2 done")
+        t.wait("#2 done")
         for key in SIGNS:
             t.press(key)
             small[key] = len(t.wait(SIGNS[key][0]).split())

@@ -63,7 +63,8 @@ static void write_output(struct pen *p, const struct session *s, size_t layer)
         snprintf(text, sizeof(text), "%s %.*f %s with only this layer in INT8 (only_effect)",
                  o->title, o->digits, only, o->unit);
     else
-        snprintf(text, sizeof(text), "not known: 'sensitivity' measures what the layer costs the result");
+        snprintf(text, sizeof(text),
+                 "not known: 'sensitivity' measures what the layer costs the result");
     write_words(p, "OUTPUT", ST_NORMAL, text);
 }
 
