@@ -156,6 +156,7 @@ def cell_of(t, text, row=None):
 
 
 def click(t, text, row=None, button=0):
+    t.wait(text)
     column, row = cell_of(t, text, row)
     t.press(f"\x1b[<{button};{column};{row}M", f"\x1b[<{button};{column};{row}m")
 
