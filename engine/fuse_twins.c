@@ -81,18 +81,16 @@ void fuse_twins(struct fuser *f)
     for (size_t i = 0; i < f->g->n_nodes; i++) {
         const struct node *n = &f->g->nodes[i];
         if (!n->op || n->n_in < 1 || n->in[0] < 0 || fuse_is_q(f, (int)i) ||
-            fuse_is_dq(f, (int)i) || strncmp(n->op, "Random", 6) == 0) {
+            fuse_is_dq(f, (int)i) || node_is_random(n)) {
             continue;
         }
         int twin = twin_among(f, n->in[0], (int)i);
         if (twin < 0) {
             continue;
         }
-        int n_out = n->n_out;
-        int *from = f->g->nodes[i].out;
-        for (int k = 0; k < n_out; k++) {
-            if (from[k] >= 0) {
-                fuser_move_uses(f, from[k], f->g->nodes[twin].out[k]);
+        for (int k = 0; k < n->n_out; k++) {
+            if (n->out[k] >= 0) {
+                fuser_move_uses(f, n->out[k], f->g->nodes[twin].out[k]);
             }
         }
         fuser_kill(f, (int)i);

@@ -181,7 +181,7 @@ static bool foldable(const struct plan *p, const struct node *n)
             return false;
         }
     }
-    return strncmp(n->op, "Random", 6) != 0;
+    return !node_is_random(n);
 }
 
 /* Constants are row-major; a kernel that wants another order gets a copy. */

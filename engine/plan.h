@@ -40,6 +40,12 @@ struct plan {
 void plan_identify(struct plan *p);
 /* Adds the attributes of a node. */
 void node_attrs_digest(const struct node *n, struct digest *d);
+/* Whether a node gives other values each time it runs, so that it is neither folded nor joined with
+ * one that looks the same. */
+static inline bool node_is_random(const struct node *n)
+{
+    return strncmp(n->op, "Random", 6) == 0;
+}
 /* Identities of what node i makes from those of its inputs; ids: per value, may differ from p->ids
  * where more is known of the inputs. */
 void node_identities(const struct plan *p, size_t i, struct digest *ids);
