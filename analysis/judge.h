@@ -92,6 +92,9 @@ struct local_study {
 struct local_study *local_study_new(size_t n_layers, size_t n_inputs);
 void local_study_free(struct local_study *s);
 void local_study_merge(struct local_study *into, struct local_study *from);
+/* As bytes and back (pack.c), as pack_study(). */
+void pack_local(struct pack *b, const struct local_study *s);
+struct local_study *unpack_local(struct unpack *u, size_t n_layers);
 
 /* ---- Weights (weights.c) --------------------------------------------------------------------- */
 

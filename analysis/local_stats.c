@@ -71,14 +71,21 @@ static int differ(enum dtype d, const float *x, const void *q, const void *y, si
                        : differ_u16(x, q, y, n, p, e, rest);
 }
 
+/* The inner loop is one wide operation or two, whose sums stay in registers. */
 VECTOR_CLONES static void add_squares(const float *restrict e, size_t n, double *restrict lane)
 {
-    double square[BLOCK];
-    for (size_t i = 0; i < n; i++) {
-        square[i] = (double)e[i] * (double)e[i];
+    double sum[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            sum[j] += (double)e[i + j] * (double)e[i + j];
+        }
     }
-    for (size_t i = 0; i < n; i++) {
-        lane[i % LANES] += square[i];
+    for (size_t j = 0; i + j < n; j++) {
+        sum[j] += (double)e[i + j] * (double)e[i + j];
+    }
+    for (size_t j = 0; j < LANES; j++) {
+        lane[j] += sum[j];
     }
 }
 

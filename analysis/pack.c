@@ -288,6 +288,10 @@ enum { REALS = 11 };
 _Static_assert(sizeof(void *) != 8 ||
                    (sizeof(struct image_score) == 312 && sizeof(struct layer_stats) == 16600),
                "a result has fields that are not packed");
+_Static_assert(sizeof(void *) != 8 ||
+                   (sizeof(struct local_stats) == sizeof(struct layer_stats) + 88 &&
+                    sizeof(struct input_stats) == 48 && sizeof(struct local_study) == 48),
+               "a local result has fields that are not packed");
 
 static void pack_top(struct pack *b, const struct top_classes *t)
 {
@@ -394,6 +398,86 @@ struct study *unpack_study(struct unpack *u, size_t n_layers)
     }
     if (u->bad || u->left) {
         study_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* ---- Local errors --------------------------------------------------------------------------- */
+
+static void pack_noise(struct pack *b, const struct quant_noise *n)
+{
+    pack_uint(b, n->n);
+    pack_f64(b, n->clip);
+    pack_f64(b, n->round);
+}
+
+static void unpack_noise(struct unpack *u, struct quant_noise *n)
+{
+    n->n = unpack_uint(u);
+    n->clip = unpack_f64(u);
+    n->round = unpack_f64(u);
+}
+
+static void pack_local_layer(struct pack *b, const struct local_stats *s)
+{
+    pack_layer(b, &s->pair);
+    pack_noise(b, &s->out);
+    pack_noise(b, &s->inner);
+    pack_f64(b, s->past);
+    pack_f64(b, s->rest);
+    pack_uint(b, s->sums);
+    pack_uint(b, s->wraps);
+    pack_uint(b, s->pairs);
+}
+
+static void unpack_local_layer(struct unpack *u, struct local_stats *s)
+{
+    unpack_layer(u, &s->pair);
+    unpack_noise(u, &s->out);
+    unpack_noise(u, &s->inner);
+    s->past = unpack_f64(u);
+    s->rest = unpack_f64(u);
+    s->sums = unpack_uint(u);
+    s->wraps = unpack_uint(u);
+    s->pairs = unpack_uint(u);
+}
+
+void pack_local(struct pack *b, const struct local_study *s)
+{
+    pack_uint(b, s->n_layers);
+    pack_uint(b, s->n_inputs);
+    pack_uint(b, s->images);
+    for (size_t i = 0; i < s->n_layers; i++) {
+        pack_local_layer(b, &s->layers[i]);
+        pack_text(b, s->errors[i]);
+    }
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        pack_noise(b, &s->inputs[i].noise);
+        pack_f64(b, s->inputs[i].xx);
+        pack_f64(b, s->inputs[i].lo);
+        pack_f64(b, s->inputs[i].hi);
+    }
+}
+
+struct local_study *unpack_local(struct unpack *u, size_t n_layers)
+{
+    u->bad = u->bad || unpack_uint(u) != n_layers;
+    size_t n_inputs = unpack_count(u, 5 * 8);
+    struct local_study *s = local_study_new(n_layers, n_inputs);
+    s->images = (size_t)unpack_uint(u);
+    for (size_t i = 0; i < n_layers && !u->bad; i++) {
+        unpack_local_layer(u, &s->layers[i]);
+        s->errors[i] = unpack_text(u);
+    }
+    for (size_t i = 0; i < n_inputs && !u->bad; i++) {
+        unpack_noise(u, &s->inputs[i].noise);
+        s->inputs[i].xx = unpack_f64(u);
+        s->inputs[i].lo = unpack_f64(u);
+        s->inputs[i].hi = unpack_f64(u);
+    }
+    if (u->bad || u->left) {
+        local_study_free(s);
         return NULL;
     }
     return s;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * weights.c: the weights that INT8 layers multiply by against those of the FP32 model, per output
- * channel, without a run. Weights of both sides are read as [outputs, products], products in the
- * order input channel, row, column, whatever the operator and format keep them as.
+ * channel, without a run.
  */
 #include "analysis/judge.h"
 #include "analysis/qmodel.h"
+#include "analysis/weight_rows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,59 +37,6 @@ static const struct place *place_of(const struct node *n)
         }
     }
     return strcmp(n->domain, "tensorrt") == 0 ? &place_tensorrt : &place_plain;
-}
-
-enum order { ORDER_OK, ORDER_KO, ORDER_SPACE_FIRST, ORDER_DEPTHWISE, ORDER_NONE };
-
-/* Weights as a matrix. */
-struct matrix {
-    const struct tensor *t;
-    enum order order;
-    size_t o, k, space; /* space: positions of a filter */
-};
-
-static size_t matrix_at(const struct matrix *m, size_t o, size_t k)
-{
-    switch (m->order) {
-    case ORDER_KO:
-    case ORDER_DEPTHWISE:
-        return k * m->o + o;
-    case ORDER_SPACE_FIRST:
-        return o * m->k + k % m->space * (m->k / m->space) + k / m->space;
-    default:
-        return o * m->k + k;
-    }
-}
-
-static enum order order_of(const struct node *n, const struct tensor *w)
-{
-    const char *op = node_plain_op(n);
-    bool rows = attr_int(n, "transB", 0) != 0;
-    return strcmp(op, "Conv") == 0                ? (w->rank >= 3 ? ORDER_OK : ORDER_NONE)
-           : strcmp(op, "CONV_2D") == 0           ? (w->rank == 4 ? ORDER_SPACE_FIRST : ORDER_NONE)
-           : strcmp(op, "DEPTHWISE_CONV_2D") == 0 ? (w->rank == 4 ? ORDER_DEPTHWISE : ORDER_NONE)
-           : w->rank != 2                         ? ORDER_NONE
-           : strcmp(op, "FULLY_CONNECTED") == 0   ? ORDER_OK
-           : strcmp(op, "Gemm") == 0              ? (rows ? ORDER_OK : ORDER_KO)
-           : strcmp(op, "MatMul") == 0            ? ORDER_KO
-                                                  : ORDER_NONE;
-}
-
-static bool matrix_init(struct matrix *m, const struct node *n, const struct tensor *w)
-{
-    *m = (struct matrix){.t = w, .order = order_of(n, w), .space = 1};
-    int axis = m->order == ORDER_DEPTHWISE ? 3 : m->order == ORDER_KO ? 1 : 0;
-    if (m->order == ORDER_NONE || w->n == 0) {
-        return false;
-    }
-    m->o = (size_t)w->dims[axis];
-    m->k = w->n / m->o;
-    for (int d = 2; m->order == ORDER_OK && d < w->rank; d++) {
-        m->space *= (size_t)w->dims[d];
-    }
-    m->space = m->order == ORDER_SPACE_FIRST ? (size_t)(w->dims[1] * w->dims[2]) : m->space;
-    m->space = m->order == ORDER_DEPTHWISE ? m->k : m->space;
-    return true;
 }
 
 /* ---- FP32 side ------------------------------------------------------------------------------- */
@@ -217,7 +164,7 @@ static void follow(const struct comparing *c, size_t layer, size_t o, struct aff
 /* Weights and bias that the executed node multiplies by and adds. */
 struct int8_side {
     const struct node *n;
-    struct matrix w;
+    struct weight_matrix w;
     const struct tensor *scale, *zero, *bias;
     const struct tensor *bias_scale; /* of a bias that was dequantized before; NULL */
     double x_scale;                  /* NAN: none */
@@ -236,7 +183,7 @@ static bool int8_open(const struct comparing *c, size_t layer, struct int8_side 
     const struct place *p = place_of(n);
     const struct tensor *w = input_of(c, n, p->w), *sx = input_of(c, n, p->x_scale);
     *s = (struct int8_side){.n = n, .x_scale = NAN};
-    if (!w || !matrix_init(&s->w, n, w)) {
+    if (!w || !weight_matrix_init(&s->w, n, w)) {
         return false;
     }
     s->scale = input_of(c, n, p->scale);
@@ -283,66 +230,43 @@ static int zero_of(const struct int8_side *s, size_t c)
 
 /* ---- One channel ----------------------------------------------------------------------------- */
 
-/* Both rows of a channel: v FP32, w INT8 (in steps of the codes when `step` is not part of it). */
-static void compare_channel(struct weight_channel *ch, const double *v, const double *w, size_t k)
+static void compare_channel(struct weight_channel *ch, const struct row_difference *d)
 {
-    double vw = 0, shift = 0, left = 0;
-    bool any_v = false, any_w = false;
-    ch->signal = ch->noise = ch->top = 0;
-    for (size_t i = 0; i < k; i++) {
-        double e = v[i] - w[i];
-        ch->signal += v[i] * v[i];
-        ch->noise += e * e;
-        ch->top = fmax(ch->top, fabs(v[i]));
-        vw += v[i] * w[i];
-        shift -= e;
-        any_v = any_v || v[i] != 0;
-        any_w = any_w || w[i] != 0;
-    }
-    ch->gain = ch->signal > 0 ? vw / ch->signal : NAN;
-    shift /= (double)MAX(k, (size_t)1);
-    for (size_t i = 0; i < k; i++) {
-        double e = w[i] - v[i] - shift;
-        left += e * e;
-    }
-    ch->left = left;
-    ch->shift = ch->step > 0 ? shift / ch->step : NAN;
-    ch->dead = any_v && !any_w;
+    ch->signal = d->vv;
+    ch->noise = d->ee;
+    ch->top = d->top;
+    ch->gain = d->vv > 0 ? d->vw / d->vv : NAN;
+    ch->left = d->left;
+    ch->shift = ch->step > 0 ? d->shift / ch->step : NAN;
+    ch->dead = d->any_v && !d->any_w;
 }
 
-/* The values by which channel c is multiplied: codes without their zero point, times `factor`. */
-static void int8_row(const struct int8_side *s, const struct tensor *t, size_t c, double factor,
-                     double *w, int *top)
+/* Makes elements w [k] of channel c the values that it multiplies by: codes without their zero
+ * point, times `factor`. Returns the largest code. */
+static int int8_row(const struct int8_side *s, size_t c, double factor, double *w)
 {
-    int zero = zero_of(s, c);
-    bool floats = dtype_is_float(t->dtype);
-    for (size_t k = 0; k < s->w.k; k++) {
-        double q = tensor_f64(t, matrix_at(&s->w, c, k)) - (floats ? 0 : zero);
-        w[k] = floats ? q : q * factor;
-        *top = floats ? 0 : MAX(*top, (int)fabs(q));
+    if (!dtype_is_float(s->w.t->dtype)) {
+        return (int)weight_row_codes(w, s->w.k, zero_of(s, c), factor);
     }
-    double step = step_of(s, c);
-    for (size_t k = 0; floats && step > 0 && k < s->w.k; k++) {
-        *top = MAX(*top, (int)lround(fmin(fabs(w[k]) / step, 1e6)));
-    }
+    double step = step_of(s, c), top = weight_row_codes(w, s->w.k, 0, 1);
+    return step > 0 ? (int)lround(fmin(top / step, 1e6)) : 0;
 }
 
-/* Operators whose sums are scaled by a product behind them: the constant there that fits best. */
+/* Operators whose sums are scaled by a product behind them: the constant there that fits best.
+ * q, room [k]: codes of the channel, and space. */
 static double scale_behind(const struct comparing *c, size_t layer, const struct int8_side *s,
-                           size_t ch, const double *v, double *w)
+                           size_t ch, const double *v, const double *q, double *room)
 {
     double best = NAN, least = INFINITY;
     for (int i = 0; i < 4 && c->map->scaled[layer][i] >= 0; i++) {
         const struct tensor *t = plan_constant(c->plan_i, c->map->scaled[layer][i]);
-        double f = t && dtype_is_float(t->dtype) ? per_channel(t, s->w.o, ch) : NAN, noise = 0;
-        int top = 0;
+        double f = t && dtype_is_float(t->dtype) ? per_channel(t, s->w.o, ch) : NAN;
         if (isnan(f)) {
             continue;
         }
-        int8_row(s, s->w.t, ch, f, w, &top);
-        for (size_t k = 0; k < s->w.k; k++) {
-            noise += (v[k] - w[k]) * (v[k] - w[k]);
-        }
+        memcpy(room, q, s->w.k * sizeof *room);
+        int8_row(s, ch, f, room);
+        double noise = weight_row_compare(v, room, s->w.k).ee;
         best = noise < least ? f : best;
         least = fmin(least, noise);
     }
@@ -376,40 +300,43 @@ static void compare_bias(const struct int8_side *s, size_t c, const struct affin
 }
 
 /* |bias| + sum of |codes| times the largest input code: no sum can be larger. */
-static double reach_of(const struct int8_side *s, const double *w, const struct weight_channel *ch)
+static double reach_of(const struct row_difference *d, const struct weight_channel *ch)
 {
-    double sum = 0;
-    for (size_t k = 0; k < s->w.k; k++) {
-        sum += fabs(w[k]);
-    }
     double bias = ch->bias_step > 0 ? fabs(ch->bias_int8) / ch->bias_step : 0;
-    return ch->step > 0 ? 255 * sum / ch->step + bias : 0;
+    return ch->step > 0 ? 255 * d->reach / ch->step + bias : 0;
 }
 
 static void compare_rows(const struct comparing *c, size_t layer, const struct int8_side *s,
-                         const struct matrix *f, const struct tensor *fv, const struct affine *a,
-                         struct weight_error *e)
+                         const struct weight_matrix *f, const struct tensor *fv,
+                         const struct affine *a, struct weight_error *e)
 {
-    double *v = mem_alloc(2 * f->k * sizeof *v), *w = v + f->k;
+    size_t block = MIN(f->o, (size_t)WEIGHT_ROWS);
+    double *all_v = mem_alloc((2 * block + 1) * f->k * sizeof *all_v),
+           *all_w = all_v + block * f->k;
     for (size_t o = 0; o < f->o; o++) {
-        struct weight_channel *ch = &e->channel[o];
-        for (size_t k = 0; k < f->k; k++) {
-            v[k] = a->gain[o] * (double)((const float *)fv->data)[matrix_at(f, o, k)];
+        size_t in = o % block;
+        if (in == 0) {
+            weight_rows_read(f, fv, o, MIN(block, f->o - o), all_v);
+            weight_rows_read(&s->w, s->w.t, o, MIN(block, f->o - o), all_w);
         }
+        struct weight_channel *ch = &e->channel[o];
+        double *v = all_v + in * f->k, *w = all_w + in * f->k;
+        weight_row_scale(v, f->k, a->gain[o]);
         ch->step = step_of(s, o);
         if (isnan(ch->step) && !dtype_is_float(s->w.t->dtype)) {
-            ch->step = scale_behind(c, layer, s, o, v, w);
+            ch->step = scale_behind(c, layer, s, o, v, w, all_w + block * f->k);
         }
-        int8_row(s, s->w.t, o, ch->step, w, &ch->code_top);
-        compare_channel(ch, v, w, f->k);
+        ch->code_top = int8_row(s, o, ch->step, w);
+        struct row_difference d = weight_row_compare(v, w, f->k);
+        compare_channel(ch, &d);
         compare_bias(s, o, a, ch);
-        e->reach = fmax(e->reach, reach_of(s, w, ch));
+        e->reach = fmax(e->reach, reach_of(&d, ch));
     }
-    free(v);
+    free(all_v);
 }
 
 static const char *open_both(const struct comparing *c, size_t layer, struct int8_side *s,
-                             struct matrix *f, struct tensor **fv)
+                             struct weight_matrix *f, struct tensor **fv)
 {
     const struct fp32_layer *l = &c->layers[layer];
     if (l->node < 0) {
@@ -417,7 +344,7 @@ static const char *open_both(const struct comparing *c, size_t layer, struct int
     }
     const struct node *n = &c->f->nodes[l->node];
     const struct tensor *t = fp32_constant(c, n->in[1]);
-    if (!int8_open(c, layer, s) || !matrix_init(f, n, t)) {
+    if (!int8_open(c, layer, s) || !weight_matrix_init(f, n, t)) {
         return "weights of this operator are not compared";
     }
     if (s->w.o != f->o || s->w.k != f->k) {
@@ -444,7 +371,7 @@ static bool other_order(const struct comparing *c, size_t layer, const struct we
 static void compare_layer(const struct comparing *c, size_t layer, struct weight_error *e)
 {
     struct int8_side s;
-    struct matrix f;
+    struct weight_matrix f;
     struct tensor *fv = NULL;
     e->why = open_both(c, layer, &s, &f, &fv);
     if (e->why) {

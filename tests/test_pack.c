@@ -128,9 +128,51 @@ static struct study *random_study(size_t n_layers, size_t n_images)
     return s;
 }
 
+static void random_noise(struct quant_noise *n)
+{
+    *n = (struct quant_noise){random_count(), random_real(), random_real()};
+}
+
+static struct local_study *random_local(size_t n_layers, size_t n_inputs)
+{
+    struct local_study *s = local_study_new(n_layers, n_inputs);
+    struct study *pairs = random_study(n_layers, 0);
+    s->images = (size_t)random_count();
+    for (size_t i = 0; i < n_layers; i++) {
+        struct local_stats *l = &s->layers[i];
+        struct layer_stats of = l->pair;
+        l->pair = pairs->layers[i];
+        pairs->layers[i] = of;
+        random_noise(&l->out);
+        random_noise(&l->inner);
+        l->past = random_real();
+        l->rest = random_real();
+        l->sums = random_count();
+        l->wraps = random_count();
+        l->pairs = random_count();
+        s->errors[i] = random64() % 3 ? NULL : mem_dup("no figure");
+    }
+    for (size_t i = 0; i < n_inputs; i++) {
+        random_noise(&s->inputs[i].noise);
+        s->inputs[i].xx = random_real();
+        s->inputs[i].lo = random_real();
+        s->inputs[i].hi = random_real();
+    }
+    study_free(pairs);
+    return s;
+}
+
 static bool same_bits(const void *a, const void *b, size_t size)
 {
     return memcmp(a, b, size) == 0;
+}
+
+/* Without values the bins may be undefined. */
+static void assert_same_hist(const struct hist *a, const struct hist *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->nonfinite, b->nonfinite);
+    assert_true(!a->n || same_bits(a, b, sizeof *a));
 }
 
 static void assert_same_layer(const struct layer_stats *a, const struct layer_stats *b)
@@ -138,8 +180,8 @@ static void assert_same_layer(const struct layer_stats *a, const struct layer_st
     assert_int_equal(a->images, b->images);
     assert_true(same_bits(&a->all, &b->all, sizeof a->all));
     assert_true(same_bits(&a->scale, &b->scale, sizeof a->scale));
-    assert_true(same_bits(&a->fp32, &b->fp32, sizeof a->fp32));
-    assert_true(same_bits(&a->int8, &b->int8, sizeof a->int8));
+    assert_same_hist(&a->fp32, &b->fp32);
+    assert_same_hist(&a->int8, &b->int8);
     assert_int_equal(a->n_channels, b->n_channels);
     for (size_t c = 0; c < a->n_channels; c++) {
         assert_true(same_bits(&a->channel[c], &b->channel[c], sizeof *a->channel));
@@ -186,6 +228,46 @@ static void assert_same_study(const struct study *a, const struct study *b)
     assert_int_equal(a->labelled, b->labelled);
     assert_int_equal(a->int8_right, b->int8_right);
     assert_int_equal(a->lost, b->lost);
+}
+
+static void assert_same_local(const struct local_study *a, const struct local_study *b)
+{
+    assert_int_equal(a->images, b->images);
+    assert_int_equal(a->n_inputs, b->n_inputs);
+    for (size_t i = 0; i < a->n_layers; i++) {
+        const struct local_stats *x = &a->layers[i], *y = &b->layers[i];
+        assert_same_layer(&x->pair, &y->pair);
+        assert_true(same_bits(&x->out, &y->out, sizeof *x - offsetof(struct local_stats, out)));
+        assert_same_text(a->errors[i], b->errors[i]);
+    }
+    assert_true(same_bits(a->inputs, b->inputs, a->n_inputs * sizeof *a->inputs));
+}
+
+static void local_errors_come_back(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        size_t n = random64() % 5;
+        struct local_study *s = random_local(n, random64() % 3);
+        struct pack b = {0};
+        pack_local(&b, s);
+        struct unpack u = {.p = b.p, .left = b.n};
+        struct local_study *back = unpack_local(&u, n);
+        assert_non_null(back);
+        assert_same_local(s, back);
+        local_study_free(back);
+        for (size_t keep = 0; keep < b.n; keep += 1 + b.n / 50) {
+            u = (struct unpack){.p = b.p, .left = keep};
+            assert_null(unpack_local(&u, n));
+        }
+        for (int k = 0; k < 30; k++) {
+            b.p[random64() % b.n] = (uint8_t)random64();
+            u = (struct unpack){.p = b.p, .left = b.n};
+            local_study_free(unpack_local(&u, n)); /* anything but a fault */
+        }
+        local_study_free(s);
+        free(b.p);
+    }
 }
 
 static void every_bit_comes_back(void **state)
@@ -271,6 +353,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bit_comes_back),
+        cmocka_unit_test(local_errors_come_back),
         cmocka_unit_test(damaged_bytes_are_told),
         cmocka_unit_test(channels_are_small),
     };

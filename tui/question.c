@@ -302,3 +302,39 @@ void question_keep(struct question *q, const struct study *s)
         free(b.p);
     }
 }
+
+static struct digest local_key(const struct question *q, size_t n)
+{
+    struct digest d = question_key(q, "local");
+    for (size_t i = 0; i < n; i++) {
+        digest_add(&d, &q->images[i], sizeof q->images[i]);
+    }
+    return d;
+}
+
+struct local_study *question_local(struct question *q, size_t n_layers, size_t n)
+{
+    struct unpack u = {0};
+    void *data = NULL;
+    if (!n || n > q->n || !question_get(q, local_key(q, n), &data, &u.left)) {
+        return NULL;
+    }
+    u.p = data;
+    struct local_study *l = unpack_local(&u, n_layers);
+    if (l && l->images != n) {
+        local_study_free(l);
+        l = NULL;
+    }
+    free(data);
+    return l;
+}
+
+void question_keep_local(struct question *q, const struct local_study *l, size_t n)
+{
+    if (q->store && n && n <= q->n && l->images == n) {
+        struct pack b = {0};
+        pack_local(&b, l);
+        question_put(q, local_key(q, n), &b);
+        free(b.p);
+    }
+}

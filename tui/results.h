@@ -42,6 +42,10 @@ bool question_ready(struct question *q, int threads, const struct cancel *cancel
 size_t question_study(struct question *q, size_t n_layers, struct study **out);
 /* Keeps the study of a run, complete or not. */
 void question_keep(struct question *q, const struct study *s);
+/* The local errors over the first n samples; NULL when they are not known. */
+struct local_study *question_local(struct question *q, size_t n_layers, size_t n);
+/* Keeps them, when they are of the first n samples. */
+void question_keep_local(struct question *q, const struct local_study *l, size_t n);
 
 /* ---- Scores of a mixed model (sheet.c) ------------------------------------------------------ */
 struct sheet;

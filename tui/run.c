@@ -134,6 +134,10 @@ static void take_known(struct session *s, struct runner *w)
                 err_set(&w->err, known->images[i].error_code, "%s", known->images[i].error);
             }
         }
+        known->local = question_local(w->q, w->u.match->n_layers, MIN(w->n_local, n));
+        if (!known->local) {
+            w->n_local = 0; /* those of later images alone would be no answer */
+        }
         pthread_mutex_lock(&s->lock);
         study_free(s->study);
         s->study = known;
@@ -154,6 +158,9 @@ static int run_body(struct session *s, void *ctx, struct err *err)
     }
     if (w->q && w->turn > before) {
         question_keep(w->q, s->study);
+        if (s->study->local) {
+            question_keep_local(w->q, s->study->local, MIN(w->n_local, s->study->n_images));
+        }
     }
     bool all_failed = s->study->n_images && s->study->failed == s->study->n_images;
     if (cancelled(&s->job.cancel) && w->turn < w->n) {
