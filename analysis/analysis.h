@@ -330,6 +330,10 @@ void score_outputs(size_t n, const struct tensor *const *fp32, const struct tens
 /* Whether an output of this shape looks like class values: one axis > 1, the others 1. */
 bool score_classifies(int rank, const int64_t *dims);
 double study_accuracy(const struct study *s, enum side side); /* percent, NAN without labels */
+/* -1 or 1 where labels with that added are those that FP32 finds, and the labels themselves are
+ * not: some models count a class for the background, some label files do not. *right: images of
+ * s->labelled that FP32 would then get right. Else 0. */
+int study_label_shift(const struct study *s, size_t *right);
 /* Images on which INT8's top-1 is FP32's, percent; NAN when the model does not classify. */
 double study_agreement(const struct study *s);
 /* McNemar's exact test on flips: the probability of numbers as unequal as these or more so when

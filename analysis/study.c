@@ -174,6 +174,24 @@ double study_accuracy(const struct study *s, enum side side)
     return s->labelled ? 100.0 * (double)right / (double)s->labelled : NAN;
 }
 
+int study_label_shift(const struct study *s, size_t *right)
+{
+    int best = 0;
+    *right = 0;
+    for (int shift = -1; shift <= 1; shift += 2) {
+        size_t n = 0;
+        for (size_t i = 0; i < s->n_images; i++) {
+            const struct image_score *x = &s->images[i];
+            n += x->ok && x->label >= 0 && x->fp32_top1 >= 0 && x->fp32_top1 == x->label + shift;
+        }
+        /* More than chance, and more than twice as many as without. */
+        bool better = n >= 5 && n > 2 * s->fp32_right + s->labelled / 4;
+        best = better && n > *right ? shift : best;
+        *right = better ? MAX(*right, n) : *right;
+    }
+    return best;
+}
+
 double study_agreement(const struct study *s)
 {
     size_t same = 0, n = 0;

@@ -426,12 +426,44 @@ static void ranking_puts_undefined_last(void **state)
     study_free(s);
 }
 
+/* n images of which every `miss`th is wrong; labels are `off` less than what FP32 finds. */
+static int shift_of(int n, int miss, int off, size_t *right)
+{
+    struct study *t = study_new(0);
+    for (int i = 0; i < n; i++) {
+        struct image_score x;
+        image_score_init(&x);
+        x.ok = true;
+        x.fp32_top1 = x.int8_top1 = 10 + i * 7 % 50;
+        x.label = i % miss ? x.fp32_top1 - off : 900;
+        study_add_score(t, &x);
+    }
+    int shift = study_label_shift(t, right);
+    study_free(t);
+    return shift;
+}
+
+static void labels_that_are_one_off_are_told(void **state)
+{
+    (void)state;
+    size_t right;
+    assert_int_equal(shift_of(100, 4, 1, &right), 1);
+    assert_int_equal(right, 75);
+    assert_int_equal(shift_of(100, 4, -1, &right), -1);
+    assert_int_equal(right, 75);
+    assert_int_equal(shift_of(100, 4, 0, &right), 0);
+    assert_int_equal(shift_of(100, 4, 2, &right), 0);
+    assert_int_equal(shift_of(4, 9, 1, &right), 0);
+    assert_int_equal(shift_of(0, 1, 1, &right), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_sine_known_step),
         cmocka_unit_test(clipping_is_counted_at_each_end),
         cmocka_unit_test(special_values),
+        cmocka_unit_test(labels_that_are_one_off_are_told),
         cmocka_unit_test(channels_add_up_on_either_axis),
         cmocka_unit_test(pooling_sums_powers_first),
         cmocka_unit_test(unequal_shapes_are_refused),

@@ -75,6 +75,19 @@ static size_t tell_refused(const struct study *t, FILE *note)
     return n;
 }
 
+/* Labels that are one off make every figure of accuracy nonsense. */
+static void tell_labels(const struct study *t, FILE *note)
+{
+    size_t right;
+    int shift = study_label_shift(t, &right);
+    if (shift) {
+        fprintf(note,
+                "labels look one off: FP32 is right on %zu of %zu images, and on %zu with %d added "
+                "to every label (dataset add --label-offset)\n",
+                t->fp32_right, t->labelled, right, shift);
+    }
+}
+
 static void run_text(const struct session *s, FILE *out, FILE *note)
 {
     const struct study *t = s->study;
@@ -87,6 +100,7 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
         }
     }
     size_t refused = tell_refused(t, note);
+    tell_labels(t, note);
     fprintf(out, "%zu images", t->n_images - t->failed);
     if (t->failed) {
         fprintf(out, ", %zu failed", t->failed);

@@ -179,7 +179,10 @@ static int run_finish(struct session *s, void *ctx, struct err *err)
 
 static void run_summary(const struct session *s, char *dst, size_t size)
 {
-    snprintf(dst, size, "%zu failed", s->study ? s->study->failed : 0);
+    size_t right;
+    bool off = s->study && study_label_shift(s->study, &right);
+    snprintf(dst, size, "%zu failed%s", s->study ? s->study->failed : 0,
+             off ? "; labels look one off (dataset add --label-offset)" : "");
 }
 
 static const struct job_kind run_kind = {
