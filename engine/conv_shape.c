@@ -12,10 +12,10 @@ int conv_shape_read(const struct op_call *c, const struct tensor *x, const struc
                     struct conv_shape *s, struct err *err)
 {
     char xs[128], ws[128];
-    shape_text(xs, sizeof xs, x->rank, x->dims);
-    shape_text(ws, sizeof ws, w->rank, w->dims);
     if (x->rank != w->rank || x->rank < 3) {
-        return err_set(err, E_SHAPE, "input of shape %s does not fit a filter of shape %s", xs, ws);
+        return err_set(err, E_SHAPE, "input of shape %s does not fit a filter of shape %s",
+                       shape_text(xs, sizeof xs, x->rank, x->dims),
+                       shape_text(ws, sizeof ws, w->rank, w->dims));
     }
     if (x->rank > 4) {
         return err_set(err, E_UNSUPPORTED, "%d spatial dimensions are not supported", x->rank - 2);
@@ -35,7 +35,8 @@ int conv_shape_read(const struct op_call *c, const struct tensor *x, const struc
     if (s->g < 1 || s->c % s->g || s->o % s->g || s->c / s->g != s->cg) {
         return err_set(err, E_SHAPE,
                        "input of shape %s in %" PRId64 " groups does not fit a filter of shape %s",
-                       xs, s->g, ws);
+                       shape_text(xs, sizeof xs, x->rank, x->dims), s->g,
+                       shape_text(ws, sizeof ws, w->rank, w->dims));
     }
     s->rank = window_dims(&win, s->o, s->out);
     return OK;
