@@ -40,41 +40,48 @@ static int largest_first(const void *pa, const void *pb)
     return a->size != b->size ? (a->size < b->size ? 1 : -1) : (a->at > b->at) - (a->at < b->at);
 }
 
-/* How far the base is from FP32 on an image of the pilot. */
-static double base_error(const struct sweep *pilot, size_t i)
+/* How far the base is from FP32 on an image. */
+static double base_error(const struct sweep *w, size_t i)
 {
-    const double *x = pilot->base.terms[i], *y = pilot->fp32_terms[i];
+    const double *x = w->base.terms[i], *y = w->fp32_terms[i];
     double e = fabs(x[0] - y[0]) + fabs(x[1] - y[1]);
     return isfinite(e) ? e : 0;
 }
 
-bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order)
+static bool is_fresh(const struct sweep *w)
+{
+    bool fresh = w->base.n == w->n_images;
+    for (size_t i = 0; i < w->n_trials && fresh; i++) {
+        fresh = w->trials[i].n == 0;
+    }
+    return fresh;
+}
+
+bool sweep_order(struct sweep *w, size_t *order)
 {
     const double floor = 0.1;  /* a small error may well grow */
     const double uneven = 0.3; /* standard deviation over mean: below it is mostly chance which
                                   errors are large, and those images would flatter every trial */
-    size_t n = pilot->base.n;
+    size_t n = w->base.n;
     struct sized *x = mem_alloc((n + 1) * sizeof *x);
     double sum = 0, squares = 0;
     for (size_t i = 0; i < n; i++) {
-        x[i] = (struct sized){i, base_error(pilot, i)};
+        x[i] = (struct sized){i, base_error(w, i)};
         sum += x[i].size;
         squares += x[i].size * x[i].size;
     }
-    bool sized = n == w->n_images && !w->base.n && sum > 0 && isfinite(squares) &&
+    bool sized = is_fresh(w) && sum > 0 && isfinite(squares) &&
                  squares * (double)n > sum * sum * (1 + uneven * uneven) && !w->outcome->counts &&
                  sweep_is_gain(w);
     if (sized) {
         qsort(x, n, sizeof *x, largest_first);
+        free(w->sizes);
         w->sizes = mem_alloc((n + 1) * sizeof *w->sizes);
-        size_t *images = mem_alloc((n + 1) * sizeof *images);
         for (size_t i = 0; i < n; i++) {
             order[i] = x[i].at;
-            images[i] = w->images[x[i].at];
             w->sizes[i] = fmax(floor, x[i].size * (double)n / sum);
         }
-        free(w->images);
-        w->images = images;
+        sweep_permute(w, order);
     }
     free(x);
     return sized;

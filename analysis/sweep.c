@@ -149,6 +149,28 @@ void sweep_add_base(struct sweep *w, const struct image_score *s)
     w->failed += !s->ok;
 }
 
+void sweep_permute(struct sweep *w, const size_t *order)
+{
+    size_t n = w->n_images;
+    struct trial *b = &w->base, old = *b;
+    double(*fp32)[2] = w->fp32_terms;
+    size_t *images = w->images;
+    b->terms = mem_alloc((old.cap + 1) * sizeof *old.terms);
+    b->likeness = mem_alloc((old.cap + 1) * sizeof *old.likeness);
+    w->fp32_terms = mem_alloc((w->cap_fp32 + 1) * sizeof *fp32);
+    w->images = mem_alloc((n + 1) * sizeof *images);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(b->terms[i], old.terms[order[i]], sizeof old.terms[0]);
+        memcpy(w->fp32_terms[i], fp32[order[i]], sizeof fp32[0]);
+        b->likeness[i] = old.likeness[order[i]];
+        w->images[i] = images[order[i]];
+    }
+    free(old.terms);
+    free(old.likeness);
+    free(fp32);
+    free(images);
+}
+
 double sweep_fp32(const struct sweep *w, const struct outcome *o)
 {
     return o->value(w->fp32[o - outcomes]);

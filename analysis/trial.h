@@ -124,11 +124,14 @@ double sweep_spread(const struct sweep *w, const struct trial *t);
 bool sweep_larger_first(const struct sweep *w);
 /* Order of images by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
-/* Puts the images of a sweep that has measured nothing yet in the order of their sizes, largest
- * first: the base's error, as measured on all of them in the sweep `pilot`; a tenth of the mean at
- * least. order (room for n_images): which image of the pilot comes where. false, and nothing is
- * done, where errors say nothing: of shares, of values that are no gains, where they are even. */
-bool sweep_order(struct sweep *w, const struct sweep *pilot, size_t *order);
+/* Brings the images, and what the base has measured on all of them, into another order: order[i] is
+ * where the i-th was. No trial has seen any. */
+void sweep_permute(struct sweep *w, const size_t *order);
+/* The same in the order of their sizes, largest first: the base's error, as measured on all of
+ * them; a tenth of the mean at least. order: room for n_images, filled in. false, and nothing is
+ * done, where trials have seen images, and where errors say nothing: of shares, of values that are
+ * no gains, where they are even. */
+bool sweep_order(struct sweep *w, size_t *order);
 /* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
  * w->doubt standard errors, see a seventh more, and so on until all images are seen. Marks the
  * trials to be measured next (per trial) and returns up to which image; 0 when it is over. */

@@ -105,6 +105,8 @@ int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor *
  * otherwise) and in an order of the caller's choice: t may be a transpose of what results. */
 int tensor_view_as(struct tensor *t, int rank, const int64_t *dims, bool channels_last,
                    struct tensor **out, struct err *err);
+/* Samples [from, from + n) of dimension 0, in the data of t; E_SHAPE where t has not as many. */
+int tensor_samples(struct tensor *t, size_t from, size_t n, struct tensor **out, struct err *err);
 /* The same values with channels last (true) or row-major (false); one reference, t itself where it
  * is so already. Tensors of rank below 3 have one order only. */
 int tensor_as(const struct tensor *t, bool channels_last, struct budget *b, struct tensor **out,
@@ -436,6 +438,7 @@ struct replay_options {
     const bool *keep; /* per value: added to the activations; NULL: nothing is */
     const struct cancel *cancel;
     size_t *executed; /* += nodes executed; may be NULL */
+    size_t *together; /* += those whose result came from a call for several replays; may be NULL */
 };
 /* Runs what the outputs need and `known` does not have. Where a result has the bits of the base's
  * value of the same name, it counts as that value, so that what the base made of it is taken as
@@ -443,6 +446,18 @@ struct replay_options {
 int replay_run(const struct replay *r, const struct tensor *const *inputs,
                struct activations *known, const struct replay_options *o, struct tensor **outputs,
                struct err *err);
+/* Several at once, of plans that follow from one base, each with the same result as by itself:
+ * layers that they have in common are computed together where that saves time. One thread; o->keep
+ * NULL.
+ */
+struct replay_task {
+    const struct replay *replay;
+    struct tensor **outputs;
+    int rc;         /* what replay_run() returns */
+    struct err err; /* and says */
+};
+void replay_run_many(size_t n, struct replay_task *tasks, const struct tensor *const *inputs,
+                     struct activations *known, const struct replay_options *o);
 /* Drops all activations but those kept of p. */
 void activations_prune(struct activations *a, const struct plan *p, const bool *keep);
 

@@ -85,6 +85,10 @@ struct op {
     bool tails; /* the fast kernel applies op_call.tail */
     /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
     unsigned any_address;
+    /* Whether the fast kernel computes every sample of this call, an index of dimension 0 of input
+     * 0 and of output 0, by itself, to bits that do not depend on how many there are: then calls
+     * that differ in input 0 alone may be made as one. Inputs may have either order. NULL: no. */
+    bool (*by_sample)(const struct op_call *c);
 };
 enum op_layout layout_any(const struct op_call *c);       /* always LAYOUT_ANY */
 enum op_layout layout_keep(const struct op_call *c);      /* always LAYOUT_KEEP */

@@ -278,6 +278,12 @@ static enum op_layout conv_order(const struct op_call *c)
     return is_code(x) && (x->rank == 3 || x->rank == 4) ? LAYOUT_LAST : LAYOUT_ROWS;
 }
 
+/* Sums are exact, and each becomes a result by itself. */
+static bool conv_by_sample(const struct op_call *c)
+{
+    return c->state && conv_order(c) == LAYOUT_LAST;
+}
+
 /* ---- Preparation ---------------------------------------------------------------------------- */
 
 static const struct tensor *constant(const struct op_prep *p, int i)
@@ -369,8 +375,8 @@ static int op_conv_integer_prepare(const struct op_prep *p, void **state, struct
 
 // clang-format off
 const struct op op_qconv[] = {
-    {.name = "QLinearConv", .since = 10, .min_in = 8, .max_in = 9, .ref = op_qlinear_conv, .fast = op_qlinear_conv_fast, .prepare = op_qlinear_conv_prepare, .release = state_free, .layout = conv_order, .spec = "ONNX QLinearConv-10"},
-    {.name = "ConvInteger", .since = 10, .min_in = 2, .max_in = 4, .ref = op_conv_integer, .fast = op_conv_integer_fast, .prepare = op_conv_integer_prepare, .release = state_free, .layout = conv_order, .spec = "ONNX ConvInteger-10"},
+    {.name = "QLinearConv", .since = 10, .min_in = 8, .max_in = 9, .ref = op_qlinear_conv, .fast = op_qlinear_conv_fast, .prepare = op_qlinear_conv_prepare, .release = state_free, .layout = conv_order, .by_sample = conv_by_sample, .spec = "ONNX QLinearConv-10"},
+    {.name = "ConvInteger", .since = 10, .min_in = 2, .max_in = 4, .ref = op_conv_integer, .fast = op_conv_integer_fast, .prepare = op_conv_integer_prepare, .release = state_free, .layout = conv_order, .by_sample = conv_by_sample, .spec = "ONNX ConvInteger-10"},
     {0},
 };
 // clang-format on

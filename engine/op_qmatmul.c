@@ -578,11 +578,19 @@ OPERATOR(op_matmul_to_float, open_matmul_to_float, 1, 5, false)
 
 static const char ms[] = "com.microsoft";
 
+/* Rows of the left matrix, where the bias is the same for all. */
+static bool qgemm_by_sample(const struct op_call *c)
+{
+    const struct tensor *a = input(c, 0), *bias = input(c, 6);
+    return c->state && is_code(a) && a->rank == 2 && attr_int(c->node, "transA", 0) == 0 &&
+           (!bias || bias->rank < 2 || bias->dims[0] == 1);
+}
+
 // clang-format off
 const struct op op_qmatmul[] = {
     {.name = "QLinearMatMul", .since = 10, .min_in = 8, .max_in = 8, .ref = op_qlinear_matmul, .fast = op_qlinear_matmul_fast, .prepare = op_qlinear_matmul_prepare, .release = pack_free, .spec = "ONNX QLinearMatMul-10"},
     {.name = "MatMulInteger", .since = 10, .min_in = 2, .max_in = 4, .ref = op_matmul_integer, .fast = op_matmul_integer_fast, .prepare = op_matmul_integer_prepare, .release = pack_free, .spec = "ONNX MatMulInteger-10"},
-    {.name = "QGemm", .domain = ms, .since = 1, .min_in = 6, .max_in = 9, .ref = op_qgemm, .fast = op_qgemm_fast, .prepare = op_qgemm_prepare, .release = pack_free, .spec = "ORT QGemm-1"},
+    {.name = "QGemm", .domain = ms, .since = 1, .min_in = 6, .max_in = 9, .ref = op_qgemm, .fast = op_qgemm_fast, .prepare = op_qgemm_prepare, .release = pack_free, .by_sample = qgemm_by_sample, .spec = "ORT QGemm-1"},
     {.name = "MatMulIntegerToFloat", .domain = ms, .since = 1, .min_in = 4, .max_in = 7, .ref = op_matmul_to_float, .fast = op_matmul_to_float_fast, .prepare = op_matmul_to_float_prepare, .release = pack_free, .spec = "ORT MatMulIntegerToFloat-1"},
     {0},
 };

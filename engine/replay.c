@@ -5,7 +5,7 @@
  * care, and neither does what fusing makes of a change. What is missing from the activations costs
  * time alone.
  */
-#include "engine/plan.h"
+#include "engine/replay.h"
 
 #include <stdlib.h>
 
@@ -79,11 +79,6 @@ void activations_prune(struct activations *a, const struct plan *p, const bool *
 }
 
 /* ---- How a plan follows from another -------------------------------------------------------- */
-
-struct replay {
-    const struct plan *p, *base;
-    int *twin; /* per value: what the base calls by the same name and may have other bits, or -1 */
-};
 
 /* Whether a run makes the value at all: the activation behind it may be applied on the way. */
 static bool is_made(const struct plan *p, int v)
@@ -203,15 +198,6 @@ void replay_makes(const struct replay *r, bool *keep)
 
 /* ---- One run -------------------------------------------------------------------------------- */
 
-struct replaying {
-    const struct replay *r;
-    const struct replay_options *o;
-    struct run *run;
-    struct activations *known;
-    struct digest *ids; /* of this run: those of the base where results were equal */
-    bool met;           /* a result was equal: what is behind it may be known */
-};
-
 static bool take_known(void *ctx, int v)
 {
     struct replaying *x = ctx;
@@ -275,23 +261,55 @@ static int replay_tap(void *ctx, int v, const struct tensor *t, struct err *err)
     return OK;
 }
 
-static int replay_steps(struct replaying *x, struct err *err)
+int replay_step(struct replaying *x, bool *more, struct err *err)
 {
     const struct plan *p = x->r->p;
-    int rc = OK;
-    for (bool more = true; more && !rc;) {
-        rc = run_step(x->run, &more, err);
-        if (x->o->executed) {
-            *x->o->executed += more;
-        }
-        if (x->met && !rc) {
-            x->met = false;
-            for (size_t i = x->run->next; i < p->g->n_nodes; i++) {
-                node_identities(p, i, x->ids);
-            }
-            settle(x);
-        }
+    int rc = run_step(x->run, more, err);
+    if (x->o->executed) {
+        *x->o->executed += *more;
     }
+    if (x->met && !rc) {
+        x->met = false;
+        for (size_t i = x->run->next; i < p->g->n_nodes; i++) {
+            node_identities(p, i, x->ids);
+        }
+        settle(x);
+    }
+    return rc;
+}
+
+int replay_begin(struct replaying *x, const struct replay *r, const struct tensor *const *inputs,
+                 struct activations *known, const struct replay_options *o, struct err *err)
+{
+    const struct plan *p = r->p;
+    size_t n = p->g->n_values;
+    *x = (struct replaying){.r = r, .o = o, .known = known};
+    x->wanted = mem_alloc(n + 1);
+    for (size_t v = 0; v < n; v++) {
+        x->wanted[v] = (o->keep && o->keep[v]) || r->twin[v] >= 0;
+    }
+    x->ids = mem_alloc((n + 1) * sizeof *x->ids);
+    memcpy(x->ids, p->ids, n * sizeof *x->ids);
+    x->ro = (struct run_options){.tap = replay_tap,
+                                 .tap_ctx = x,
+                                 .any_layout = true,
+                                 .wanted = x->wanted,
+                                 .cancel = o->cancel};
+    int rc = run_begin(p, inputs, &x->ro, &x->run, err);
+    if (!rc) {
+        x->run->skip = mem_alloc(p->g->n_nodes + 1);
+        settle(x);
+    }
+    return rc;
+}
+
+int replay_end(struct replaying *x, int rc, struct tensor **outputs, struct err *err)
+{
+    if (x->run) {
+        rc = rc ? (run_end(x->run, NULL, NULL), rc) : run_end(x->run, outputs, err);
+    }
+    free(x->ids);
+    free(x->wanted);
     return rc;
 }
 
@@ -299,28 +317,10 @@ int replay_run(const struct replay *r, const struct tensor *const *inputs,
                struct activations *known, const struct replay_options *o, struct tensor **outputs,
                struct err *err)
 {
-    const struct plan *p = r->p;
-    size_t n = p->g->n_values;
-    struct replaying x = {.r = r, .o = o, .known = known};
-    bool *wanted = mem_alloc(n + 1);
-    for (size_t v = 0; v < n; v++) {
-        wanted[v] = (o->keep && o->keep[v]) || r->twin[v] >= 0;
+    struct replaying x;
+    int rc = replay_begin(&x, r, inputs, known, o, err);
+    for (bool more = true; more && !rc;) {
+        rc = replay_step(&x, &more, err);
     }
-    x.ids = mem_alloc((n + 1) * sizeof *x.ids);
-    memcpy(x.ids, p->ids, n * sizeof *x.ids);
-    struct run_options ro = {.tap = replay_tap,
-                             .tap_ctx = &x,
-                             .any_layout = true,
-                             .wanted = wanted,
-                             .cancel = o->cancel};
-    int rc = run_begin(p, inputs, &ro, &x.run, err);
-    if (!rc) {
-        x.run->skip = mem_alloc(p->g->n_nodes + 1);
-        settle(&x);
-        rc = replay_steps(&x, err);
-        rc = rc ? (run_end(x.run, NULL, NULL), rc) : run_end(x.run, outputs, err);
-    }
-    free(x.ids);
-    free(wanted);
-    return rc;
+    return replay_end(&x, rc, outputs, err);
 }

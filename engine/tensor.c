@@ -204,6 +204,25 @@ int tensor_view(struct tensor *t, int rank, const int64_t *dims, struct tensor *
     return tensor_view_as(t, rank, dims, t->channels_last, out, err);
 }
 
+int tensor_samples(struct tensor *t, size_t from, size_t n, struct tensor **out, struct err *err)
+{
+    size_t end, have = t->rank ? (size_t)t->dims[0] : 0;
+    if (t->dtype == DT_STRING || !have || !add_ok(from, n, &end) || end > have) {
+        return err_set(err, E_SHAPE, "no samples %zu and %zu more among %zu", from, n, have);
+    }
+    struct tensor *v = mem_alloc(sizeof *v);
+    *v = (struct tensor){.dtype = t->dtype, .rank = t->rank, .channels_last = t->channels_last};
+    memcpy(v->dims, t->dims, sizeof v->dims);
+    v->dims[0] = (int64_t)n;
+    v->n = t->n / have * n;
+    v->size = t->size / have * n;
+    v->data = (char *)t->data + t->size / have * from;
+    v->base = tensor_ref(t->base ? t->base : t);
+    atomic_init(&v->refs, 1);
+    *out = v;
+    return OK;
+}
+
 int tensor_borrow(enum dtype d, int rank, const int64_t *dims, const void *data,
                   struct tensor **out, struct err *err)
 {

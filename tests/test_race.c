@@ -28,23 +28,23 @@ struct races {
 static struct sweep *track_of(double spread, double doubt, double *size)
 {
     struct sweep *w = sweep_of(SWEEP_LOO, "mse", RUNNERS, TRACK);
-    struct sweep *pilot = sweep_of(SWEEP_LOO, "mse", 0, TRACK);
     double drawn[TRACK];
     size_t order[TRACK];
     for (size_t i = 0; i < TRACK; i++) {
+        w->images[i] = i;
         drawn[i] = exp(spread * normal());
-        add_base(pilot, 1000 * drawn[i]);
+        add_base(w, 1000 * drawn[i]);
     }
-    bool sized = sweep_order(w, pilot, order);
+    bool sized = sweep_order(w, order);
     assert_true(sized ? spread > 0 : spread < 0.6);
     for (size_t i = 0; i < TRACK; i++) {
         size[i] = drawn[sized ? order[i] : i];
         assert_true(!sized || !i || size[i] <= size[i - 1]);
-        add_base(w, 1000 * size[i]);
+        assert_true(near(w->base.terms[i][0], 100 * size[i])); /* what was measured goes along */
+        assert_int_equal(w->images[i], sized ? order[i] : i);
     }
     w->top = PLACES;
     w->doubt = doubt;
-    sweep_free(pilot);
     return w;
 }
 
@@ -169,15 +169,32 @@ static void orders_need_errors(void **state)
     const enum sweep_kind kind[] = {SWEEP_LOO, SWEEP_ONLY, SWEEP_LOO};
     for (size_t i = 0; i < COUNT(kind); i++) { /* shares, values, a base that is exact */
         struct sweep *w = sweep_of(kind[i], outcome[i], 3, 2);
-        struct sweep *pilot = sweep_of(kind[i], outcome[i], 0, 2);
         size_t order[2];
-        add_base(pilot, i == 2 ? 0 : 5);
-        add_base(pilot, i == 2 ? 0 : 7);
-        assert_false(sweep_order(w, pilot, order));
+        add_base(w, i == 2 ? 0 : 5);
+        add_base(w, i == 2 ? 0 : 7);
+        assert_false(sweep_order(w, order));
         assert_null(w->sizes);
-        sweep_free(pilot);
         sweep_free(w);
     }
+}
+
+static void orders_are_for_races_that_begin(void **state)
+{
+    (void)state;
+    struct sweep *w = sweep_of(SWEEP_LOO, "mse", 2, 3);
+    size_t order[3];
+    add_base(w, 1);
+    add_base(w, 10);
+    assert_false(sweep_order(w, order)); /* an image is missing */
+    add_base(w, 100);
+    assert_true(sweep_order(w, order));
+    assert_int_equal(order[0], 2);
+    assert_true(sweep_order(w, order)); /* again: it is in order */
+    assert_int_equal(order[0], 0);
+    add(w, 1, 50);
+    assert_false(sweep_order(w, order)); /* a trial has seen the first */
+    assert_non_null(w->sizes);
+    sweep_free(w);
 }
 
 static void small_races_are_exact_at_once(void **state)
@@ -222,6 +239,7 @@ int main(void)
         cmocka_unit_test(races_say_what_they_may_have_missed),
         cmocka_unit_test(partial_trials_stand_for_all_images),
         cmocka_unit_test(orders_need_errors),
+        cmocka_unit_test(orders_are_for_races_that_begin),
         cmocka_unit_test(small_races_are_exact_at_once),
         cmocka_unit_test(shuffles_are_permutations),
     };

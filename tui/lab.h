@@ -10,10 +10,11 @@
 /* What a job needs to measure: a copy of what the session had when it started. */
 struct lab;
 struct lab_options {
-    int jobs;     /* threads */
-    bool brute;   /* every trial by itself and as a whole: nothing is reused */
-    bool retain;  /* images will be asked for again: what is known of them is kept while it fits */
-    bool inputs;  /* likewise, once more: inputs and FP32's outputs alone are kept */
+    int jobs;    /* threads */
+    bool brute;  /* every trial by itself and as a whole: nothing is reused */
+    bool retain; /* images will be asked for again: what is known of them is kept while it fits */
+    bool race;   /* lab_survey() comes first, then images are asked for once more: inputs and FP32's
+                    outputs are kept until then while they fit */
     size_t first; /* the base leaves activations of the first so many images alone; 0: of all */
 };
 /* Called with the lock held. The images of the sweep are used in its order. */
@@ -36,8 +37,8 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
 /* Whether a trial was once found to give the scores that its model gives by itself. */
 bool lab_verified(const struct lab *l, size_t trial);
 void lab_keep_verified(const struct lab *l, size_t trial);
-/* Measures the base on all images, and puts them in the order in which a race takes them: see
- * sweep_order(). Trials have seen none yet, unless an earlier race was cancelled. */
+/* Measures the base on all images, and puts them in the order in which a race takes them, see
+ * sweep_order(), unless trials of an earlier race, which was cancelled, have seen some. */
 int lab_survey(struct lab *l, struct sweep *w, struct err *err);
 /* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);

@@ -4,7 +4,7 @@
  * outputs and through the base for its activations; then each trial computes only what its pins
  * change.
  */
-#include "tui/lab_image.h"
+#include "tui/lab_inside.h"
 
 #include <stdlib.h>
 
@@ -164,18 +164,19 @@ static size_t tensors_size(struct tensor *const *t, size_t n)
 void shelf_close(struct lab *l, size_t at)
 {
     struct shelf *x = &l->shelves[at];
-    size_t limit = l->s->budget.limit;
-    if (!x->in || !(l->o.retain || l->o.inputs)) {
+    const size_t limit = l->s->budget.limit;
+    const bool again = l->o.race ? l->survey : l->o.retain;
+    if (!x->in || !again) {
         shelf_clear(l, x);
         return;
     }
-    if (!l->o.retain) {
+    if (l->o.race) { /* in new memory they would cost more than they save */
         activations_free(x->known);
         x->known = activations_new();
         x->base = 0;
     }
-    size_t size = activations_size(x->known) + tensors_size(x->in, l->n_inputs) +
-                  tensors_size(x->ref, l->match->n_outputs);
+    const size_t size = activations_size(x->known) + tensors_size(x->in, l->n_inputs) +
+                        tensors_size(x->ref, l->match->n_outputs);
     if (limit && atomic_load(&l->kept) + size >= limit / 2) {
         shelf_clear(l, x);
         return;
@@ -184,19 +185,40 @@ void shelf_close(struct lab *l, size_t at)
     atomic_fetch_add(&l->kept, size);
 }
 
-int shelf_trial(struct lab *l, const struct bench *b, size_t at, struct image_score *s,
-                struct err *err)
+static void score_trial(const struct lab *l, const struct bench *b, size_t at, struct task *t)
+{
+    const size_t n = l->match->n_outputs;
+    image_score_init(t->score);
+    t->rc = t->rc ? t->rc
+                  : score_model(l, b->plan, &l->shelves[at], t->out, l->samples[at].label, t->score,
+                                &t->err);
+    tensors_free(t->out, n);
+}
+
+void shelf_trials(struct lab *l, size_t at, size_t n, struct task *tasks)
 {
     const struct shelf *x = &l->shelves[at];
-    struct tensor **out = mem_alloc((l->match->n_outputs + 1) * sizeof *out);
     const struct tensor *const *in = (const struct tensor *const *)x->in;
-    struct run_options o = {.cancel = &l->s->job.cancel};
-    struct replay_options ro = {.cancel = &l->s->job.cancel};
-    image_score_init(s);
-    atomic_fetch_add(&l->runs, 1);
-    int rc = l->o.brute ? plan_run(b->plan, in, out, &o, err)
-                        : replay_run(b->replay, in, x->known, &ro, out, err);
-    rc = rc ? rc : score_model(l, b->plan, x, out, l->samples[at].label, s, err);
-    tensors_free(out, l->match->n_outputs);
-    return rc;
+    const struct run_options o = {.cancel = &l->s->job.cancel};
+    const struct replay_options ro = {.cancel = &l->s->job.cancel};
+    struct replay_task *replays = mem_alloc((n + 1) * sizeof *replays);
+    for (size_t i = 0; i < n; i++) {
+        tasks[i].out = mem_alloc((l->match->n_outputs + 1) * sizeof *tasks[i].out);
+        replays[i] =
+            (struct replay_task){.replay = tasks[i].bench->replay, .outputs = tasks[i].out};
+    }
+    if (!l->o.brute) {
+        replay_run_many(n, replays, in, x->known, &ro);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct bench *b = tasks[i].bench;
+        tasks[i].rc =
+            l->o.brute ? plan_run(b->plan, in, tasks[i].out, &o, &tasks[i].err) : replays[i].rc;
+        if (!l->o.brute) {
+            tasks[i].err = replays[i].err;
+        }
+        score_trial(l, b, at, &tasks[i]);
+    }
+    atomic_fetch_add(&l->runs, n);
+    free(replays);
 }

@@ -260,8 +260,9 @@ int sweep_start(struct session *s, const struct sweep_choice *c, bool background
     j->only = c->ways == (WAY_LOO | WAY_ONLY) ? make_sweep(s, c, SWEEP_ONLY, 0, NULL, all) : NULL;
     free(rows);
     take_over(s, j);
-    const struct lab_options lo = {.jobs = c->jobs, .brute = c->brute, .inputs = c->race};
-    j->lab = lab_new(s, j->w, &lo);
-    j->lab_only = j->only ? lab_new(s, j->only, &lo) : NULL;
+    const struct lab_options o = {.jobs = c->jobs, .brute = c->brute},
+                             race = {.jobs = c->jobs, .brute = c->brute, .race = c->race};
+    j->lab = lab_new(s, j->w, &race);
+    j->lab_only = j->only ? lab_new(s, j->only, &o) : NULL;
     return job_start(s, &sweep_kind, j, 0, background, note, err);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * lab_image.h: private to lab*.c: what a lab is made of, and one image in it.
+ * lab_inside.h: private to lab*.c: what a lab is made of, and what its parts do for each other.
  */
 #ifndef TUI_LAB_IMAGE_H
 #define TUI_LAB_IMAGE_H
@@ -41,6 +41,7 @@ struct lab {
     size_t n_images;
     struct sample *samples; /* copies: the data set may grow meanwhile */
     struct shelf *shelves;  /* per image of the sweep */
+    bool survey;            /* of a race: the base is measured, trials follow */
     struct bench base;      /* opened when something is to be run */
     unsigned n_bases;
     size_t n_trials;
@@ -60,6 +61,17 @@ struct lab {
     struct err failed;        /* of the first image that could not be run; under m->lock */
 };
 
+/* ---- What is known already (lab.c) ----------------------------------------------------------- */
+struct sheet *lab_sheet(const struct lab *l, size_t trial); /* NULL: nothing */
+
+/* ---- Many images (lab_many.c) ---------------------------------------------------------------- */
+/* As lab_measure(), with models that are open. */
+int lab_measure_open(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
+                     struct err *err);
+/* Images that all of the trials have seen. */
+size_t lab_seen(const struct sweep *w, size_t n, const size_t *trials);
+
+/* ---- One image (lab_image.c) ----------------------------------------------------------------- */
 /* Loads the image, runs it through the FP32 model and the base, unless that is known; the base's
  * activations are there for `trials` alone. */
 int shelf_open(struct lab *l, size_t at, bool trials, struct err *err);
@@ -68,8 +80,17 @@ void shelf_close(struct lab *l, size_t at);
 void shelf_clear(const struct lab *l, struct shelf *x);
 /* Keeps less of the base, in this image and those that follow; false: it is nothing already. */
 bool shelf_shrink(struct lab *l, struct shelf *x);
-/* Runs a trial on an open image. Many threads may do so at once. */
-int shelf_trial(struct lab *l, const struct bench *b, size_t at, struct image_score *s,
-                struct err *err);
+/* A trial to be run on an open image. */
+struct task {
+    const struct bench *bench;
+    size_t trial;              /* for the caller */
+    struct image_score *score; /* to be filled in */
+    int rc;
+    struct err err;
+    struct tensor **out; /* private */
+};
+/* Runs trials on an open image, those that have layers in common together. Many threads may do so
+ * at once. */
+void shelf_trials(struct lab *l, size_t at, size_t n, struct task *tasks);
 
 #endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * lab_order.c: the base before any trial: it is measured on all images, which then come in an order
+ * that says most first.
+ */
+#include "tui/lab_inside.h"
+
+#include <stdlib.h>
+
+/* Shelves and samples follow the images of the sweep. */
+static void reorder(struct lab *l, const size_t *order)
+{
+    size_t n = l->n_images;
+    struct sample *samples = mem_alloc((n + 1) * sizeof *samples);
+    struct shelf *shelves = mem_alloc((n + 1) * sizeof *shelves);
+    for (size_t i = 0; i < n; i++) {
+        samples[i] = l->samples[order[i]];
+        shelves[i] = l->shelves[order[i]];
+    }
+    free(l->samples);
+    free(l->shelves);
+    l->samples = samples;
+    l->shelves = shelves;
+    if (l->q) {
+        question_reorder(l->q, order, samples);
+    }
+}
+
+void lab_order(struct lab *l, struct sweep *w, const size_t *order)
+{
+    sweep_permute(w, order);
+    reorder(l, order);
+}
+
+int lab_survey(struct lab *l, struct sweep *w, struct err *err)
+{
+    size_t *order = mem_alloc((w->n_images + 1) * sizeof *order);
+    l->survey = true;
+    int rc = lab_measure(l, w, 0, NULL, w->n_images, err);
+    l->survey = false;
+    pthread_mutex_lock(&l->s->lock);
+    if (!rc && sweep_order(w, order)) {
+        reorder(l, order);
+    }
+    pthread_mutex_unlock(&l->s->lock);
+    free(order);
+    return rc;
+}
