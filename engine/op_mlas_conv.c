@@ -231,20 +231,13 @@ static float sum_of(const struct mlas_conv *j, const size_t *list, size_t o, con
 }
 
 /* All outputs; last: with channels last, in and out. */
-static int run_plain(const struct mlas_conv *j, bool last, struct err *err)
+static void sum_all(const struct mlas_conv *j, bool last, const size_t *list, float *x)
 {
     const struct conv_shape *s = &j->s;
     const size_t og = (size_t)(s->o / s->g), plane = (size_t)(s->oh * s->ow);
     const size_t by_in[] = {last ? 1 : (size_t)(s->h * s->w), last ? (size_t)s->c : 1};
     const size_t by_out[] = {last ? 1 : plane, last ? (size_t)s->o : 1};
-    size_t *list = NULL;
-    float *x = NULL;
-    int rc = scratch_new(j->k, sizeof *list, (void **)&list, err);
-    rc = rc ? rc : scratch_new(j->k, sizeof *x, (void **)&x, err);
-    if (!rc) {
-        list_order(j, list);
-    }
-    for (size_t i = 0; !rc && i < (size_t)s->n * plane; i++) {
+    for (size_t i = 0; i < (size_t)s->n * plane; i++) {
         const size_t image = i / plane, pixel = i % plane;
         float *y = (float *)j->y->data + image * plane * (size_t)s->o + pixel * by_out[1];
         for (size_t g = 0; g < (size_t)s->g; g++) {
@@ -254,8 +247,25 @@ static int run_plain(const struct mlas_conv *j, bool last, struct err *err)
             }
         }
     }
+}
+
+static int run_plain(const struct mlas_conv *j, bool last, struct err *err)
+{
+    struct tensor *w = tensor_aligned(j->w);
+    struct mlas_conv aligned = *j;
+    size_t *list = NULL;
+    float *x = NULL;
+    int rc = w ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes of weights", j->w->size);
+    rc = rc ? rc : scratch_new(j->k, sizeof *list, (void **)&list, err);
+    rc = rc ? rc : scratch_new(j->k, sizeof *x, (void **)&x, err);
+    if (!rc) {
+        aligned.w = w;
+        list_order(j, list);
+        sum_all(&aligned, last, list, x);
+    }
     scratch_free(list);
     scratch_free(x);
+    tensor_free(w);
     return rc;
 }
 
@@ -454,7 +464,7 @@ static int op_conv_prepare(const struct op_prep *p, void **state, struct err *er
 
 // clang-format off
 const struct op op_mlas_conv[] = {
-    {.name = "Conv", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_conv_ref, .fast = op_conv_fast, .prepare = op_conv_prepare, .release = packed_free, .layout = conv_order, .spec = "ORT Conv, order of sums"},
+    {.name = "Conv", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_conv_ref, .fast = op_conv_fast, .prepare = op_conv_prepare, .release = packed_free, .layout = conv_order, .any_address = 1u << 1, .spec = "ORT Conv, order of sums"},
     {0},
 };
 // clang-format on

@@ -117,6 +117,20 @@ static inline struct tensor *random_tensor(int rank, const int64_t *dims, double
     return t;
 }
 
+/* The same values at an odd address, as in a mapped file. Takes t over. */
+static inline struct tensor *at_odd_address(struct tensor *t)
+{
+    const int64_t room = (int64_t)t->size + 1;
+    struct tensor *holder = NULL, *odd = NULL;
+    assert_int_equal(tensor_new(DT_U8, 1, &room, NULL, &holder, NULL), OK);
+    uint8_t *data = (uint8_t *)holder->data + 1;
+    memcpy(data, t->data, t->size);
+    assert_int_equal(tensor_borrow(t->dtype, t->rank, t->dims, data, &odd, NULL), OK);
+    odd->base = holder;
+    tensor_free(t);
+    return odd;
+}
+
 /* Part i of the first dimension, which is then 1. */
 static inline struct tensor *batch_slice(const struct tensor *t, int64_t i)
 {

@@ -57,20 +57,6 @@ static void add_window(struct fixture *f, int rank, const int64_t *kernel, int64
     graph_attr_ints(f->g, f->node, "pads", (size_t)(2 * rank), pads);
 }
 
-/* The same values at an odd address, as in a mapped file. Takes t over. */
-static struct tensor *at_odd_address(struct tensor *t)
-{
-    const int64_t room = (int64_t)t->size + 1;
-    struct tensor *holder = NULL, *odd = NULL;
-    assert_int_equal(tensor_new(DT_U8, 1, &room, NULL, &holder, NULL), OK);
-    uint8_t *data = (uint8_t *)holder->data + 1;
-    memcpy(data, t->data, t->size);
-    assert_int_equal(tensor_borrow(t->dtype, t->rank, t->dims, data, &odd, NULL), OK);
-    odd->base = holder;
-    tensor_free(t);
-    return odd;
-}
-
 /* Weights w and, mostly, a bias. */
 static void add_weights(struct fixture *f, int rank, const int64_t *w)
 {

@@ -203,7 +203,9 @@ static void make_mlas_conv(struct fixture *f)
     graph_attr_int(f->g, f->node, fuse_blocked_attr, random_int(BLOCKED_NEVER, BLOCKED_ALWAYS));
     graph_attr_int(f->g, f->node, fuse_opset_attr, 13);
     fixture_input(f, random_tensor(rank, x, -1, 1), false);
-    weight(f, random_tensor(rank, w, -1, 1));
+    struct tensor *filter = random_tensor(rank, w, -1, 1);
+    const bool fixed = random_int(0, 2) != 0;
+    fixture_input(f, fixed && random_int(0, 1) ? at_odd_address(filter) : filter, fixed);
     if (random_int(0, 1)) {
         constant(f, random_tensor(1, w, -1, 1));
     }
