@@ -45,10 +45,10 @@ class Pair:
         return timeless(list(found.values())[-1])
 
 
-def with_little_memory(pair, line):
+def with_little_memory(pair, line, after=()):
     """What the sweep prints with hardly more memory than one run takes."""
     for kib in (16 * 1.25 ** i for i in range(40)):
-        done, found = qscope_json(f"set memory {kib:.0f}K", *pair.open, line)
+        done, found = qscope_json(f"set memory {kib:.0f}K", *pair.open, line, *after)
         last = list(found.values())[-1] if done.returncode == 0 else {"layers": [{"error": 1}]}
         if not any("error" in r for r in last["layers"]):
             return timeless(last)
@@ -144,6 +144,12 @@ def check_race(tally, pair):
                     f"brute force {whole['loo_gain']}")
     few = sum(r["images"] < len(pair.arrays) for r in race["layers"])
     tally.check(few > 0, f"{pair.title}: the race ran everything")
+    line = "sensitivity --ways loo --top 2"
+    ways = {"one thread": pair.sweep(tally, line + " --jobs 1", after=("tried",)),
+            "five threads": pair.sweep(tally, line + " --jobs 5", after=("tried",)),
+            "little memory": with_little_memory(pair, line, after=("tried",))}
+    for way, other in ways.items():
+        tally.check(other == race, f"{pair.title}: a race with {way} gives other figures")
 
 
 def figures(fp32, int8):
