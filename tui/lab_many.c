@@ -163,7 +163,8 @@ static size_t list_tasks(const struct measuring *m, struct slot *s, size_t n, co
         const size_t k = trials[i];
         const struct bench *b = &m->l->trials[m->trials[k]];
         const struct sheet *sheet = lab_sheet(m->l, m->trials[k]);
-        if (b->plan && m->from[k] <= s->at && !sheet_get(sheet, s->at, &s->scores[k])) {
+        const bool known = sheet_get(sheet, s->at, &s->scores[k]);
+        if (m->from[k] <= s->at && !known && b->plan) {
             tasks[count++] = (struct task){.bench = b, .trial = k, .score = &s->scores[k]};
         }
     }
