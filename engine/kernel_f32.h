@@ -57,6 +57,10 @@ struct f32_depth {
 /* y[j] = the largest of x[t][j], t < n, for j < c; a NaN wins. n is at least 1. */
 typedef void f32_largest(const float *const *x, size_t n, size_t c, float *y);
 
+/* y[i * F32_LANES + j] = the float at x + j * step + 4 * i, for i, j < F32_LANES; step: bytes, x
+ * any address. */
+typedef void f32_transpose(const uint8_t *x, size_t step, float *y);
+
 struct f32_kernels {
     const char *name;
     /* Most rows that tile() takes for 1 to F32_COLS / F32_LANES units of columns; [0] is unused. */
@@ -65,9 +69,11 @@ struct f32_kernels {
     /* rows: 1 or F32_DEPTH. */
     void (*depth)(const struct f32_depth *d, size_t rows);
     f32_largest *largest;
+    f32_transpose *transpose;
 };
 
 extern const struct f32_kernels kernel_f32_plain;
+f32_transpose kernel_transpose_plain;
 #if defined(__x86_64__)
 extern const struct f32_kernels kernel_f32_avx2, kernel_f32_avx512;
 #endif

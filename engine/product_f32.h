@@ -21,8 +21,10 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err);
  * All F32_LANES are to be written. */
 float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols);
 
-/* Weights to pack: column j, factor m at j * column + m * factor. They are packed in the order s, i
- * with m = i * segments + s, i < len; with a block, first for all s the i below it, and so on. */
+/* Weights to pack: column j, factor m at j * column + m * factor, with a
+ * factor of 1, or a column of 1 and one segment. They are
+ * packed in the order s, i with m = i * segments + s, i < len; with a block, first for all s the i
+ * below it, and so on. */
 struct f32_weights {
     const uint8_t *w; /* floats at any address */
     size_t n, segments, len;
@@ -30,6 +32,10 @@ struct f32_weights {
     size_t column, factor;
 };
 int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct err *err);
+/* Factors [m, m + n) of a unit of columns as they are numbered in w, a row each; columns that are
+ * not there are 0. w->factor is 1. */
+void f32_weights_read(const struct f32_weights *w, size_t unit, size_t m, size_t n,
+                      float rows[][F32_LANES]);
 void f32_panels_fini(struct f32_panels *p);
 /* First column of a panel, a multiple of F32_LANES; of panel `count`: behind the last. */
 size_t f32_panels_column(const struct f32_panels *p, size_t panel);
