@@ -321,7 +321,9 @@ static void compare_rows(const struct comparing *c, size_t layer, const struct i
         }
         struct weight_channel *ch = &e->channel[o];
         double *v = all_v + in * f->k, *w = all_w + in * f->k;
-        weight_row_scale(v, f->k, a->gain[o]);
+        if (a->gain[o] != 1) {
+            weight_row_scale(v, f->k, a->gain[o]);
+        }
         ch->step = step_of(s, o);
         if (isnan(ch->step) && !dtype_is_float(s->w.t->dtype)) {
             ch->step = scale_behind(c, layer, s, o, v, w, all_w + block * f->k);
@@ -350,7 +352,8 @@ static const char *open_both(const struct comparing *c, size_t layer, struct int
     if (s->w.o != f->o || s->w.k != f->k) {
         return "weights have other shapes in FP32";
     }
-    *fv = real_values(t, c->f->values[n->in[1]].quant);
+    const struct quant *q = c->f->values[n->in[1]].quant;
+    *fv = t->dtype == DT_F32 ? tensor_ref(t) : real_values(t, q); /* read at any address */
     return *fv ? NULL : "weights cannot be read";
 }
 
