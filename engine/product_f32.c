@@ -114,17 +114,26 @@ static void pack_unit(const struct f32_panels *p, const struct f32_weights *w, s
     }
 }
 
-/* Columns that stand side by side: rows of whole panels are copied. */
-static void pack_rows(const struct f32_panels *p, const struct f32_weights *w)
+/* Columns that stand side by side: rows of a whole panel are copied. */
+static void pack_rows(const struct f32_panels *p, const struct f32_weights *w, size_t panel)
 {
-    for (size_t i = 0; i < p->count; i++) {
-        const size_t col = f32_panels_column(p, i), cols = f32_panels_column(p, i + 1) - col;
-        const size_t n = MIN(cols, w->n - col);
-        float *dst = p->w + col * p->k;
-        for (size_t m = 0; m < p->k; m++, dst += cols) {
-            memcpy(dst, w->w + (m * w->factor + col) * sizeof *dst, n * sizeof *dst);
-            memset(dst + n, 0, (cols - n) * sizeof *dst);
-        }
+    const size_t col = f32_panels_column(p, panel), cols = f32_panels_column(p, panel + 1) - col;
+    const size_t n = MIN(cols, w->n - col);
+    float *dst = p->w + col * p->k;
+    for (size_t m = 0; m < p->k; m++, dst += cols) {
+        memcpy(dst, w->w + (m * w->factor + col) * sizeof *dst, n * sizeof *dst);
+        memset(dst + n, 0, (cols - n) * sizeof *dst);
+    }
+}
+
+void f32_panels_fill(const struct f32_panels *p, const struct f32_weights *w, size_t panel)
+{
+    if (w->column == 1 && w->segments == 1) {
+        pack_rows(p, w, panel);
+        return;
+    }
+    for (size_t u = first_unit(p, panel); u < first_unit(p, panel + 1); u++) {
+        pack_unit(p, w, u);
     }
 }
 
@@ -135,12 +144,8 @@ int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct er
         return err_set(err, E_LIMIT, "weights too large to pack");
     }
     int rc = f32_panels_new(p, k, w->n, err);
-    if (!rc && w->column == 1 && w->segments == 1) {
-        pack_rows(p, w);
-        return OK;
-    }
-    for (size_t u = 0; u < p->units && !rc; u++) {
-        pack_unit(p, w, u);
+    for (size_t i = 0; i < p->count && !rc; i++) {
+        f32_panels_fill(p, w, i);
     }
     return rc;
 }

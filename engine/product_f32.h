@@ -15,7 +15,8 @@ struct f32_panels {
     float *w;
 };
 
-/* Room for panels, to be filled unit by unit. E_LIMIT when they do not fit memory. */
+/* Room for panels, to be filled panel by panel or unit by unit. E_LIMIT when they do not fit
+ * memory. */
 int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err);
 /* Where columns [unit * F32_LANES, ...) of factor 0 lie; those of factor k are k * *cols further.
  * All F32_LANES are to be written. */
@@ -31,6 +32,8 @@ struct f32_weights {
     size_t block; /* 0: all */
     size_t column, factor;
 };
+void f32_panels_fill(const struct f32_panels *p, const struct f32_weights *w, size_t panel);
+/* Room, and all panels filled. */
 int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct err *err);
 /* Factors [m, m + n) of a unit of columns as they are numbered in w, a row each; columns that are
  * not there are 0. w->factor is 1. */
