@@ -59,6 +59,8 @@ struct comparing {
     const struct match *m;
     const struct local_map *map;
     struct fp32_layer *layers;
+    struct weight_error *found;
+    atomic_size_t next; /* layer that no thread has taken */
 };
 
 /* A constant of the FP32 model, also one that only its plan knows. */
@@ -408,19 +410,29 @@ static void compare_layer(const struct comparing *c, size_t layer, struct weight
     tensor_free(fv);
 }
 
-struct weight_error *weights_compare(const struct graph *fp32, const struct plan *plan_fp32,
-                                     const struct plan *plan_int8, const struct match *m,
-                                     const struct local_map *map)
+/* Compares layers that are left, whichever they are: they do not depend on each other. */
+static void *compare_some(void *ctx)
 {
-    struct weight_error *e = mem_alloc((m->n_layers + 1) * sizeof *e);
-    struct comparing c = {.f = fp32, .plan_f = plan_fp32, .plan_i = plan_int8, .m = m, .map = map};
-    c.layers = mem_alloc((m->n_layers + 1) * sizeof *c.layers);
-    layers_nodes(fp32, m, find_fp32, &c);
-    for (size_t k = 0; k < m->n_layers; k++) {
-        if (map->weighted[k] >= 0) {
-            compare_layer(&c, k, &e[k]);
+    struct comparing *c = ctx;
+    for (size_t k; (k = atomic_fetch_add(&c->next, 1)) < c->m->n_layers;) {
+        if (c->map->weighted[k] >= 0) {
+            compare_layer(c, k, &c->found[k]);
         }
     }
+    return NULL;
+}
+
+struct weight_error *weights_compare(const struct graph *fp32, const struct plan *plan_fp32,
+                                     const struct plan *plan_int8, const struct match *m,
+                                     const struct local_map *map, int threads,
+                                     weights_spread *spread)
+{
+    struct weight_error *e = mem_alloc((m->n_layers + 1) * sizeof *e);
+    struct comparing c = {
+        .f = fp32, .plan_f = plan_fp32, .plan_i = plan_int8, .m = m, .map = map, .found = e};
+    c.layers = mem_alloc((m->n_layers + 1) * sizeof *c.layers);
+    layers_nodes(fp32, m, find_fp32, &c);
+    spread(threads, compare_some, &c);
     free(c.layers);
     return e;
 }
