@@ -4,6 +4,12 @@
  * convolutions and maxima on activations with channels last, each as plain C, AVX2 and AVX-512,
  * chosen at run time. The vector forms use fused multiply-adds in the same order, so they give the
  * same bits; the plain form rounds products, too.
+ *
+ * There is none for AMX. Three bfloat16 make a float, and six products of such parts are as
+ * accurate as one of floats (their errors were a quarter of these kernels'), at 2.7 times the rate
+ * on paper. Of that a quarter goes where real values, not zeros, flow through the tiles, and most
+ * of the rest into splitting activations and into half as many weights again to stream: ResNet-50's
+ * pass stayed as long as it is.
  */
 #ifndef ENGINE_KERNEL_F32_H
 #define ENGINE_KERNEL_F32_H
