@@ -124,11 +124,15 @@ struct weight_error {
     double reach;   /* largest sum that the codes allow: max over channels */
     bool has_pairs; /* codes are s8: pairs of products may saturate without VNNI */
 };
+/* Runs worker(ctx) on `threads` threads, the calling one among them, and returns when all have. */
+typedef void weights_spread(int threads, void *(*worker)(void *ctx), void *ctx);
 /* Of all layers, without a run; weights_free() it. Batch normalization that the INT8 model has
- * folded into its weights is folded into those of FP32 as well. */
+ * folded into its weights is folded into those of FP32 as well. Figures do not depend on the number
+ * of threads. */
 struct weight_error *weights_compare(const struct graph *fp32, const struct plan *plan_fp32,
                                      const struct plan *plan_int8, const struct match *m,
-                                     const struct local_map *map);
+                                     const struct local_map *map, int threads,
+                                     weights_spread *spread);
 void weights_free(struct weight_error *w, size_t n_layers);
 
 /* ---- Verdicts (verdict.c) -------------------------------------------------------------------- */

@@ -9,6 +9,9 @@
 #include <math.h>
 
 enum { LANE = 8 }; /* sums that go side by side */
+/* Vectors for the largest registers there are; gcc makes no vectors of loops with a choice. */
+typedef double lanes __attribute__((vector_size(LANE * sizeof(double))));
+typedef int64_t masks __attribute__((vector_size(LANE * sizeof(int64_t))));
 
 /* ---- Where weights stand --------------------------------------------------------------------- */
 
@@ -45,13 +48,15 @@ bool weight_matrix_init(struct weight_matrix *m, const struct node *n, const str
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* to[i] = element at + i of t, i < n. */
+/* to[i] = element at + i of t, i < n. Floats may lie at any address, as in a mapped file. */
 VECTOR_CLONES static void read_run(const struct tensor *t, size_t at, size_t n, double *to)
 {
     if (t->dtype == DT_F32) {
-        const float *x = (const float *)t->data + at;
+        const uint8_t *x = (const uint8_t *)t->data + at * sizeof(float);
         for (size_t i = 0; i < n; i++) {
-            to[i] = (double)x[i];
+            float v;
+            memcpy(&v, x + i * sizeof v, sizeof v);
+            to[i] = (double)v;
         }
     } else if (t->dtype == DT_S8) {
         const int8_t *x = (const int8_t *)t->data + at;
@@ -101,34 +106,63 @@ VECTOR_CLONES void weight_row_scale(double *v, size_t k, double gain)
     }
 }
 
-VECTOR_CLONES double weight_row_codes(double *w, size_t k, double zero, double factor)
+/* *v without its signs. */
+static inline void make_positive(lanes *v)
 {
-    double top[LANE] = {0};
-    for (size_t i = 0; i < k; i++) {
-        w[i] -= zero;
-    }
-    size_t i = 0;
-    for (; i + LANE <= k; i += LANE) {
-        for (size_t j = 0; j < LANE; j++) {
-            double a = fabs(w[i + j]);
-            top[j] = a > top[j] ? a : top[j];
-        }
-    }
-    for (; i < k; i++) {
-        top[0] = fmax(top[0], fabs(w[i]));
-    }
-    for (i = 0; i < k; i++) {
-        w[i] *= factor;
-    }
-    for (size_t j = 1; j < LANE; j++) {
-        top[0] = fmax(top[0], top[j]);
-    }
-    return top[0];
+    *v = (lanes)((masks)*v & INT64_MAX);
 }
 
-/* Sums in lanes; zeros are counted as doubles, which stay exact. */
+/* The larger ones; where v is NaN, *top stays. */
+static inline void raise_to(lanes *top, const lanes *v)
+{
+    const masks m = *v > *top;
+    *top = (lanes)(((masks)*v & m) | ((masks)*top & ~m));
+}
+
+/* Counts the lanes of *v that are 0, as doubles, which stay exact. */
+static inline void count_zeros(lanes *n, const lanes *v)
+{
+    const lanes one = {1, 1, 1, 1, 1, 1, 1, 1};
+    *n += (lanes)((masks)one & (masks)(*v == 0));
+}
+
+static double lanes_sum(const lanes *v)
+{
+    const lanes x = *v;
+    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+static double lanes_top(const lanes *x)
+{
+    double top = 0;
+    for (size_t j = 0; j < LANE; j++) {
+        top = fmax(top, (*x)[j]);
+    }
+    return top;
+}
+
+VECTOR_CLONES double weight_row_codes(double *w, size_t k, double zero, double factor)
+{
+    lanes top = {0};
+    size_t i = 0;
+    for (; i + LANE <= k; i += LANE) {
+        lanes v;
+        memcpy(&v, w + i, sizeof v);
+        v -= zero;
+        const lanes scaled = v * factor;
+        memcpy(w + i, &scaled, sizeof scaled);
+        make_positive(&v);
+        raise_to(&top, &v);
+    }
+    for (; i < k; i++) {
+        top[0] = fmax(top[0], fabs(w[i] - zero));
+        w[i] = (w[i] - zero) * factor;
+    }
+    return lanes_top(&top);
+}
+
 struct row_lanes {
-    double vv[LANE], ee[LANE], vw[LANE], e[LANE], aw[LANE], top[LANE], v0[LANE], w0[LANE];
+    lanes vv, ee, vw, e, aw, top, v0, w0;
 };
 
 static inline void lane_add(struct row_lanes *s, size_t j, double v, double w)
@@ -144,58 +178,64 @@ static inline void lane_add(struct row_lanes *s, size_t j, double v, double w)
     s->w0[j] += w == 0 ? 1 : 0;
 }
 
-static double lanes_sum(const double *x)
-{
-    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
-}
-
-VECTOR_CLONES static struct row_lanes row_add(const double *restrict v, const double *restrict w,
-                                              size_t k)
+VECTOR_CLONES static void row_add(const double *restrict x, const double *restrict y, size_t k,
+                                  struct row_lanes *restrict out)
 {
     struct row_lanes s = {0};
     size_t i = 0;
     for (; i + LANE <= k; i += LANE) {
-        for (size_t j = 0; j < LANE; j++) {
-            lane_add(&s, j, v[i + j], w[i + j]);
-        }
+        lanes v, w;
+        memcpy(&v, x + i, sizeof v);
+        memcpy(&w, y + i, sizeof w);
+        const lanes e = w - v;
+        s.vv += v * v;
+        s.ee += e * e;
+        s.vw += v * w;
+        s.e += e;
+        count_zeros(&s.v0, &v);
+        count_zeros(&s.w0, &w);
+        make_positive(&v);
+        make_positive(&w);
+        s.aw += w;
+        raise_to(&s.top, &v);
     }
     for (size_t j = 0; i + j < k; j++) {
-        lane_add(&s, j, v[i + j], w[i + j]);
+        lane_add(&s, j, x[i + j], y[i + j]);
     }
-    return s;
+    *out = s;
 }
 
 VECTOR_CLONES static double left_over(const double *restrict v, const double *restrict w, size_t k,
                                       double shift)
 {
-    double left[LANE] = {0};
+    lanes left = {0};
     size_t i = 0;
     for (; i + LANE <= k; i += LANE) {
-        for (size_t j = 0; j < LANE; j++) {
-            double e = w[i + j] - v[i + j] - shift;
-            left[j] += e * e;
-        }
+        lanes a, b;
+        memcpy(&a, v + i, sizeof a);
+        memcpy(&b, w + i, sizeof b);
+        const lanes e = b - a - shift;
+        left += e * e;
     }
     for (size_t j = 0; i + j < k; j++) {
-        double e = w[i + j] - v[i + j] - shift;
+        const double e = w[i + j] - v[i + j] - shift;
         left[j] += e * e;
     }
-    return lanes_sum(left);
+    return lanes_sum(&left);
 }
 
 struct row_difference weight_row_compare(const double *v, const double *w, size_t k)
 {
-    struct row_lanes s = row_add(v, w, k);
-    struct row_difference d = {.vv = lanes_sum(s.vv),
-                               .ee = lanes_sum(s.ee),
-                               .vw = lanes_sum(s.vw),
-                               .shift = lanes_sum(s.e) / (double)MAX(k, (size_t)1),
-                               .reach = lanes_sum(s.aw),
-                               .any_v = lanes_sum(s.v0) < (double)k,
-                               .any_w = lanes_sum(s.w0) < (double)k};
-    for (size_t j = 0; j < LANE; j++) {
-        d.top = fmax(d.top, s.top[j]);
-    }
+    struct row_lanes s;
+    row_add(v, w, k, &s);
+    struct row_difference d = {.vv = lanes_sum(&s.vv),
+                               .ee = lanes_sum(&s.ee),
+                               .vw = lanes_sum(&s.vw),
+                               .shift = lanes_sum(&s.e) / (double)MAX(k, (size_t)1),
+                               .reach = lanes_sum(&s.aw),
+                               .top = lanes_top(&s.top),
+                               .any_v = lanes_sum(&s.v0) < (double)k,
+                               .any_w = lanes_sum(&s.w0) < (double)k};
     d.left = left_over(v, w, k, d.shift);
     return d;
 }

@@ -59,6 +59,8 @@ struct comparing {
     const struct match *m;
     const struct local_map *map;
     struct fp32_layer *layers;
+    struct weight_error *found;
+    atomic_size_t next; /* layer that no thread has taken */
 };
 
 /* A constant of the FP32 model, also one that only its plan knows. */
@@ -321,7 +323,9 @@ static void compare_rows(const struct comparing *c, size_t layer, const struct i
         }
         struct weight_channel *ch = &e->channel[o];
         double *v = all_v + in * f->k, *w = all_w + in * f->k;
-        weight_row_scale(v, f->k, a->gain[o]);
+        if (a->gain[o] != 1) {
+            weight_row_scale(v, f->k, a->gain[o]);
+        }
         ch->step = step_of(s, o);
         if (isnan(ch->step) && !dtype_is_float(s->w.t->dtype)) {
             ch->step = scale_behind(c, layer, s, o, v, w, all_w + block * f->k);
@@ -350,7 +354,8 @@ static const char *open_both(const struct comparing *c, size_t layer, struct int
     if (s->w.o != f->o || s->w.k != f->k) {
         return "weights have other shapes in FP32";
     }
-    *fv = real_values(t, c->f->values[n->in[1]].quant);
+    const struct quant *q = c->f->values[n->in[1]].quant;
+    *fv = t->dtype == DT_F32 ? tensor_ref(t) : real_values(t, q); /* read at any address */
     return *fv ? NULL : "weights cannot be read";
 }
 
@@ -405,19 +410,29 @@ static void compare_layer(const struct comparing *c, size_t layer, struct weight
     tensor_free(fv);
 }
 
-struct weight_error *weights_compare(const struct graph *fp32, const struct plan *plan_fp32,
-                                     const struct plan *plan_int8, const struct match *m,
-                                     const struct local_map *map)
+/* Compares layers that are left, whichever they are: they do not depend on each other. */
+static void *compare_some(void *ctx)
 {
-    struct weight_error *e = mem_alloc((m->n_layers + 1) * sizeof *e);
-    struct comparing c = {.f = fp32, .plan_f = plan_fp32, .plan_i = plan_int8, .m = m, .map = map};
-    c.layers = mem_alloc((m->n_layers + 1) * sizeof *c.layers);
-    layers_nodes(fp32, m, find_fp32, &c);
-    for (size_t k = 0; k < m->n_layers; k++) {
-        if (map->weighted[k] >= 0) {
-            compare_layer(&c, k, &e[k]);
+    struct comparing *c = ctx;
+    for (size_t k; (k = atomic_fetch_add(&c->next, 1)) < c->m->n_layers;) {
+        if (c->map->weighted[k] >= 0) {
+            compare_layer(c, k, &c->found[k]);
         }
     }
+    return NULL;
+}
+
+struct weight_error *weights_compare(const struct graph *fp32, const struct plan *plan_fp32,
+                                     const struct plan *plan_int8, const struct match *m,
+                                     const struct local_map *map, int threads,
+                                     weights_spread *spread)
+{
+    struct weight_error *e = mem_alloc((m->n_layers + 1) * sizeof *e);
+    struct comparing c = {
+        .f = fp32, .plan_f = plan_fp32, .plan_i = plan_int8, .m = m, .map = map, .found = e};
+    c.layers = mem_alloc((m->n_layers + 1) * sizeof *c.layers);
+    layers_nodes(fp32, m, find_fp32, &c);
+    spread(threads, compare_some, &c);
     free(c.layers);
     return e;
 }

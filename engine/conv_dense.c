@@ -23,6 +23,7 @@ enum {
 
 struct pack {
     int64_t groups;
+    size_t block, each;         /* each: panels of a group */
     struct f32_panels panels[]; /* per group */
 };
 
@@ -35,31 +36,52 @@ void conv_dense_free(void *form)
     free(p);
 }
 
-int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
-                    struct err *err)
+int conv_dense_new(const struct tensor *w, int64_t groups, size_t block, void **form,
+                   size_t *pieces, struct err *err)
 {
-    const size_t n = (size_t)groups, ic = (size_t)w->dims[1], oc = (size_t)w->dims[0] / n;
-    const size_t taps = w->n / MAX((size_t)w->dims[0] * ic, (size_t)1);
+    const size_t n = (size_t)groups, oc = (size_t)w->dims[0] / n;
     struct pack *p = mem_alloc(sizeof *p + n * sizeof *p->panels);
     p->groups = groups;
+    p->block = block;
     for (size_t g = 0; g < n; g++) {
-        const struct f32_weights src = {
-            .w = (const uint8_t *)w->data + g * oc * ic * taps * sizeof(float),
-            .n = oc,
-            .segments = taps,
-            .len = ic,
-            .block = block,
-            .column = ic * taps,
-            .factor = 1,
-        };
-        int rc = f32_panels_init(&p->panels[g], &src, err);
+        int rc = f32_panels_new(&p->panels[g], w->n / MAX((size_t)w->dims[0], (size_t)1), oc, err);
         if (rc) {
             conv_dense_free(p);
             return rc;
         }
     }
+    p->each = p->panels[0].count;
     *form = p;
+    *pieces = n * p->each;
     return OK;
+}
+
+void conv_dense_fill(void *form, const struct tensor *w, size_t piece)
+{
+    const struct pack *p = form;
+    const size_t ic = (size_t)w->dims[1], oc = (size_t)(w->dims[0] / p->groups);
+    const size_t taps = w->n / MAX((size_t)w->dims[0] * ic, (size_t)1), g = piece / p->each;
+    const struct f32_weights src = {
+        .w = (const uint8_t *)w->data + g * oc * ic * taps * sizeof(float),
+        .n = oc,
+        .segments = taps,
+        .len = ic,
+        .block = p->block,
+        .column = ic * taps,
+        .factor = 1,
+    };
+    f32_panels_fill(&p->panels[g], &src, piece % p->each);
+}
+
+int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
+                    struct err *err)
+{
+    size_t pieces;
+    int rc = conv_dense_new(w, groups, block, form, &pieces, err);
+    for (size_t i = 0; i < pieces && !rc; i++) {
+        conv_dense_fill(*form, w, i);
+    }
+    return rc;
 }
 
 /* ---- Where factors lie ---------------------------------------------------------------------- */

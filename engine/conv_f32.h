@@ -28,7 +28,12 @@ void conv_pointers(const float **table, const float *at, size_t step, size_t n);
 
 /* Any convolution whose filter is of moderate size. */
 bool conv_dense_fits(const struct window *w);
-/* block: as in the calls to come; any where the filter is one pixel */
+/* Room for the form, and how many pieces of it there are to fill, by any threads and in any order.
+ * block: as in the calls to come; any where the filter is one pixel. */
+int conv_dense_new(const struct tensor *w, int64_t groups, size_t block, void **form,
+                   size_t *pieces, struct err *err);
+void conv_dense_fill(void *form, const struct tensor *w, size_t piece);
+/* Both. */
 int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
                     struct err *err);
 void conv_dense_free(void *form);
@@ -40,7 +45,8 @@ int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, st
 /* 3x3 filters that move by single pixels, where this is faster. *finite false: some result is not,
  * and those around it may be wrong: use conv_dense_run(). */
 bool conv_winograd_fits(const struct conv *v);
-int conv_winograd_pack(const struct tensor *w, void **form, struct err *err);
+int conv_winograd_new(const struct tensor *w, void **form, size_t *pieces, struct err *err);
+void conv_winograd_fill(void *form, const struct tensor *w, size_t piece);
 void conv_winograd_free(void *form);
 int conv_winograd_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                       struct budget *b, bool *finite, struct err *err);

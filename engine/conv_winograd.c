@@ -61,34 +61,35 @@ void conv_winograd_free(void *form)
     }
 }
 
-int conv_winograd_pack(const struct tensor *w, void **form, struct err *err)
+int conv_winograd_new(const struct tensor *w, void **form, size_t *pieces, struct err *err)
 {
     struct f32_panels *p = mem_alloc(sizeof *p);
-    const size_t oc = (size_t)w->dims[0], ic = (size_t)w->dims[1];
-    int rc = f32_panels_new(p, POINTS * ic, oc, err);
-    for (size_t unit = 0; unit < p->units && !rc; unit++) {
-        size_t cols;
-        float *u = f32_panels_unit(p, unit, &cols);
-        const size_t o = unit * F32_LANES, lanes = MIN(oc - o, (size_t)F32_LANES);
-        for (size_t i = 0; i < ic; i++, u += cols) {
-            float filters[TAPS][F32_LANES] = {{0}};
-            for (size_t j = 0; j < lanes; j++) {
-                const size_t at = ((o + j) * ic + i) * TAPS;
-                float taps[TAPS];
-                memcpy(taps, (const uint8_t *)w->data + at * sizeof *taps, sizeof taps);
-                for (size_t t = 0; t < TAPS; t++) {
-                    filters[t][j] = taps[t];
-                }
-            }
-            transform_filters(filters, u, ic * cols);
-        }
-    }
+    int rc = f32_panels_new(p, POINTS * (size_t)w->dims[1], (size_t)w->dims[0], err);
     if (rc) {
         conv_winograd_free(p);
         return rc;
     }
     *form = p;
+    *pieces = p->units;
     return OK;
+}
+
+void conv_winograd_fill(void *form, const struct tensor *w, size_t piece)
+{
+    const struct f32_panels *p = form;
+    const size_t oc = (size_t)w->dims[0], ic = (size_t)w->dims[1];
+    const struct f32_weights src = {
+        .w = w->data, .n = oc, .segments = 1, .len = ic * TAPS, .column = ic * TAPS, .factor = 1};
+    size_t cols;
+    float *u = f32_panels_unit(p, piece, &cols);
+    for (size_t i = 0; i < ic; i += F32_LANES) {
+        float filters[F32_LANES * TAPS][F32_LANES];
+        const size_t n = MIN(ic - i, (size_t)F32_LANES);
+        f32_weights_read(&src, piece, i * TAPS, n * TAPS, filters);
+        for (size_t k = 0; k < n; k++, u += cols) {
+            transform_filters(filters + k * TAPS, u, ic * cols);
+        }
+    }
 }
 
 /* ---- One block of tiles --------------------------------------------------------------------- */

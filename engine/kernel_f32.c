@@ -83,12 +83,22 @@ static void largest_plain(const float *const *x, size_t n, size_t c, float *y)
     }
 }
 
+void kernel_transpose_plain(const uint8_t *x, size_t step, float *y)
+{
+    for (size_t j = 0; j < F32_LANES; j++) {
+        for (size_t i = 0; i < F32_LANES; i++) {
+            memcpy(y + i * F32_LANES + j, x + j * step + i * sizeof *y, sizeof *y);
+        }
+    }
+}
+
 const struct f32_kernels kernel_f32_plain = {
     .name = "plain",
     .rows = {0, 4, 4, 4, 4},
     .tile = tile_plain,
     .depth = depth_plain,
     .largest = largest_plain,
+    .transpose = kernel_transpose_plain,
 };
 
 /* ---- Choice --------------------------------------------------------------------------------- */

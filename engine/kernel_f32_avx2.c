@@ -169,6 +169,7 @@ const struct f32_kernels kernel_f32_avx2 = {
     .tile = tile_avx2,
     .depth = depth_avx2,
     .largest = largest_avx2,
+    .transpose = kernel_transpose_plain,
 };
 #else
 /* ISO C forbids an empty file. */

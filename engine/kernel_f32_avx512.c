@@ -300,12 +300,43 @@ AVX512 static void largest_avx512(const float *const *x, size_t n, size_t c, flo
     }
 }
 
+/* ---- Packing -------------------------------------------------------------------------------- */
+
+/* Four floats of each of four columns that are four apart. */
+INLINE AVX512 __m512 load_quads(const uint8_t *x, size_t step)
+{
+    enum { APART = 4 };
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps((const float *)x));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(x + APART * step)), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(x + 2 * APART * step)), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(x + 3 * APART * step)), 3);
+}
+
+/* Squares of 4x4 within the quarters of registers. */
+AVX512 static void transpose_avx512(const uint8_t *x, size_t step, float *y)
+{
+    enum { QUAD = 4 };
+    for (int i = 0; i < F32_LANES; i += QUAD, x += sizeof(__m128), y += QUAD * F32_LANES) {
+        const __m512 a = load_quads(x, step), b = load_quads(x + step, step);
+        const __m512 c = load_quads(x + 2 * step, step), d = load_quads(x + 3 * step, step);
+        const __m512d ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+        const __m512d cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+        const __m512d ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+        const __m512d cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+        _mm512_storeu_pd(y, _mm512_unpacklo_pd(ab, cd));
+        _mm512_storeu_pd(y + F32_LANES, _mm512_unpackhi_pd(ab, cd));
+        _mm512_storeu_pd(y + 2 * F32_LANES, _mm512_unpacklo_pd(ab_high, cd_high));
+        _mm512_storeu_pd(y + 3 * F32_LANES, _mm512_unpackhi_pd(ab_high, cd_high));
+    }
+}
+
 const struct f32_kernels kernel_f32_avx512 = {
     .name = "avx512",
     .rows = {0, 8, 8, 8, 6},
     .tile = tile_avx512,
     .depth = depth_avx512,
     .largest = largest_avx512,
+    .transpose = transpose_avx512,
 };
 #else
 /* ISO C forbids an empty file. */

@@ -5,6 +5,7 @@
  */
 #include "engine/conv_f32.h"
 #include "engine/elem.h"
+#include "engine/par.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -161,20 +162,29 @@ out:
 /* Ways to compute, each with a form of the weights of its own. */
 enum way { WAY_DENSE, WAY_DEPTHWISE, WAY_WINOGRAD, WAYS };
 
-/* Weights as the kernels read them, made when a call first asks: which way is best depends on the
- * size of its images. Shared by threads. */
+/* Weights as the kernels of one way read them, filled in pieces. */
+struct form {
+    void *data; /* under the lock until all is there */
+    size_t pieces;
+    atomic_size_t next, done; /* pieces that are taken and that are filled */
+    atomic_bool there;
+};
+
+/* Forms are made when a call first asks: which way is best depends on the size of its images.
+ * Shared by threads. */
 struct packed {
     pthread_mutex_t lock;
+    pthread_cond_t filled;
     struct tensor *w;
     int64_t groups;
-    void *forms[WAYS]; /* under the lock until they are there */
-    atomic_bool there[WAYS];
+    struct form forms[WAYS];
 };
 
 static struct packed *packed_new(const struct tensor *w, int64_t groups)
 {
     struct packed *p = mem_alloc(sizeof *p);
     pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->filled, NULL);
     p->w = tensor_ref(w);
     p->groups = groups;
     return p;
@@ -184,34 +194,77 @@ static void conv_release(void *state)
 {
     struct packed *p = state;
     if (p) {
-        conv_dense_free(p->forms[WAY_DENSE]);
-        conv_depth_free(p->forms[WAY_DEPTHWISE]);
-        conv_winograd_free(p->forms[WAY_WINOGRAD]);
+        conv_dense_free(p->forms[WAY_DENSE].data);
+        conv_depth_free(p->forms[WAY_DEPTHWISE].data);
+        conv_winograd_free(p->forms[WAY_WINOGRAD].data);
         tensor_free(p->w);
+        pthread_cond_destroy(&p->filled);
         pthread_mutex_destroy(&p->lock);
         free(p);
     }
 }
 
-static int pack(struct packed *p, enum way way, struct err *err)
+static int form_new(struct packed *p, enum way way, struct err *err)
 {
-    return way == WAY_DEPTHWISE  ? conv_depth_pack(p->w, &p->forms[way], err)
-           : way == WAY_WINOGRAD ? conv_winograd_pack(p->w, &p->forms[way], err)
-                                 : conv_dense_pack(p->w, p->groups, 0, &p->forms[way], err);
+    struct form *f = &p->forms[way];
+    return f->data                ? OK
+           : way == WAY_DEPTHWISE ? conv_depth_pack(p->w, &f->data, err) /* small: at once */
+           : way == WAY_WINOGRAD  ? conv_winograd_new(p->w, &f->data, &f->pieces, err)
+                                  : conv_dense_new(p->w, p->groups, 0, &f->data, &f->pieces, err);
 }
 
-static int packed_get(struct packed *p, enum way way, const void **form, struct err *err)
+struct filling {
+    const struct packed *p;
+    enum way way;
+    struct form *form;
+};
+
+/* Fills pieces until none are left. */
+static void fill(void *ctx, size_t helper)
 {
-    int rc = OK;
-    if (!atomic_load(&p->there[way])) {
-        pthread_mutex_lock(&p->lock);
-        if (!atomic_load(&p->there[way])) {
-            rc = pack(p, way, err);
-            atomic_store(&p->there[way], rc == OK);
+    const struct filling *j = ctx;
+    struct form *f = j->form;
+    (void)helper;
+    for (size_t i; (i = atomic_fetch_add(&f->next, 1)) < f->pieces; atomic_fetch_add(&f->done, 1)) {
+        if (j->way == WAY_WINOGRAD) {
+            conv_winograd_fill(f->data, j->p->w, i);
+        } else {
+            conv_dense_fill(f->data, j->p->w, i);
         }
-        pthread_mutex_unlock(&p->lock);
     }
-    *form = rc ? NULL : p->forms[way];
+}
+
+/* The thread whose pieces are done last wakes the others. */
+static void finish(struct packed *p, struct form *f)
+{
+    pthread_mutex_lock(&p->lock);
+    if (atomic_load(&f->done) == f->pieces) {
+        atomic_store(&f->there, true);
+        pthread_cond_broadcast(&p->filled);
+    }
+    while (!atomic_load(&f->there)) {
+        pthread_cond_wait(&p->filled, &p->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Threads that need a form at the same time, as those of the first images do, fill it together. */
+static int packed_get(struct packed *p, enum way way, struct par *par, const void **form,
+                      struct err *err)
+{
+    struct form *f = &p->forms[way];
+    int rc = OK;
+    if (!atomic_load(&f->there)) {
+        struct filling j = {p, way, f};
+        pthread_mutex_lock(&p->lock);
+        rc = form_new(p, way, err);
+        pthread_mutex_unlock(&p->lock);
+        if (!rc) {
+            par_for(par, par_threads(par), fill, &j);
+            finish(p, f);
+        }
+    }
+    *form = rc ? NULL : f->data;
     return rc;
 }
 
@@ -270,7 +323,7 @@ static int run_way(const struct op_call *c, const struct conv *v, struct packed 
                    struct f32_dest y, bool *finite, struct err *err)
 {
     const void *form;
-    int rc = packed_get(p, way, &form, err);
+    int rc = packed_get(p, way, c->par, &form, err);
     if (rc) {
         return rc;
     }

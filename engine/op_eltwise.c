@@ -334,6 +334,17 @@ static int64_t take_period(struct walk *w, bool repeats[2])
     return period;
 }
 
+/* y [n] = the `period` values of x again and again. */
+static void repeat(float *y, size_t n, const float *x, size_t period)
+{
+    size_t done = MIN(period, n);
+    memcpy(y, x, done * sizeof *y);
+    for (size_t more; done < n; done += more) {
+        more = MIN(done, n - done);
+        memcpy(y + done, y, more * sizeof *y);
+    }
+}
+
 /* y = f(a, b) and act = clamp(y), where the walk's operand 0 is either. */
 static void run_f32(struct op_call *c, const struct binary *f, struct walk *w,
                     const struct tensor *a, const struct tensor *b, float *y, float *act)
@@ -355,8 +366,8 @@ static void run_f32(struct op_call *c, const struct binary *f, struct walk *w,
             r.step[k] = w->stride[k + 1][last];
             r.at[k] = in[k] + w->at[k + 1];
             r.repeats[k] = r.step[k] == 0 || periodic[k];
-            for (size_t i = 0; i < MIN(r.block, r.n) && r.repeats[k]; i++) {
-                r.room[k][i] = r.at[k][r.step[k] == 0 ? 0 : i % (size_t)period];
+            if (r.repeats[k]) {
+                repeat(r.room[k], MIN(r.block, r.n), r.at[k], r.step[k] ? (size_t)period : 1);
             }
         }
         r.y = y ? y + w->at[0] : NULL;

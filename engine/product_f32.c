@@ -11,6 +11,7 @@
 enum {
     RUN = 128,        /* factors that are summed before they join the total, about */
     CACHE_LINE = 64,  /* bytes */
+    AHEAD = 256,      /* bytes of a column that are fetched before they are read */
     ACROSS = 8 << 10, /* weights that fit the L1 cache beside rows and results */
     BLOCK = 96,       /* rows of a matrix that pass by all panels together */
 };
@@ -49,35 +50,90 @@ int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err)
     return p->w ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes of packed weights", size);
 }
 
-/* Place of factor m among the packed ones of a column. */
-static size_t packed_at(const struct f32_weights *w, size_t m)
+/* Factors [m0, m0 + n) of a unit, n <= F32_LANES, one after the other in each column. */
+static void read_square(const struct f32_weights *w, size_t j0, size_t lanes, size_t m0, size_t n,
+                        float rows[F32_LANES][F32_LANES])
 {
-    const size_t s = m % w->segments, i = m / w->segments, block = w->block ? w->block : w->len;
-    const size_t first = i / block * block;
-    return first * w->segments + s * MIN(block, w->len - first) + i - first;
-}
-
-/* Factors [m0, m0 + n) of one unit, n <= F32_LANES: read along factors, written along columns. Both
- * sides pass through the cache once, whatever power of two the columns are apart. */
-static void pack_square(const struct f32_weights *w, size_t j0, size_t lanes, size_t m0, size_t n,
-                        float *dst, size_t cols)
-{
-    float square[F32_LANES][F32_LANES] = {{0}};
+    const size_t step = w->column * sizeof(float);
+    const uint8_t *from = w->w + j0 * step + m0 * sizeof(float);
     for (size_t j = 0; j < lanes; j++) {
-        const uint8_t *from = w->w + ((j0 + j) * w->column + m0 * w->factor) * sizeof(float);
-        if (w->factor == 1) {
-            memcpy(square[j], from, n * sizeof(float));
-            continue;
-        }
+        __builtin_prefetch(from + j * step + AHEAD, 0, 2);
+    }
+    if (lanes == F32_LANES && n == F32_LANES) {
+        kernel_f32()->transpose(from, step, rows[0]);
+        return;
+    }
+    memset(rows, 0, n * sizeof *rows);
+    for (size_t j = 0; j < lanes; j++) {
         for (size_t i = 0; i < n; i++) {
-            memcpy(&square[j][i], from + i * w->factor * sizeof(float), sizeof(float));
+            memcpy(&rows[i][j], from + j * step + i * sizeof(float), sizeof(float));
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = packed_at(w, m0 + i);
-        for (size_t j = 0; j < F32_LANES; j++) {
-            dst[at * cols + j] = square[j][i];
+}
+
+void f32_weights_read(const struct f32_weights *w, size_t unit, size_t m, size_t n,
+                      float rows[][F32_LANES])
+{
+    const size_t j = unit * F32_LANES, lanes = MIN(w->n - j, (size_t)F32_LANES);
+    for (size_t i = 0; i < n; i += F32_LANES) {
+        read_square(w, j, lanes, m + i, MIN(n - i, (size_t)F32_LANES), rows + i);
+    }
+}
+
+/* Place of a factor among the packed ones of its column. */
+struct place {
+    size_t s, i;        /* number i * segments + s */
+    size_t first, size; /* of the block that holds i */
+};
+
+static void next_place(const struct f32_weights *w, struct place *p)
+{
+    if (++p->s == w->segments) {
+        p->s = 0;
+        if (++p->i == p->first + p->size) {
+            p->first = p->i;
+            p->size = MIN(p->size, w->len - p->first);
         }
+    }
+}
+
+static void pack_unit(const struct f32_panels *p, const struct f32_weights *w, size_t unit)
+{
+    struct place to = {.size = w->block ? MIN(w->block, w->len) : w->len};
+    size_t cols;
+    float *dst = f32_panels_unit(p, unit, &cols);
+    for (size_t m = 0; m < p->k; m += F32_LANES) {
+        _Alignas(CACHE_LINE) float rows[F32_LANES][F32_LANES];
+        const size_t n = MIN(p->k - m, (size_t)F32_LANES);
+        f32_weights_read(w, unit, m, n, rows);
+        for (size_t i = 0; i < n; i++) {
+            const size_t at = to.first * w->segments + to.s * to.size + to.i - to.first;
+            memcpy(dst + at * cols, rows[i], sizeof rows[i]);
+            next_place(w, &to);
+        }
+    }
+}
+
+/* Columns that stand side by side: rows of a whole panel are copied. */
+static void pack_rows(const struct f32_panels *p, const struct f32_weights *w, size_t panel)
+{
+    const size_t col = f32_panels_column(p, panel), cols = f32_panels_column(p, panel + 1) - col;
+    const size_t n = MIN(cols, w->n - col);
+    float *dst = p->w + col * p->k;
+    for (size_t m = 0; m < p->k; m++, dst += cols) {
+        memcpy(dst, w->w + (m * w->factor + col) * sizeof *dst, n * sizeof *dst);
+        memset(dst + n, 0, (cols - n) * sizeof *dst);
+    }
+}
+
+void f32_panels_fill(const struct f32_panels *p, const struct f32_weights *w, size_t panel)
+{
+    if (w->column == 1 && w->segments == 1) {
+        pack_rows(p, w, panel);
+        return;
+    }
+    for (size_t u = first_unit(p, panel); u < first_unit(p, panel + 1); u++) {
+        pack_unit(p, w, u);
     }
 }
 
@@ -88,13 +144,8 @@ int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct er
         return err_set(err, E_LIMIT, "weights too large to pack");
     }
     int rc = f32_panels_new(p, k, w->n, err);
-    for (size_t u = 0; u < p->units && !rc; u++) {
-        size_t cols;
-        float *dst = f32_panels_unit(p, u, &cols);
-        const size_t lanes = MIN(w->n - u * F32_LANES, (size_t)F32_LANES);
-        for (size_t m = 0; m < k; m += F32_LANES) {
-            pack_square(w, u * F32_LANES, lanes, m, MIN(k - m, (size_t)F32_LANES), dst, cols);
-        }
+    for (size_t i = 0; i < p->count && !rc; i++) {
+        f32_panels_fill(p, w, i);
     }
     return rc;
 }

@@ -15,21 +15,30 @@ struct f32_panels {
     float *w;
 };
 
-/* Room for panels, to be filled unit by unit. E_LIMIT when they do not fit memory. */
+/* Room for panels, to be filled panel by panel or unit by unit. E_LIMIT when they do not fit
+ * memory. */
 int f32_panels_new(struct f32_panels *p, size_t k, size_t n, struct err *err);
 /* Where columns [unit * F32_LANES, ...) of factor 0 lie; those of factor k are k * *cols further.
  * All F32_LANES are to be written. */
 float *f32_panels_unit(const struct f32_panels *p, size_t unit, size_t *cols);
 
-/* Weights to pack: column j, factor m at j * column + m * factor. They are packed in the order s, i
- * with m = i * segments + s, i < len; with a block, first for all s the i below it, and so on. */
+/* Weights to pack: column j, factor m at j * column + m * factor, with a
+ * factor of 1, or a column of 1 and one segment. They are
+ * packed in the order s, i with m = i * segments + s, i < len; with a block, first for all s the i
+ * below it, and so on. */
 struct f32_weights {
     const uint8_t *w; /* floats at any address */
     size_t n, segments, len;
     size_t block; /* 0: all */
     size_t column, factor;
 };
+void f32_panels_fill(const struct f32_panels *p, const struct f32_weights *w, size_t panel);
+/* Room, and all panels filled. */
 int f32_panels_init(struct f32_panels *p, const struct f32_weights *w, struct err *err);
+/* Factors [m, m + n) of a unit of columns as they are numbered in w, a row each; columns that are
+ * not there are 0. w->factor is 1. */
+void f32_weights_read(const struct f32_weights *w, size_t unit, size_t m, size_t n,
+                      float rows[][F32_LANES]);
 void f32_panels_fini(struct f32_panels *p);
 /* First column of a panel, a multiple of F32_LANES; of panel `count`: behind the last. */
 size_t f32_panels_column(const struct f32_panels *p, size_t panel);

@@ -44,7 +44,8 @@ void judged_renew(struct session *s)
     if (!s->judged) {
         struct judged *j = s->judged = mem_alloc(sizeof *j);
         j->map = local_map_of(s);
-        j->weights = weights_compare(s->fp32, s->plan_fp32, s->plan_int8, &s->match, j->map);
+        j->weights = weights_compare(s->fp32, s->plan_fp32, s->plan_int8, &s->match, j->map,
+                                     s->set.jobs, job_threads);
         j->misread = misreads(s->int8, &s->match);
         j->pinned = mem_alloc(s->match.n_layers + 1);
         for (size_t k = 0; k < s->match.n_layers; k++) {
