@@ -10,10 +10,13 @@
 
 /* ---- Observing ------------------------------------------------------------------------------ */
 
-void observation_init(struct observation *o, bool hist)
+void observation_init(struct observation *o, unsigned keep)
 {
     *o = (struct observation){.lo = INFINITY, .hi = -INFINITY};
-    if (hist) {
+    if (keep & KEEP_TAIL) {
+        o->tail = tail_new();
+    }
+    if (keep & KEEP_HIST) {
         o->hist = mem_alloc(sizeof *o->hist);
         hist_init(o->hist);
     }
@@ -22,6 +25,7 @@ void observation_init(struct observation *o, bool hist)
 void observation_fini(struct observation *o)
 {
     free(o->hist);
+    free(o->tail);
     free(o->channel_sum);
     *o = (struct observation){0};
 }
@@ -50,6 +54,9 @@ void observation_add(struct observation *o, size_t n, const float *x)
     }
     if (o->hist) {
         hist_add(o->hist, n, x);
+    }
+    if (o->tail) {
+        tail_add(o->tail, n, x);
     }
 }
 
@@ -98,6 +105,9 @@ void observation_merge(struct observation *a, const struct observation *b)
     a->xx += b->xx;
     if (a->hist && b->hist) {
         hist_merge(a->hist, b->hist);
+    }
+    if (a->tail && b->tail) {
+        tail_merge(a->tail, b->tail);
     }
     if (b->n_channels && need_channels(a, b->n_channels)) {
         for (size_t i = 0; i < b->n_channels; i++) {

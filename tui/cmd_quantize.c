@@ -167,7 +167,7 @@ static int observe(struct call *c, const struct asked *a, struct observing **out
     if (rc) {
         return rc;
     }
-    (*out)->hist = a->o.method->hist;
+    (*out)->keep = a->o.method->keep;
     (*out)->channels = a->o.correct_bias;
     rc = job_start(s, &observe_kind, *out, (*out)->n, false, s->json ? NULL : c->note, err);
     if (!rc && (*out)->failed) {

@@ -60,7 +60,7 @@ static struct observation *seen_new(const struct observing *o)
     bool *wanted = mem_alloc(o->g->n_values + 1);
     quantize_wanted(o->g, wanted);
     for (size_t v = 0; v < o->g->n_values; v++) {
-        observation_init(&seen[v], o->hist && wanted[v]);
+        observation_init(&seen[v], wanted[v] ? o->keep : 0);
     }
     free(wanted);
     return seen;

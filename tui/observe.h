@@ -16,8 +16,9 @@ struct observing {
     size_t n;
     struct sample *samples; /* copies: the data set may change meanwhile */
     size_t failed;
-    struct err err;      /* of the first image that failed */
-    bool hist, channels; /* kept too */
+    struct err err; /* of the first image that failed */
+    unsigned keep;  /* KEEP_ of calibrate.c's methods */
+    bool channels;  /* sums by channel are kept too */
     /* private: */
     struct plan *plan;
     int *at;      /* per value of the executed graph: that of g, -1 */

@@ -3,6 +3,7 @@
 """Quantization against onnxruntime's quantize_static with the same settings.
 
     check_quantize.py [MODEL...]
+    check_quantize.py --all FILE [MODEL...]   all models, settings and methods; writes their table
 
 Both quantize the FP32 model on the same pictures. The scale and zero point of every activation that
 both quantize by its own range must be the same; in onnxruntime the two models must be as good:
@@ -21,58 +22,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime.quantization import (CalibrationDataReader, CalibrationMethod, QuantFormat,
-                                      QuantType, quantize_static)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import common
+import quantize_table
+from quantizing import Model, agreement, outputs_of, sqnr, words_of
 
 MODELS = ["mnist8_cntk", "resnet8_cifar10", "tinynet_se_cifar10", "vww96_mobilenetv1"]
-TYPES = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
 # format, activations, weights, per channel, symmetric activations
 SETTINGS = [("qdq", "u8", "s8", False, False), ("qdq", "u8", "s8", True, False),
             ("qdq", "s8", "s8", True, False), ("qdq", "s8", "s8", False, True),
             ("qop", "u8", "u8", False, False), ("qop", "s8", "s8", True, False)]
-CALIBRATION, TESTED, COMPARED = 12, 40, 3
-
-
-class Reader(CalibrationDataReader):
-    def __init__(self, name, inputs):
-        self.feeds = iter([{name: x} for x in inputs])
-
-    def get_next(self):
-        return next(self.feeds, None)
-
-
-def quantize_with_ort(fp32, out, name, inputs, setting):
-    form, activations, weights, per_channel, symmetric = setting
-    model = onnx.load(fp32)
-    if next(o.version for o in model.opset_import if not o.domain) < 13:
-        model = onnx.version_converter.convert_version(model, 13)
-    source, ready = out.with_suffix(".13.onnx"), out.with_suffix(".pre.onnx")
-    onnx.save(model, source)
-    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-    quantize_static(ready, out, Reader(name, inputs), per_channel=per_channel,
-                    quant_format=QuantFormat.QOperator if form == "qop" else QuantFormat.QDQ,
-                    activation_type=TYPES[activations], weight_type=TYPES[weights],
-                    calibrate_method=CalibrationMethod.MinMax,
-                    extra_options={"ActivationSymmetric": symmetric})
-
-
-def outputs_of(model, name, inputs, optimize=True):
-    run = common.session(model, optimize)
-    return [np.concatenate([o.ravel().astype(np.float64) for o in run.run(None, {name: x})])
-            for x in inputs]
-
-
-def sqnr(reference, values):
-    signal = sum((x * x).sum() for x in reference)
-    noise = sum(((x - y) ** 2).sum() for x, y in zip(reference, values))
-    return 10 * np.log10(signal / noise) if noise else np.inf
-
-
-def agreement(reference, values):
-    return sum(int(x.argmax() == y.argmax()) for x, y in zip(reference, values))
+CALIBRATION, TESTED = 12, 40
 
 
 def quantizers(path):
@@ -91,41 +51,6 @@ def quantizers(path):
     return found
 
 
-class Model:
-    """A dev model with its pictures and what FP32 makes of them."""
-
-    def __init__(self, folder, meta, top):
-        self.name, self.path, self.top = folder.name, folder / "fp32.onnx", Path(top)
-        self.words = common.preprocess_words(meta["preprocess_onnx"])
-        self.input = common.input_names(self.path)[0]
-        files = common.image_files(common.DATA / "images" / meta["calibration_set"])
-        self.pictures = self.top / "pictures"
-        self.pictures.mkdir()
-        for file in files[:CALIBRATION]:
-            (self.pictures / file.name).symlink_to(file)
-        self.calibration = [common.preprocess(f, meta["preprocess_onnx"])
-                            for f in files[:CALIBRATION]]
-        self.tested = common.inputs_of(meta, TESTED)
-        self.fp32 = outputs_of(self.path, self.input, self.tested)
-
-    def quantize(self, out, *options):
-        return common.qscope_json(f"load fp32 {common.word(self.path)}", self.words,
-                                  f"quantize {common.word(out)} "
-                                  f"--images {common.word(self.pictures)} {' '.join(options)}")
-
-    def same_bits(self, path, tool, optimize=True):
-        """Whether qscope computes the outputs that onnxruntime does."""
-        run = common.session(path, optimize)
-        for i, x in enumerate(self.tested[:COMPARED]):
-            file = self.top / f"{i}.npy"
-            np.save(file, x)
-            found, error = tool.run(path, [file], True, "ort" if optimize else "ort-unfused")
-            for o, want in zip(run.get_outputs(), run.run(None, {self.input: x})):
-                if error or not np.array_equal(found[o.name], want):
-                    return False
-        return True
-
-
 def check_scales(tally, title, ours, theirs):
     """Ranges that differ on purpose: an average of values has its own, not that of its input."""
     shared, wrong = 0, []
@@ -142,9 +67,7 @@ def check_setting(tally, model, setting, tool):
     form, activations, weights, per_channel, symmetric = setting
     title = f"{model.name} {' '.join(map(str, setting))}"
     ours, theirs = model.top / "ours.onnx", model.top / "theirs.onnx"
-    done, found = model.quantize(
-        ours, "--force", f"--format {form}", f"--activations {activations}",
-        f"--weights {weights}", "--per-channel" * per_channel, "--symmetric" * symmetric)
+    done, found = model.quantize(ours, *words_of(setting))
     if not tally.check(done.returncode == 0, f"{title}: {common.last_line(done)}"):
         return
     told = found["quantize"]
@@ -154,13 +77,13 @@ def check_setting(tally, model, setting, tool):
     y = outputs_of(ours, model.input, model.tested)
     tally.check(model.same_bits(ours, tool), f"{title}: qscope computes other outputs")
     try:
-        quantize_with_ort(model.path, theirs, model.input, model.calibration, setting)
+        model.quantize_with_ort(theirs, setting)
     except ValueError as e:
         print(f"{title}: onnxruntime itself fails: {e}")
         tally.check(sqnr(model.fp32, y) > 20, f"{title}: SQNR {sqnr(model.fp32, y)}")
         return
     z = outputs_of(theirs, model.input, model.tested)
-    if form == "qdq":
+    if setting[0] == "qdq":
         check_scales(tally, title, quantizers(ours), quantizers(theirs))
     print(f"{title}: {sqnr(model.fp32, y):.2f} dB, onnxruntime {sqnr(model.fp32, z):.2f} dB; "
           f"top-1 {agreement(model.fp32, y)}, {agreement(model.fp32, z)} of {TESTED}")
@@ -351,12 +274,15 @@ def check_methods(tally, model):
 def main():
     logging.disable(logging.WARNING)
     common.need_data()
-    chosen = sys.argv[1:] or MODELS
-    tally, tool = common.Tally(), common.ValueTool()
+    tally = common.Tally()
+    if sys.argv[1:2] == ["--all"]:
+        quantize_table.table(sys.argv[3:], tally, sys.argv[2])
+        tally.close()
+    chosen, tool = sys.argv[1:] or MODELS, common.ValueTool()
     for folder, meta in common.metas():
         if folder.name in chosen:
             with tempfile.TemporaryDirectory() as top:
-                model = Model(folder, meta, top)
+                model = Model(folder, meta, top, CALIBRATION, TESTED)
                 for setting in SETTINGS:
                     check_setting(tally, model, setting, tool)
                 if folder.name in ("resnet8_cifar10", "vww96_mobilenetv1"):
