@@ -492,6 +492,12 @@ static void test_choices(void **state)
     assert_int_equal(r.left, 1);
     assert_int_equal(count_op(q, "QuantizeLinear"), 3);
     assert_true(graph_find(q, "w2_scale") < 0);
+    assert_int_equal(count_op(q, "Max"), 0); /* nothing is quantized behind it */
+    graph_free(q);
+    /* The first one: what follows it in float is no place to make an integer of it either. */
+    choice.node = "first";
+    q = quantized(g, &o, &r);
+    assert_int_equal(count_op(q, "Max"), 1);
     graph_free(q);
     /* The second Conv in 16 bits: its input is quantized once more, its output only so. */
     choice = (struct node_choice){.node = "second", .activations = DT_S16, .weights = DT_S4};

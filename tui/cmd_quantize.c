@@ -112,6 +112,13 @@ static int read_asked(const struct call *c, struct quantize_asked *a, struct err
     a->label = cmd_join(c->cmd->name, 1, c->args);
     a->integers = format && strcmp(format, "qop") == 0;
     int rc = read_goal(c, a, err);
+    enum dtype x = a->o.goal.codes.dtype;
+    if (!rc && a->integers && x != DT_U8 && x != DT_S8) {
+        rc = err_set(err, E_USAGE,
+                     "integer operators have activations of 8 bits, found --activations %s: "
+                     "--format qdq, or --s16 for layers, which then stay QDQ",
+                     call_opt(c, "--activations"));
+    }
     return rc ? rc : read_choices(c, a, err);
 }
 

@@ -84,6 +84,9 @@ class Model:
             model = onnx.load(self.path)
             if next(o.version for o in model.opset_import if not o.domain) < 13:
                 model = onnx.version_converter.convert_version(model, 13)
+                for node in model.graph.node:  # the converter leaves both ways of saying a size
+                    if node.op_type == "Resize" and len(node.input) > 3 and node.input[3]:
+                        node.input[2] = ""
             source, self.ready = self.top / "opset13.onnx", self.top / "prepared.onnx"
             onnx.save(model, source)
             quant_pre_process(str(source), str(self.ready), skip_symbolic_shape=True)
