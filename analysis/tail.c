@@ -4,10 +4,9 @@
  * known not to be one of them; when it is full, the
  * lower half goes.
  */
-#include "analysis/analysis.h"
+#include "analysis/stats.h"
 
 #include <float.h>
-#include <math.h>
 #include <stdlib.h>
 
 struct tail *tail_new(void)
@@ -16,6 +15,11 @@ struct tail *tail_new(void)
     t->least = INFINITY;
     t->cut = -1;
     return t;
+}
+
+void tail_spare(struct tail *t, const struct tail *into)
+{
+    t->cut = into->cut;
 }
 
 /* Brings the k greatest of n values to the front, the least of these last (Hoare, 1961). */
@@ -54,13 +58,43 @@ static void put(struct tail *t, float x)
     }
 }
 
+/* Greatest and least magnitude of whole lanes of values, as far as they are numbers. */
+AVX2_CLONE static float magnitudes(const float *x, size_t n, float *least)
+{
+    float lo[LANES], hi[LANES], most = 0;
+    for (int k = 0; k < LANES; k++) {
+        lo[k] = INFINITY;
+        hi[k] = 0;
+    }
+    for (; n; n -= LANES, x += LANES) {
+        for (int k = 0; k < LANES; k++) {
+            float a = fabsf(x[k]);
+            lo[k] = a < lo[k] ? a : lo[k];
+            hi[k] = a > hi[k] ? a : hi[k];
+        }
+    }
+    for (int k = 0; k < LANES; k++) {
+        *least = lo[k] < *least ? lo[k] : *least;
+        most = hi[k] > most ? hi[k] : most;
+    }
+    return most;
+}
+
+/* Nearly all values are none of the greatest: they are passed over by the block. */
 void tail_add(struct tail *t, size_t n, const float *x)
 {
-    for (size_t i = 0; i < n; i++) {
-        float a = fabsf(x[i]);
-        t->least = a < t->least ? a : t->least;
-        if (a > t->cut && a <= FLT_MAX) {
-            put(t, a);
+    enum { BLOCK = 16 * LANES };
+    for (size_t m; n; n -= m, x += m) {
+        m = n >= BLOCK ? BLOCK : 1;
+        if (m == BLOCK && magnitudes(x, m, &t->least) <= t->cut) {
+            continue;
+        }
+        for (size_t i = 0; i < m; i++) {
+            float a = fabsf(x[i]);
+            t->least = a < t->least ? a : t->least;
+            if (a > t->cut && a <= FLT_MAX) {
+                put(t, a);
+            }
         }
     }
 }

@@ -195,7 +195,7 @@ static void test_tail(void **state)
         sorted[i] = fabsf(x[i]);
     }
     qsort(sorted, N, sizeof *sorted, descending);
-    struct tail *up = tail_new(), *down = tail_new();
+    struct tail *up = tail_new(), *down = tail_new(), *spared = tail_new();
     tail_add(up, 3, (const float[]){NAN, INFINITY, -INFINITY});
     assert_true(isnan(tail_rank(up, 1)));
     for (int i = 0; i < N; i += PART) {
@@ -205,15 +205,22 @@ static void test_tail(void **state)
         tail_merge(part, down);
         memcpy(down, part, sizeof *down);
         free(part);
+        part = tail_new();
+        tail_spare(part, spared);
+        tail_add(part, (size_t)MIN(PART, N - i), x + i);
+        tail_merge(spared, part);
+        free(part);
     }
     for (uint64_t k = 1; k <= TAIL_KEPT; k += 37) {
         assert_true(tail_rank(up, k) == (double)sorted[k - 1]);
         assert_true(tail_rank(down, k) == (double)sorted[k - 1]);
+        assert_true(tail_rank(spared, k) == (double)sorted[k - 1]);
     }
     assert_true(up->least == sorted[N - 1] && down->least == sorted[N - 1]);
     assert_true(isnan(tail_rank(up, 0)) && isnan(tail_rank(up, TAIL_KEPT + 1)));
     free(up);
     free(down);
+    free(spared);
     free(sorted);
     free(x);
 }

@@ -54,7 +54,7 @@ static int observe_image(const struct observing *o, size_t image, struct observa
 
 /* ---- Workers -------------------------------------------------------------------------------- */
 
-static struct observation *seen_new(const struct observing *o)
+static struct observation *seen_new(struct observing *o)
 {
     struct observation *seen = mem_alloc((o->g->n_values + 1) * sizeof *seen);
     bool *wanted = mem_alloc(o->g->n_values + 1);
@@ -63,6 +63,13 @@ static struct observation *seen_new(const struct observing *o)
         observation_init(&seen[v], wanted[v] ? o->keep : 0);
     }
     free(wanted);
+    pthread_mutex_lock(&o->s->lock);
+    for (size_t v = 0; o->seen && v < o->g->n_values; v++) {
+        if (seen[v].tail) {
+            tail_spare(seen[v].tail, o->seen[v].tail);
+        }
+    }
+    pthread_mutex_unlock(&o->s->lock);
     return seen;
 }
 
