@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of docs/quantization.md: all dev models, settings and methods, quantized by qscope and
 by quantize_static on the same pictures; SQNR of the outputs, and pictures whose first class is
-right, and is that of FP32. Run by check_quantize.py --all.
+right. Run by check_quantize.py --all.
 
 A network that loses much is chaotic: scales that differ in the seventh digit, as two runtimes'
 float sums do, give another SQNR. So each file is measured in several copies whose scales differ
@@ -49,20 +49,20 @@ class TableModel(Model):
         self.labels = labels_of(meta)
 
     def right(self, values):
-        """How many pictures have the right first class; None without labels."""
-        hits = [y.argmax() == c for y, c in zip(values, self.labels or [])]
-        return int(sum(hits)) if hits else None
+        """How many pictures have the right first class, or that of FP32 where there are no labels;
+        None for a model that tells no classes."""
+        if self.labels:
+            return sum(int(y.argmax() == c) for y, c in zip(values, self.labels))
+        return agreement(self.fp32, values) if self.classifies else None
 
     def measure(self, file, made):
-        """SQNR, right first classes, and those of FP32; None where making the file failed."""
+        """SQNR and pictures with the right first class; None where making the file failed."""
         if not made:
             return None
-        found = []
-        for copy in copies_of(file):
-            values = outputs_of(copy, self.input, self.tested)
-            same = agreement(self.fp32, values) if self.classifies else None
-            found.append((sqnr(self.fp32, values), self.right(values), same))
-        return [None if column[0] is None else np.median(column) for column in zip(*found)]
+        values = [outputs_of(copy, self.input, self.tested) for copy in copies_of(file)]
+        hits = [self.right(v) for v in values]
+        return (np.median([sqnr(self.fp32, v) for v in values]),
+                None if hits[0] is None else np.median(hits))
 
 
 def with_ort(model, out, setting, method):
@@ -74,19 +74,24 @@ def with_ort(model, out, setting, method):
         return False
 
 
-def rows_of(model, tally):
-    """(setting, method, measured of qscope, onnxruntime, qscope with corrected biases)."""
-    file = model.top / "made.onnx"
-    for title, setting in SETTINGS.items():
-        for method in METHODS:
-            row = []
-            for extra in ("", "--correct-bias"):
-                done, _ = model.quantize(file, *words_of(setting), f"--method {method}", extra)
-                made = tally.check(done.returncode == 0, f"{model.name}, {title}, {method} "
-                                   f"{extra}: {common.last_line(done)}")
-                row.append(model.measure(file, made))
-            made = with_ort(model, file, setting, method)
-            yield title, method, row[0], model.measure(file, made), row[1]
+def made_by_qscope(model, tally, file, title, options):
+    done, _ = model.quantize(file, *options)
+    return tally.check(done.returncode == 0, f"{title}: {common.last_line(done)}")
+
+
+def row_of(model, tally, title, setting):
+    """The cells of one setting: qscope and onnxruntime by method, then corrected biases."""
+    file, cells = model.top / "made.onnx", []
+    for method in METHODS:
+        name, options = f"{model.name}, {title}, {method}", [*words_of(setting),
+                                                            f"--method {method}"]
+        ours = model.measure(file, made_by_qscope(model, tally, file, name, options))
+        theirs = model.measure(file, with_ort(model, file, setting, method))
+        judge(tally, model, name, ours, theirs)
+        cells.append(cell(ours, theirs))
+    made = made_by_qscope(model, tally, file, f"{model.name}, {title}, corrected",
+                          [*words_of(setting), "--correct-bias"])
+    return [*cells, cell(model.measure(file, made), None).replace(" / -", "")]
 
 
 def judge(tally, model, title, ours, theirs):
@@ -99,23 +104,26 @@ def judge(tally, model, title, ours, theirs):
                     f"{title}: {ours[1]} right, onnxruntime {theirs[1]}, FP32 {best}")
 
 
-def cell(found):
-    words = [f"{x:.0f}" for x in (found or ["-"])[1:] if x is not None]
-    decibels = f"{found[0]:.1f}" if found else "-"
-    return decibels + (f" ({', '.join(words)})" if words else "")
+def cell(ours, theirs):
+    """Decibels of both, and pictures."""
+    def words(digits, k):
+        found = [f"{x[k]:.{digits}f}" if x and x[k] is not None else "-" for x in (ours, theirs)]
+        return " / ".join(found)
+
+    pictures = words(0, 1)
+    return words(1, 0) + (f" ({pictures})" if pictures.strip("- /") else "")
 
 
 def table(chosen, tally, path):
     """Writes the table to a file and judges its rows."""
     with open(path, "w") as page:
-        print("| model | setting | method | qscope | onnxruntime | qscope --correct-bias |",
-              "|---|---|---|---:|---:|---:|", sep="\n", file=page, flush=True)
+        print("| model | setting | minmax | percentile | entropy | minmax, biases corrected |",
+              "|---|---|---|---|---|---|", sep="\n", file=page, flush=True)
         for folder, meta in common.metas():
             if chosen and folder.name not in chosen:
                 continue
             with tempfile.TemporaryDirectory() as top:
                 model = TableModel(folder, meta, top)
-                for title, method, a, b, corrected in rows_of(model, tally):
-                    print(f"| {model.name} | {title} | {method} | {cell(a)} | {cell(b)} | "
-                          f"{cell(corrected)} |", file=page, flush=True)
-                    judge(tally, model, f"{model.name}, {title}, {method}", a, b)
+                for title, setting in SETTINGS.items():
+                    cells = row_of(model, tally, title, setting)
+                    print(f"| {model.name} | {title} | {' | '.join(cells)} |", file=page, flush=True)
