@@ -26,15 +26,25 @@ void trial_fini(struct trial *t)
     *t = (struct trial){0};
 }
 
-/* Adds the terms of one image to the sums of all outcomes. */
-static void add_terms(double sums[N_OUTCOMES][2], const struct image_score *s, enum side side)
+static void add_outcome(double sums[2], const struct outcome *o, const struct image_score *s,
+                        enum side side)
 {
     double x[2];
-    for (size_t k = 0; k < N_OUTCOMES && s->ok; k++) {
-        if (outcomes[k].terms(s, side, x)) {
-            sums[k][0] += x[0];
-            sums[k][1] += x[1];
-        }
+    if (s->ok && o->terms(s, side, x)) {
+        sums[0] += x[0];
+        sums[1] += x[1];
+    }
+}
+
+/* Adds the terms of one image to the sums of all outcomes, and of the one that is judged by. */
+static void add_terms(double sums[N_OUTCOMES + 1][2], const struct outcome *o,
+                      const struct image_score *s, enum side side)
+{
+    for (size_t k = 0; k < N_OUTCOMES; k++) {
+        add_outcome(sums[k], &outcomes[k], s, side);
+    }
+    if (outcome_is_own(o)) {
+        add_outcome(sums[N_OUTCOMES], o, s, side);
     }
 }
 
@@ -55,13 +65,13 @@ void trial_add(struct trial *t, const struct outcome *o, const struct image_scor
     if (!s->ok || !o->terms(s, SIDE_INT8, x)) {
         x[0] = x[1] = 0;
     }
-    add_terms(t->sums, s, SIDE_INT8);
+    add_terms(t->sums, o, s, SIDE_INT8);
     t->nonfinite += s->ok ? s->nonfinite : 0;
 }
 
 double trial_value(const struct trial *t, const struct outcome *o)
 {
-    return o->value(t->sums[o - outcomes]);
+    return o->value(t->sums[outcome_place(o)]);
 }
 
 /* ---- Sweeps --------------------------------------------------------------------------------- */
@@ -145,7 +155,7 @@ void sweep_add_base(struct sweep *w, const struct image_score *s)
         x[0] = x[1] = 0;
     }
     trial_add(&w->base, w->outcome, s);
-    add_terms(w->fp32, s, SIDE_FP32);
+    add_terms(w->fp32, w->outcome, s, SIDE_FP32);
     w->failed += !s->ok;
 }
 
@@ -173,7 +183,7 @@ void sweep_permute(struct sweep *w, const size_t *order)
 
 double sweep_fp32(const struct sweep *w, const struct outcome *o)
 {
-    return o->value(w->fp32[o - outcomes]);
+    return o->value(w->fp32[outcome_place(o)]);
 }
 
 /* ---- Ranking -------------------------------------------------------------------------------- */

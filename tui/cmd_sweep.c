@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tui/gaps.h"
+#include "tui/own_metric.h"
 #include "tui/sweep_run.h"
 
 /* ---- What is asked for ---------------------------------------------------------------------- */
@@ -20,7 +21,7 @@ static const struct outcome *choose_outcome(const struct call *c)
         labelled = s->data.samples[i].label >= 0;
     }
     if (name || !call_opt(c, "--max-drop")) {
-        return outcome_find(name ? name : "sqnr");
+        return session_outcome(s, name ? name : "sqnr");
     }
     return outcome_find(!s->classify ? "cosine" : labelled ? "top1" : "agreement");
 }
@@ -83,7 +84,8 @@ int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice 
     size_t images = MAX(s->data.n, (size_t)1), jobs = 1;
     *x = (struct sweep_choice){.kind = kind, .goal.outcome = choose_outcome(c)};
     x->brute = call_opt(c, "--brute") != NULL;
-    int rc = read_limit(c, &x->goal, &x->has_limit, err);
+    int rc = own_allowed(s, x->goal.outcome, err);
+    rc = rc ? rc : read_limit(c, &x->goal, &x->has_limit, err);
     rc = rc ? rc : read_count(c, "--images", images, &x->n_images, err);
     rc = rc ? rc : read_count(c, "--top", 8, &x->top, err);
     rc = rc ? rc : read_count(c, "--jobs", (size_t)s->set.jobs, &jobs, err);
@@ -146,7 +148,8 @@ static int exec_outcomes(struct call *c, struct err *err)
 {
     (void)err;
     json_t *list = json_array();
-    for (const struct outcome *o = outcomes; o->name; o++) {
+    const struct outcome *o;
+    for (size_t i = 0; (o = session_outcome_at(c->s, i)); i++) {
         if (c->s->json) {
             json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s,s:s}", "name", o->name, "unit",
                                                   o->unit, "higher_is_better", o->higher_is_better,

@@ -68,6 +68,11 @@ struct question *question_new(struct session *s, size_t n, const struct sample *
     return q;
 }
 
+void question_add(struct question *q, struct digest d)
+{
+    digest_add(&q->base, &d, sizeof d);
+}
+
 void question_free(struct question *q)
 {
     if (q) {

@@ -71,6 +71,8 @@ void sheet_keep_verified(const struct sheet *s);
 struct digest question_key(const struct question *q, const char *kind);
 struct digest question_sample(const struct question *q, size_t i);
 size_t question_samples(const struct question *q);
+/* The answers depend on this too. Before question_ready(). */
+void question_add(struct question *q, struct digest d);
 /* The samples stand in another order now: `order` has what each place held before. */
 void question_reorder(struct question *q, const size_t *order, const struct sample *samples);
 bool question_get(struct question *q, struct digest key, void **data, size_t *size);

@@ -43,7 +43,8 @@ static void print_values(const struct session *s, FILE *out, const struct trial 
     if (is_measured(s, t)) {
         sweep_print_values(out, w, t);
     }
-    for (const struct outcome *o = outcomes; o->name && !is_measured(s, t); o++) {
+    const struct outcome *o;
+    for (size_t i = 0; (o = sweep_outcome(w, i)) && !is_measured(s, t); i++) {
         bool judged = o == w->outcome;
         double v = judged ? goal_expect(&s->search->goal, w, t) : NAN;
         snprintf(about, sizeof about, "~%s", sweep_value_text(text, o, v, false));

@@ -204,6 +204,7 @@ struct session {
     struct sweep *only;         /* beside a sweep of SWEEP_LOO: SWEEP_ONLY of its layers; or NULL */
     struct raised *raised; /* what a prefix, suffix or bisection has found; NULL: it was none */
     json_t *compared;      /* summary of the last `baseline compare` of these results; NULL: none */
+    struct own_metrics *own; /* metrics of the user's own, see own_metric.h */
     struct job job;
     struct picture picture;
     struct capture capture; /* fp32/int8 NULL = empty */
@@ -421,6 +422,7 @@ struct call {
         char *value;
     } opts[24];
     bool background; /* the line ended in '&' */
+    bool dry;        /* it is only checked */
     enum form form;  /* asked for in this call; FORM_NONE: the session's */
     FILE *out;       /* data */
     FILE *note;      /* notes for people; never data */
@@ -438,10 +440,10 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_culprit[],
-    cmd_whatif[], cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[], cmd_custom[], cmd_report[],
-    cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_jump[], cmd_plot[],
-    cmd_screen[], cmd_cost[], cmd_cache[];
+    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_metric[],
+    cmd_culprit[], cmd_whatif[], cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[],
+    cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
+    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
