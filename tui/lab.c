@@ -42,13 +42,7 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
         l->samples[i].name = mem_dup(l->samples[i].name);
     }
     l->q = o->brute ? NULL : question_new(s, l->n_images, l->samples, false);
-    struct digest own = {0};
-    if (l->q && l->own && own_digest(l->own, &own)) {
-        question_add(l->q, own);
-    } else if (l->own) {
-        question_free(l->q);
-        l->q = NULL;
-    }
+    l->q = question_own(l->q, l->own);
     l->names = mem_alloc((l->match->n_layers + 1) * sizeof *l->names);
     for (size_t k = 0; k < l->match->n_layers; k++) {
         l->names[k] = l->fp32->values[l->match->layers[k].fp32].name;

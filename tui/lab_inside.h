@@ -6,7 +6,6 @@
 #define TUI_LAB_IMAGE_H
 
 #include "tui/lab.h"
-#include "tui/own_metric.h"
 #include "tui/results.h"
 
 /* What is known of one image. */

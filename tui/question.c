@@ -68,17 +68,26 @@ struct question *question_new(struct session *s, size_t n, const struct sample *
     return q;
 }
 
-void question_add(struct question *q, struct digest d)
-{
-    digest_add(&q->base, &d, sizeof d);
-}
-
 void question_free(struct question *q)
 {
     if (q) {
         free(q->images);
         free(q);
     }
+}
+
+struct question *question_own(struct question *q, const struct own_metric *m)
+{
+    struct digest d = {0};
+    if (!q || !m) {
+        return q;
+    }
+    if (!own_digest(m, &d)) {
+        question_free(q);
+        return NULL;
+    }
+    digest_add(&q->base, &d, sizeof d);
+    return q;
 }
 
 /* ---- Models and samples --------------------------------------------------------------------- */
