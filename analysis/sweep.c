@@ -267,32 +267,32 @@ void sweep_keep_base(struct sweep *w)
 
 struct point {
     const struct trial *t;
-    size_t pins, index;
-    double value; /* higher is better */
+    size_t index;
+    double cost, value; /* higher values are better */
 };
 
 static int point_cmp(const void *pa, const void *pb)
 {
     const struct point *a = pa, *b = pb;
     int by_value = compare_down(a->value, b->value);
-    return a->pins != b->pins ? (a->pins > b->pins) - (a->pins < b->pins)
+    return a->cost != b->cost ? (a->cost > b->cost) - (a->cost < b->cost)
            : by_value         ? by_value
                               : (a->index > b->index) - (a->index < b->index);
 }
 
-size_t sweep_pareto(const struct sweep *w, const struct trial **points)
+size_t sweep_pareto(const struct sweep *w, const double *cost, const struct trial **points)
 {
     struct point *p = mem_alloc((w->n_trials + 1) * sizeof *p);
     size_t n = 0, kept = 0;
     for (size_t i = 0; i <= w->n_trials; i++) {
         const struct trial *t = i < w->n_trials ? &w->trials[i] : &w->base;
         double value = trial_value(t, w->outcome) * (w->outcome->higher_is_better ? 1 : -1);
-        if (t->error || t->n < w->n_images || isnan(value)) {
+        if (t->error || t->n < w->n_images || isnan(value) || (cost && isnan(cost[i]))) {
             continue;
         }
-        p[n] = (struct point){.t = t, .index = i, .value = value};
-        for (size_t k = 0; k < w->n_layers; k++) {
-            p[n].pins += t->pinned[k];
+        p[n] = (struct point){.t = t, .index = i, .cost = cost ? cost[i] : 0, .value = value};
+        for (size_t k = 0; k < w->n_layers && !cost; k++) {
+            p[n].cost += t->pinned[k];
         }
         n++;
     }

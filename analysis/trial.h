@@ -122,9 +122,10 @@ void sweep_rank(const struct sweep *w, size_t *order);
 size_t sweep_doubtful(const struct sweep *w, const size_t *order);
 /* A trial that is the base as it is now. */
 void sweep_keep_base(struct sweep *w);
-/* Of the base and the trials that were measured on all images, those that no other beats with as
- * few layers in FP32; by their number, then best first. points: room for n_trials + 1. */
-size_t sweep_pareto(const struct sweep *w, const struct trial **points);
+/* Of the base and the trials that were measured on all images, those that no other beats at as low
+ * a cost, cheapest first. cost: per trial, the base behind them; NULL: the number of layers in
+ * FP32; NAN: unknown, left out. points: room for n_trials + 1. */
+size_t sweep_pareto(const struct sweep *w, const double *cost, const struct trial **points);
 /* Standard deviation of what an image adds to the effect. */
 double sweep_spread(const struct sweep *w, const struct trial *t);
 /* Whether larger effects come first: gains do; of values, the bad ones. */
@@ -190,6 +191,10 @@ struct search {
     size_t *single;  /* per layer: its trial, SIZE_MAX none */
     struct goal goal;
     bool has_limit;
+    /* What a set costs: of those of one size that meet the goal the cheapest is taken. NULL: any.
+     */
+    double (*cost)(const void *ctx, const bool *pinned);
+    const void *cost_ctx;
     size_t found; /* trial of the answer */
     bool reached; /* it meets the goal */
     bool minimal; /* each set with one pin less was measured and misses it */
@@ -232,6 +237,10 @@ size_t search_find(const struct sweep *w, const bool *pinned);
 void search_doubt(struct search *s, const struct sweep *w, size_t size);
 /* Probability that no set smaller than the answer was missed; NAN unknown. */
 double search_confidence(const struct search *s, const struct sweep *w);
+/* Of two sets of one size, whether the first is to be taken: that meets the goal, and is cheaper
+ * or, at the same cost, better. Both were measured on all images. */
+bool search_prefers(const struct search *s, const struct sweep *w, size_t a, size_t b);
+double search_cost(const struct search *s, const struct sweep *w, size_t trial); /* 0 without */
 /* Better first: expected value, then likeness. */
 bool search_better(const struct search *s, const struct sweep *w, size_t a, size_t b);
 

@@ -127,6 +127,12 @@ static int exec_search(struct call *c, struct err *err)
         rc =
             err_set(err, E_USAGE, "'search' wants an end: --max-drop X, --reach X or --max-pins N");
     }
+    x.cost = call_opt(c, "--cost") ? cost_model_find(call_opt(c, "--cost")) : NULL;
+    if (!rc && x.cost && !x.has_limit) {
+        rc = err_set(err, E_USAGE,
+                     "--cost chooses between sets that keep a limit: say --max-drop X "
+                     "or --reach X");
+    }
     rc = rc ? rc : sweep_read_rows(c, 0, &rows, err);
     x.rows = rows;
     rc = rc ? rc : search_start(s, &x, background, s->json ? NULL : c->note, err);
@@ -181,6 +187,11 @@ static int exec_outcomes(struct call *c, struct err *err)
         "--jobs", ARG_INT, "N", "threads", NULL                                                    \
     }
 
+#define COST_OPT(text)                                                                             \
+    {                                                                                              \
+        "--cost", ARG_CHOICE, "MODEL", text, COST_MODELS                                           \
+    }
+
 static const struct opt_spec search_opts[] = {
     {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
     {"--reach", ARG_REAL, "X", "stop at this value", NULL},
@@ -189,10 +200,16 @@ static const struct opt_spec search_opts[] = {
      "by size (the default), likewise with the best set of every size measured, one best layer "
      "after the other, or delta debugging alone",
      "auto|pareto|greedy|bisect"},
+    COST_OPT("of as few pins take the cheapest that keep the limit"),
     {"--time-limit", ARG_REAL, "S", "end after S seconds with the best found so far", NULL},
     METRIC_OPT,
     IMAGES_OPT,
     JOBS_OPT,
+    {0},
+};
+
+static const struct opt_spec pareto_opts[] = {
+    COST_OPT("those that no other beats at as low a cost"),
     {0},
 };
 
@@ -209,7 +226,10 @@ const struct cmd cmd_sweep[] = {
             "sure it is that no smaller set does: the chances of sets ruled out early, and "
             "of those not tried by what the gains of their layers add up to. Where the answer is "
             "known, smaller sets are not measured further: their points are estimates (~), unless "
-            "--method pareto asks for them. The model found is run "
+            "--method pareto asks for them. With --cost the cheapest of the sets of that size is "
+            "taken, among those that were tried "
+            "or promise to keep the limit; ms are measured as by 'cost --measure'. The model found "
+            "is run "
             "once more by itself. Its pins are one step for undo. With LAYER words only those may "
             "be "
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
@@ -224,11 +244,13 @@ const struct cmd cmd_sweep[] = {
         .name = "pareto",
         .group = "pins",
         .help = "of the models tried last, those that no other beats with as few pins",
-        .detail = "After a search or another trial of layers, of those that were measured on all "
-                  "images: number of pins against what was to be improved, with the FP32 weights "
-                  "and multiplications that they cost.",
+        .detail =
+            "After a search or another trial of layers, of those that were measured on all "
+            "images: number of pins, or what --cost says, against what was to be improved, with "
+            "what they cost.",
         .example = "sensitivity --images 2 ; pareto",
         .needs = NEED_PAIR,
+        .opts = pareto_opts,
         .exec = exec_pareto,
     },
     {

@@ -43,6 +43,9 @@ bool *sweep_pinnable(struct session *s, size_t *n)
 
 void session_forget_sweep(struct session *s)
 {
+    free(s->cost_ms);
+    s->cost_ms = NULL;
+    s->cost = NULL;
     sweep_free(s->sweep);
     sweep_free(s->only);
     search_free(s->search);

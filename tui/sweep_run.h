@@ -29,6 +29,7 @@ struct sweep_choice {
     size_t max_pins; /* of a search; 0 = no limit */
     double seconds;  /* likewise */
     enum search_method method;
+    const struct cost_model *cost; /* of a search; NULL: any set will do */
     int jobs;
 };
 /* Options that all of them have: --metric, --images, --jobs, --top, --brute where they are given;

@@ -202,6 +202,8 @@ struct session {
     struct sweep *sweep;        /* the last one, also while it grows; NULL: none */
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
     struct sweep *only;         /* beside a sweep of SWEEP_LOO: SWEEP_ONLY of its layers; or NULL */
+    const struct cost_model *cost; /* that the last search chose by; NULL: by none */
+    double *cost_ms;               /* its times: see cost_model.of */
     struct raised *raised; /* what a prefix, suffix or bisection has found; NULL: it was none */
     json_t *compared;      /* summary of the last `baseline compare` of these results; NULL: none */
     struct own_metrics *own; /* metrics of the user's own, see own_metric.h */
@@ -312,6 +314,27 @@ void session_capture_clear(struct session *s);
 int layer_times_start(struct session *s, size_t image, int runs, bool background, FILE *note,
                       struct err *err);
 void layer_times_fini(struct layer_times *t);
+/* The same as a part of a job that uses plans, of a pair: begun with the lock held, NULL when that
+ * fails; ended on one thread without it, with what each layer takes more in FP32 than in INT8. */
+struct timing;
+struct timing *layer_times_begin(struct session *s, size_t image, int runs, struct err *err);
+int layer_times_end(struct session *s, struct timing *t, double *ms, struct err *err);
+
+/* ---- Costs of sets of pins (cost_model.c) ---------------------------------------------------- */
+/* THE table of what a set of pins may be said to cost. */
+struct cost_model {
+    const char *name, *unit, *help;
+    /* ms: per layer, what it takes more in FP32; NULL: not measured. */
+    double (*of)(const struct session *s, const bool *pinned, const double *ms);
+};
+#define COST_MODELS "macs|weights|activations|boundaries|ms"
+extern const struct cost_model cost_models[]; /* ends with name NULL; the first is the default */
+const struct cost_model *cost_model_find(const char *name);
+/* Per layer of the models in force, the ms that `cost --measure` has found more in FP32; NULL: it
+ * has not. free() it. */
+double *cost_times(const struct session *s);
+/* The same as the last sweep knows it, whose pins may be in force since; free() it. */
+double *cost_ms(const struct session *s);
 
 /* ---- Judgements (judge.c) ------------------------------------------------------------------- */
 /* Errors of weights, and verdicts of all layers, of the models and the run there are. */
