@@ -189,7 +189,7 @@ static int exec_outcomes(struct call *c, struct err *err)
 
 #define COST_OPT(text)                                                                             \
     {                                                                                              \
-        "--cost", ARG_CHOICE, "MODEL", text, COST_MODELS                                           \
+        "--cost", ARG_CHOICE, COST_MODELS, text, COST_MODELS                                       \
     }
 
 static const struct opt_spec search_opts[] = {
