@@ -354,6 +354,8 @@ void judged_renew(struct session *s);
 /* What the analysis is to be asked with. */
 struct judge_input session_judge_input(const struct session *s);
 void judged_forget(struct session *s);
+/* The last sweep of that kind; NULL: there is none. */
+const struct sweep *session_sweep(const struct session *s, enum sweep_kind kind);
 /* Gain of pinning a layer in the last sweep of that kind, or its value; NAN: there is none. */
 double session_sweep_effect(const struct session *s, size_t layer, enum sweep_kind kind);
 /* Puts all metrics that are not of cumulative sums, and the split of local noise, into an object of

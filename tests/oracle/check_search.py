@@ -219,7 +219,7 @@ def check_pair(tally, pair, goal, options, value, slack):
         return f"| {title} | failed |"
     _, layers = qscope_json(*pair.open[:1], "pin *", "pins")
     pins, target, every = found["pins"], found["target"], [
-        p["name"] for p in layers["pins"]["pins"]]
+        p["layer"] for p in layers["pins"]["pins"]]
     got = value(pair.exported(pins))
     if not found["reached"]:
         whole = value(pair.exported(every))
