@@ -159,6 +159,8 @@ static void shares_are_as_likely_as_it_is_said(void **state)
         double inside = 0;
         seed = 20251125;
         shares(best, &t, &inside);
+        print_message("shares, %s: %.1f %% inside\n", best ? "best of twelve" : "one set",
+                      100 * inside / RUNS);
         /* The best of twelve owes something to luck. */
         assert_true(inside / RUNS > (best ? 0.93 : 0.95));
         assert_true_to(&t, 0.05, false);
@@ -218,6 +220,8 @@ static void sums_are_as_likely_as_it_is_said(void **state)
         double inside = 0;
         seed = 20251125;
         sums(judged[i / 2], i % 2, &t, &inside);
+        print_message("%s, %s: %.1f %% inside\n", judged[i / 2],
+                      i % 2 ? "best of twelve" : "one set", 100 * inside / RUNS);
         assert_true(inside / RUNS > 0.92);
         assert_true_to(&t, 0.05, i % 2);
     }
@@ -328,6 +332,8 @@ static void confidence_is_not_too_high(void **state)
         double total[2] = {0};
         seed = 20251125;
         confident(together[i / COUNT(tries)], tries[i % COUNT(tries)], &t, total);
+        print_message("pairs weigh %.2f, %zu tried: %.1f sets missed as said, %.0f in fact\n",
+                      together[i / COUNT(tries)], tries[i % COUNT(tries)], total[0], total[1]);
         assert_true(total[1] <= 1.2 * total[0] + 1);
         assert_true_to(&t, 0.02, true);
     }

@@ -193,13 +193,6 @@ static void take(struct program *p, int i)
     }
 }
 
-static double seconds_since(const struct timespec *t)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - t->tv_sec) + 1e-9 * (double)(now.tv_nsec - t->tv_nsec);
-}
-
 static bool has_ended(pid_t pid)
 {
     siginfo_t info = {.si_pid = 0};

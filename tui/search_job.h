@@ -31,7 +31,6 @@ struct search_job {
     struct timespec began;
 };
 
-double seconds_since(const struct timespec *t);
 /* The time that the user allows is over. */
 bool search_late(struct search_job *j);
 

@@ -8,13 +8,6 @@
 
 #include "tui/search_job.h"
 
-double seconds_since(const struct timespec *t)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - t->tv_sec) + 1e-9 * (double)(now.tv_nsec - t->tv_nsec);
-}
-
 bool search_late(struct search_job *j)
 {
     j->s->out_of_time |= j->c.seconds > 0 && seconds_since(&j->began) >= j->c.seconds;
