@@ -156,7 +156,8 @@ static struct offer *cheaper_sets(struct session *s, struct search_job *j, size_
     struct prospect *p = NULL;
     size_t most = sets_most(s) / 4, n_p = 0;
     if (size > 1) {
-        n_p = MIN(search_prospects(j->s, j->w, size, SIZE_MAX, &p), most);
+        n_p = search_prospects(j->s, j->w, size, SIZE_MAX, &p);
+        n_p = MIN(n_p, most);
     }
     struct offer *list = mem_alloc((j->w->n_trials + n_p + 1) * sizeof *list);
     bool *set = mem_alloc(j->w->n_layers + 1);
