@@ -102,6 +102,8 @@ int sets_delta_debug(struct session *s, struct search_job *j, struct err *err)
 int sets_drop_one(struct session *s, struct search_job *j, struct err *err)
 {
     size_t *list = mem_alloc((j->w->n_layers + 1) * sizeof *list);
+    /* Of shares it is certain before all images are seen; else nothing is. */
+    const double certain = j->s->goal.outcome->counts ? 0 : -1;
     int rc = OK;
     for (bool more = true; more && !rc && !search_late(j);) {
         size_t n = 0, found = j->s->found;
@@ -112,7 +114,7 @@ int sets_drop_one(struct session *s, struct search_job *j, struct err *err)
         }
         more = false;
         for (size_t i = 0; i < n && !rc && !more; i += SETS_CROWD) {
-            rc = sets_race(s, j, MIN(n - i, (size_t)SETS_CROWD), list + i, 0, err);
+            rc = sets_race(s, j, MIN(n - i, (size_t)SETS_CROWD), list + i, certain, err);
             for (size_t k = i; k < MIN(i + SETS_CROWD, n) && !rc; k++) {
                 const struct trial *t = &j->w->trials[list[k]];
                 bool met = goal_chance(&j->s->goal, j->w, t) >= 1;

@@ -377,8 +377,8 @@ void job_advance(struct session *s, size_t done, size_t total);
 /* worker(ctx) on n threads, this one among them; returns when all have ended. */
 void job_threads(int n, void *(*worker)(void *ctx), void *ctx);
 double seconds_since(const struct timespec *from); /* of CLOCK_MONOTONIC */
-double job_rate(const struct job *j); /* units/s, NAN before 3 */
-double job_eta(const struct job *j);  /* seconds, NAN when unknown */
+double job_rate(const struct job *j);              /* units/s, NAN before 3 */
+double job_eta(const struct job *j);               /* seconds, NAN when unknown */
 
 /* ---- Runs (run.c) --------------------------------------------------------------------------- */
 /* Starts a run over the given data set indices, as job_start() does. Takes over `images`. */
