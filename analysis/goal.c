@@ -112,14 +112,6 @@ static double above(double mean, double deviation, double limit)
     return deviation > 0 ? 0.5 * erfc((limit - mean) / deviation / sqrt(2)) : mean >= limit;
 }
 
-/* The normal deviate that is as likely as t by Student's law (Wallace 1959): images not seen yet
- * may be of another kind than the few that were, so that nothing is out of the question soon. */
-static double student_normal(double t, double df)
-{
-    double z = (8 * df + 1) / (8 * df + 3) * sqrt(df * log1p(t * t / df));
-    return t < 0 ? -z : z;
-}
-
 /* ---- All outcomes --------------------------------------------------------------------------- */
 
 double goal_expect(const struct goal *g, const struct sweep *w, const struct trial *t)
@@ -173,8 +165,8 @@ double goal_chance(const struct goal *g, const struct sweep *w, const struct tri
     if (!isfinite(error) || !isfinite(value)) {
         return isnan(value) && t->n > 1 ? 0 : 0.5;
     }
-    double sign = g->outcome->higher_is_better ? 1 : -1, off = sign * (value - goal_value(g, w));
-    return error > 0 ? above(student_normal(off / error, n - 1), 1, 0) : off >= 0;
+    double sign = g->outcome->higher_is_better ? 1 : -1;
+    return above(sign * value, error, sign * goal_value(g, w));
 }
 
 size_t goal_kind(const struct goal *g, const struct sweep *w, size_t image)
