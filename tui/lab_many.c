@@ -113,8 +113,8 @@ static bool take_image(struct measuring *m, struct slot *s)
     return true;
 }
 
-/* Images are opened in their order, so that the first one which fails is the same whatever thread is
- * done first. */
+/* Images are opened in their order, so that the first one which fails is the same whatever thread
+ * is done first. */
 static void note_failed(struct lab *l, size_t at, int rc, const struct err *err)
 {
     if (rc && rc != E_STOP && (!l->failed.code || at < l->failed_at)) {
