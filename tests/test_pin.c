@@ -212,35 +212,49 @@ static void run(const struct graph *g, float *out)
     plan_free(p);
 }
 
-static struct graph *pinned(struct pair *p, size_t n, const char *const *names, int *values)
+static struct graph *pinned_as(struct pair *p, size_t n, const char *const *names,
+                               enum precision as, int *values)
 {
+    uint8_t *precision = mem_alloc(p->m.n_layers);
+    memset(precision, (int)as, p->m.n_layers);
     bool *set = mem_alloc(p->m.n_layers);
     for (size_t k = 0; k < n; k++) {
         set[layer(p, names[k])] = true;
     }
-    struct pin_set pins = {.n_layers = p->m.n_layers, .pinned = set};
+    struct pin_set pins = {.n_layers = p->m.n_layers, .pinned = set, .as = precision};
     struct graph *g = NULL;
     struct err e = {0};
     if (pin_apply(p->f, p->i, &p->m, &pins, &g, values, &e)) {
         fail_msg("%s", e.text);
     }
     free(set);
+    free(precision);
     return g;
 }
 
-static bool in_effect(struct pair *p, const struct graph *g, const char *name)
+static struct graph *pinned(struct pair *p, size_t n, const char *const *names, int *values)
+{
+    return pinned_as(p, n, names, PREC_FP32, values);
+}
+
+static bool in_effect_as(struct pair *p, const struct graph *g, const int *values,
+                         enum precision as, const char *name)
 {
     struct plan_options o = {0};
     struct plan *plan = NULL;
-    struct match m;
     const char *why = NULL;
+    size_t at = layer(p, name);
     assert_int_equal(plan_new(g, &o, &plan, NULL), OK);
-    assert_int_equal(match_graphs(p->f, g, 0, NULL, &m, NULL), OK);
-    bool yes = pin_in_effect(g, plan_graph(plan), p->f, &m, p->m.layers[layer(p, name)].fp32, &why);
+    bool yes = pin_in_effect(plan_graph(plan), g->values[values[at]].name, p->f,
+                             p->m.layers[at].fp32, as, &why);
     assert_true(yes == (why == NULL));
-    match_fini(&m);
     plan_free(plan);
     return yes;
+}
+
+static bool in_effect(struct pair *p, const struct graph *g, const int *values, const char *name)
+{
+    return in_effect_as(p, g, values, PREC_FP32, name);
 }
 
 /* ---- Tests ---------------------------------------------------------------------------------- */
@@ -285,8 +299,8 @@ static void a_pinned_layer_computes_the_relu_and_stays_float(void **state)
     struct graph *g = pinned(p, 1, one, values);
     assert_int_equal(count(g, "Relu"), 1);
     assert_int_equal(count(g, "Max"), 1); /* keeps the runtime from fusing it back */
-    assert_true(in_effect(p, g, "mm1"));
-    assert_false(in_effect(p, g, "mm2"));
+    assert_true(in_effect(p, g, values, "mm1"));
+    assert_false(in_effect(p, g, values, "mm2"));
     assert_true(values[layer(p, "mm1")] != p->m.layers[layer(p, "mm1")].int8);
     assert_int_equal(values[layer(p, "mm2")], p->m.layers[layer(p, "mm2")].int8);
     graph_free(g);
@@ -300,7 +314,7 @@ static void between_adjacent_pins_no_quantizer_remains(void **state)
     struct graph *g = pinned(p, 2, two, values);
     /* x enters as a float (no pin could free it otherwise); m is quantized for nobody. */
     assert_int_equal(count(g, "QuantizeLinear"), 0);
-    assert_true(in_effect(p, g, "mm1") && in_effect(p, g, "mm2"));
+    assert_true(in_effect(p, g, values, "mm1") && in_effect(p, g, values, "mm2"));
     float a[N], b[N];
     run(p->f, a);
     run(g, b);

@@ -30,6 +30,7 @@ struct sweep_choice {
     double seconds;  /* likewise */
     enum search_method method;
     int jobs;
+    enum precision as; /* of the layers that it pins */
 };
 /* Options that all of them have: --metric, --images, --jobs, --top, --brute where they are given;
  * E_UNSUPPORTED when outputs cannot be compared. */
@@ -51,6 +52,9 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
                  struct err *err);
 /* Per layer: whether it can be pinned at all; free() it. */
 bool *sweep_pinnable(struct session *s, size_t *n);
+bool *sweep_pinnable_as(struct session *s, enum precision as, size_t *n);
+/* A new sweep pins the layers in force in their precisions, others in `as`. */
+void sweep_pins_in_force(const struct session *s, struct sweep *w, enum precision as);
 
 /* What a prefix, a suffix or a bisection has found. */
 struct raised {

@@ -44,7 +44,8 @@ double macs_share(const struct session *s, double macs)
 bool trial_in_force(const struct session *s, const struct trial *t)
 {
     for (size_t k = 0; k < s->match.n_layers; k++)
-        if (t->pinned[k] != session_pinned(s, k))
+        if (t->pinned[k] != session_pinned(s, k) ||
+            (t->pinned[k] && t->as[k] != (uint8_t)session_precision(s, k)))
             return false;
     return true;
 }
