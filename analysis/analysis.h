@@ -543,7 +543,7 @@ enum precision { PREC_FP32, PREC_FP16, PREC_BF16, PREC_INT16 };
 enum { N_PRECISIONS = 4 };
 /* THE table of what a pin computes a layer in (precision.c), by enum precision. */
 struct precision_row {
-    const char *name, *help;
+    const char *name, *title, *help;  /* title: where people read it */
     char mark;                        /* of pinned layers in listings */
     const char *rewrite;              /* what is put around the FP32 nodes of the layer */
     const char *needs;                /* of the operator set of the exported file */

@@ -9,17 +9,18 @@
 /* Costs: 8-bit weights are the least traffic; of the halves, bfloat16 needs the smaller multiplier
  * (8 bits against 11). */
 const struct precision_row precisions[N_PRECISIONS + 1] = {
-    [PREC_FP32] = {"fp32", "float32, with the FP32 model's weights", '*', "nothing", "any", false,
-                   32, 32, 3},
-    [PREC_FP16] = {"fp16", "float16: 11 bits of precision, from 6e-8 to 65504", 'h',
+    [PREC_FP32] = {"fp32", "FP32", "float32, with the FP32 model's weights", '*', "nothing", "any",
+                   false, 32, 32, 3},
+    [PREC_FP16] = {"fp16", "FP16", "float16: 11 bits of precision, from 6e-8 to 65504", 'h',
                    "Cast to float16 and back at what the layer reads and makes; its constants are "
                    "rounded to float16",
                    "any", true, 16, 16, 2},
-    [PREC_BF16] = {"bf16", "bfloat16: 8 bits of precision, the range of float32", 'b',
+    [PREC_BF16] = {"bf16", "BF16", "bfloat16: 8 bits of precision, the range of float32", 'b',
                    "Cast to bfloat16 and back at what the layer reads and makes; its constants are "
                    "rounded to bfloat16",
                    "opset 13", true, 16, 16, 1},
-    [PREC_INT16] = {"int16", "16x8: activations in 16 bits, weights in 8 per output channel", 'i',
+    [PREC_INT16] = {"int16", "INT16",
+                    "16x8: activations in 16 bits, weights in 8 per output channel", 'i',
                     "QuantizeLinear to int16 and back at what the layer reads and makes, symmetric "
                     "over the range of the INT8 codes; weights are rounded to int8 per output "
                     "channel, biases stay",

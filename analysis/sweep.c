@@ -147,8 +147,7 @@ size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned)
 static bool trial_same(const struct sweep *w, const struct trial *a, const struct trial *b)
 {
     return a->layer == b->layer && !a->error && !b->error &&
-           memcmp(a->pinned, b->pinned, w->n_layers) == 0 &&
-           memcmp(a->as, b->as, w->n_layers) == 0;
+           memcmp(a->pinned, b->pinned, w->n_layers) == 0 && memcmp(a->as, b->as, w->n_layers) == 0;
 }
 
 bool sweep_same(const struct sweep *a, const struct sweep *b)

@@ -18,9 +18,9 @@ void pins_report_new(const struct session *s, const struct plan *plan, struct pi
         if (session_pinned(s, i)) {
             struct pin_report *r = &list[(*n)++];
             r->layer = i;
-            r->in_effect = pin_in_effect(
-                plan_graph(plan), session_int8(s)->values[s->int8_values[i]].name, s->fp32,
-                s->match.layers[i].fp32, session_precision(s, i), &r->why);
+            r->in_effect =
+                pin_in_effect(plan_graph(plan), session_int8(s)->values[s->int8_values[i]].name,
+                              s->fp32, s->match.layers[i].fp32, session_precision(s, i), &r->why);
         }
     }
     *out = list;
@@ -137,15 +137,14 @@ static int exec_precisions(struct call *c, struct err *err)
     json_t *list = json_array();
     for (const struct precision_row *p = precisions; p->name; p++) {
         if (c->s->json) {
-            json_array_append_new(
-                list, json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:i}", "name", p->name, "help", p->help,
-                                "rewrite", p->rewrite, "needs", p->needs, "simulated",
-                                p->simulated, "weight_bits", p->weight_bits, "activation_bits",
-                                p->activation_bits));
+            json_array_append_new(list,
+                                  json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:i}", "name", p->name,
+                                            "help", p->help, "rewrite", p->rewrite, "needs",
+                                            p->needs, "simulated", p->simulated, "weight_bits",
+                                            p->weight_bits, "activation_bits", p->activation_bits));
         } else {
             fprintf(c->out, "%c %-6s %s\n", p->mark, p->name, p->help);
-            fprintf(c->out, "%9s%s; %s\n", "", p->simulated ? "simulated" : "executed",
-                    p->rewrite);
+            fprintf(c->out, "%9s%s; %s\n", "", p->simulated ? "simulated" : "executed", p->rewrite);
             fprintf(c->out, "%9sneeds %s\n", "", p->needs);
         }
     }

@@ -57,8 +57,8 @@ void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t la
 {
     char label[64];
     int w = session_layer_short(s, layer, label, sizeof label, 34);
-    fprintf(out, "%4zu %c %s%*s %-10.10s", row, session_pinned(s, layer) ? '*' : '.', label, 34 - w,
-            "", s->match.layers[layer].op);
+    fprintf(out, "%4zu %c %s%*s %-10.10s", row, session_pin_mark(s, layer), label, 34 - w, "",
+            s->match.layers[layer].op);
 }
 
 /* Whether its sums are of those images alone that say most, so that they are no values. */

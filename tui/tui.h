@@ -246,12 +246,18 @@ int session_layer_short(const struct session *s, size_t layer, char *dst, size_t
 bool session_pinned(const struct session *s, size_t layer);
 /* The precision of a pinned layer, of any other PREC_FP32. */
 enum precision session_precision(const struct session *s, size_t layer);
+/* Its mark in listings: of the precision of a pinned layer, '.' for others. */
+char session_pin_mark(const struct session *s, size_t layer);
+/* Its precision as JSON has it: null for layers that are not pinned. */
+json_t *session_precision_json(const struct session *s, size_t layer);
 /* The precision of each layer as trials beside the pins in force have it: those keep theirs, others
  * get `as`. n_layers, free() it. */
 uint8_t *session_precisions(const struct session *s, enum precision as);
 /* How a line calls a pinned layer of a state: by its name where no other has it, else by its
  * tensor. The text is the session's. */
 const char *session_pin_word(const struct session *s, const struct pin_state *p, size_t i);
+/* The line that pins what a state pins in that precision; NULL: nothing. free() it. */
+char *session_pin_line(const struct session *s, const struct pin_state *p, enum precision as);
 /* True when the pins now in force differ from those of the last run for this layer. */
 bool session_pin_pending(const struct session *s, size_t layer);
 /* The numerics in force as reports name it: "ort", "tensorrt (unverified)". Static texts. */

@@ -160,7 +160,8 @@ static void draw_node_text(const struct session *s, struct grid *g, int row, int
     const bool pinned = n->layer >= 0 && session_pinned(s, (size_t)n->layer);
     const bool pending = n->layer >= 0 && session_pin_pending(s, (size_t)n->layer);
     if (pinned)
-        snprintf(text + used, sizeof(text) - used, "  *FP32*%s", pending ? " ~" : "");
+        snprintf(text + used, sizeof(text) - used, "  *%s*%s",
+                 precisions[session_precision(s, (size_t)n->layer)].title, pending ? " ~" : "");
     else if (pending)
         snprintf(text + used, sizeof(text) - used, "  INT8 again ~");
     const enum style st = pinned || pending ? ST_PIN : n->kind == MAP_LAYER ? ST_NORMAL : ST_DIM;
