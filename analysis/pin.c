@@ -5,10 +5,8 @@
  * they read dequantized values where their producer stays INT8, and each other directly where it is
  * pinned too, also through layers between that only move data. What runs and what is exported is
  * this one graph.
- *
- * Where a grafted value enters INT8 again, a single-input Max (a copy) stands before the
- * QuantizeLinear: without it ONNX Runtime fuses the float node back into an integer one, and even
- * quantizes the weights of a float Conv or Gemm between DequantizeLinear and QuantizeLinear.
+ * What else keeps the runtime from undoing it stands in pin_guard.c, what layers with fewer bits
+ * than FP32 have around them in pin_round.c.
  */
 #include "analysis/pinner.h"
 #include "analysis/upgrade.h"
@@ -17,7 +15,7 @@
 
 /* ---- Editing g ------------------------------------------------------------------------------ */
 
-static struct node *producer_in(struct graph *g, int v, int *k)
+struct node *pinner_producer(struct graph *g, int v, int *k)
 {
     for (size_t i = 0; i < g->n_nodes; i++) {
         for (int o = 0; o < g->nodes[i].n_out; o++) {
@@ -39,7 +37,7 @@ int pinner_value(struct graph *g, const char *stem)
 static void take_over(struct graph *g, int v)
 {
     int k = 0;
-    struct node *n = producer_in(g, v, &k);
+    struct node *n = pinner_producer(g, v, &k);
     if (n) {
         n->raw = (struct span){0};
         n->out[k] = pinner_value(g, arena_printf(&g->arena, "%s_int8", g->values[v].name));
@@ -68,14 +66,6 @@ static int dequantize_tflite(struct pinner *p, int codes)
     free(name);
     add_tflite(p, "DEQUANTIZE", codes, y);
     return y;
-}
-
-/* out = copy of in; see the head of the file for why. */
-void pinner_barrier(struct graph *g, int in, int out)
-{
-    char *name = mem_printf("%s_float", g->values[out].name);
-    graph_add(g, "Max", "", graph_fresh(g, name), 1, &in, 1, &out);
-    free(name);
 }
 
 /* ---- Grafting ------------------------------------------------------------------------------- */
@@ -138,53 +128,6 @@ static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *
     return OK;
 }
 
-/* Puts a copy in front of input k. */
-static void guard(struct pinner *p, int *in, int k)
-{
-    char *name = mem_printf("%s_float", p->g->values[in[k]].name);
-    int x = pinner_value(p->g, name);
-    free(name);
-    pinner_barrier(p->g, in[k], x);
-    in[k] = x;
-}
-
-/* Where a copy in front is needed as well: ONNX Runtime fuses two multiplied activations even
- * without a quantizer behind them, and carries a DequantizeLinear past operators that only move
- * data. */
-static void guard_input(struct pinner *p, const struct node *n, int *in)
-{
-    bool product = (node_is(n, "MatMul") || node_is(n, "Gemm")) && n->n_in >= 2 &&
-                   !p->qf.v[n->in[0]].constant && !p->qf.v[n->in[1]].constant;
-    int k = 0;
-    const struct node *made = in[0] >= 0 ? producer_in(p->g, in[0], &k) : NULL;
-    if ((product || node_moves(n)) && made && node_is_dequantize(made)) {
-        guard(p, in, 0);
-    }
-}
-
-/* ONNX Runtime makes a Gemm of MatMul and Add, with names gemm_..._token_N for what it adds. Where
- * the INT8 model has such names already, from having been optimized before, the new ones collide
- * and the file does not load (seen with 1.32): a copy between the two keeps them apart. */
-static void split_gemm(struct pinner *p, const struct node *n, int *in)
-{
-    for (int k = 0; p->tokens && node_is(n, "Add") && k < n->n_in; k++) {
-        int made = n->in[k] >= 0 ? p->f->values[n->in[k]].producer : -1;
-        if (made >= 0 && node_is(&p->f->nodes[made], "MatMul")) {
-            guard(p, in, k);
-        }
-    }
-}
-
-static bool has_tokens(const struct graph *g)
-{
-    for (size_t v = 0; v < g->n_values; v++) {
-        if (strstr(g->values[v].name, "_token_")) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Whether the value is an activation at the border of layers, and not computed inside of one. */
 static bool is_border(const struct pinner *p, int v)
 {
@@ -245,8 +188,7 @@ static int graft_node(struct pinner *p, int node, enum precision as, struct err 
     }
     if (!rc) {
         if (n->n_in && !is_tflite(p)) {
-            guard_input(p, n, in);
-            split_gemm(p, n, in);
+            guard_inputs(p, n, in, as);
         }
         for (int k = 0; k < n->n_out; k++) {
             out[k] = n->out[k] >= 0 ? graft_output(p, n, k, as) : -1;
@@ -315,7 +257,7 @@ static int graft_value(struct pinner *p, int v, enum precision as, int *out, str
 static void rename_output(struct pinner *p, int fp32_value, int to)
 {
     int k = 0, from = p->graft[PREC_FP32][fp32_value];
-    struct node *n = producer_in(p->g, from, &k);
+    struct node *n = pinner_producer(p->g, from, &k);
     if (!n) {
         return;
     }
@@ -534,7 +476,7 @@ static void choose_values(const struct pinner *p, int *values)
         int at = 0;
         bool grafted = p->graft[PREC_FP32][l->fp32] >= 0;
         const struct node *made =
-            grafted && !p->pins->pinned[k] ? producer_in(p->g, l->int8, &at) : NULL;
+            grafted && !p->pins->pinned[k] ? pinner_producer(p->g, l->int8, &at) : NULL;
         values[k] =
             p->pins->pinned[k] || (made && !made->op) ? p->graft[PREC_FP32][l->fp32] : l->int8;
     }
@@ -567,7 +509,7 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
                        "layers can be pinned only when both models are of one format");
     }
     struct pinner p = {.f = fp32, .i = int8, .g = graph_clone(int8), .m = m, .pins = pins};
-    p.tokens = has_tokens(int8);
+    p.tokens = guard_tokens(int8);
     for (int as = 0; as < N_PRECISIONS; as++) {
         p.graft[as] = none_of(fp32->n_values);
     }

@@ -120,7 +120,8 @@ static size_t push_inputs(const struct verifier *c, const struct node *x, bool *
 }
 
 /* Whether each way back from a node meets activations that are rounded before those that are not.
- * Activations without codes have no 16-bit scale and stay as they are. */
+ * An activation without codes has no 16-bit scale and stays as it is: what made it counts for int16
+ * only where a mere copy stands between. */
 static bool reads_rounded(struct verifier *c, const struct node *x)
 {
     int *pending = mem_alloc((c->x->n_values + 1) * sizeof *pending);
@@ -132,7 +133,8 @@ static bool reads_rounded(struct verifier *c, const struct node *x)
         const struct node *made = maker(c, v);
         bool input = !made && c->as != PREC_INT16 && dtype_is_float(c->x->values[v].dtype);
         good = !input && !(made && node_is_dequantize(made));
-        n = made ? push_inputs(c, made, seen, pending, n) : n;
+        bool through = made && (c->as != PREC_INT16 || is_copy(made));
+        n = through ? push_inputs(c, made, seen, pending, n) : n;
     }
     free(seen);
     free(pending);
@@ -158,8 +160,9 @@ bool pin_in_effect(const struct graph *executed, const char *name, const struct 
     while (n && is_copy(n) && strcmp(n->op, f->op) != 0) {
         n = maker(&c, n->in[0]);
     }
-    bool ok = false;
-    if (n) {
+    /* The runtime leaves an Identity out, so that nothing is computed. */
+    bool ok = x >= 0 && as != PREC_FP32 && node_is(f, "Identity");
+    if (n && !ok) {
         c.why = "an integer operator makes it";
         ok = strcmp(n->op, f->op) == 0 && float_inputs(&c, n) && same_constants(&c, n, f) &&
              (as == PREC_FP32 || reads_rounded(&c, n));

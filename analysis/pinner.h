@@ -24,19 +24,26 @@ struct pinner {
                                  what layers compute on the way by the precision of the layer */
     int *layer_of;            /* FP32 value -> layer, -1 */
     int *stand_in;            /* layer -> float value in g that stands for its codes, -1 */
-    bool tokens; /* the INT8 model has names that ONNX Runtime's optimizer made: see split_gemm */
+    bool tokens; /* the INT8 model has names that ONNX Runtime's optimizer made: see pin_guard.c */
     size_t n_rounded, cap_rounded;
     struct rounded *rounded;
 };
 
-/* pin.c: a value of g with a name made from `stem`; a copy of a value under another one. */
+/* pin.c: a value of g with a name made from `stem`; the node that makes a value, as output *k. */
 int pinner_value(struct graph *g, const char *stem);
-void pinner_barrier(struct graph *g, int in, int out);
+struct node *pinner_producer(struct graph *g, int v, int *k);
 /* The precision of a pinned layer. */
 static inline enum precision pinner_as(const struct pinner *p, size_t layer)
 {
     return p->pins->as ? (enum precision)p->pins->as[layer] : PREC_FP32;
 }
+
+/* pin_guard.c: out = copy of in, which the runtime leaves alone. */
+void pinner_barrier(struct graph *g, int in, int out);
+/* Puts copies in front of inputs of FP32 node n, where the runtime would fuse. */
+void guard_inputs(struct pinner *p, const struct node *n, int *in, enum precision as);
+/* Whether the model has names that ONNX Runtime's optimizer made. */
+bool guard_tokens(const struct graph *g);
 
 /* pin_round.c: makes `to` of `from`, rounded; `layer` is the one whose activation that is, -1:
  * none. E_UNSUPPORTED where the INT8 model has no scale for it. */

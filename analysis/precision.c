@@ -40,12 +40,17 @@ int precision_find(const char *name)
 
 /* ---- Constants ------------------------------------------------------------------------------ */
 
-/* Sizes and scales of shapes are not part of the arithmetic; half models keep them in float32. */
+/* Sizes and scales of shapes are not part of the arithmetic. Means and variances of a
+ * BatchNormalization beside activations of 16 bits stay float32 in libraries (ONNX has types of
+ * their own for them), or are folded into the weights; a variance may be far beyond 65504. */
 static bool is_parameter(const struct node *n, int slot)
 {
-    bool shapes = strcmp(n->op, "Resize") == 0 || strcmp(n->op, "Upsample") == 0 ||
-                  strcmp(n->op, "Range") == 0;
-    return !shapes || slot == 0;
+    static const char *const keep[] = {"Resize", "Upsample", "Range", "BatchNormalization"};
+    bool kept = false;
+    for (size_t i = 0; i < COUNT(keep); i++) {
+        kept |= strcmp(n->op, keep[i]) == 0;
+    }
+    return !kept || slot == 0;
 }
 
 static float round_half(float x, enum precision as)
