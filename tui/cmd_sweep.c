@@ -83,6 +83,9 @@ int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice 
     size_t images = MAX(s->data.n, (size_t)1), jobs = 1;
     *x = (struct sweep_choice){.kind = kind, .goal.outcome = choose_outcome(c)};
     x->brute = call_opt(c, "--brute") != NULL;
+    const char *as = call_opt(c, "--as");
+    x->cheapest = as && strcmp(as, CHEAPEST) == 0;
+    x->as = as && !x->cheapest ? (enum precision)precision_find(as) : PREC_FP32;
     int rc = read_limit(c, &x->goal, &x->has_limit, err);
     rc = rc ? rc : read_count(c, "--images", images, &x->n_images, err);
     rc = rc ? rc : read_count(c, "--top", 8, &x->top, err);
@@ -124,6 +127,9 @@ static int exec_search(struct call *c, struct err *err)
     if (!rc && !x.has_limit && !x.max_pins) {
         rc =
             err_set(err, E_USAGE, "'search' wants an end: --max-drop X, --reach X or --max-pins N");
+    }
+    if (!rc && x.cheapest && !x.has_limit) {
+        rc = err_set(err, E_USAGE, "--as " CHEAPEST " wants a limit: --max-drop X or --reach X");
     }
     rc = rc ? rc : sweep_read_rows(c, 0, &rows, err);
     x.rows = rows;
@@ -186,6 +192,10 @@ static const struct opt_spec search_opts[] = {
      "by size (the default), likewise with the best set of every size measured, one best layer "
      "after the other, or delta debugging alone",
      "auto|pareto|greedy|bisect"},
+    {"--as", ARG_CHOICE, PRECISION_NAMES "|" CHEAPEST,
+     "precision of the pins (fp32); cheapest: FP32, then each pin in the cheapest that keeps the "
+     "limit",
+     PRECISION_NAMES "|" CHEAPEST},
     {"--time-limit", ARG_REAL, "S", "end after S seconds with the best found so far", NULL},
     METRIC_OPT,
     IMAGES_OPT,
@@ -207,7 +217,10 @@ const struct cmd cmd_sweep[] = {
             "of those not tried by what the gains of their layers add up to. Where the answer is "
             "known, smaller sets are not measured further: their points are estimates (~), unless "
             "--method pareto asks for them. The model found is run "
-            "once more by itself. Its pins are one step for undo. With LAYER words only those may "
+            "once more by itself. With --as the pins get that precision; with --as cheapest, once "
+            "the set is found, each pin gets the first of int16, bf16 and fp16 that keeps the "
+            "limit, those that multiply most first. Its pins are one step for undo. With LAYER "
+            "words only those may "
             "be "
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
             "SQNR of the outputs.",

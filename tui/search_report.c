@@ -64,7 +64,9 @@ static void print_point(const struct session *s, FILE *out, const struct trial *
             c.boundaries);
     for (size_t k = 0; k < s->match.n_layers; k++) {
         if (t->pinned[k]) {
-            fprintf(out, " %s", session_layer_label(s, k));
+            const char *as = t->as[k] != PREC_FP32 ? precisions[t->as[k]].name : NULL;
+            fprintf(out, " %s%s%s%s", session_layer_label(s, k), as ? " (" : "", as ? as : "",
+                    as ? ")" : "");
         }
     }
     fputc('\n', out);
@@ -76,6 +78,17 @@ static json_t *names_json(const struct session *s, const bool *pinned)
     for (size_t k = 0; k < s->match.n_layers; k++) {
         if (pinned[k]) {
             json_array_append_new(list, json_text(s->match.layers[k].name));
+        }
+    }
+    return list;
+}
+
+static json_t *precisions_json(const struct session *s, const struct trial *t)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        if (t->pinned[k]) {
+            json_array_append_new(list, json_string(precisions[t->as[k]].name));
         }
     }
     return list;
@@ -112,6 +125,7 @@ static json_t *point_json(const struct session *s, const struct trial *t)
     json_object_set_new(o, "cost", json_num(s->macs > 0 ? 100 * c.macs / s->macs : NAN));
     json_object_set_new(o, "costs", cost_json(s, &c));
     json_object_set_new(o, "layers", names_json(s, t->pinned));
+    json_object_set_new(o, "precisions", precisions_json(s, t));
     return o;
 }
 
@@ -150,6 +164,7 @@ static void search_json(struct call *c)
     json_object_set_new(o, "minimal", json_boolean(q->minimal));
     json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
     json_object_set_new(o, "pins", names_json(s, found->pinned));
+    json_object_set_new(o, "precisions", precisions_json(s, found));
     json_object_set_new(o, "points", points);
     json_object_set_new(o, "confidence", confidence_json(q, w));
     json_object_set_new(o, "out_of_time", json_boolean(q->out_of_time));
@@ -179,6 +194,17 @@ static void print_confidence(struct call *c)
     }
 }
 
+/* An answer in cheaper precisions is none: others of its size are as good or better. */
+static bool is_point(const struct search *q, size_t trial)
+{
+    for (size_t i = 0; i < q->n_points; i++) {
+        if (q->points[i] == trial) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void search_report(struct call *c)
 {
     const struct session *s = c->s;
@@ -195,6 +221,9 @@ void search_report(struct call *c)
             if (size <= search_size(s->sweep, &s->sweep->trials[q->found])) {
                 print_point(s, c->out, t);
             }
+        }
+        if (!is_point(q, q->found)) {
+            print_point(s, c->out, &s->sweep->trials[q->found]);
         }
         print_confidence(c);
     }

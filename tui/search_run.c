@@ -608,6 +608,7 @@ static int search_body(struct session *s, void *ctx, struct err *err)
     if (!rc && !j->s->reached) {
         rc = search_sets(s, j, err);
         rc = rc || !j->s->reached ? rc : drop_one(s, j, err);
+        rc = rc ? rc : search_cheapest(s, j->lab, &j->c, &j->began, err);
     }
     rc = rc || !j->c.has_limit ? rc : fill_points(s, j, err);
     pthread_mutex_lock(&s->lock);
@@ -631,8 +632,7 @@ static int search_finish(struct session *s, void *ctx, struct err *err)
     size_t n = j->s->n_points ? search_size(j->w, &j->w->trials[j->s->found]) : 0;
     j->s->seconds = seconds_since(&j->began);
     if (n && s->job.state != JOB_FAILED) {
-        const struct trial *found = &j->w->trials[j->s->found];
-        rc = session_pin(s, found->pinned, found->as, "search", err);
+        rc = session_pin_trial(s, &j->w->trials[j->s->found], "search", err);
     }
     if (!rc && j->c.has_limit && s->job.state == JOB_DONE && !j->s->reached) {
         rc = err_set(err, E_CHECK,

@@ -504,6 +504,11 @@ int session_pin(struct session *s, const bool *pinned, const uint8_t *as, const 
     return rc;
 }
 
+int session_pin_trial(struct session *s, const struct trial *t, const char *label, struct err *err)
+{
+    return session_pin(s, t->pinned, t->as, label, err);
+}
+
 /* The layers that a state of the history pins, and their precisions. */
 static bool *pins_of(const struct session *s, size_t state, uint8_t **as)
 {

@@ -292,6 +292,8 @@ int session_match(struct session *s, struct err *err);
  * NULL: those that are pinned keep theirs, others get FP32. One undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const uint8_t *as, const char *label,
                 struct err *err);
+/* The same of a model that was tried. */
+int session_pin_trial(struct session *s, const struct trial *t, const char *label, struct err *err);
 /* Puts an edited copy of the INT8 model, which it takes over, in its place, under the same pins;
  * one undo step. Results are dropped. On failure nothing changes and the copy is freed. */
 int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err);

@@ -22,8 +22,9 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from check_mixed import SAMPLE_INPUT, Graph, adjacent, checker_says, members, output_code
-from common import (DATA, SAMPLES, Tally, entries_of, image_files, input_names, inputs_of,
-                    int8_files, last_line, load_dumped, metas, preprocess, qscope, session, word)
+from common import (DATA, SAMPLES, Tally, ValueTool, entries_of, image_files, input_names,
+                    inputs_of, int8_files, last_line, load_dumped, metas, preprocess, qscope,
+                    qscope_json, session, word)
 
 PRECISIONS = ("fp16", "bf16", "int16")
 BF16_OPSET = 13
@@ -191,7 +192,7 @@ def choose_sets(pair, seed):
         weighted = [n for n in names if pair.weighted(pair.by_name[n])]
         both = [n for n in adjacent(pair.fp32, pair.layers, pair.layers) if n in names]
         picks = {"worst": names[:1], "weighted": [rng.choice(weighted)] if weighted else [],
-                 "any": [rng.choice(names)] if names else [], "adjacent": both,
+                 "adjacent": both,
                  "half": rng.sample(names, len(names) // 2)}
         sets.update({f"{precision}, {k}": [(n, precision) for n in v]
                      for k, v in picks.items() if v})
@@ -244,8 +245,10 @@ def commands_for(pair, index, pins):
     for precision in ("fp32", *PRECISIONS):
         names = [word(n) for n, p in pins if p == precision]
         lines += [f"pin {' '.join(names)} --as {precision}"] if names else []
+    outputs = " ".join(word(o.name) for o in pair.int8.graph.output)
     return lines + ["pins", "run", f"export {word(pair.tmp / f'{index}.onnx')} --force",
-                    f"dump '*' --out {word(pair.tmp / f'dump{index}')}"]
+                    f"dump {word('*') if len(pins) == 1 else outputs} "
+                    f"--out {word(pair.tmp / f'dump{index}')}"]
 
 
 def check_set(tally, title, pair, index, pins, listed, quiet):
@@ -279,7 +282,6 @@ def check_pair(tally, title, fp32_path, int8_path, array):
         if not tally.check(done.returncode == 0, f"{title}: {last_line(done)}"):
             return
         found = [json.loads(line) for line in done.stdout.splitlines()]
-        listed = [f for f in found if f["command"] == "pins" and f["pins"]] if found else []
         listed = [f for f in found if f["command"] == "pins" and "pins" in f
                   and isinstance(f["pins"], list)]
         # A file that is warned of as it is, is so with pins.
@@ -298,8 +300,118 @@ def check_pair(tally, title, fp32_path, int8_path, array):
           f"{alone} layers alone", flush=True)
 
 
+# ---- Conversions by themselves ------------------------------------------------------------------
+
+def neighbours(values):
+    """The middles between neighbouring values, and the floats next to these."""
+    values = np.unique(values[np.isfinite(values)])
+    middle = ((values[:-1].astype(np.float64) + values[1:]) / 2).astype(np.float32)
+    up, down = (np.nextafter(middle, np.float32(s * np.inf)) for s in (1, -1))
+    return np.concatenate([middle, up, down])
+
+
+def check_casts(tally):
+    """Cast there and back of all values of 16 bits and of floats at the borders between them."""
+    bits = np.arange(65536, dtype=np.uint32)
+    every = {"fp16": bits.astype(np.uint16).view(np.float16).astype(np.float32),
+             "bf16": (bits << 16).astype(np.uint32).view(np.float32)}
+    ends = np.array([65519.99, 65520, 7e4, np.inf, -np.inf, np.nan, 2.0 ** -25, 1e-45, -1e-45,
+                     3.4e38, -3.4e38, 0, -0.0], np.float32)
+    types = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
+    tool = ValueTool()
+    for name, values in every.items():
+        x = np.concatenate([values, neighbours(values), ends]).reshape(1, -1)
+        nodes = [helper.make_node("Cast", ["x"], ["half"], to=types[name]),
+                 helper.make_node("Cast", ["half"], ["y"], to=onnx.TensorProto.FLOAT)]
+        ends_of = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, x.shape)
+                   for n in ("x", "y")]
+        model = helper.make_model(helper.make_graph(nodes, name, ends_of[:1], ends_of[1:]),
+                                  opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        with tempfile.TemporaryDirectory() as folder:
+            onnx.save(model, Path(folder) / "m.onnx")
+            np.save(Path(folder) / "x.npy", x)
+            found, problem = tool.run(Path(folder) / "m.onnx", [Path(folder) / "x.npy"], True)
+        if not tally.check(problem is None and "y" in found, f"Cast to {name}: {problem}"):
+            continue
+        with np.errstate(invalid="ignore"):
+            judges = {"numpy": rounded(x, name, None),
+                      "onnxruntime": session(model).run(None, {"x": x})[0]}
+        for judge, want in judges.items():
+            same = (found["y"].view(np.uint32) == want.view(np.uint32)) | \
+                (np.isnan(found["y"]) & np.isnan(want))
+            tally.check(bool(same.all()), f"Cast to {name}: {np.count_nonzero(~same)} of {x.size} "
+                        f"values are not {judge}'s")
+    tool.close()
+
+
+# ---- Overflow -----------------------------------------------------------------------------------
+
+def overflowing():
+    """A pair of two products, the first of which is beyond 65504."""
+    rng = np.random.default_rng(1)
+    w = [np.abs(rng.standard_normal((4, 4))).astype(np.float32) * f for f in (4e4, 1e-5)]
+    x = np.array([[1, 2, 0.5, 1.5]], np.float32)
+    ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 4]) for n in ("x", "y")]
+    opset = [helper.make_opsetid("", 13)]
+    fp32 = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w0"], ["h"], "first"),
+         helper.make_node("MatMul", ["h", "w1"], ["y"], "second")], "fp32", ends[:1], ends[1:],
+        [numpy_helper.from_array(v, f"w{i}") for i, v in enumerate(w)])
+    values = {"x": x, "h": x @ w[0], "w0": w[0], "w1": w[1]}
+    constants, nodes = [], []
+    for name, value in values.items():
+        scale = np.float32(np.abs(value).max() / 127)
+        constants += [numpy_helper.from_array(scale, f"{name}_scale"),
+                      numpy_helper.from_array(np.int8(0), f"{name}_zero")]
+        source = name
+        if name.startswith("w"):
+            constants.append(numpy_helper.from_array(
+                np.rint(value / scale).astype(np.int8), f"{name}_q"))
+        else:
+            nodes.append(helper.make_node("QuantizeLinear", [source, f"{name}_scale",
+                                                             f"{name}_zero"], [f"{name}_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_scale",
+                                                           f"{name}_zero"], [f"{name}_f"]))
+    nodes += [helper.make_node("MatMul", ["x_f", "w0_f"], ["h"], "first"),
+              helper.make_node("MatMul", ["h_f", "w1_f"], ["y"], "second")]
+    order = [nodes[0], nodes[1], nodes[4], nodes[6], nodes[2], nodes[3], nodes[5], nodes[7]]
+    int8 = helper.make_graph(order, "int8", ends[:1], ends[1:], constants)
+    return [helper.make_model(g, opset_imports=opset, ir_version=8) for g in (fp32, int8)] + [x]
+
+
+def check_overflow(tally):
+    """What float16 cannot hold is told, and bfloat16 holds it."""
+    fp32, int8, x = overflowing()
+    with tempfile.TemporaryDirectory() as folder:
+        tmp = Path(folder)
+        onnx.save(fp32, tmp / "fp32.onnx")
+        onnx.save(int8, tmp / "int8.onnx")
+        np.save(tmp / "x.npy", x)
+        for precision, bad in (("fp16", True), ("bf16", False), ("int16", False)):
+            done, found = qscope_json(
+                f"load pair {word(tmp / 'fp32.onnx')} {word(tmp / 'int8.onnx')}",
+                f"dataset add {word(tmp / 'x.npy')}", f"pin first --as {precision}", "run",
+                "layers", f"export {word(tmp / 'm.onnx')} --force",
+                f"dump '*' --out {word(tmp / 'dump')}")
+            if not tally.check(done.returncode == 0, f"overflow: {last_line(done)}"):
+                continue
+            entry = next(e for e in found["layers"]["layers"] if e["name"] == "first")
+            tally.check((entry["verdict"] == "NONFINITE") == bad and
+                        entry["precision"] == precision,
+                        f"overflow in {precision}: verdict {entry['verdict']}")
+            tally.check((entry["sqnr"] is None) == bad,
+                        f"overflow in {precision}: SQNR {entry['sqnr']}")
+            dumped = {e["tensor"]: load_dumped(tmp / "dump", e) for e in entries_of(tmp / "dump")
+                      if e["side"] == "int8"}
+            value = session(tmp / "m.onnx").run(None, {"x": x})[0]
+            tally.check(np.array_equal(value, dumped["y"], equal_nan=True),
+                        f"overflow in {precision}: {value} and {dumped['y']}")
+
+
 def main():
     tally = Tally()
+    check_casts(tally)
+    check_overflow(tally)
     models = SAMPLES / "models"
     picture = preprocess(image_files(SAMPLES / "images")[0], SAMPLE_INPUT)
     for form in ("int8_qdq.onnx", "int8_qop.onnx"):
