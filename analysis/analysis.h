@@ -162,15 +162,17 @@ struct layer_cost {
 };
 /* Of all layers, in one pass; free() it. */
 struct layer_cost *layer_costs(const struct graph *fp32, const struct match *m);
-/* What a set of pins costs: sums over its layers, and how many activations more than in the INT8
- * model are read in another precision than the one they are made in. */
+/* What a set of pins costs: sums over its layers, bytes in the precisions of the pins, and how many
+ * activations more than in the INT8 model are read in another precision than the one they are made
+ * in. */
 struct pins_cost {
     size_t pins;
     double weights, macs, activations;
     int boundaries;
 };
 struct pins_cost pins_cost(const struct graph *fp32, const struct match *m,
-                           const struct layer_cost *costs, const bool *pinned);
+                           const struct layer_cost *costs, const bool *pinned,
+                           const uint8_t *as);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that

@@ -12,7 +12,7 @@
 
 static struct pins_cost cost_of(const struct session *s, const struct trial *t)
 {
-    return pins_cost(s->fp32, &s->match, s->costs, t->pinned);
+    return pins_cost(s->fp32, &s->match, s->costs, t->pinned, t->as);
 }
 
 static bool is_measured(const struct session *s, const struct trial *t)
@@ -31,7 +31,7 @@ static void print_head(FILE *out, const struct sweep *w)
 {
     fprintf(out, "%4s", "PINS");
     sweep_print_values(out, w, NULL);
-    fprintf(out, " %6s %9s %9s %9s %6s  %s\n", "IMAGES", "FP32 MB", "M MACS", "ACT. MB", "EDGES",
+    fprintf(out, " %6s %9s %9s %9s %6s  %s\n", "IMAGES", "PIN MB", "M MACS", "ACT. MB", "EDGES",
             "LAYERS");
 }
 
@@ -129,6 +129,17 @@ static json_t *point_json(const struct session *s, const struct trial *t)
     return o;
 }
 
+/* An answer in cheaper precisions is none: others of its size are as good or better. */
+static bool is_point(const struct search *q, size_t trial)
+{
+    for (size_t i = 0; i < q->n_points; i++) {
+        if (q->points[i] == trial) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- search --------------------------------------------------------------------------------- */
 
 /* How sure it is that nothing smaller would do. */
@@ -161,7 +172,7 @@ static void search_json(struct call *c)
                         q->has_limit ? json_num(goal_value(&q->goal, w)) : json_null());
     json_object_set_new(o, "reached", q->has_limit ? json_boolean(q->reached) : json_null());
     json_object_set_new(o, "metric_reached", json_num(value_of(s, found)));
-    json_object_set_new(o, "minimal", json_boolean(q->minimal));
+    json_object_set_new(o, "minimal", json_boolean(q->minimal && is_point(q, q->found)));
     json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
     json_object_set_new(o, "pins", names_json(s, found->pinned));
     json_object_set_new(o, "precisions", precisions_json(s, found));
@@ -183,8 +194,11 @@ static void print_confidence(struct call *c)
         tried += k < size ? q->tried[k] : 0;
     }
     if (q->reached && q->minimal) {
-        fprintf(c->out, size ? "without any one of the pins the limit is missed\n"
-                             : "the limit is kept without pins\n");
+        fprintf(c->out, !size ? "the limit is kept without pins\n"
+                        : is_point(q, q->found)
+                            ? "without any one of the pins the limit is missed\n"
+                            : "in FP32, without any one of the pins the limit "
+                              "is missed\n");
     }
     if (q->reached && size > 1 && !isnan(sure)) {
         fprintf(c->out, "no smaller set does: %.0f %% sure (%zu smaller sets tried)\n",
@@ -192,17 +206,6 @@ static void print_confidence(struct call *c)
     } else if (q->reached && size > 1) {
         fprintf(c->out, "smaller sets may do: only %zu of them were tried\n", tried);
     }
-}
-
-/* An answer in cheaper precisions is none: others of its size are as good or better. */
-static bool is_point(const struct search *q, size_t trial)
-{
-    for (size_t i = 0; i < q->n_points; i++) {
-        if (q->points[i] == trial) {
-            return true;
-        }
-    }
-    return false;
 }
 
 void search_report(struct call *c)

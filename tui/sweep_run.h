@@ -88,6 +88,8 @@ void raise_report(struct call *c);
 void search_report(struct call *c);
 /* A value in a column: "12.34", "exact", "n/a". */
 const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bool sign);
+/* The precision in which layers are tried. */
+const struct precision_row *sweep_tries(const struct sweep *w);
 /* Whether the outcome has a column: the chosen one, and those that say something here. */
 bool sweep_shows(const struct sweep *w, const struct outcome *o);
 void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t);
