@@ -171,8 +171,7 @@ struct pins_cost {
     int boundaries;
 };
 struct pins_cost pins_cost(const struct graph *fp32, const struct match *m,
-                           const struct layer_cost *costs, const bool *pinned,
-                           const uint8_t *as);
+                           const struct layer_cost *costs, const bool *pinned, const uint8_t *as);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that

@@ -64,17 +64,6 @@ static float scale_of(const struct pinner *p, int layer)
     return l->q.scale[0] / (float)MAX(INT16_MAX / most, 1);
 }
 
-/* Types beyond 8 bits came to ai.onnx with opset 21; ONNX Runtime has operators of its own. */
-static const char *domain_for(struct graph *g)
-{
-    enum { ALL_TYPES_OPSET = 21 };
-    if (g->opset >= ALL_TYPES_OPSET) {
-        return "";
-    }
-    g->opset_ms = MAX(g->opset_ms, 1);
-    return "com.microsoft";
-}
-
 /* A copy stands in front: two pairs of quantizers in a row would be joined, and a float node
  * between quantizers made an integer one. */
 static int round_codes(struct pinner *p, int in, int out, float scale, struct err *err)
@@ -88,7 +77,7 @@ static int round_codes(struct pinner *p, int in, int out, float scale, struct er
         return rc;
     }
     *(float *)s->data = scale;
-    const char *stem = g->values[out].name, *domain = domain_for(g);
+    const char *stem = g->values[out].name, *domain = edit_codes_domain(g, DT_S16);
     int copy = edit_value(g, stem, "_float"), codes = edit_value(g, stem, "_int16");
     int params[3] = {copy, edit_constant(g, stem, "_int16_scale", s),
                      edit_constant(g, stem, "_int16_zero_point", z)};

@@ -21,10 +21,10 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
-from check_mixed import SAMPLE_INPUT, Graph, adjacent, checker_says, members, output_code
-from common import (DATA, SAMPLES, Tally, ValueTool, entries_of, image_files, input_names,
-                    inputs_of, int8_files, last_line, load_dumped, metas, preprocess, qscope,
-                    qscope_json, session, word)
+from check_mixed import (SAMPLE_INPUT, Graph, adjacent, checker_says, members, output_code,
+                         real_pairs)
+from common import (SAMPLES, Tally, ValueTool, entries_of, image_files, input_names, inputs_of,
+                    last_line, load_dumped, preprocess, qscope, qscope_json, session, word)
 
 PRECISIONS = ("fp16", "bf16", "int16")
 BF16_OPSET = 13
@@ -416,13 +416,8 @@ def main():
     picture = preprocess(image_files(SAMPLES / "images")[0], SAMPLE_INPUT)
     for form in ("int8_qdq.onnx", "int8_qop.onnx"):
         check_pair(tally, f"samples/{form}", models / "fp32.onnx", models / form, picture)
-    if (DATA / "models").is_dir():
-        for folder, meta in metas():
-            if len(sys.argv) > 1 and folder.name not in sys.argv[1:]:
-                continue
-            for int8 in int8_files(folder):
-                check_pair(tally, f"{folder.name}/{int8.name}", folder / "fp32.onnx", int8,
-                           inputs_of(meta, 1)[0])
+    for title, fp32, int8, meta in real_pairs():
+        check_pair(tally, title, fp32, int8, inputs_of(meta, 1)[0])
     tally.close()
 
 
