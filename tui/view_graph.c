@@ -92,7 +92,8 @@ static void note_layer(const struct session *s, int node, char *dst, size_t size
     char bytes[32];
     const double spread = graph_scale_spread(s, node);
     if (c.dequantize + c.quantize > 0)
-        add_note(dst, size, "%sFP32%s %s", c.dequantize ? "DQ>" : "", c.quantize ? ">Q" : "",
+        add_note(dst, size, "%s%s%s %s", c.dequantize ? "DQ>" : "",
+                 precisions[session_precision(s, layer)].title, c.quantize ? ">Q" : "",
                  text_bytes(bytes, sizeof(bytes), c.bytes));
     if (s->pair && !s->match.layers[layer].quantized)
         add_note(dst, size, "float in INT8");
