@@ -162,15 +162,16 @@ struct layer_cost {
 };
 /* Of all layers, in one pass; free() it. */
 struct layer_cost *layer_costs(const struct graph *fp32, const struct match *m);
-/* What a set of pins costs: sums over its layers, and how many activations more than in the INT8
- * model are read in another precision than the one they are made in. */
+/* What a set of pins costs: sums over its layers, bytes in the precisions of the pins, and how many
+ * activations more than in the INT8 model are read in another precision than the one they are made
+ * in. */
 struct pins_cost {
     size_t pins;
     double weights, macs, activations;
     int boundaries;
 };
 struct pins_cost pins_cost(const struct graph *fp32, const struct match *m,
-                           const struct layer_cost *costs, const bool *pinned);
+                           const struct layer_cost *costs, const bool *pinned, const uint8_t *as);
 
 /* ---- Statistics of one comparison, streamed (stats.c) --------------------------------------- */
 /* Sums over n values of x (FP32) against y (INT8 dequantized); double accumulation in an order that
@@ -541,25 +542,49 @@ double weights_sqnr(const struct graph *prepared, size_t n, const char *const *n
 int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct err *err);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
+enum precision { PREC_FP32, PREC_FP16, PREC_BF16, PREC_INT16 };
+enum { N_PRECISIONS = 4 };
+/* THE table of what a pin computes a layer in (precision.c), by enum precision. */
+struct precision_row {
+    const char *name, *title, *help;  /* title: where people read it */
+    char mark;                        /* of pinned layers in listings */
+    const char *rewrite;              /* what is put around the FP32 nodes of the layer */
+    const char *needs;                /* of the operator set of the exported file */
+    bool simulated;                   /* the runtime computes it in FP32 from rounded values */
+    int weight_bits, activation_bits; /* of what a layer reads and makes */
+    int cost;                         /* rank among precisions, cheapest first: 0 ... */
+};
+extern const struct precision_row precisions[N_PRECISIONS + 1]; /* ends with name NULL */
+#define PRECISION_NAMES "fp32|fp16|bf16|int16"
+int precision_find(const char *name); /* enum precision, or -1 */
+/* The constant in input `slot` of an FP32 node as a layer of that precision has it: floats rounded
+ * to float16 or bfloat16, weights to 8 bits per output channel for PREC_INT16, nothing else. NULL
+ * in *out: as it is. */
+int precision_constant(const struct graph *fp32, const struct node *n, int slot,
+                       const struct tensor *t, enum precision as, struct tensor **out,
+                       struct err *err);
+
 struct pin_set {
     size_t n_layers;
-    bool *pinned; /* by layer index of the match */
+    bool *pinned;      /* by layer index of the match */
+    const uint8_t *as; /* likewise, enum precision of those pinned; NULL: all FP32 */
 };
 /* Builds the mixed graph: pinned layers compute with the FP32 model's nodes and weights, between
  * adjacent pinned layers no Q/DQ remains. Everything else is shared with int8 unchanged.
+ * Other precisions than FP32: what the layer reads and makes, and its constants, are rounded as
+ * precisions[] says; what it computes in between is FP32.
  * values[m->n_layers] gets, per layer, the value in the mixed graph to compare: the float tensor of
  * a pinned layer, m's own value otherwise (value numbers of int8 stay valid in the mixed graph).
  * *mixed borrows the FP32 model's weights, so it must go before fp32 does.
  * E_UNSUPPORTED when a layer cannot be pinned (names it and says why). */
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
               const struct pin_set *pins, struct graph **mixed, int *values, struct err *err);
-/* Whether the activation `fp32_value` is really computed in float in `executed`, the graph that
- * runs (after fusing) for the model `mixed`, which `m` matches against the FP32 model: the node
- * that makes it has float inputs, and its constants are the FP32 model's own, not dequantized
- * codes. *why is a static text when not. */
-bool pin_in_effect(const struct graph *mixed, const struct graph *executed,
-                   const struct graph *fp32, const struct match *m, int fp32_value,
-                   const char **why);
+/* Whether the activation `fp32_value`, called `name` in the mixed model, is really computed in that
+ * precision in `executed`, the graph that runs (after fusing): what it is made from and it itself
+ * are rounded, the node has float inputs, and its constants are the FP32 model's own, rounded, not
+ * dequantized codes. *why is a static text when not. (pin_check.c) */
+bool pin_in_effect(const struct graph *executed, const char *name, const struct graph *fp32,
+                   int fp32_value, enum precision as, const char **why);
 
 #include "analysis/judge.h"
 #include "analysis/trial.h"

@@ -112,9 +112,20 @@ struct crossing {
     const struct graph *fp32;
     const struct match *m;
     const bool *pinned;
+    const uint8_t *as;
     int *layer_of;   /* per value: the layer whose activation it is, -1 */
     bool *now, *was; /* per layer: its activation is read in the other precision */
 };
+
+/* What a layer's activation is kept in: its own codes, or a precision. */
+static int kept_in(const struct crossing *c, size_t layer)
+{
+    enum { CODES = -1 };
+    if (c->pinned[layer]) {
+        return c->as ? c->as[layer] : PREC_FP32;
+    }
+    return c->m->layers[layer].quantized ? CODES : PREC_FP32;
+}
 
 static void cross_one(void *ctx, size_t layer, size_t n, const int *nodes)
 {
@@ -129,14 +140,15 @@ static void cross_one(void *ctx, size_t layer, size_t n, const int *nodes)
             }
             bool a = list[from].quantized, b = list[layer].quantized;
             c->was[from] |= a != b;
-            c->now[from] |= (a && !c->pinned[from]) != (b && !c->pinned[layer]);
+            c->now[from] |= kept_in(c, (size_t)from) != kept_in(c, layer);
         }
     }
 }
 
-static int boundaries(const struct graph *fp32, const struct match *m, const bool *pinned)
+static int boundaries(const struct graph *fp32, const struct match *m, const bool *pinned,
+                      const uint8_t *as)
 {
-    struct crossing c = {.fp32 = fp32, .m = m, .pinned = pinned};
+    struct crossing c = {.fp32 = fp32, .m = m, .pinned = pinned, .as = as};
     int added = 0;
     c.layer_of = mem_alloc((fp32->n_values + 1) * sizeof *c.layer_of);
     c.now = mem_alloc(m->n_layers + 1);
@@ -158,17 +170,18 @@ static int boundaries(const struct graph *fp32, const struct match *m, const boo
 }
 
 struct pins_cost pins_cost(const struct graph *fp32, const struct match *m,
-                           const struct layer_cost *costs, const bool *pinned)
+                           const struct layer_cost *costs, const bool *pinned, const uint8_t *as)
 {
     struct pins_cost sum = {0};
     for (size_t k = 0; k < m->n_layers; k++) {
         if (pinned[k]) {
             sum.pins++;
-            sum.weights += costs[k].weights;
+            const struct precision_row *p = &precisions[as ? as[k] : PREC_FP32];
+            sum.weights += costs[k].weights * p->weight_bits / 32;
             sum.macs += costs[k].macs;
-            sum.activations += costs[k].activations;
+            sum.activations += costs[k].activations * p->activation_bits / 32;
         }
     }
-    sum.boundaries = sum.pins ? boundaries(fp32, m, pinned) : 0;
+    sum.boundaries = sum.pins ? boundaries(fp32, m, pinned, as) : 0;
     return sum;
 }

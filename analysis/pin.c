@@ -5,32 +5,17 @@
  * they read dequantized values where their producer stays INT8, and each other directly where it is
  * pinned too, also through layers between that only move data. What runs and what is exported is
  * this one graph.
- *
- * Where a grafted value enters INT8 again, a single-input Max (a copy) stands before the
- * QuantizeLinear: without it ONNX Runtime fuses the float node back into an integer one, and even
- * quantizes the weights of a float Conv or Gemm between DequantizeLinear and QuantizeLinear.
+ * What else keeps the runtime from undoing it stands in pin_guard.c, what layers with fewer bits
+ * than FP32 have around them in pin_round.c.
  */
-#include "analysis/analysis.h"
-#include "analysis/qmodel.h"
+#include "analysis/pinner.h"
 #include "analysis/upgrade.h"
 
 #include <stdlib.h>
 
-struct pinner {
-    const struct graph *f, *i; /* FP32, INT8 */
-    struct graph *g;           /* the mixed graph, grown from a clone of i */
-    const struct match *m;
-    const struct pin_set *pins;
-    struct qmodel qf, qi;
-    int *graft;    /* FP32 value -> value in g, -1 */
-    int *layer_of; /* FP32 value -> layer, -1 */
-    int *stand_in; /* layer -> float value in g that stands for its codes, -1 */
-    bool tokens;   /* the INT8 model has names that ONNX Runtime's optimizer made: see split_gemm */
-};
-
 /* ---- Editing g ------------------------------------------------------------------------------ */
 
-static struct node *producer_in(struct graph *g, int v, int *k)
+struct node *pinner_producer(struct graph *g, int v, int *k)
 {
     for (size_t i = 0; i < g->n_nodes; i++) {
         for (int o = 0; o < g->nodes[i].n_out; o++) {
@@ -43,7 +28,7 @@ static struct node *producer_in(struct graph *g, int v, int *k)
     return NULL;
 }
 
-static int fresh_value(struct graph *g, const char *stem)
+int pinner_value(struct graph *g, const char *stem)
 {
     return graph_value(g, graph_fresh(g, stem));
 }
@@ -52,10 +37,10 @@ static int fresh_value(struct graph *g, const char *stem)
 static void take_over(struct graph *g, int v)
 {
     int k = 0;
-    struct node *n = producer_in(g, v, &k);
+    struct node *n = pinner_producer(g, v, &k);
     if (n) {
         n->raw = (struct span){0};
-        n->out[k] = fresh_value(g, arena_printf(&g->arena, "%s_int8", g->values[v].name));
+        n->out[k] = pinner_value(g, arena_printf(&g->arena, "%s_int8", g->values[v].name));
     }
 }
 
@@ -77,36 +62,39 @@ static void add_tflite(struct pinner *p, const char *op, int in, int out)
 static int dequantize_tflite(struct pinner *p, int codes)
 {
     char *name = mem_printf("%s_dequantized", p->i->values[codes].name);
-    int y = fresh_value(p->g, name);
+    int y = pinner_value(p->g, name);
     free(name);
     add_tflite(p, "DEQUANTIZE", codes, y);
     return y;
 }
 
-/* out = copy of in; see the head of the file for why. */
-static void add_barrier(struct graph *g, int in, int out)
-{
-    char *name = mem_printf("%s_float", g->values[out].name);
-    graph_add(g, "Max", "", graph_fresh(g, name), 1, &in, 1, &out);
-    free(name);
-}
-
 /* ---- Grafting ------------------------------------------------------------------------------- */
 
-static int graft_value(struct pinner *p, int v, int *out, struct err *err);
+static int graft_value(struct pinner *p, int v, enum precision as, int *out, struct err *err);
+
+/* Where the value of g is kept that an FP32 value has become. Layers have one activation, whatever
+ * reads it; what stands between them is computed for each precision that wants it. */
+static int *graft_of(const struct pinner *p, int v, enum precision as)
+{
+    return &p->graft[p->layer_of[v] >= 0 ? PREC_FP32 : as][v];
+}
+
+/* NULL also for what is computed from constants: its nodes are grafted like others. */
+static const struct tensor *constant_of(const struct pinner *p, int v)
+{
+    const struct value *c = &p->f->values[v];
+    if (!c->constant && c->producer >= 0 && node_is(&p->f->nodes[c->producer], "Constant")) {
+        const struct attr *a = attr_find(&p->f->nodes[c->producer], "value");
+        return a && a->kind == ATTR_TENSOR ? a->t : NULL;
+    }
+    return c->constant;
+}
 
 static int graft_constant(struct pinner *p, int v)
 {
     const struct value *c = &p->f->values[v];
-    const struct tensor *t = c->constant;
-    if (!t && c->producer >= 0 && node_is(&p->f->nodes[c->producer], "Constant")) {
-        const struct attr *a = attr_find(&p->f->nodes[c->producer], "value");
-        t = a && a->kind == ATTR_TENSOR ? a->t : NULL;
-    }
-    if (!t) {
-        return -1; /* computed from constants: its nodes are grafted like others */
-    }
-    int made = fresh_value(p->g, c->name);
+    const struct tensor *t = constant_of(p, v);
+    int made = pinner_value(p->g, c->name);
     p->g->values[made].constant = tensor_ref(t);
     p->g->values[made].dtype = t->dtype;
     p->g->values[made].quant = c->quant; /* borrowed from the FP32 model, as the weights are */
@@ -130,7 +118,7 @@ static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *
                            p->i->values[l->int8].name);
         }
         char *name = mem_printf("%s_dequantized", p->i->values[l->int8].name);
-        int y = fresh_value(p->g, name), in[3] = {l->int8, q->scale, q->zero};
+        int y = pinner_value(p->g, name), in[3] = {l->int8, q->scale, q->zero};
         graph_add(p->g, "DequantizeLinear", "", graph_fresh(p->g, name), q->zero >= 0 ? 3 : 2, in,
                   1, &y);
         free(name);
@@ -140,74 +128,73 @@ static int graft_boundary(struct pinner *p, size_t layer, int *out, struct err *
     return OK;
 }
 
-/* Puts a copy in front of input k. */
-static void guard(struct pinner *p, int *in, int k)
+/* Whether the value is an activation at the border of layers, and not computed inside of one. */
+static bool is_border(const struct pinner *p, int v)
 {
-    char *name = mem_printf("%s_float", p->g->values[in[k]].name);
-    int x = fresh_value(p->g, name);
-    free(name);
-    add_barrier(p->g, in[k], x);
-    in[k] = x;
+    return p->layer_of[v] >= 0 ||
+           (p->f->values[v].is_input && dtype_is_float(p->f->values[v].dtype));
 }
 
-/* Where a copy in front is needed as well: ONNX Runtime fuses two multiplied activations even
- * without a quantizer behind them, and carries a DequantizeLinear past operators that only move
- * data. */
-static void guard_input(struct pinner *p, const struct node *n, int *in)
+/* Input k of an FP32 node of a layer of that precision. */
+static int graft_input(struct pinner *p, const struct node *n, int k, enum precision as, int *in,
+                       struct err *err)
 {
-    bool product = (node_is(n, "MatMul") || node_is(n, "Gemm")) && n->n_in >= 2 &&
-                   !p->qf.v[n->in[0]].constant && !p->qf.v[n->in[1]].constant;
-    int k = 0;
-    const struct node *made = in[0] >= 0 ? producer_in(p->g, in[0], &k) : NULL;
-    if ((product || node_moves(n)) && made && node_is_dequantize(made)) {
-        guard(p, in, 0);
+    int v = n->in[k];
+    const struct tensor *t = constant_of(p, v);
+    int rc = t ? round_constant(p, n, k, t, as, in, err) : OK;
+    if (rc || *in >= 0) {
+        return rc;
     }
+    rc = graft_value(p, v, as, in, err);
+    return rc || !is_border(p, v) ? rc : round_input(p, in, as, p->layer_of[v], err);
 }
 
-/* ONNX Runtime makes a Gemm of MatMul and Add, with names gemm_..._token_N for what it adds. Where
- * the INT8 model has such names already, from having been optimized before, the new ones collide
- * and the file does not load (seen with 1.32): a copy between the two keeps them apart. */
-static void split_gemm(struct pinner *p, const struct node *n, int *in)
+/* A value for output k: of a pinned layer with fewer bits what is to be rounded yet. */
+static int graft_output(struct pinner *p, const struct node *n, int k, enum precision as)
 {
-    for (int k = 0; p->tokens && node_is(n, "Add") && k < n->n_in; k++) {
-        int made = n->in[k] >= 0 ? p->f->values[n->in[k]].producer : -1;
-        if (made >= 0 && node_is(&p->f->nodes[made], "MatMul")) {
-            guard(p, in, k);
+    int v = n->out[k], layer = p->layer_of[v];
+    const char *name = p->f->values[v].name;
+    int *graft = graft_of(p, v, as), made = *graft = pinner_value(p->g, name);
+    if (layer >= 0 && p->pins->pinned[layer] && pinner_as(p, (size_t)layer) != PREC_FP32) {
+        char *exact = mem_printf("%s_exact", name);
+        made = pinner_value(p->g, exact);
+        free(exact);
+    }
+    return made;
+}
+
+static int round_outputs(struct pinner *p, const struct node *n, const int *out, enum precision as,
+                         struct err *err)
+{
+    int rc = OK;
+    for (int k = 0; k < n->n_out && !rc; k++) {
+        int to = n->out[k] >= 0 ? *graft_of(p, n->out[k], as) : -1;
+        if (to >= 0 && to != out[k]) {
+            int layer = p->layer_of[n->out[k]];
+            rc = round_output(p, out[k], to, pinner_as(p, (size_t)layer), layer, err);
         }
     }
+    return rc;
 }
 
-static bool has_tokens(const struct graph *g)
-{
-    for (size_t v = 0; v < g->n_values; v++) {
-        if (strstr(g->values[v].name, "_token_")) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int graft_node(struct pinner *p, int node, struct err *err)
+static int graft_node(struct pinner *p, int node, enum precision as, struct err *err)
 {
     const struct node *n = &p->f->nodes[node];
     int *in = mem_alloc((size_t)(n->n_in + n->n_out) * sizeof *in), *out = in + n->n_in;
     int rc = OK;
     for (int k = 0; k < n->n_in && !rc; k++) {
         in[k] = -1;
-        rc = n->in[k] >= 0 ? graft_value(p, n->in[k], &in[k], err) : OK;
+        rc = n->in[k] >= 0 ? graft_input(p, n, k, as, &in[k], err) : OK;
     }
     if (!rc) {
         if (n->n_in && !is_tflite(p)) {
-            guard_input(p, n, in);
-            split_gemm(p, n, in);
+            guard_inputs(p, n, in, as);
         }
         for (int k = 0; k < n->n_out; k++) {
-            out[k] = n->out[k] >= 0 ? fresh_value(p->g, p->f->values[n->out[k]].name) : -1;
-            if (n->out[k] >= 0) {
-                p->graft[n->out[k]] = out[k];
-            }
+            out[k] = n->out[k] >= 0 ? graft_output(p, n, k, as) : -1;
         }
         rc = node_upgrade(p->g, p->f, n, in, out, err);
+        rc = rc ? rc : round_outputs(p, n, out, as, err);
     }
     free(in);
     return rc ? err_in(err, "node '%s' (%s)", n->name, n->op) : OK;
@@ -236,28 +223,31 @@ static bool carries_pinned(const struct pinner *p, int v)
     return false;
 }
 
-static int graft_value(struct pinner *p, int v, int *out, struct err *err)
+static int graft_value(struct pinner *p, int v, enum precision as, int *out, struct err *err)
 {
-    int rc = OK, layer = p->layer_of[v];
-    if (p->graft[v] < 0 && p->qf.v[v].constant) {
-        p->graft[v] = graft_constant(p, v);
+    bool constant = p->qf.v[v].constant && constant_of(p, v);
+    int layer = p->layer_of[v], *made = constant ? &p->graft[PREC_FP32][v] : graft_of(p, v, as);
+    bool pinned = layer >= 0 && p->pins->pinned[layer];
+    if (*made < 0 && constant) {
+        *made = graft_constant(p, v);
     }
-    if (p->graft[v] >= 0) {
-        *out = p->graft[v];
+    if (*made >= 0) {
+        *out = *made;
         return OK;
     }
-    if (layer >= 0 && !p->pins->pinned[layer] && !carries_pinned(p, v)) {
+    if (layer >= 0 && !pinned && !carries_pinned(p, v)) {
         return graft_boundary(p, (size_t)layer, out, err);
     }
     for (size_t k = 0; k < p->f->n_inputs; k++) {
         if (p->f->inputs[k] == v) {
             int x = p->i->inputs[k];
-            *out = p->graft[v] = p->qi.v[x].quant ? dequantize_tflite(p, x) : x;
+            *out = *made = p->qi.v[x].quant ? dequantize_tflite(p, x) : x;
             return OK;
         }
     }
-    rc = graft_node(p, p->f->values[v].producer, err);
-    *out = p->graft[v];
+    enum precision own = pinned ? pinner_as(p, (size_t)layer) : layer >= 0 ? PREC_FP32 : as;
+    int rc = graft_node(p, p->f->values[v].producer, own, err);
+    *out = *graft_of(p, v, own);
     return rc;
 }
 
@@ -266,8 +256,8 @@ static int graft_value(struct pinner *p, int v, int *out, struct err *err)
 /* The node that made `from` now makes `to`; readers of `from` made so far follow. */
 static void rename_output(struct pinner *p, int fp32_value, int to)
 {
-    int k = 0, from = p->graft[fp32_value];
-    struct node *n = producer_in(p->g, from, &k);
+    int k = 0, from = p->graft[PREC_FP32][fp32_value];
+    struct node *n = pinner_producer(p->g, from, &k);
     if (!n) {
         return;
     }
@@ -279,7 +269,7 @@ static void rename_output(struct pinner *p, int fp32_value, int to)
             }
         }
     }
-    p->graft[fp32_value] = to;
+    p->graft[PREC_FP32][fp32_value] = to;
 }
 
 /* A node of the INT8 model that no quantizer touches on its way out: it takes floats as they come.
@@ -335,7 +325,7 @@ static void bypass_dequantizers(struct pinner *p, const struct layer *l)
             for (int u = p->qi.uses.start[y]; pass == 1 && u < p->qi.uses.start[y + 1]; u++) {
                 int reader = p->qi.uses.node[u];
                 if (plain_float_node(p, &p->i->nodes[reader])) {
-                    redirect(&p->g->nodes[reader], y, p->graft[l->fp32]);
+                    redirect(&p->g->nodes[reader], y, p->graft[PREC_FP32][l->fp32]);
                 }
             }
         }
@@ -351,7 +341,7 @@ static void wire_layer(struct pinner *p, const struct layer *l)
         return;
     }
     bypass_dequantizers(p, l);
-    int t = p->graft[l->fp32];
+    int t = p->graft[PREC_FP32][l->fp32];
     if (is_tflite(p)) {
         take_over(p->g, l->int8);
         add_tflite(p, "QUANTIZE", t, l->int8);
@@ -359,13 +349,13 @@ static void wire_layer(struct pinner *p, const struct layer *l)
     }
     if (q->quantizer >= 0) {
         take_over(p->g, q->made_from);
-        add_barrier(p->g, t, q->made_from);
+        pinner_barrier(p->g, t, q->made_from);
         return;
     }
     take_over(p->g, l->int8);
     char *name = mem_printf("%s_QuantizeLinear", p->i->values[l->int8].name);
-    int x = fresh_value(p->g, name), in[3] = {x, q->scale, q->zero}, codes = l->int8;
-    add_barrier(p->g, t, x);
+    int x = pinner_value(p->g, name), in[3] = {x, q->scale, q->zero}, codes = l->int8;
+    pinner_barrier(p->g, t, x);
     struct node *n = graph_add(p->g, "QuantizeLinear", "", graph_fresh(p->g, name),
                                q->zero >= 0 ? 3 : 2, in, 1, &codes);
     if (q->axis >= 0) {
@@ -463,7 +453,8 @@ static int graft_layers(struct pinner *p, struct err *err)
         if (!p->pins->pinned[k]) {
             continue;
         }
-        int rc = graft_value(p, l->fp32, &made, err);
+        int rc = round_check(p, pinner_as(p, k), err);
+        rc = rc ? rc : graft_value(p, l->fp32, pinner_as(p, k), &made, err);
         if (rc) {
             return err_in(err, "layer '%s' cannot be pinned", l->name);
         }
@@ -483,11 +474,31 @@ static void choose_values(const struct pinner *p, int *values)
     for (size_t k = 0; k < p->m->n_layers; k++) {
         const struct layer *l = &p->m->layers[k];
         int at = 0;
-        bool grafted = p->graft[l->fp32] >= 0;
+        bool grafted = p->graft[PREC_FP32][l->fp32] >= 0;
         const struct node *made =
-            grafted && !p->pins->pinned[k] ? producer_in(p->g, l->int8, &at) : NULL;
-        values[k] = p->pins->pinned[k] || (made && !made->op) ? p->graft[l->fp32] : l->int8;
+            grafted && !p->pins->pinned[k] ? pinner_producer(p->g, l->int8, &at) : NULL;
+        values[k] =
+            p->pins->pinned[k] || (made && !made->op) ? p->graft[PREC_FP32][l->fp32] : l->int8;
     }
+}
+
+static int *none_of(size_t n)
+{
+    int *list = mem_alloc((n + 1) * sizeof *list);
+    memset(list, 0xff, n * sizeof *list);
+    return list;
+}
+
+static void pinner_fini(struct pinner *p)
+{
+    for (int as = 0; as < N_PRECISIONS; as++) {
+        free(p->graft[as]);
+    }
+    qmodel_fini(&p->qf);
+    qmodel_fini(&p->qi);
+    free(p->layer_of);
+    free(p->stand_in);
+    free(p->rounded);
 }
 
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
@@ -498,13 +509,12 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
                        "layers can be pinned only when both models are of one format");
     }
     struct pinner p = {.f = fp32, .i = int8, .g = graph_clone(int8), .m = m, .pins = pins};
-    p.tokens = has_tokens(int8);
-    p.graft = mem_alloc(fp32->n_values * sizeof *p.graft);
-    p.layer_of = mem_alloc(fp32->n_values * sizeof *p.layer_of);
-    p.stand_in = mem_alloc(m->n_layers * sizeof *p.stand_in);
-    memset(p.graft, 0xff, fp32->n_values * sizeof *p.graft);
-    memset(p.layer_of, 0xff, fp32->n_values * sizeof *p.layer_of);
-    memset(p.stand_in, 0xff, m->n_layers * sizeof *p.stand_in);
+    p.tokens = guard_tokens(int8);
+    for (int as = 0; as < N_PRECISIONS; as++) {
+        p.graft[as] = none_of(fp32->n_values);
+    }
+    p.layer_of = none_of(fp32->n_values);
+    p.stand_in = none_of(m->n_layers);
     for (size_t k = 0; k < m->n_layers; k++) {
         p.layer_of[m->layers[k].fp32] = (int)k;
     }
@@ -517,109 +527,11 @@ int pin_apply(const struct graph *fp32, const struct graph *int8, const struct m
         rename_twins(p.g, int8->n_nodes);
         rc = graph_finish(p.g, err);
     }
-    qmodel_fini(&p.qf);
-    qmodel_fini(&p.qi);
-    free(p.graft);
-    free(p.layer_of);
-    free(p.stand_in);
+    pinner_fini(&p);
     if (rc) {
         graph_free(p.g);
         return rc;
     }
     *mixed = p.g;
     return OK;
-}
-
-/* ---- Verification --------------------------------------------------------------------------- */
-
-struct verifier {
-    const struct graph *x, *f;
-    const struct qmodel *qx, *qf;
-    const struct match *m;
-    const char *why;
-};
-
-static const struct tensor *constant_in(const struct graph *g, int v)
-{
-    const struct value *c = &g->values[v];
-    const struct attr *a = NULL;
-    if (!c->constant && c->producer >= 0 && node_is(&g->nodes[c->producer], "Constant")) {
-        a = attr_find(&g->nodes[c->producer], "value");
-    }
-    return c->constant ? c->constant : a ? a->t : NULL;
-}
-
-/* The constant inputs of the executed node are those of the FP32 node. */
-static bool same_constants(struct verifier *c, const struct node *x, const struct node *f)
-{
-    for (int k = 0; k < f->n_in; k++) {
-        const struct tensor *tf =
-            f->in[k] >= 0 && c->qf->v[f->in[k]].constant ? constant_in(c->f, f->in[k]) : NULL;
-        if (!tf || !dtype_is_float(tf->dtype)) {
-            continue;
-        }
-        const struct tensor *tx = k < x->n_in && x->in[k] >= 0 ? constant_in(c->x, x->in[k]) : NULL;
-        if (!tx || tx->size != tf->size || memcmp(tx->data, tf->data, tf->size) != 0) {
-            c->why = "its weights are not those of the FP32 model";
-            return false;
-        }
-    }
-    return true;
-}
-
-/* No input of the executed node is codes; constants do not come out of a DequantizeLinear. */
-static bool float_inputs(struct verifier *c, const struct node *x)
-{
-    for (int k = 0; k < x->n_in; k++) {
-        const struct qvalue *v = x->in[k] >= 0 ? &c->qx->v[x->in[k]] : NULL;
-        int made = v ? c->x->values[x->in[k]].producer : -1;
-        if (v && v->codes) {
-            c->why = "the node that runs reads integers";
-            return false;
-        }
-        if (v && v->constant && made >= 0 && node_is_dequantize(&c->x->nodes[made])) {
-            c->why = "its weights are still quantized";
-            return false;
-        }
-    }
-    return true;
-}
-
-bool pin_in_effect(const struct graph *mixed, const struct graph *executed,
-                   const struct graph *fp32, const struct match *m, int fp32_value,
-                   const char **why)
-{
-    struct qmodel qx, qf, qm;
-    qmodel_init(&qx, executed);
-    qmodel_init(&qf, fp32);
-    qmodel_init(&qm, mixed);
-    struct verifier c = {.x = executed,
-                         .f = fp32,
-                         .qx = &qx,
-                         .qf = &qf,
-                         .m = m,
-                         .why = "the file has no counterpart of it"};
-    bool ok = false;
-    int unit = -1;
-    for (size_t k = 0; k < m->n_layers; k++) {
-        unit = m->layers[k].fp32 == fp32_value ? m->layers[k].int8 : unit;
-    }
-    int v = unit >= 0 && qm.v[unit].made_from >= 0 ? qm.v[unit].made_from : unit;
-    int x = v >= 0 ? graph_find(executed, mixed->values[v].name) : -1;
-    const struct node *f = &fp32->nodes[fp32->values[fp32_value].producer];
-    for (int hops = 0; x >= 0 && hops < 3; hops++) {
-        int at = executed->values[x].producer;
-        const struct node *n = at >= 0 ? &executed->nodes[at] : NULL;
-        c.why = n ? "an integer operator makes it" : "nothing in the graph that runs makes it";
-        if (n && strcmp(n->op, f->op) == 0) {
-            ok = float_inputs(&c, n) && same_constants(&c, n, f);
-            break;
-        }
-        x = n && node_is(n, "Max") && n->n_in == 1 ? n->in[0] : -1; /* the barrier */
-    }
-    qmodel_fini(&qx);
-    qmodel_fini(&qf);
-    qmodel_fini(&qm);
-    *why = ok ? NULL : c.why;
-    return ok;
 }

@@ -88,6 +88,17 @@ int edit_constant(struct graph *g, const char *stem, const char *suffix, struct 
     return v;
 }
 
+const char *edit_codes_domain(struct graph *g, enum dtype type)
+{
+    enum { ALL_TYPES_OPSET = 21 };
+    bool own = type != DT_U8 && type != DT_S8 && type != DT_S32;
+    if (!own || g->opset >= ALL_TYPES_OPSET) {
+        return "";
+    }
+    g->opset_ms = MAX(g->opset_ms, 1);
+    return "com.microsoft";
+}
+
 void edit_node(struct graph *g, const char *op, const char *domain, const char *stem,
                const int in[3], int out)
 {

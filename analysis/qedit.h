@@ -21,6 +21,9 @@ int edit_weight_axis(const struct graph *g, const struct node *n);
 int edit_value(struct graph *g, const char *stem, const char *suffix);
 /* The same that is a constant; takes the reference. */
 int edit_constant(struct graph *g, const char *stem, const char *suffix, struct tensor *t);
+/* The domain of quantizers of that type: types beyond 8 bits came to ai.onnx with opset 21; before,
+ * onnxruntime has operators of its own, which g then imports. */
+const char *edit_codes_domain(struct graph *g, enum dtype type);
 /* Appends a node of three inputs named "STEM_OP" that makes `out`. */
 void edit_node(struct graph *g, const char *op, const char *domain, const char *stem,
                const int in[3], int out);

@@ -15,11 +15,13 @@ void trial_init(struct trial *t, size_t n_layers, size_t layer)
 {
     *t = (struct trial){.layer = layer, .in_effect = true};
     t->pinned = mem_alloc(n_layers + 1);
+    t->as = mem_alloc(n_layers + 1);
 }
 
 void trial_fini(struct trial *t)
 {
     free(t->pinned);
+    free(t->as);
     free(t->error);
     free(t->terms);
     free(t->likeness);
@@ -90,6 +92,7 @@ struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_
 {
     struct sweep *w = mem_alloc(sizeof *w);
     *w = (struct sweep){.kind = kind, .outcome = o, .n_layers = n_layers};
+    w->as = mem_alloc(n_layers + 1);
     w->n_images = n_images;
     w->images = images;
     trial_init(&w->base, n_layers, SIZE_MAX);
@@ -115,10 +118,30 @@ void sweep_free(struct sweep *w)
         trial_fini(&w->trials[i]);
     }
     free(w->trials);
+    free(w->as);
     free(w->fp32_terms);
     free(w->sizes);
     free(w->images);
     free(w);
+}
+
+/* Zeros where nothing is pinned, so that equal trials have equal bytes. */
+static void trial_pins_as(const struct sweep *w, struct trial *t)
+{
+    for (size_t k = 0; k < w->n_layers; k++) {
+        t->as[k] = t->pinned[k] ? w->as[k] : (uint8_t)PREC_FP32;
+    }
+}
+
+void sweep_pins_as(struct sweep *w, const uint8_t *as)
+{
+    for (size_t k = 0; k < w->n_layers; k++) {
+        w->as[k] = as ? as[k] : (uint8_t)PREC_FP32;
+    }
+    trial_pins_as(w, &w->base);
+    for (size_t i = 0; i < w->n_trials; i++) {
+        trial_pins_as(w, &w->trials[i]);
+    }
 }
 
 size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned)
@@ -127,13 +150,14 @@ size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned)
     struct trial *t = &w->trials[w->n_trials];
     trial_init(t, w->n_layers, layer);
     memcpy(t->pinned, pinned, w->n_layers);
+    trial_pins_as(w, t);
     return w->n_trials++;
 }
 
 static bool trial_same(const struct sweep *w, const struct trial *a, const struct trial *b)
 {
     return a->layer == b->layer && !a->error && !b->error &&
-           memcmp(a->pinned, b->pinned, w->n_layers) == 0;
+           memcmp(a->pinned, b->pinned, w->n_layers) == 0 && memcmp(a->as, b->as, w->n_layers) == 0;
 }
 
 bool sweep_same(const struct sweep *a, const struct sweep *b)

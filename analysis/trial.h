@@ -38,10 +38,11 @@ double outcome_value(const struct outcome *o, size_t n, const struct image_score
                      enum side side);
 
 /* ---- Trials and sweeps (sweep.c) ------------------------------------------------------------ */
-/* A mixed model that is tried out: which layers it computes in FP32 and what it achieves. */
+/* A mixed model that is tried out: which layers it pins, and what it achieves. */
 struct trial {
     size_t layer; /* which it is about */
     bool *pinned; /* per layer of the match */
+    uint8_t *as;  /* likewise: enum precision of those pinned */
     char *error;  /* it cannot be made or run; NULL: it can */
     bool in_effect;
     const char *why;    /* static; why the pin of `layer` is not in effect */
@@ -69,6 +70,7 @@ struct sweep {
     enum sweep_kind kind;
     const struct outcome *outcome;
     size_t n_layers;   /* of the match */
+    uint8_t *as;       /* per layer: precision that trials pin it with, see sweep_pins_as() */
     struct trial base; /* what trials are compared with: the model in force, else all in FP32 */
     double fp32[N_OUTCOMES + 1][2]; /* sums of the FP32 model itself */
     double (*fp32_terms)[2];        /* per image that the base has seen, of `outcome` */
@@ -92,7 +94,10 @@ struct sweep *sweep_new(enum sweep_kind kind, const struct outcome *o, size_t n_
                         size_t n_rows, const size_t *rows, const bool *all, const bool *base,
                         size_t n_images, size_t *images);
 void sweep_free(struct sweep *w);
-/* Another trial with these layers in FP32; returns its index. */
+/* The precision (enum precision) of each layer where the base or a trial pins it; NULL, and before
+ * it is called: FP32. */
+void sweep_pins_as(struct sweep *w, const uint8_t *as);
+/* Another trial with these layers pinned; returns its index. */
 size_t sweep_try(struct sweep *w, size_t layer, const bool *pinned);
 /* Whether the other sweep asks the same of the same images, so that what it has measured counts. */
 bool sweep_same(const struct sweep *a, const struct sweep *b);

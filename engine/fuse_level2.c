@@ -121,6 +121,10 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
                !attr_int(n, "antialias", 0) && !attr_int(n, "exclude_outside", 0) &&
                !attr_find(n, "axes");
     }
+    if (strcmp(n->op, "BatchNormalization") == 0) {
+        return n->n_in == 5 && n->n_out == 1 && attr_int(n, "spatial", 1) &&
+               !attr_int(n, "training_mode", 0);
+    }
     return strcmp(n->op, "GlobalAveragePool") == 0 || strcmp(n->op, "AveragePool") == 0 ||
            strcmp(n->op, "Sigmoid") == 0 || strcmp(n->op, "ReduceMean") == 0 ||
            strcmp(n->op, "ReduceSum") == 0;

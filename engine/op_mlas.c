@@ -282,11 +282,43 @@ static int op_resize_linear(struct op_call *c, struct err *err)
     return rc;
 }
 
+/* ---- BatchNormalization --------------------------------------------------------------------- */
+
+/* y = x * a + b with a = scale / sqrt(var + epsilon), b = bias - mean * a; each step in float32. */
+static int op_batch_norm(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    bool plain = x->dtype == DT_F32 && x->rank >= 2 && x->n > 0;
+    for (int k = 1; k < 5 && plain; k++) {
+        plain =
+            c->in[k]->dtype == DT_F32 && c->in[k]->rank == 1 && c->in[k]->n == (size_t)x->dims[1];
+    }
+    if (!plain) {
+        return mlas_run_ordinary(c, err);
+    }
+    int rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
+    const float epsilon = attr_float(c->node, "epsilon", 1e-5F);
+    const size_t channels = (size_t)x->dims[1], plane = x->n / ((size_t)x->dims[0] * channels);
+    for (size_t i = 0; !rc && i < x->n / plane; i++) {
+        const size_t ch = i % channels;
+        const float *from = (const float *)x->data + i * plane;
+        float *to = (float *)c->out[0]->data + i * plane;
+        const float inverse = 1 / sqrtf((float)tensor_f64(c->in[4], ch) + epsilon);
+        const float a = inverse * (float)tensor_f64(c->in[1], ch);
+        const float b = (float)tensor_f64(c->in[2], ch) - (float)tensor_f64(c->in[3], ch) * a;
+        for (size_t k = 0; k < plane; k++) {
+            to[k] = from[k] * a + b;
+        }
+    }
+    return rc;
+}
+
 // clang-format off
 const struct op op_mlas[] = {
     {.name = "GlobalAveragePool", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_global_average_pool, .spec = "ORT GlobalAveragePool, order of sums"},
     {.name = "AveragePool", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_average_pool, .spec = "ORT AveragePool, order of sums"},
     {.name = "Sigmoid", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_sigmoid, .spec = "ORT Sigmoid, rational approximation"},
+    {.name = "BatchNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 5, .max_in = 5, .ref = op_batch_norm, .spec = "ORT BatchNormalization in float32"},
     {.name = "Resize", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 4, .ref = op_resize_linear, .spec = "ORT Resize, order of sums"},
     {0},
 };

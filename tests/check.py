@@ -43,6 +43,7 @@ CHECKS = [
     ("oracle-search", "release", [PYTHON, "tests/oracle/check_search.py"]),
     ("oracle-own-metric", "release", [PYTHON, "tests/oracle/check_own_metric.py"]),
     ("oracle-mixed", "release", [PYTHON, "tests/oracle/check_mixed.py"]),
+    ("oracle-precisions", "release", [PYTHON, "tests/oracle/check_precisions.py"]),
     ("oracle-local", "release", [PYTHON, "tests/oracle/check_local.py"]),
     ("oracle-faults", "release", [PYTHON, "tests/oracle/check_faults.py"]),
     ("oracle-statistics", "release", [PYTHON, "tests/oracle/check_statistics.py"]),

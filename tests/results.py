@@ -27,6 +27,7 @@ QSCOPE = os.environ.get("QSCOPE_BIN") or str(ROOT / "build/qscope")
 SAMPLES = ROOT / "samples"
 LISTINGS = ("layers --top 0", "images --top 0", "channels /block4/dw/Conv")
 SWEEPS = ("sensitivity --images 12", "tried", "pareto", "sensitivity --exact --ways only --images 6",
+          "sensitivity --exact --ways loo --images 6", "sensitivity --as bf16 --exact --ways loo --images 6",
           "bisect --until sqnr>=20 --images 6", "search --reach 16 --metric sqnr --images 10", "pareto",
           "run", "layers --top 0")
 counts = {"passed": 0, "failed": 0}
@@ -140,6 +141,9 @@ def other_questions(work):
         ("the numerics", None, ("set numerics ort-unfused",)),
         ("the kernels", None, ("set kernels plain",)),
         ("a pin", None, ("pin /block2/dw/Conv",)),
+        ("the precision of a pin", None, ("pin /block2/dw/Conv --as fp16",)),
+        ("a pin without weights", None, ("pin /block3/Add --as fp16",)),
+        ("its precision", None, ("pin /block3/Add --as bf16",)),
         ("the order of images", None, ("dataset clear", "dataset add images/ring_1.png images")),
     ]
     for what, change, extra in changes:

@@ -212,35 +212,84 @@ static void run(const struct graph *g, float *out)
     plan_free(p);
 }
 
-static struct graph *pinned(struct pair *p, size_t n, const char *const *names, int *values)
+struct tapped {
+    const struct graph *g;
+    const char *name;
+    float *out;
+};
+
+static int keep_value(void *ctx, int value, const struct tensor *t, struct err *err)
 {
+    const struct tapped *x = ctx;
+    (void)err;
+    if (strcmp(x->g->values[value].name, x->name) == 0) {
+        memcpy(x->out, t->data, sizeof(float[N]));
+    }
+    return OK;
+}
+
+/* What a run makes of a value of g. */
+static void value_of(const struct graph *g, int value, float *out)
+{
+    struct plan_options o = {0};
+    struct plan *p = NULL;
+    struct tensor *x = NULL;
+    const int64_t dims[] = {1, N};
+    assert_int_equal(plan_new(g, &o, &p, NULL), OK);
+    assert_int_equal(tensor_new(DT_F32, 2, dims, NULL, &x, NULL), OK);
+    memcpy(x->data, (float[N]){0.31f, -0.77f, 1.1f, 0.02f}, sizeof(float[N]));
+    const struct tensor *in[] = {x};
+    struct tapped tapped = {plan_graph(p), g->values[value].name, out};
+    struct run_options ro = {.tap = keep_value, .tap_ctx = &tapped};
+    memset(out, 0xff, sizeof(float[N]));
+    assert_int_equal(plan_run(p, in, NULL, &ro, NULL), OK);
+    tensor_free(x);
+    plan_free(p);
+}
+
+static struct graph *pinned_as(struct pair *p, size_t n, const char *const *names,
+                               enum precision as, int *values)
+{
+    uint8_t *precision = mem_alloc(p->m.n_layers);
+    memset(precision, (int)as, p->m.n_layers);
     bool *set = mem_alloc(p->m.n_layers);
     for (size_t k = 0; k < n; k++) {
         set[layer(p, names[k])] = true;
     }
-    struct pin_set pins = {.n_layers = p->m.n_layers, .pinned = set};
+    struct pin_set pins = {.n_layers = p->m.n_layers, .pinned = set, .as = precision};
     struct graph *g = NULL;
     struct err e = {0};
     if (pin_apply(p->f, p->i, &p->m, &pins, &g, values, &e)) {
         fail_msg("%s", e.text);
     }
     free(set);
+    free(precision);
     return g;
 }
 
-static bool in_effect(struct pair *p, const struct graph *g, const char *name)
+static struct graph *pinned(struct pair *p, size_t n, const char *const *names, int *values)
+{
+    return pinned_as(p, n, names, PREC_FP32, values);
+}
+
+static bool in_effect_as(struct pair *p, const struct graph *g, const int *values,
+                         enum precision as, const char *name)
 {
     struct plan_options o = {0};
     struct plan *plan = NULL;
-    struct match m;
     const char *why = NULL;
+    size_t at = layer(p, name);
     assert_int_equal(plan_new(g, &o, &plan, NULL), OK);
-    assert_int_equal(match_graphs(p->f, g, 0, NULL, &m, NULL), OK);
-    bool yes = pin_in_effect(g, plan_graph(plan), p->f, &m, p->m.layers[layer(p, name)].fp32, &why);
+    bool yes = pin_in_effect(plan_graph(plan), g->values[values[at]].name, p->f,
+                             p->m.layers[at].fp32, as, &why);
     assert_true(yes == (why == NULL));
-    match_fini(&m);
     plan_free(plan);
     return yes;
+}
+
+static bool in_effect(struct pair *p, const struct graph *g, const int *values, const char *name)
+{
+    return in_effect_as(p, g, values, PREC_FP32, name);
 }
 
 /* ---- Tests ---------------------------------------------------------------------------------- */
@@ -285,8 +334,8 @@ static void a_pinned_layer_computes_the_relu_and_stays_float(void **state)
     struct graph *g = pinned(p, 1, one, values);
     assert_int_equal(count(g, "Relu"), 1);
     assert_int_equal(count(g, "Max"), 1); /* keeps the runtime from fusing it back */
-    assert_true(in_effect(p, g, "mm1"));
-    assert_false(in_effect(p, g, "mm2"));
+    assert_true(in_effect(p, g, values, "mm1"));
+    assert_false(in_effect(p, g, values, "mm2"));
     assert_true(values[layer(p, "mm1")] != p->m.layers[layer(p, "mm1")].int8);
     assert_int_equal(values[layer(p, "mm2")], p->m.layers[layer(p, "mm2")].int8);
     graph_free(g);
@@ -300,12 +349,111 @@ static void between_adjacent_pins_no_quantizer_remains(void **state)
     struct graph *g = pinned(p, 2, two, values);
     /* x enters as a float (no pin could free it otherwise); m is quantized for nobody. */
     assert_int_equal(count(g, "QuantizeLinear"), 0);
-    assert_true(in_effect(p, g, "mm1") && in_effect(p, g, "mm2"));
+    assert_true(in_effect(p, g, values, "mm1") && in_effect(p, g, values, "mm2"));
     float a[N], b[N];
     run(p->f, a);
     run(g, b);
     assert_memory_equal(a, b, sizeof a);
     graph_free(g);
+}
+
+/* What the layer mm1 is to make, in the plainest terms: every float rounded by `to`. */
+static void mm1_by_hand(float (*to)(float), float *out)
+{
+    const float x[N] = {0.31f, -0.77f, 1.1f, 0.02f};
+    for (int k = 0; k < N; k++) {
+        float sum = 0;
+        for (int i = 0; i < N; i++) {
+            sum = fmaf(to(x[i]), to(weight(i * N + k, 0)), sum);
+        }
+        out[k] = to(sum > 0 ? sum : 0);
+    }
+}
+
+static float as_half(float x)
+{
+    return f16_to_f32(f32_to_f16(x));
+}
+
+static float as_bfloat(float x)
+{
+    return bf16_to_f32(f32_to_bf16(x));
+}
+
+static void halves_are_rounded_at_both_ends_and_in_the_weights(void **state)
+{
+    struct pair *p = *state;
+    static const struct {
+        enum precision as;
+        float (*to)(float);
+        double step;
+    } cases[] = {{PREC_FP16, as_half, 0x1p-10}, {PREC_BF16, as_bfloat, 0x1p-7}};
+    const char *const one[] = {"mm1"};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int values[8];
+        float want[N], got[N];
+        struct graph *g = pinned_as(p, 1, one, cases[i].as, values);
+        assert_int_equal(count(g, "Cast"), 4);
+        assert_true(in_effect_as(p, g, values, cases[i].as, "mm1"));
+        assert_false(in_effect_as(p, g, values, PREC_FP32, "mm1")); /* its weights are others */
+        mm1_by_hand(cases[i].to, want);
+        value_of(g, values[layer(p, "mm1")], got);
+        for (int k = 0; k < N; k++) {
+            assert_true(cases[i].to(got[k]) == got[k]);
+            assert_true(fabs((double)got[k] - (double)want[k]) <=
+                        cases[i].step * fabs((double)want[k]));
+        }
+        graph_free(g);
+    }
+}
+
+static void neighbours_share_what_was_rounded(void **state)
+{
+    struct pair *p = *state;
+    int values[8];
+    const char *const two[] = {"mm1", "mm2"};
+    struct graph *g = pinned_as(p, 2, two, PREC_FP16, values);
+    assert_int_equal(count(g, "Cast"), 6); /* at the input, between them, at the end */
+    assert_true(in_effect_as(p, g, values, PREC_FP16, "mm1"));
+    assert_true(in_effect_as(p, g, values, PREC_FP16, "mm2"));
+    graph_free(g);
+}
+
+static void int16_has_codes_that_hold_those_of_int8(void **state)
+{
+    struct pair *p = *state;
+    int values[8];
+    float got[N];
+    const char *const one[] = {"mm1"};
+    struct graph *g = pinned_as(p, 1, one, PREC_INT16, values);
+    assert_true(in_effect_as(p, g, values, PREC_INT16, "mm1"));
+    assert_false(in_effect_as(p, g, values, PREC_FP16, "mm1"));
+    assert_int_equal(g->opset_ms, 1);     /* opset 13 has no int16 quantizers */
+    const double scale = 4.0 / 255 / 128; /* zero point 0: 255 steps below the highest code */
+    value_of(g, values[layer(p, "mm1")], got);
+    for (int k = 0; k < N; k++) {
+        double code = (double)got[k] / scale;
+        assert_true(fabs(code - rint(code)) < 1e-2 && code >= 0 && code <= INT16_MAX);
+    }
+    graph_free(g);
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+    struct pair *p = *state;
+    struct graph *g = NULL;
+    int values[8];
+    bool set[3] = {false};
+    uint8_t as[3] = {PREC_INT16, PREC_INT16, PREC_INT16};
+    struct err e = {0};
+    struct pin_set pins = {.n_layers = p->m.n_layers, .pinned = set, .as = as};
+    set[layer(p, "add")] = true; /* float in the INT8 model: nothing tells a scale */
+    assert_int_equal(pin_apply(p->f, p->i, &p->m, &pins, &g, values, &e), E_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "scale of int16"));
+    as[layer(p, "add")] = PREC_BF16;
+    p->i->opset = 12;
+    assert_int_equal(pin_apply(p->f, p->i, &p->m, &pins, &g, values, &e), E_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "opset 13"));
 }
 
 static void hand_made_pairs_win(void **state)
@@ -350,6 +498,11 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(between_adjacent_pins_no_quantizer_remains, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(halves_are_rounded_at_both_ends_and_in_the_weights, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(neighbours_share_what_was_rounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(int16_has_codes_that_hold_those_of_int8, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hand_made_pairs_win, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strangers_are_refused, set_up, tear_down),
     };

@@ -37,7 +37,7 @@ static struct session *full(void)
     run(s, "match /block4/pw/Conv=/block4/pw/Clip_output_0_QuantizeLinear_Output");
     run(s, "set top 7 ; set word 'a b' ; set on_error continue ; set kernels plain");
     run(s, "run --limit 2 ; mark --images bar_1* ; mark /head/Gemm /stem/Conv");
-    run(s, "pin /block4/dw/Conv ; pin /head/Gemm ; unpin @pinned ; undo 2");
+    run(s, "pin /block4/dw/Conv --as bf16 ; pin /head/Gemm ; unpin @pinned ; undo 2");
     run(s, "sort cosine:desc ; sort images kl:asc ; toggle flips ; toggle counts");
     run(s, "filter 'sqnr < 90 && op == Conv' ; filter --images 'label < 9'");
     run(s, "view graph ; toggle quantizers ; select color cosine ; select depth 3");
@@ -63,6 +63,7 @@ static void comes_back(void **state)
     assert_string_equal(x, y);
     assert_int_equal(b->n_undo, 4);
     assert_int_equal(b->at_undo, 1);
+    assert_int_equal(b->undo[1].as[0], PREC_BF16);
     free(x);
     free(y);
     json_decref(o);

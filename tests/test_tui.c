@@ -286,6 +286,11 @@ static void keymap_is_language(void **state)
             if (strncmp(p, "%pin", 4) == 0 || strncmp(p, "%mark", 5) == 0) {
                 continue; /* the word after '%' is the verb itself */
             }
+            if (strncmp(p, "%precision", 10) == 0) { /* one of its words */
+                n += (size_t)snprintf(line + n, sizeof line - n, "%s", precisions[0].name);
+                p += 9;
+                continue;
+            }
             line[n++] = *p == '%' ? 'x' : *p;
         }
         line[n] = '\0';

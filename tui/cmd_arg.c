@@ -61,14 +61,17 @@ static int layer_lookup(void *ctx, const char *function, const char *name, struc
         out->text = l->name;
     } else if (strcmp(name, "pinned") == 0) {
         out->number = session_pinned(c->s, c->layer);
+    } else if (strcmp(name, "precision") == 0) {
+        bool pinned = session_pinned(c->s, c->layer);
+        out->text = pinned ? precisions[session_precision(c->s, c->layer)].name : "";
     } else if (strcmp(name, "marked") == 0) {
         out->number = c->s->marked[c->layer];
     } else if (strcmp(name, "quantized") == 0) {
         out->number = l->quantized;
     } else if ((out->text = operator_name(&c->s->match, name)) == NULL) {
         return err_set(err, E_USAGE,
-                       "no layer property '%s'; metrics, op, name, pinned, marked, "
-                       "quantized are",
+                       "no layer property '%s'; metrics, op, name, pinned, precision, "
+                       "marked, quantized are",
                        name);
     }
     return OK;

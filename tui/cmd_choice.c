@@ -245,7 +245,8 @@ const struct cmd cmd_choice[] = {
         .name = "filter",
         .group = "choice",
         .help = "a list shows only rows that fulfil an expression; all without one",
-        .detail = "Of layers: all metrics, op, name, pinned, marked, quantized. Of images: all "
+        .detail = "Of layers: all metrics, op, name, pinned, precision, marked, quantized. Of "
+                  "images: all "
                   "scores, name, label, fp32, int8 (classes), flip (lost, gained or none), marked. "
                   "Operators are those of assert. In the view Esc takes the filter away.",
         .example = "filter sqnr < 20 && op == Conv",

@@ -95,6 +95,7 @@ static int start(struct call *c, size_t n_images, size_t *images, bool backgroun
     session_forget_sweep(s);
     s->sweep =
         sweep_new(SWEEP_LOO, judge_by(s), n_layers, n_rows, rows, can, base, n_images, images);
+    sweep_pins_in_force(s, s->sweep, PREC_FP32);
     struct culprit_job *j = mem_alloc(sizeof *j);
     const struct lab_options o = {.jobs = s->set.jobs};
     *j = (struct culprit_job){.w = s->sweep, .lab = lab_new(s, s->sweep, &o)};

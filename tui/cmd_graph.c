@@ -69,6 +69,7 @@ static json_t *node_json(const struct session *s, int node)
         if (sc.time)
             json_object_set_new(o, "ms", json_num(graph_measure(s, &sc, n->layer)));
         json_object_set_new(o, "pinned", json_boolean(session_pinned(s, (size_t)n->layer)));
+        json_object_set_new(o, "precision", session_precision_json(s, (size_t)n->layer));
         json_object_set_new(o, "conversions",
                             json_integer((json_int_t)(add.dequantize + add.quantize)));
     }

@@ -238,12 +238,13 @@ static json_t *layer_info(const struct session *s, size_t layer)
     }
     const char *x = s->fp32 ? s->fp32->values[l->fp32].name : NULL;
     const char *y = s->int8 ? s->int8->values[l->int8].name : NULL;
-    return json_pack("{s:o,s:s,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:b}", "name", json_text(l->name), "op",
-                     l->op, "fp32_tensor", json_text(x), "int8_tensor", json_text(y), "matched_by",
-                     match_by_name(l->by), "quantized", l->quantized, "scale",
+    return json_pack("{s:o,s:s,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:b,s:o}", "name", json_text(l->name),
+                     "op", l->op, "fp32_tensor", json_text(x), "int8_tensor", json_text(y),
+                     "matched_by", match_by_name(l->by), "quantized", l->quantized, "scale",
                      l->quantized ? json_num((double)l->q.scale[0]) : json_null(), "zero_point",
                      l->quantized ? json_integer(l->q.zero[0]) : json_null(), "fp32_nodes", nodes,
-                     "pinned", session_pinned(s, layer));
+                     "pinned", session_pinned(s, layer), "precision",
+                     session_precision_json(s, layer));
 }
 
 static void layer_info_text(json_t *o, FILE *out)

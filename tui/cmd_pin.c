@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd_pin.c: pin, unpin, pins, undo, redo, history: which layers compute in FP32.
+ * cmd_pin.c: pin, unpin, precisions, pins, undo, redo, history: which layers compute in what.
  */
 #include <stdlib.h>
 
@@ -9,35 +9,31 @@
 
 /* ---- State of pins (shared with export) ----------------------------------------------------- */
 
-int pins_report_new(const struct session *s, const struct graph *mixed, const struct plan *plan,
-                    struct pin_report **out, size_t *n, struct err *err)
+void pins_report_new(const struct session *s, const struct plan *plan, struct pin_report **out,
+                     size_t *n)
 {
-    struct match m;
-    int rc = match_graphs(s->fp32, mixed, 0, NULL, &m, err);
-    if (rc) {
-        return rc;
-    }
     struct pin_report *list = mem_alloc((s->match.n_layers + 1) * sizeof *list);
     *n = 0;
     for (size_t i = 0; i < s->match.n_layers; i++) {
         if (session_pinned(s, i)) {
             struct pin_report *r = &list[(*n)++];
             r->layer = i;
-            r->in_effect = pin_in_effect(mixed, plan_graph(plan), s->fp32, &m,
-                                         s->match.layers[i].fp32, &r->why);
+            r->in_effect =
+                pin_in_effect(plan_graph(plan), session_int8(s)->values[s->int8_values[i]].name,
+                              s->fp32, s->match.layers[i].fp32, session_precision(s, i), &r->why);
         }
     }
-    match_fini(&m);
     *out = list;
-    return OK;
 }
 
 json_t *pins_report_json(const struct session *s, const struct pin_report *r, size_t n)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
-        json_t *o = json_pack("{s:o,s:s,s:b}", "layer", json_text(s->match.layers[r[i].layer].name),
-                              "precision", "fp32", "in_effect", r[i].in_effect);
+        const struct precision_row *as = &precisions[session_precision(s, r[i].layer)];
+        json_t *o = json_pack("{s:o,s:s,s:b,s:b}", "layer",
+                              json_text(s->match.layers[r[i].layer].name), "precision", as->name,
+                              "simulated", as->simulated, "in_effect", r[i].in_effect);
         if (r[i].why) {
             json_object_set_new(o, "why", json_string(r[i].why));
         }
@@ -49,8 +45,10 @@ json_t *pins_report_json(const struct session *s, const struct pin_report *r, si
 void pins_report_text(const struct session *s, const struct pin_report *r, size_t n, FILE *out)
 {
     for (size_t i = 0; i < n; i++) {
-        fprintf(out, "* %-44s fp32  %s%s%s\n", session_layer_label(s, r[i].layer),
-                r[i].in_effect ? "in effect" : "NOT in effect", r[i].why ? ": " : "",
+        const struct precision_row *as = &precisions[session_precision(s, r[i].layer)];
+        fprintf(out, "%c %-44s %-5s %s%s%s%s\n", as->mark, session_layer_label(s, r[i].layer),
+                as->name, r[i].in_effect ? "in effect" : "NOT in effect",
+                r[i].in_effect && as->simulated ? " (simulated)" : "", r[i].why ? ": " : "",
                 r[i].why ? r[i].why : "");
     }
 }
@@ -79,7 +77,14 @@ static void report_pins(struct call *c, size_t changed, const char *what)
     }
 }
 
-static int change_pins(struct call *c, bool to, struct err *err)
+/* Whether the layer changes when it is (not) to be pinned in that precision. */
+static bool changes(const struct session *s, size_t layer, bool to, enum precision as)
+{
+    bool pinned = session_pinned(s, layer);
+    return pinned != to || (to && session_precision(s, layer) != as);
+}
+
+static int change_pins(struct call *c, bool to, enum precision as, struct err *err)
 {
     struct session *s = c->s;
     size_t n, *list, changed = 0;
@@ -88,35 +93,66 @@ static int change_pins(struct call *c, bool to, struct err *err)
         return rc;
     }
     bool *pinned = current_pins(s);
+    uint8_t *precision = session_precisions(s, as);
     for (size_t i = 0; i < n; i++) {
         if (to && !s->match.layers[list[i]].pinnable) {
             rc = err_set(err, E_UNSUPPORTED, "'%s' has no operator to pin",
                          s->match.layers[list[i]].name);
         }
-        changed += pinned[list[i]] != to;
+        changed += changes(s, list[i], to, as);
         pinned[list[i]] = to;
+        precision[list[i]] = (uint8_t)as;
     }
     if (!rc && changed) {
-        char *label = cmd_join(c->cmd->name, c->n_args, c->args);
-        rc = session_pin(s, pinned, label, err);
+        char *words = cmd_join(c->cmd->name, c->n_args, c->args);
+        char *label = mem_printf("%s%s%s", words, as != PREC_FP32 ? " --as " : "",
+                                 as != PREC_FP32 ? precisions[as].name : "");
+        rc = session_pin(s, pinned, precision, label, err);
         free(label);
+        free(words);
     }
     if (!rc) {
         report_pins(c, changed, to ? "pinned" : "unpinned");
     }
     free(pinned);
+    free(precision);
     free(list);
     return rc;
 }
 
 static int exec_pin(struct call *c, struct err *err)
 {
-    return change_pins(c, true, err);
+    const char *as = call_opt(c, "--as");
+    return change_pins(c, true, as ? (enum precision)precision_find(as) : PREC_FP32, err);
 }
 
 static int exec_unpin(struct call *c, struct err *err)
 {
-    return change_pins(c, false, err);
+    return change_pins(c, false, PREC_FP32, err);
+}
+
+static int exec_precisions(struct call *c, struct err *err)
+{
+    (void)err;
+    json_t *list = json_array();
+    for (const struct precision_row *p = precisions; p->name; p++) {
+        if (c->s->json) {
+            json_array_append_new(list,
+                                  json_pack("{s:s,s:s,s:s,s:s,s:b,s:i,s:i}", "name", p->name,
+                                            "help", p->help, "rewrite", p->rewrite, "needs",
+                                            p->needs, "simulated", p->simulated, "weight_bits",
+                                            p->weight_bits, "activation_bits", p->activation_bits));
+        } else {
+            fprintf(c->out, "%c %-6s %s\n", p->mark, p->name, p->help);
+            fprintf(c->out, "%9s%s; %s\n", "", p->simulated ? "simulated" : "executed", p->rewrite);
+            fprintf(c->out, "%9sneeds %s\n", "", p->needs);
+        }
+    }
+    if (c->s->json) {
+        emit_json(c, json_pack("{s:O}", "precisions", list));
+    }
+    json_decref(list);
+    return OK;
 }
 
 /* ---- pins ----------------------------------------------------------------------------------- */
@@ -126,9 +162,9 @@ static int list_pins(struct call *c, struct err *err)
     struct session *s = c->s;
     struct pin_report *r = NULL;
     size_t n = 0;
-    int rc = s->mixed ? pins_report_new(s, s->mixed, s->plan_int8, &r, &n, err) : OK;
-    if (rc) {
-        return rc;
+    (void)err;
+    if (s->mixed) {
+        pins_report_new(s, s->plan_int8, &r, &n);
     }
     if (s->json) {
         emit_json(c, json_pack("{s:o}", "pins", pins_report_json(s, r, n)));
@@ -139,6 +175,28 @@ static int list_pins(struct call *c, struct err *err)
     }
     free(r);
     return OK;
+}
+
+/* One pin of a list; a list without precisions is of FP32. */
+static int load_pin(struct session *s, const json_t *pin, bool *pinned, uint8_t *precision,
+                    struct err *err)
+{
+    const char *name = json_string_value(json_object_get(pin, "layer"));
+    const char *word = json_string_value(json_object_get(pin, "precision"));
+    int as = word ? precision_find(word) : PREC_FP32;
+    size_t n = 0, *list = NULL;
+    if (!name || as < 0) {
+        return !name ? err_set(err, E_FORMAT, "it has no \"layer\"")
+                     : err_set(err, E_FORMAT, "expected precision %s, found '%.40s'",
+                               PRECISION_NAMES, word);
+    }
+    int rc = layer_list(s, name, &n, &list, err);
+    for (size_t k = 0; !rc && k < n; k++) {
+        pinned[list[k]] = true;
+        precision[list[k]] = (uint8_t)as;
+    }
+    free(list);
+    return rc;
 }
 
 static int load_pins(struct call *c, const char *path, struct err *err)
@@ -158,22 +216,17 @@ static int load_pins(struct call *c, const char *path, struct err *err)
                        o ? "" : ", found ", o ? "" : je.text);
     }
     bool *pinned = mem_alloc(s->match.n_layers + 1);
+    uint8_t *as = mem_alloc(s->match.n_layers + 1);
     size_t i;
     json_array_foreach(json_object_get(o, "pins"), i, pin)
     {
-        const char *name = json_string_value(json_object_get(pin, "layer"));
-        size_t n = 0, *list = NULL;
-        rc = rc     ? rc
-             : name ? layer_list(s, name, &n, &list, err)
-                    : err_set(err, E_FORMAT, "%s: pin %zu has no \"layer\"", path, i);
-        for (size_t k = 0; !rc && k < n; k++) {
-            pinned[list[k]] = true;
-        }
-        free(list);
+        rc = rc ? rc : load_pin(s, pin, pinned, as, err);
+        rc = rc ? err_in(err, "%s: pin %zu", path, i) : OK;
     }
     char *label = cmd_join(c->cmd->name, c->n_args, c->args);
-    rc = rc ? rc : session_pin(s, pinned, label, err);
+    rc = rc ? rc : session_pin(s, pinned, as, label, err);
     free(label);
+    free(as);
     if (!rc) {
         report_pins(c, s->undo[s->at_undo].n, "loaded");
     }
@@ -187,7 +240,7 @@ static int clear_pins(struct call *c, struct err *err)
     struct session *s = c->s;
     size_t n = s->undo[s->at_undo].n;
     bool *none = mem_alloc(s->match.n_layers + 1);
-    int rc = n ? session_pin(s, none, "pins clear", err) : OK;
+    int rc = n ? session_pin(s, none, NULL, "pins clear", err) : OK;
     free(none);
     if (!rc) {
         report_pins(c, n, "unpinned");
@@ -264,7 +317,8 @@ static int exec_history(struct call *c, struct err *err)
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 static const struct opt_spec pin_opts[] = {
-    {"--precision", ARG_CHOICE, "fp32", "precision of the pinned layers", "fp32"},
+    {"--as", ARG_CHOICE, PRECISION_NAMES, "what they compute in (fp32; precisions lists them)",
+     PRECISION_NAMES},
     {0},
 };
 
@@ -272,15 +326,25 @@ const struct cmd cmd_pin[] = {
     {
         .name = "pin",
         .group = "pins",
-        .help = "compute layers in FP32 with the FP32 model's weights",
+        .help = "compute layers in FP32, or another precision, with the FP32 model's weights",
         .detail = "Takes layer names, @N ranks of the last listing, globs, @marked or {EXPR}. "
                   "Between adjacent pinned layers no QuantizeLinear or DequantizeLinear remains. "
+                  "With --as what a layer reads and makes, and its constants, are rounded to that "
+                  "precision, and it computes in FP32 in between: the exported file says so, and "
+                  "is what was measured. A layer pinned again gets the new precision. "
                   "Results of the last run stay on view, marked, until the next run.",
         .example = "pin @1 @2",
         .needs = NEED_PAIR,
         .args = {{"LAYER", ARG_LAYER, NULL, false, true}},
         .opts = pin_opts,
         .exec = exec_pin,
+    },
+    {
+        .name = "precisions",
+        .group = "pins",
+        .help = "what a pin may compute a layer in, and what that does to the model",
+        .example = "precisions",
+        .exec = exec_precisions,
     },
     {
         .name = "unpin",

@@ -69,6 +69,7 @@ json_t *rank_layer_json(const struct session *s, size_t i, const struct layer_st
                         l->quantized && l->q.n == 1 ? json_integer(l->q.zero[0]) : json_null());
     judged_json(o, s, i);
     json_object_set_new(o, "pinned", json_boolean(session_pinned(s, i)));
+    json_object_set_new(o, "precision", session_precision_json(s, i));
     json_object_set_new(o, "images", json_integer(st ? (json_int_t)st->images : 0));
     return o;
 }
@@ -151,8 +152,8 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
     for (size_t i = 0; i < n; i++) {
         const struct layer *l = &s->match.layers[rows[i]];
         int w = session_layer_short(s, rows[i], label, sizeof label, 34);
-        fprintf(c->out, "%4zu %c %s%*s %-10.10s", i + 1, session_pinned(s, rows[i]) ? '*' : '.',
-                label, 34 - w, "", l->op);
+        fprintf(c->out, "%4zu %c %s%*s %-10.10s", i + 1, session_pin_mark(s, rows[i]), label,
+                34 - w, "", l->op);
         for (int k = 0; k < cols->n; k++) {
             bool last = k + 1 == cols->n && !call_opt(c, "--bars");
             print_column(c->out, s, rows[i], cols->m[k], last);
@@ -316,9 +317,10 @@ static int exec_layer(struct call *c, struct err *err)
         return OK;
     }
     char shape[128], tensor[256];
-    fprintf(c->out, "%s  %s  %s%s\n", session_layer_label(s, i), l->op,
+    fprintf(c->out, "%s  %s  %s%s%s\n", session_layer_label(s, i), l->op,
             shape_text(shape, sizeof shape, v->rank, v->dims),
-            session_pinned(s, i) ? "  PINNED FP32" : "");
+            session_pinned(s, i) ? "  PINNED " : "",
+            session_pinned(s, i) ? precisions[session_precision(s, i)].title : "");
     fprintf(c->out, "  FP32 %s [%.6g, %.6g]\n",
             text_safe(tensor, sizeof tensor, name_of(s->fp32, l->fp32)), st->all.xmin,
             st->all.xmax);

@@ -134,6 +134,11 @@ static int exec_tried(struct call *c, struct err *err)
 
 /* ---- Table ---------------------------------------------------------------------------------- */
 
+#define AS_OPT                                                                                     \
+    {                                                                                              \
+        "--as", ARG_CHOICE, PRECISION_NAMES, "precision that layers are tried in (fp32)",          \
+            PRECISION_NAMES                                                                        \
+    }
 #define COMMON_OPTS                                                                                \
     {"--metric", ARG_OUTCOME, "METRIC", "what the outputs are judged by (outcomes lists them)",    \
      NULL},                                                                                        \
@@ -147,6 +152,7 @@ static const struct opt_spec sensitivity_opts[] = {
     {"--top", ARG_INT, "K", "rows to show, and places that are made exact (8)", NULL},
     {"--ways", ARG_CHOICE, "WAYS", "loo: back in FP32, only: alone in INT8 (both)",
      "both|loo|only"},
+    AS_OPT,
     COMMON_OPTS,
     {"--brute", ARG_FLAG, NULL, "exact, every model whole and by itself, for comparison", NULL},
     {0},
@@ -154,6 +160,7 @@ static const struct opt_spec sensitivity_opts[] = {
 
 static const struct opt_spec raise_opts[] = {
     {"--until", ARG_WORD, "GOAL", "stop as soon as it is met: top1_drop<=1, sqnr>=20", NULL},
+    AS_OPT,
     COMMON_OPTS,
     {0},
 };

@@ -85,6 +85,9 @@ int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice 
     *x = (struct sweep_choice){.kind = kind, .goal.outcome = choose_outcome(c)};
     x->brute = call_opt(c, "--brute") != NULL;
     int rc = own_allowed(s, x->goal.outcome, err);
+    const char *as = call_opt(c, "--as");
+    x->cheapest = as && strcmp(as, CHEAPEST) == 0;
+    x->as = as && !x->cheapest ? (enum precision)precision_find(as) : PREC_FP32;
     rc = rc ? rc : read_limit(c, &x->goal, &x->has_limit, err);
     rc = rc ? rc : read_count(c, "--images", images, &x->n_images, err);
     rc = rc ? rc : read_count(c, "--top", 8, &x->top, err);
@@ -132,6 +135,9 @@ static int exec_search(struct call *c, struct err *err)
         rc = err_set(err, E_USAGE,
                      "--cost chooses between sets that keep a limit: say --max-drop X "
                      "or --reach X");
+    }
+    if (!rc && x.cheapest && !x.has_limit) {
+        rc = err_set(err, E_USAGE, "--as " CHEAPEST " wants a limit: --max-drop X or --reach X");
     }
     rc = rc ? rc : sweep_read_rows(c, 0, &rows, err);
     x.rows = rows;
@@ -201,6 +207,10 @@ static const struct opt_spec search_opts[] = {
      "after the other, or delta debugging alone",
      "auto|pareto|greedy|bisect"},
     COST_OPT("of as few pins take the cheapest that keep the limit"),
+    {"--as", ARG_CHOICE, PRECISION_NAMES "|" CHEAPEST,
+     "precision of the pins (fp32); cheapest: FP32, then each pin in the cheapest that keeps the "
+     "limit",
+     PRECISION_NAMES "|" CHEAPEST},
     {"--time-limit", ARG_REAL, "S", "end after S seconds with the best found so far", NULL},
     METRIC_OPT,
     IMAGES_OPT,
@@ -230,7 +240,10 @@ const struct cmd cmd_sweep[] = {
             "taken, among those that were tried "
             "or promise to keep the limit; ms are measured as by 'cost --measure'. The model found "
             "is run "
-            "once more by itself. Its pins are one step for undo. With LAYER words only those may "
+            "once more by itself. With --as the pins get that precision; with --as cheapest, once "
+            "the set is found, each pin gets the first of int16, bf16 and fp16 that keeps the "
+            "limit, those that multiply most first. Its pins are one step for undo. With LAYER "
+            "words only those may "
             "be "
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
             "SQNR of the outputs.",

@@ -7,38 +7,44 @@
 
 #include "tui/tui.h"
 
-static struct pins_cost cost_of(const struct session *s, const bool *pinned)
+static struct pins_cost cost_of(const struct session *s, const bool *pinned, const uint8_t *as)
 {
-    return pins_cost(s->fp32, &s->match, s->costs, pinned);
+    return pins_cost(s->fp32, &s->match, s->costs, pinned, as);
 }
 
-static double cost_macs(const struct session *s, const bool *pinned, const double *ms)
-{
-    (void)ms;
-    return s->macs > 0 ? 100 * cost_of(s, pinned).macs / s->macs : NAN;
-}
-
-static double cost_weights(const struct session *s, const bool *pinned, const double *ms)
+static double cost_macs(const struct session *s, const bool *pinned, const uint8_t *as,
+                        const double *ms)
 {
     (void)ms;
-    return cost_of(s, pinned).weights;
+    return s->macs > 0 ? 100 * cost_of(s, pinned, as).macs / s->macs : NAN;
 }
 
-static double cost_activations(const struct session *s, const bool *pinned, const double *ms)
+static double cost_weights(const struct session *s, const bool *pinned, const uint8_t *as,
+                           const double *ms)
 {
     (void)ms;
-    return cost_of(s, pinned).activations;
+    return cost_of(s, pinned, as).weights;
 }
 
-static double cost_boundaries(const struct session *s, const bool *pinned, const double *ms)
+static double cost_activations(const struct session *s, const bool *pinned, const uint8_t *as,
+                               const double *ms)
 {
     (void)ms;
-    return cost_of(s, pinned).boundaries;
+    return cost_of(s, pinned, as).activations;
 }
 
-static double cost_time(const struct session *s, const bool *pinned, const double *ms)
+static double cost_boundaries(const struct session *s, const bool *pinned, const uint8_t *as,
+                              const double *ms)
+{
+    (void)ms;
+    return cost_of(s, pinned, as).boundaries;
+}
+
+static double cost_time(const struct session *s, const bool *pinned, const uint8_t *as,
+                        const double *ms)
 {
     double sum = 0;
+    (void)as;
     for (size_t k = 0; ms && k < s->match.n_layers; k++) {
         sum += pinned[k] ? ms[k] : 0;
     }
@@ -46,9 +52,9 @@ static double cost_time(const struct session *s, const bool *pinned, const doubl
 }
 
 const struct cost_model cost_models[] = {
-    {"macs", "%", "products computed in FP32, of all products of the network", cost_macs},
-    {"weights", "bytes", "weights kept in FP32", cost_weights},
-    {"activations", "bytes", "activations made in FP32", cost_activations},
+    {"macs", "%", "products of the pins, of all products of the network", cost_macs},
+    {"weights", "bytes", "weights of the pins in their precision", cost_weights},
+    {"activations", "bytes", "activations that the pins make in their precision", cost_activations},
     {"boundaries", "", "activations more that are read in another precision than they are made in",
      cost_boundaries},
     {"ms", "ms", "time that the layers take more in FP32 than in INT8, on one thread here",

@@ -97,6 +97,7 @@ const struct key keymap[] = {
     {"pins",   "Left",  "back",                  "back", 0, NULL},
     {"pins",   "h",     "back",                  NULL, 0, NULL},
     {"pins",   "p",     "%pin %layer",           "unpin", 2, "unpin"},
+    {"pins",   "b",     "pin %layer --as %precision", "bits: the next precision", 0, NULL},
     {"pins",   "w",     "sensitivity --exact --ways loo", "what if: each layer alone back in FP32", 4, "what-if"},
     {"pins",   "a",     ":search --max-drop 1",  "search for pins that keep a limit", 5, "search"},
     {"pins",   "c",     "toggle macs",           "cost: products in FP32, or number of pins", 0, NULL},
@@ -240,6 +241,16 @@ static char *place_pin(const struct session *s, struct err *err)
     return mem_dup(layer >= 0 && session_pinned(s, (size_t)layer) ? "unpin" : "pin");
 }
 
+/* The precision after that of the layer, FP32 for one that is not pinned. */
+static char *place_precision(const struct session *s, struct err *err)
+{
+    const long layer = view_current_layer(s);
+    const bool pinned = layer >= 0 && session_pinned(s, (size_t)layer);
+    const int next = pinned ? (int)session_precision(s, (size_t)layer) + 1 : PREC_FP32;
+    (void)err;
+    return mem_dup(precisions[next % N_PRECISIONS].name);
+}
+
 static char *place_mark(const struct session *s, struct err *err)
 {
     (void)err;
@@ -265,7 +276,7 @@ static const struct place {
     char *(*text)(const struct session *s, struct err *err);
 } places[] = {
     {"%layer", place_layer}, {"%image", place_image},   {"%pin", place_pin},
-    {"%mark", place_mark},   {"%record", place_record},
+    {"%mark", place_mark},   {"%record", place_record}, {"%precision", place_precision},
 };
 
 static const struct place *place_find(const char *p)

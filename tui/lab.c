@@ -96,16 +96,14 @@ void lab_free(struct lab *l)
 
 /* ---- Models --------------------------------------------------------------------------------- */
 
-/* Whether the pin of the trial's layer is really computed in float. */
+/* Whether the pin of the trial's layer is really in effect. */
 static void check_effect(const struct lab *l, struct trial *t, const struct graph *mixed,
-                         const struct plan *plan)
+                         const int *values, const struct plan *plan)
 {
-    struct match m;
-    if (t->layer < l->match->n_layers && t->pinned[t->layer] && mixed &&
-        !match_graphs(l->fp32, mixed, 0, NULL, &m, NULL)) {
-        t->in_effect = pin_in_effect(mixed, plan_graph(plan), l->fp32, &m,
-                                     l->match->layers[t->layer].fp32, &t->why);
-        match_fini(&m);
+    if (t->layer < l->match->n_layers && t->pinned[t->layer] && mixed) {
+        t->in_effect = pin_in_effect(plan_graph(plan), mixed->values[values[t->layer]].name,
+                                     l->fp32, l->match->layers[t->layer].fp32,
+                                     (enum precision)t->as[t->layer], &t->why);
     }
 }
 
@@ -115,7 +113,7 @@ static int bench_open(const struct lab *l, struct trial *t, const struct plan *b
     struct graph *mixed = NULL;
     struct plan *plan = NULL;
     size_t pins = 0;
-    struct pin_set set = {.n_layers = l->match->n_layers, .pinned = t->pinned};
+    struct pin_set set = {.n_layers = l->match->n_layers, .pinned = t->pinned, .as = t->as};
     int *values = mem_alloc((set.n_layers + 1) * sizeof *values);
     for (size_t k = 0; k < set.n_layers; k++) {
         pins += t->pinned[k];
@@ -123,7 +121,7 @@ static int bench_open(const struct lab *l, struct trial *t, const struct plan *b
     int rc = pins ? pin_apply(l->fp32, l->int8, l->match, &set, &mixed, values, err) : OK;
     rc = rc ? rc : plan_new(mixed ? mixed : l->int8, &l->po, &plan, err);
     if (!rc) {
-        check_effect(l, t, mixed, plan);
+        check_effect(l, t, mixed, values, plan);
         *out = (struct bench){.plan = plan, .replay = replay_new(plan, base)};
     }
     graph_free(mixed);

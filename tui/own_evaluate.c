@@ -69,6 +69,7 @@ int own_evaluate(struct call *c, const struct own_metric *m, size_t n, size_t *i
         pinned[k] = session_pinned(s, k);
     }
     e->w = sweep_new(SWEEP_LOO, &m->outcome, s->match.n_layers, 0, NULL, NULL, pinned, n, images);
+    sweep_pins_in_force(s, e->w, PREC_FP32);
     const struct lab_options o = {.jobs = s->set.jobs};
     e->lab = lab_new(s, e->w, &o);
     free(pinned);

@@ -12,10 +12,10 @@ struct pin_report {
     bool in_effect;
     const char *why; /* static text when not in effect */
 };
-/* State of every pin of the session in a mixed model and the plan made from it. *out is the
- * caller's to free. */
-int pins_report_new(const struct session *s, const struct graph *mixed, const struct plan *plan,
-                    struct pin_report **out, size_t *n, struct err *err);
+/* State of every pin of the session in a plan made from the mixed model, or from a file of it. *out
+ * is the caller's to free. */
+void pins_report_new(const struct session *s, const struct plan *plan, struct pin_report **out,
+                     size_t *n);
 json_t *pins_report_json(const struct session *s, const struct pin_report *r, size_t n);
 void pins_report_text(const struct session *s, const struct pin_report *r, size_t n, FILE *out);
 /* Writes the pin list in one of the dialects. *use (NULL: not wanted): how that tool reads it, to

@@ -94,8 +94,9 @@ static void print_answer(const struct session *s, FILE *out)
     } else if (!r->reached) {
         fprintf(out, "the goal is met with nothing raised\n");
     } else {
-        fprintf(out, "the goal is met with %zu of %zu layers in FP32, the last is %s\n", r->reached,
-                r->n_layers, session_layer_label(s, r->layers[r->reached - 1]));
+        fprintf(out, "the goal is met with %zu of %zu layers in %s, the last is %s\n", r->reached,
+                r->n_layers, sweep_tries(s->sweep)->title,
+                session_layer_label(s, r->layers[r->reached - 1]));
     }
     if (bisect && !r->monotone) {
         fprintf(out, "the curve is not monotone: longer prefixes miss the goal or shorter ones met "
@@ -107,7 +108,7 @@ static void raise_text(struct call *c, size_t n, const struct trial *const *t)
 {
     const struct session *s = c->s;
     const struct sweep *w = s->sweep;
-    fprintf(c->out, "layers raised to FP32 from the %s, on %zu images\n",
+    fprintf(c->out, "layers raised to %s from the %s, on %zu images\n", sweep_tries(w)->title,
             w->kind == SWEEP_SUFFIX ? "output back" : "input on", w->base.n - w->failed);
     sweep_print_model(c->out, w, "FP32", NULL);
     fprintf(c->out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");

@@ -219,6 +219,7 @@ static struct sweep *last_one(struct session *s, const struct sweep *w, const bo
     bool same = old && s->raised && old->kind == w->kind && old->outcome == w->outcome &&
                 old->n_images == w->n_images && old->n_layers == w->n_layers && old->n_trials &&
                 memcmp(old->base.pinned, w->base.pinned, w->n_layers) == 0 &&
+                memcmp(old->as, w->as, w->n_layers) == 0 &&
                 memcmp(old->trials[0].pinned, in_force, w->n_layers) == 0;
     for (size_t i = 0; same && i < old->n_trials; i++) {
         same = !old->trials[i].error;
@@ -233,7 +234,7 @@ int raise_start(struct session *s, const struct sweep_choice *c, bool background
     size_t n = s->match.n_layers, n_pinnable;
     job_cancel(s);
     job_wait(s, NULL);
-    bool *all = sweep_pinnable(s, &n_pinnable), *in_force = mem_alloc(n + 1);
+    bool *all = sweep_pinnable_as(s, c->as, &n_pinnable), *in_force = mem_alloc(n + 1);
     struct raised *r = raised_new(s, c, all);
     size_t *images = mem_alloc((c->n_images + 1) * sizeof *images);
     for (size_t i = 0; i < c->n_images; i++) {
@@ -246,6 +247,7 @@ int raise_start(struct session *s, const struct sweep_choice *c, bool background
     /* Prefixes run on from activations of FP32, suffixes from those of the model in force. */
     struct sweep *w = sweep_new(c->kind, c->goal.outcome, n, 0, NULL, NULL,
                                 c->kind == SWEEP_SUFFIX ? in_force : all, c->n_images, images);
+    sweep_pins_in_force(s, w, c->as);
     struct sweep *old = last_one(s, w, in_force);
     session_forget_sweep(s);
     sweep_free(old ? w : NULL);

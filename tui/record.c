@@ -93,14 +93,11 @@ static char *as_done(const struct session *s, const struct cmd *c, const char *l
 /* What a cancelled search has pinned, its line being a comment now. */
 static void push_pins(struct session *s)
 {
-    size_t n = 0;
-    char **words = mem_alloc((s->match.n_layers + 1) * sizeof(*words));
-    for (size_t i = 0; i < s->match.n_layers; i++)
-        if (session_pinned(s, i))
-            words[n++] = (char *)(uintptr_t)s->match.layers[i].name;
-    if (n)
-        push(s->shell->recorder, cmd_join("pin", n, words));
-    free(words);
+    for (int as = 0; as < N_PRECISIONS; as++) {
+        char *line = session_pin_line(s, &s->undo[s->at_undo], (enum precision)as);
+        if (line)
+            push(s->shell->recorder, line);
+    }
 }
 
 /* The job of an earlier line has ended: a replay is to do as much as it did. */

@@ -92,7 +92,7 @@ static void summary(const json_t *doc, FILE *out)
         {"gained", "gained", ""},
         {"layers", "layers compared", ""},
         {"unmatched", "not comparable", ""},
-        {"pins", "pinned to FP32", ""},
+        {"pins", "pinned", ""},
     };
     fputs("<h2>Summary</h2>\n<table>\n", out);
     for (size_t i = 0; i < COUNT(rows); i++)
@@ -124,7 +124,7 @@ static void layers(const json_t *doc, FILE *out)
 {
     fputs("<h2>SQNR along the network</h2>\n", out);
     svg_profile(json_object_get(doc, "layers"), out);
-    fputs("<h2>Layers, worst first</h2>\n<p>* pinned to FP32; shaded: SQNR below 15 dB</p>\n"
+    fputs("<h2>Layers, worst first</h2>\n<p>* pinned; shaded: SQNR below 15 dB</p>\n"
           "<div class=\"wide\"><table>\n<tr><th>#</th><th class=\"t\">layer</th>"
           "<th class=\"t\">operator</th>",
           out);
@@ -272,8 +272,9 @@ static void pins(const json_t *doc, FILE *out)
     json_array_foreach(json_object_get(doc, "pins"), i, p)
     {
         const bool holds = json_is_true(json_object_get(p, "in_effect"));
-        char *state = mem_printf("FP32, %s%s%s", holds ? "in effect" : "NOT in effect",
-                                 holds ? "" : ": ", holds ? "" : report_text(p, "why"));
+        char *state = mem_printf("%s, %s%s%s", report_text(p, "precision"),
+                                 holds ? "in effect" : "NOT in effect", holds ? "" : ": ",
+                                 holds ? "" : report_text(p, "why"));
         row2(out, report_text(p, "layer"), state);
         free(state);
     }

@@ -59,7 +59,7 @@ static void layers(const json_t *doc, FILE *out)
     for (size_t i = 0; (row = report_worst(doc, i)); i++) {
         char text[64];
         fprintf(out, "| %zu%s |", i + 1,
-                json_is_true(json_object_get(row, "pinned")) ? " (FP32)" : "");
+                json_is_true(json_object_get(row, "pinned")) ? " (pinned)" : "");
         cell(out, report_text(row, "name"));
         cell(out, report_text(row, "op"));
         for (const struct metric *m = metrics; m->name; m++) {
@@ -163,11 +163,12 @@ static void lists(const json_t *doc, FILE *out)
     if (!json_array_size(json_object_get(doc, "pins")))
         fputs("No layer is pinned.\n", out);
     else
-        fputs("| layer | state |\n|---|---|\n", out);
+        fputs("| layer | precision | state |\n|---|---|---|\n", out);
     json_array_foreach(json_object_get(doc, "pins"), i, x)
     {
         fputc('|', out);
         cell(out, report_text(x, "layer"));
+        cell(out, report_text(x, "precision"));
         cell(out, json_is_true(json_object_get(x, "in_effect")) ? "in effect" : "NOT in effect");
         fputc('\n', out);
     }

@@ -236,7 +236,9 @@ static void start_study(struct session *s, size_t n, const size_t *images)
     const struct pin_state *p = &s->undo[s->at_undo];
     s->run_pins = mem_alloc(sizeof *s->run_pins);
     s->run_pins->names = mem_alloc((p->n + 1) * sizeof *p->names);
+    s->run_pins->as = mem_alloc(p->n + 1);
     for (size_t i = 0; i < p->n; i++) {
+        s->run_pins->as[i] = p->as[i];
         s->run_pins->names[s->run_pins->n++] = mem_dup(p->names[i]);
     }
 }

@@ -595,14 +595,16 @@ static void print_pins(const struct session *s)
     const struct pin_state *p = s->n_undo ? &s->undo[s->at_undo] : NULL;
     if (!p || p->n == 0)
         return;
-    printf("pinned when qscope ended; these lines bring it back:\npin");
-    for (size_t i = 0; i < p->n; i++) {
-        char safe[1024];
-        char *word = cmd_quote(session_pin_word(s, p, i));
-        printf(" %s", text_safe(safe, sizeof(safe), word));
-        free(word);
+    printf("pinned when qscope ended; these lines bring it back:\n");
+    for (int as = 0; as < N_PRECISIONS; as++) {
+        char *line = session_pin_line(s, p, (enum precision)as);
+        const size_t room = line ? 4 * strlen(line) + 8 : 0;
+        char *safe = mem_alloc(room + 1);
+        if (line)
+            printf("%s\n", text_safe(safe, room, line));
+        free(safe);
+        free(line);
     }
-    printf("\n");
 }
 
 int screen_run(struct session *s, const char *first, struct err *err)

@@ -12,7 +12,7 @@
 
 static struct pins_cost cost_of(const struct session *s, const struct trial *t)
 {
-    return pins_cost(s->fp32, &s->match, s->costs, t->pinned);
+    return pins_cost(s->fp32, &s->match, s->costs, t->pinned, t->as);
 }
 
 static bool is_measured(const struct session *s, const struct trial *t)
@@ -31,7 +31,7 @@ static void print_head(FILE *out, const struct sweep *w, const double *ms)
 {
     fprintf(out, "%4s", "PINS");
     sweep_print_values(out, w, NULL);
-    fprintf(out, " %6s %9s %9s %9s %9s %9s %6s", "IMAGES", "95% LOW", "HIGH", "FP32 MB", "M MACS",
+    fprintf(out, " %6s %9s %9s %9s %9s %9s %6s", "IMAGES", "95% LOW", "HIGH", "PIN MB", "M MACS",
             "ACT. MB", "EDGES");
     fprintf(out, "%s  %s\n", ms ? "     +MS" : "", "LAYERS");
 }
@@ -87,12 +87,14 @@ static void print_point(const struct session *s, FILE *out, const struct trial *
     fprintf(out, " %9.3f %9.3f %9.3f %6d", c.weights / 1e6, c.macs / 1e6, c.activations / 1e6,
             c.boundaries);
     if (ms) {
-        fprintf(out, " %+7.3f", cost_model_find("ms")->of(s, t->pinned, ms));
+        fprintf(out, " %+7.3f", cost_model_find("ms")->of(s, t->pinned, t->as, ms));
     }
     fputc(' ', out);
     for (size_t k = 0; k < s->match.n_layers; k++) {
         if (t->pinned[k]) {
-            fprintf(out, " %s", session_layer_label(s, k));
+            const char *as = t->as[k] != PREC_FP32 ? precisions[t->as[k]].name : NULL;
+            fprintf(out, " %s%s%s%s", session_layer_label(s, k), as ? " (" : "", as ? as : "",
+                    as ? ")" : "");
         }
     }
     fputc('\n', out);
@@ -109,6 +111,17 @@ static json_t *names_json(const struct session *s, const bool *pinned)
     return list;
 }
 
+static json_t *precisions_json(const struct session *s, const struct trial *t)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        if (t->pinned[k]) {
+            json_array_append_new(list, json_string(precisions[t->as[k]].name));
+        }
+    }
+    return list;
+}
+
 static json_t *cost_json(const struct session *s, const struct trial *t, const double *ms)
 {
     const struct pins_cost cost = cost_of(s, t), *c = &cost;
@@ -116,7 +129,7 @@ static json_t *cost_json(const struct session *s, const struct trial *t, const d
                      json_num(s->macs > 0 ? 100 * c->macs / s->macs : NAN), "weight_bytes",
                      json_num(c->weights), "activation_bytes", json_num(c->activations),
                      "boundaries", c->boundaries, "ms",
-                     json_num(cost_model_find("ms")->of(s, t->pinned, ms)));
+                     json_num(cost_model_find("ms")->of(s, t->pinned, t->as, ms)));
 }
 
 /* A model on the way: what it achieves, whether all images were measured, an interval of its value,
@@ -132,10 +145,22 @@ static json_t *point_json(const struct session *s, const struct trial *t,
     json_object_set_new(o, "low", json_num(low));
     json_object_set_new(o, "high", json_num(high));
     json_object_set_new(o, "measured", json_boolean(is_measured(s, t)));
-    json_object_set_new(o, "cost", json_num(m->of(s, t->pinned, ms)));
+    json_object_set_new(o, "cost", json_num(m->of(s, t->pinned, t->as, ms)));
     json_object_set_new(o, "costs", cost_json(s, t, ms));
     json_object_set_new(o, "layers", names_json(s, t->pinned));
+    json_object_set_new(o, "precisions", precisions_json(s, t));
     return o;
+}
+
+/* An answer in cheaper precisions is none: others of its size are as good or better. */
+static bool is_point(const struct search *q, size_t trial)
+{
+    for (size_t i = 0; i < q->n_points; i++) {
+        if (q->points[i] == trial) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- search --------------------------------------------------------------------------------- */
@@ -180,9 +205,10 @@ static void search_json(struct call *c)
                         q->has_limit ? json_num(goal_value(&q->goal, w)) : json_null());
     json_object_set_new(o, "reached", q->has_limit ? json_boolean(q->reached) : json_null());
     json_object_set_new(o, "metric_reached", json_num(value_of(s, found)));
-    json_object_set_new(o, "minimal", json_boolean(q->minimal));
+    json_object_set_new(o, "minimal", json_boolean(q->minimal && is_point(q, q->found)));
     json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
     json_object_set_new(o, "pins", names_json(s, found->pinned));
+    json_object_set_new(o, "precisions", precisions_json(s, found));
     json_object_set_new(o, "points", points);
     json_object_set_new(o, "confidence", confidence_json(q, w));
     json_object_set_new(o, "out_of_time", json_boolean(q->out_of_time));
@@ -201,8 +227,11 @@ static void print_confidence(struct call *c)
         tried += k < size ? q->tried[k] : 0;
     }
     if (q->reached && q->minimal) {
-        fprintf(c->out, size ? "without any one of the pins the limit is missed\n"
-                             : "the limit is kept without pins\n");
+        fprintf(c->out, !size ? "the limit is kept without pins\n"
+                        : is_point(q, q->found)
+                            ? "without any one of the pins the limit is missed\n"
+                            : "in FP32, without any one of the pins the limit "
+                              "is missed\n");
     }
     if (q->reached && size > 1 && !isnan(sure)) {
         fprintf(c->out, "no smaller set does: %.0f %% sure (%zu smaller sets tried)\n",
@@ -230,6 +259,9 @@ void search_report(struct call *c)
                 print_point(s, c->out, t, ms);
             }
         }
+        if (!is_point(q, q->found)) {
+            print_point(s, c->out, &s->sweep->trials[q->found], ms);
+        }
         free(ms);
         print_confidence(c);
     }
@@ -254,7 +286,8 @@ int sweep_report_pareto(struct call *c, struct err *err)
                        "'cost --measure' finds them");
     }
     for (size_t i = 0; cost && i <= w->n_trials; i++) {
-        cost[i] = m->of(s, (i < w->n_trials ? &w->trials[i] : &w->base)->pinned, ms);
+        const struct trial *t = i < w->n_trials ? &w->trials[i] : &w->base;
+        cost[i] = m->of(s, t->pinned, t->as, ms);
     }
     const struct trial **points = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
     size_t n = sweep_pareto(w, cost, points);

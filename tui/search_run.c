@@ -62,6 +62,7 @@ static int verify(struct session *s, struct search_job *j, struct err *err)
     pthread_mutex_lock(&s->lock);
     again =
         sweep_new(SWEEP_SEARCH, w->outcome, w->n_layers, 0, NULL, NULL, found->pinned, n, images);
+    sweep_pins_as(again, found->as);
     const struct lab_options o = {.jobs = j->c.jobs, .brute = true};
     struct lab *lab = lab_new(s, again, &o);
     pthread_mutex_unlock(&s->lock);
@@ -132,7 +133,7 @@ static int measure_times(struct session *s, struct search_job *j, struct err *er
 static double cost_of_set(const void *ctx, const bool *pinned)
 {
     const struct session *s = ctx;
-    return s->cost->of(s, pinned, s->cost_ms);
+    return s->cost->of(s, pinned, s->sweep->as, s->cost_ms);
 }
 
 static int search_body(struct session *s, void *ctx, struct err *err)
@@ -148,6 +149,7 @@ static int search_body(struct session *s, void *ctx, struct err *err)
             rc = sets_drop_one(s, j, err);
             rc = rc ? rc : sets_cheapen(s, j, &better, err);
         }
+        rc = rc ? rc : search_cheapest(s, j->lab, &j->c, &j->began, err);
     }
     rc = rc || !j->c.has_limit ? rc : fill_points(s, j, err);
     pthread_mutex_lock(&s->lock);
@@ -171,7 +173,7 @@ static int search_finish(struct session *s, void *ctx, struct err *err)
     size_t n = j->s->n_points ? search_size(j->w, &j->w->trials[j->s->found]) : 0;
     j->s->seconds = seconds_since(&j->began);
     if (n && s->job.state != JOB_FAILED) {
-        rc = session_pin(s, j->w->trials[j->s->found].pinned, "search", err);
+        rc = session_pin_trial(s, &j->w->trials[j->s->found], "search", err);
     }
     if (!rc && j->c.has_limit && s->job.state == JOB_DONE && !j->s->reached) {
         rc = err_set(err, E_CHECK,
@@ -212,7 +214,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     size_t n_layers = s->match.n_layers, n;
     job_cancel(s);
     job_wait(s, NULL);
-    bool *can = sweep_pinnable(s, &n);
+    bool *can = sweep_pinnable_as(s, c->as, &n);
     size_t *images = mem_alloc((c->n_images + 1) * sizeof *images);
     for (size_t i = 0; i < c->n_images; i++) {
         images[i] = i;
@@ -229,6 +231,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     session_forget_sweep(s);
     j->w = s->sweep = sweep_new(SWEEP_SEARCH, c->goal.outcome, n_layers, 0, NULL, NULL, j->before,
                                 c->n_images, images);
+    sweep_pins_in_force(s, j->w, c->as);
     j->s = s->search = search_new(n_layers, can, &c->goal, c->has_limit);
     for (size_t k = 0; k < n_layers; k++) {
         j->n_candidates += can[k];

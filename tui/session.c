@@ -49,6 +49,7 @@ static void pin_state_fini(struct pin_state *p)
         free(p->names[i]);
     }
     free(p->names);
+    free(p->as);
     free(p->label);
     *p = (struct pin_state){0};
 }
@@ -392,14 +393,15 @@ int session_sample(const struct session *s, size_t image, struct tensor **in, st
 
 /* ---- Pins ----------------------------------------------------------------------------------- */
 
-static bool state_has(const struct pin_state *p, const char *name)
+/* The place of a layer in a state; SIZE_MAX: it does not pin it. */
+static size_t state_find(const struct pin_state *p, const char *name)
 {
     for (size_t i = 0; p && i < p->n; i++) {
         if (strcmp(p->names[i], name) == 0) {
-            return true;
+            return i;
         }
     }
-    return false;
+    return SIZE_MAX;
 }
 
 /* Layers are known by the tensor they make: unique, unlike node names of several outputs. */
@@ -410,17 +412,37 @@ static const char *pin_key(const struct session *s, size_t layer)
 
 bool session_pinned(const struct session *s, size_t layer)
 {
-    return s->pair && state_has(&s->undo[s->at_undo], pin_key(s, layer));
+    return s->pair && state_find(&s->undo[s->at_undo], pin_key(s, layer)) != SIZE_MAX;
+}
+
+enum precision session_precision(const struct session *s, size_t layer)
+{
+    const struct pin_state *p = &s->undo[s->at_undo];
+    size_t at = s->pair ? state_find(p, pin_key(s, layer)) : SIZE_MAX;
+    return at == SIZE_MAX ? PREC_FP32 : (enum precision)p->as[at];
+}
+
+uint8_t *session_precisions(const struct session *s, enum precision as)
+{
+    uint8_t *list = mem_alloc(s->match.n_layers + 1);
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        list[i] = (uint8_t)(session_pinned(s, i) ? session_precision(s, i) : as);
+    }
+    return list;
 }
 
 bool session_pin_pending(const struct session *s, size_t layer)
 {
-    return s->pair && s->study &&
-           session_pinned(s, layer) != state_has(s->run_pins, pin_key(s, layer));
+    if (!s->pair || !s->study) {
+        return false;
+    }
+    size_t at = state_find(s->run_pins, pin_key(s, layer));
+    return session_pinned(s, layer) != (at != SIZE_MAX) ||
+           (at != SIZE_MAX && s->run_pins->as[at] != (uint8_t)session_precision(s, layer));
 }
 
 /* Builds and installs the mixed graph for a pinned set. On failure nothing changes. */
-static int install_pins(struct session *s, const bool *pinned, struct err *err)
+static int install_pins(struct session *s, const bool *pinned, const uint8_t *as, struct err *err)
 {
     struct graph *mixed = NULL;
     struct plan *plan = NULL;
@@ -430,7 +452,7 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
         count += pinned[i];
         values[i] = s->match.layers[i].int8;
     }
-    struct pin_set set = {.n_layers = n, .pinned = (bool *)pinned};
+    struct pin_set set = {.n_layers = n, .pinned = (bool *)pinned, .as = as};
     int rc = count ? pin_apply(s->fp32, s->int8, &s->match, &set, &mixed, values, err) : OK;
     /* Its nodes ran in the two models; those that could not must be left out again. */
     rc = rc ? rc : side_plan(s, mixed ? mixed : s->int8, false, session_has_gaps(s), &plan, err);
@@ -455,36 +477,52 @@ static int install_pins(struct session *s, const bool *pinned, struct err *err)
 }
 
 /* One more step of the history, behind the one in force. */
-static void push_state(struct session *s, const bool *pinned, size_t edit, const char *label)
+static void push_state(struct session *s, const bool *pinned, const uint8_t *as, size_t edit,
+                       const char *label)
 {
     undo_clear(s, s->at_undo + 1);
     s->undo = mem_grow(s->undo, (s->n_undo + 1) * sizeof *s->undo);
     struct pin_state *p = &s->undo[s->n_undo];
     *p = (struct pin_state){.label = mem_dup(label), .edit = edit};
     p->names = mem_alloc((s->match.n_layers + 1) * sizeof *p->names);
+    p->as = mem_alloc(s->match.n_layers + 1);
     for (size_t i = 0; i < s->match.n_layers; i++) {
         if (pinned[i]) {
+            p->as[p->n] = as[i];
             p->names[p->n++] = mem_dup(pin_key(s, i));
         }
     }
     s->at_undo = s->n_undo++;
 }
 
-int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err)
+int session_pin(struct session *s, const bool *pinned, const uint8_t *as, const char *label,
+                struct err *err)
 {
-    int rc = install_pins(s, pinned, err);
+    uint8_t *kept = as ? NULL : session_precisions(s, PREC_FP32);
+    as = as ? as : kept;
+    int rc = install_pins(s, pinned, as, err);
     if (!rc) {
-        push_state(s, pinned, s->undo[s->at_undo].edit, label);
+        push_state(s, pinned, as, s->undo[s->at_undo].edit, label);
     }
+    free(kept);
     return rc;
 }
 
-/* The layers that a state of the history pins. */
-static bool *pins_of(const struct session *s, size_t state)
+int session_pin_trial(struct session *s, const struct trial *t, const char *label, struct err *err)
 {
+    return session_pin(s, t->pinned, t->as, label, err);
+}
+
+/* The layers that a state of the history pins, and their precisions. */
+static bool *pins_of(const struct session *s, size_t state, uint8_t **as)
+{
+    const struct pin_state *p = &s->undo[state];
     bool *pinned = mem_alloc(s->match.n_layers + 1);
+    *as = mem_alloc(s->match.n_layers + 1);
     for (size_t i = 0; i < s->match.n_layers; i++) {
-        pinned[i] = state_has(&s->undo[state], pin_key(s, i));
+        size_t at = state_find(p, pin_key(s, i));
+        pinned[i] = at != SIZE_MAX;
+        (*as)[i] = pinned[i] ? p->as[at] : (uint8_t)PREC_FP32;
     }
     return pinned;
 }
@@ -498,9 +536,11 @@ static int use_state(struct session *s, struct graph *int8, size_t state, struct
     if (int8) {
         results_unload(s->results); /* it may be of another file */
     }
-    bool *pinned = rc ? NULL : pins_of(s, state);
-    rc = rc ? rc : install_pins(s, pinned, err);
+    uint8_t *as = NULL;
+    bool *pinned = rc ? NULL : pins_of(s, state, &as);
+    rc = rc ? rc : install_pins(s, pinned, as, err);
     free(pinned);
+    free(as);
     if (rc && s->int8 != before) {
         s->int8 = before;
         session_match(s, NULL);
@@ -522,9 +562,11 @@ int session_edit(struct session *s, struct graph *int8, const char *label, struc
     }
     s->edits = mem_grow(s->edits, (s->n_edits + 1) * sizeof *s->edits);
     s->edits[s->n_edits++] = int8;
-    bool *pinned = pins_of(s, s->at_undo);
-    push_state(s, pinned, s->n_edits - 1, label);
+    uint8_t *as;
+    bool *pinned = pins_of(s, s->at_undo, &as);
+    push_state(s, pinned, as, s->n_edits - 1, label);
     free(pinned);
+    free(as);
     return OK;
 }
 

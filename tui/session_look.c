@@ -59,6 +59,36 @@ const char *session_pin_word(const struct session *s, const struct pin_state *p,
     return same == 1 ? name : p->names[i];
 }
 
+char *session_pin_line(const struct session *s, const struct pin_state *p, enum precision as)
+{
+    char **words = mem_alloc((p->n + 1) * sizeof *words);
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->as[i] == (uint8_t)as) {
+            words[n++] = (char *)(uintptr_t)session_pin_word(s, p, i);
+        }
+    }
+    char *pins = n ? cmd_join("pin", n, words) : NULL;
+    free(words);
+    if (!pins || as == PREC_FP32) {
+        return pins;
+    }
+    char *line = mem_printf("%s --as %s", pins, precisions[as].name);
+    free(pins);
+    return line;
+}
+
+char session_pin_mark(const struct session *s, size_t layer)
+{
+    return session_pinned(s, layer) ? precisions[session_precision(s, layer)].mark : '.';
+}
+
+json_t *session_precision_json(const struct session *s, size_t layer)
+{
+    return session_pinned(s, layer) ? json_string(precisions[session_precision(s, layer)].name)
+                                    : json_null();
+}
+
 const char *session_numerics(const struct session *s)
 {
     static char unverified[64];

@@ -94,7 +94,7 @@ struct sheet *sheet_open(struct question *q, const struct trial *t, const char *
     s->key = question_key(q, "sheet");
     for (size_t k = 0; names[k]; k++) {
         digest_text(&s->key, names[k]);
-        digest_int(&s->key, t->pinned[k]);
+        digest_int(&s->key, t->pinned[k] ? 1 + t->as[k] : 0);
         digest_int(&s->key, t->layer == k); /* whose effect is told */
     }
     read_sheet(s);

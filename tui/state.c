@@ -98,12 +98,21 @@ static json_t *marked_json(const struct session *s)
     return list;
 }
 
+static json_t *precisions_json(const struct pin_state *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n; i++)
+        json_array_append_new(list, json_string(precisions[p->as[i]].name));
+    return list;
+}
+
 static json_t *history_json(const struct session *s)
 {
     json_t *steps = json_array();
     for (size_t i = 1; i < s->n_undo; i++)
-        json_array_append_new(steps, json_pack("{s:o,s:o}", "line", exact(s->undo[i].label), "pins",
-                                               names_json(s->undo[i].n, s->undo[i].names)));
+        json_array_append_new(steps, json_pack("{s:o,s:o,s:o}", "line", exact(s->undo[i].label),
+                                               "pins", names_json(s->undo[i].n, s->undo[i].names),
+                                               "precisions", precisions_json(&s->undo[i])));
     return json_pack("{s:I,s:o}", "at", (json_int_t)s->at_undo, "steps", steps);
 }
 

@@ -313,15 +313,19 @@ static void restore_marked(struct session *s, const json_t *list)
 
 static struct pin_state step_of(const json_t *step)
 {
-    const json_t *pins = json_object_get(step, "pins");
+    const json_t *pins = json_object_get(step, "pins"), *as = json_object_get(step, "precisions");
     const char *line = text_of(step, "line");
     struct pin_state p = {.label = mem_dup(line ? line : "?")};
     const size_t n = MIN(json_array_size(pins), (size_t)MOST_NAMES);
     p.names = mem_alloc((n + 1) * sizeof(*p.names));
+    p.as = mem_alloc(n + 1);
     for (size_t i = 0; i < n; i++) {
         const char *name = json_string_value(json_array_get(pins, i));
-        if (name)
+        const char *word = json_string_value(json_array_get(as, i));
+        if (name) {
+            p.as[p.n] = (uint8_t)MAX(word ? precision_find(word) : PREC_FP32, PREC_FP32);
             p.names[p.n++] = mem_dup(name);
+        }
     }
     return p;
 }

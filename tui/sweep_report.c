@@ -38,6 +38,12 @@ const struct outcome *sweep_outcome(const struct sweep *w, size_t i)
                                                            : NULL;
 }
 
+const struct precision_row *sweep_tries(const struct sweep *w)
+{
+    size_t layer = w->n_trials ? w->trials[w->n_trials - 1].layer : SIZE_MAX;
+    return &precisions[layer < w->n_layers ? w->as[layer] : PREC_FP32];
+}
+
 /* Columns beside the chosen outcome: those that say something here. */
 bool sweep_shows(const struct sweep *w, const struct outcome *o)
 {
@@ -67,8 +73,8 @@ void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t la
 {
     char label[64];
     int w = session_layer_short(s, layer, label, sizeof label, 34);
-    fprintf(out, "%4zu %c %s%*s %-10.10s", row, session_pinned(s, layer) ? '*' : '.', label, 34 - w,
-            "", s->match.layers[layer].op);
+    fprintf(out, "%4zu %c %s%*s %-10.10s", row, session_pin_mark(s, layer), label, 34 - w, "",
+            s->match.layers[layer].op);
 }
 
 /* Whether its sums are of those images alone that say most, so that they are no values. */
@@ -130,10 +136,10 @@ static void print_row(const struct session *s, FILE *out, const struct sweep *w,
 static void print_head(const struct session *s, FILE *out, const struct sweep *w)
 {
     bool gain = sweep_is_gain(w);
-    fprintf(out, "%s%s%s%s%s on %zu images\n",
-            gain ? "each layer alone back in FP32: gain in " : "each layer alone in INT8: ",
-            w->outcome->name, *w->outcome->unit ? " (" : "", w->outcome->unit,
-            *w->outcome->unit ? ")" : "", w->base.n - w->failed);
+    fprintf(out, "each layer alone %s%s: %s%s%s%s%s on %zu images\n", gain ? "back in " : "in INT8",
+            gain ? sweep_tries(w)->title : "", gain ? "gain in " : "", w->outcome->name,
+            *w->outcome->unit ? " (" : "", w->outcome->unit, *w->outcome->unit ? ")" : "",
+            w->base.n - w->failed);
     sweep_print_model(out, w, "FP32", NULL);
     sweep_print_model(out, w, gain ? "INT8" : "nothing in INT8", &w->base);
     fprintf(out, "%4s %c %-34s %-10s", "#", 'P', "LAYER", "OP");
@@ -180,11 +186,11 @@ json_t *sweep_values_json(const struct sweep *w, const struct trial *t)
 /* A model that was tried: what it achieves and costs. */
 json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const struct trial *t)
 {
-    const struct pins_cost cost = pins_cost(s->fp32, &s->match, s->costs, t->pinned);
+    const struct pins_cost cost = pins_cost(s->fp32, &s->match, s->costs, t->pinned, t->as);
     json_t *o = sweep_values_json(w, t);
     json_object_set_new(o, "pins", json_integer((json_int_t)cost.pins));
-    json_object_set_new(o, "fp32_weights", json_num(cost.weights));
-    json_object_set_new(o, "fp32_macs", json_num(cost.macs));
+    json_object_set_new(o, "pin_weights", json_num(cost.weights));
+    json_object_set_new(o, "pin_macs", json_num(cost.macs));
     json_object_set_new(o, "images", json_integer((json_int_t)t->n));
     if (t->nonfinite) {
         json_object_set_new(o, "nonfinite", json_integer((json_int_t)t->nonfinite));
@@ -226,6 +232,7 @@ json_t *sweep_head_json(const struct session *s)
                           w->outcome->name, "images", (json_int_t)(w->base.n - w->failed), "failed",
                           (json_int_t)w->failed, "fp32", sweep_values_json(w, NULL), "base",
                           sweep_trial_json(s, w, &w->base));
+    json_object_set_new(o, "precision", json_string(sweep_tries(w)->name));
     json_numerics(o, s);
     return o;
 }

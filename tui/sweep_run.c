@@ -22,10 +22,17 @@ struct sweep_job {
 
 bool *sweep_pinnable(struct session *s, size_t *n)
 {
+    return sweep_pinnable_as(s, PREC_FP32, n);
+}
+
+bool *sweep_pinnable_as(struct session *s, enum precision as, size_t *n)
+{
     const struct match *m = &s->match;
     bool *can = mem_alloc(m->n_layers + 1), *one = mem_alloc(m->n_layers + 1);
     int *values = mem_alloc((m->n_layers + 1) * sizeof *values);
-    struct pin_set set = {.n_layers = m->n_layers, .pinned = one};
+    uint8_t *all_as = mem_alloc(m->n_layers + 1);
+    struct pin_set set = {.n_layers = m->n_layers, .pinned = one, .as = all_as};
+    memset(all_as, (int)as, m->n_layers);
     *n = 0;
     for (size_t k = 0; k < m->n_layers; k++) {
         struct graph *mixed = NULL;
@@ -37,6 +44,7 @@ bool *sweep_pinnable(struct session *s, size_t *n)
         *n += can[k];
     }
     free(values);
+    free(all_as);
     free(one);
     return can;
 }
@@ -202,10 +210,18 @@ static struct sweep *make_sweep(const struct session *s, const struct sweep_choi
     }
     struct sweep *w = sweep_new(kind, c->goal.outcome, s->match.n_layers, n, rows, all, base,
                                 c->n_images, images);
+    sweep_pins_in_force(s, w, kind == SWEEP_LOO ? c->as : PREC_FP32);
     w->top = race ? c->top : 0;
     w->doubt = 2.5;
     free(base);
     return w;
+}
+
+void sweep_pins_in_force(const struct session *s, struct sweep *w, enum precision as)
+{
+    uint8_t *list = session_precisions(s, as);
+    sweep_pins_as(w, w->kind == SWEEP_ONLY ? NULL : list);
+    free(list);
 }
 
 struct sweep *sweep_resume(struct sweep *old, struct sweep *w, bool brute)
@@ -242,7 +258,7 @@ int sweep_start(struct session *s, const struct sweep_choice *c, bool background
     size_t n_layers = s->match.n_layers, n_pinnable, n = 0;
     job_cancel(s);
     job_wait(s, NULL);
-    bool *all = sweep_pinnable(s, &n_pinnable);
+    bool *all = sweep_pinnable_as(s, c->kind == SWEEP_LOO ? c->as : PREC_FP32, &n_pinnable);
     size_t *rows = mem_alloc((n_layers + 1) * sizeof *rows);
     for (size_t k = 0; k < n_layers; k++) {
         if (all[k] && (!c->rows || c->rows[k]) && !(c->kind == SWEEP_LOO && session_pinned(s, k))) {

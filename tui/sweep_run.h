@@ -15,6 +15,9 @@ enum search_method {
 };
 enum ways { WAY_LOO = 1, WAY_ONLY = 2 }; /* of a sweep: a layer alone in FP32, alone in INT8 */
 
+/* The word of --as for that. */
+#define CHEAPEST "cheapest"
+
 /* What the user asked for. */
 struct sweep_choice {
     enum sweep_kind kind;
@@ -31,6 +34,8 @@ struct sweep_choice {
     enum search_method method;
     const struct cost_model *cost; /* of a search; NULL: any set will do */
     int jobs;
+    enum precision as; /* of the layers that it pins */
+    bool cheapest;     /* of a search: then each in the cheapest that meets the goal */
 };
 /* Options that all of them have: --metric, --images, --jobs, --top, --brute where they are given;
  * E_UNSUPPORTED when outputs cannot be compared. */
@@ -50,8 +55,17 @@ int raise_start(struct session *s, const struct sweep_choice *c, bool background
                 struct err *err);
 int search_start(struct session *s, const struct sweep_choice *c, bool background, FILE *note,
                  struct err *err);
+struct lab;
+/* Of the search under way, if that is asked for and its answer meets the goal: gives each of its
+ * pins, those first that multiply most, the cheapest precision with which the goal is still met on
+ * all images. lab: the search's; began: its start. (search_cheapest.c) */
+int search_cheapest(struct session *s, struct lab *lab, const struct sweep_choice *c,
+                    const struct timespec *began, struct err *err);
 /* Per layer: whether it can be pinned at all; free() it. */
 bool *sweep_pinnable(struct session *s, size_t *n);
+bool *sweep_pinnable_as(struct session *s, enum precision as, size_t *n);
+/* A new sweep pins the layers in force in their precisions, others in `as`. */
+void sweep_pins_in_force(const struct session *s, struct sweep *w, enum precision as);
 
 /* What a prefix, a suffix or a bisection has found. */
 struct raised {
@@ -77,6 +91,8 @@ void search_report(struct call *c);
 const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bool sign);
 /* The outcomes that it has values of, NULL behind the last. */
 const struct outcome *sweep_outcome(const struct sweep *w, size_t i);
+/* The precision in which layers are tried. */
+const struct precision_row *sweep_tries(const struct sweep *w);
 /* Whether the outcome has a column: the chosen one, and those that say something here. */
 bool sweep_shows(const struct sweep *w, const struct outcome *o);
 void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t);
@@ -90,7 +106,6 @@ void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t la
 /* Prints the models tried last that no other beats with as few pins. */
 int sweep_report_pareto(struct call *c, struct err *err);
 
-struct lab;
 /* Measures all trials of w in a race. */
 int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err);
 /* Adds to the sweep what it has taken: runs of the lab, and the time since *from. */

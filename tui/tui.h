@@ -26,6 +26,7 @@ enum view_id { VIEW_LAYERS, VIEW_LAYER, VIEW_IMAGES, VIEW_GRAPH, VIEW_PINS, VIEW
 struct pin_state {
     size_t n; /* pinned layer names, sorted by network order */
     char **names;
+    uint8_t *as; /* enum precision of each */
     char *label; /* the command that led here: "pin 'conv1'" */
     size_t edit; /* the INT8 model under the pins: of session.edits */
 };
@@ -246,9 +247,20 @@ const char *session_layer_label(const struct session *s, size_t layer);
 /* The label cut to `columns`, keeping what tells layers apart. Returns columns used. */
 int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns);
 bool session_pinned(const struct session *s, size_t layer);
+/* The precision of a pinned layer, of any other PREC_FP32. */
+enum precision session_precision(const struct session *s, size_t layer);
+/* Its mark in listings: of the precision of a pinned layer, '.' for others. */
+char session_pin_mark(const struct session *s, size_t layer);
+/* Its precision as JSON has it: null for layers that are not pinned. */
+json_t *session_precision_json(const struct session *s, size_t layer);
+/* The precision of each layer as trials beside the pins in force have it: those keep theirs, others
+ * get `as`. n_layers, free() it. */
+uint8_t *session_precisions(const struct session *s, enum precision as);
 /* How a line calls a pinned layer of a state: by its name where no other has it, else by its
  * tensor. The text is the session's. */
 const char *session_pin_word(const struct session *s, const struct pin_state *p, size_t i);
+/* The line that pins what a state pins in that precision; NULL: nothing. free() it. */
+char *session_pin_line(const struct session *s, const struct pin_state *p, enum precision as);
 /* True when the pins now in force differ from those of the last run for this layer. */
 bool session_pin_pending(const struct session *s, size_t layer);
 /* The numerics in force as reports name it: "ort", "tensorrt (unverified)". Static texts. */
@@ -279,8 +291,12 @@ void session_map(struct session *s);
 void session_follow(struct session *s);
 /* Matches again after `match A=B`. */
 int session_match(struct session *s, struct err *err);
-/* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
-int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
+/* Makes the pinned set be exactly these layers, each in the precision (enum precision) of `as`;
+ * NULL: those that are pinned keep theirs, others get FP32. One undo step labelled `label`. */
+int session_pin(struct session *s, const bool *pinned, const uint8_t *as, const char *label,
+                struct err *err);
+/* The same of a model that was tried. */
+int session_pin_trial(struct session *s, const struct trial *t, const char *label, struct err *err);
 /* Puts an edited copy of the INT8 model, which it takes over, in its place, under the same pins;
  * one undo step. Results are dropped. On failure nothing changes and the copy is freed. */
 int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err);
@@ -326,8 +342,9 @@ int layer_times_end(struct session *s, struct timing *t, double *ms, struct err 
 /* THE table of what a set of pins may be said to cost. */
 struct cost_model {
     const char *name, *unit, *help;
-    /* ms: per layer, what it takes more in FP32; NULL: not measured. */
-    double (*of)(const struct session *s, const bool *pinned, const double *ms);
+    /* as: per layer enum precision of those pinned, NULL: FP32. ms: per layer, what it takes more
+     * in FP32; NULL: not measured. */
+    double (*of)(const struct session *s, const bool *pinned, const uint8_t *as, const double *ms);
 };
 #define COST_MODELS "macs|weights|activations|boundaries|ms"
 extern const struct cost_model cost_models[]; /* ends with name NULL; the first is the default */

@@ -29,8 +29,8 @@ long view_current_layer(const struct session *s);
 long view_current_image(const struct session *s);
 /* Rows a list view has room for in a screen of this height, title and notes taken off. */
 int view_page(int screen_rows);
-/* Short text of what is pinned or pending for one layer: '*' pinned and in force, '~' pinned or
- * unpinned but not run again yet, '.' INT8, 'f' float in the INT8 model. */
+/* Short text of what is pinned or pending for one layer: the mark of its precision where pinned and
+ * in force, '~' pinned or unpinned but not run again yet, '.' INT8, 'f' float in the INT8 model. */
 char view_layer_state(const struct session *s, size_t layer);
 
 /* ---- Words (view_text.c) --------------------------------------------------------------------- */

@@ -92,7 +92,8 @@ static void note_layer(const struct session *s, int node, char *dst, size_t size
     char bytes[32];
     const double spread = graph_scale_spread(s, node);
     if (c.dequantize + c.quantize > 0)
-        add_note(dst, size, "%sFP32%s %s", c.dequantize ? "DQ>" : "", c.quantize ? ">Q" : "",
+        add_note(dst, size, "%s%s%s %s", c.dequantize ? "DQ>" : "",
+                 precisions[session_precision(s, layer)].title, c.quantize ? ">Q" : "",
                  text_bytes(bytes, sizeof(bytes), c.bytes));
     if (s->pair && !s->match.layers[layer].quantized)
         add_note(dst, size, "float in INT8");
@@ -160,7 +161,8 @@ static void draw_node_text(const struct session *s, struct grid *g, int row, int
     const bool pinned = n->layer >= 0 && session_pinned(s, (size_t)n->layer);
     const bool pending = n->layer >= 0 && session_pin_pending(s, (size_t)n->layer);
     if (pinned)
-        snprintf(text + used, sizeof(text) - used, "  *FP32*%s", pending ? " ~" : "");
+        snprintf(text + used, sizeof(text) - used, "  *%s*%s",
+                 precisions[session_precision(s, (size_t)n->layer)].title, pending ? " ~" : "");
     else if (pending)
         snprintf(text + used, sizeof(text) - used, "  INT8 again ~");
     const enum style st = pinned || pending ? ST_PIN : n->kind == MAP_LAYER ? ST_NORMAL : ST_DIM;

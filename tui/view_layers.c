@@ -209,6 +209,12 @@ static void draw_empty(const struct session *s, struct grid *g, int top)
     }
 }
 
+static bool pins_as(const struct session *s, enum precision as)
+{
+    const struct pin_state *p = &s->undo[s->at_undo];
+    return p->n && memchr(p->as, (int)as, p->n) != NULL;
+}
+
 /* Two lines under the table: how much is shown, and the name under the cursor when the table has
  * cut it, else what the sort column means. */
 static void draw_notes(const struct session *s, struct grid *g, int row, const struct rows *r,
@@ -226,7 +232,12 @@ static void draw_notes(const struct session *s, struct grid *g, int row, const s
                   text_filter(filter, sizeof(filter), s->ui.layer_filter));
     if (marked)
         n += snprintf(text + n, sizeof(text) - (size_t)n, " | + marked %zu", marked);
-    snprintf(text + n, sizeof(text) - (size_t)n, " | * pinned ~ run again . INT8 f float");
+    n += snprintf(text + n, sizeof(text) - (size_t)n, " | * pinned");
+    for (int as = PREC_FP32 + 1; as < N_PRECISIONS; as++)
+        if (pins_as(s, (enum precision)as))
+            n += snprintf(text + n, sizeof(text) - (size_t)n, " %c %s", precisions[as].mark,
+                          precisions[as].name);
+    snprintf(text + n, sizeof(text) - (size_t)n, " ~ run again . INT8 f float");
     text_fit(fit, sizeof(fit), text, cols - 1, TEXT_HEAD);
     grid_text(g, row, 0, cols - 1, ST_DIM, fit);
     const char *name = r->cursor < r->n_items ? session_layer_label(s, r->item[r->cursor]) : "";

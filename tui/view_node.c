@@ -117,7 +117,8 @@ static void layer_lines(const struct session *s, struct pane *p, int node)
     const struct conversions c = graph_conversions(s, node);
     char bytes[32];
     if (session_pinned(s, layer))
-        line(p, "pinned", "FP32; adds %zu DQ, %zu Q, %s an image", c.dequantize, c.quantize,
+        line(p, "pinned", "%s; adds %zu DQ, %zu Q, %s an image",
+             precisions[session_precision(s, layer)].title, c.dequantize, c.quantize,
              text_bytes(bytes, sizeof(bytes), c.bytes));
     const double *const *ms = (const double *const *)s->times.ms;
     if (layer < s->times.n && ms[SIDE_FP32] && ms[SIDE_INT8])

@@ -83,19 +83,14 @@ int heat_level(double v, double lo, double hi)
     return (int)MIN(MAX(floor(32 * (v - lo) / (hi - lo)), 0), 31);
 }
 
-static const char *state_text(const struct session *s, size_t layer)
+static void state_text(const struct session *s, size_t layer, char *dst, size_t size)
 {
-    switch (view_layer_state(s, layer)) {
-    case '*':
-        return "[PINNED FP32]";
-    case '~':
-        return session_pinned(s, layer) ? "[PINNED, not run again yet]"
-                                        : "[UNPINNED, not run again yet]";
-    case 'f':
-        return "[float in INT8]";
-    default:
-        return "";
-    }
+    const bool pinned = session_pinned(s, layer), pending = session_pin_pending(s, layer);
+    snprintf(dst, size, "%s", s->match.layers[layer].quantized ? "" : "[float in INT8]");
+    if (pinned || pending)
+        snprintf(dst, size, "[%s%s%s]", pinned ? "PINNED " : "UNPINNED",
+                 pinned ? precisions[session_precision(s, layer)].title : "",
+                 pending ? ", not run again yet" : "");
 }
 
 /* Parameters of the codes: "int8 scale 0.0235294 zp -128", with the range they can hold. */
@@ -150,7 +145,8 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
                l->fp32 >= 0 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8]);
     if (row < r.rows) {
         char line[512];
-        const char *state = state_text(s, layer);
+        char state[64];
+        state_text(s, layer, state, sizeof(state));
         snprintf(line, sizeof(line), "%s  %s  %s%s%s", op, shape, state, state[0] ? "  " : "",
                  session_runs_as(s, layer));
         text_fit(fit, sizeof(fit), line, r.cols, TEXT_HEAD);

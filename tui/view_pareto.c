@@ -44,7 +44,8 @@ double macs_share(const struct session *s, double macs)
 bool trial_in_force(const struct session *s, const struct trial *t)
 {
     for (size_t k = 0; k < s->match.n_layers; k++)
-        if (t->pinned[k] != session_pinned(s, k))
+        if (t->pinned[k] != session_pinned(s, k) ||
+            (t->pinned[k] && t->as[k] != (uint8_t)session_precision(s, k)))
             return false;
     return true;
 }
@@ -181,7 +182,7 @@ static void draw_front_row(const struct session *s, struct grid *g, struct rect 
     for (size_t k = 0; k < s->match.n_layers; k++) {
         if (!t->pinned[k])
             continue;
-        weights += s->costs ? s->costs[k].weights : 0;
+        weights += s->costs ? s->costs[k].weights * precisions[t->as[k]].weight_bits / 32 : 0;
         if (used < sizeof(layers))
             used += (size_t)snprintf(layers + used, sizeof(layers) - used, "%s ",
                                      session_layer_label(s, k));
@@ -203,7 +204,7 @@ void draw_front(const struct session *s, struct grid *g, struct rect r)
         return;
     draw_rule(g, r.row, r.col, r.cols, "models that no other beats with as few pins");
     grid_printf(g, r.row + 1, r.col, ST_HEAD, " %4s %10s %8s %8s  %s", "PINS", w->outcome->title,
-                "FP32 MB", "MACS %", "LAYERS");
+                "PIN MB", "MACS %", "LAYERS");
     const struct trial **best = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
     const size_t n = sweep_pareto(w, NULL, best);
     for (size_t i = 0; i < n && (int)i < r.rows - 2; i++)

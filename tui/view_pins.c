@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * view_pins.c: what is pinned to FP32 and whether the last run knows of it, what more pins would
- * gain, how the set came about, and the same as lines for a script.
+ * view_pins.c: what is pinned in which precision and whether the last run knows of it, what more
+ * pins would gain, how the set came about, and the same as lines for a script.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -21,13 +21,29 @@ static const char *state_words(const struct session *s, size_t layer)
     return s->study ? "in force in the last run" : "pinned, not run yet";
 }
 
+/* The state of a row, behind its precision where that is not FP32. */
+static void draw_state(const struct session *s, struct grid *g, int row, int col, size_t layer)
+{
+    const enum precision as = session_precision(s, layer);
+    const enum style st = session_pin_pending(s, layer) ? ST_WARN : ST_DIM;
+    const char *words = state_words(s, layer);
+    if (session_pinned(s, layer) && as != PREC_FP32) {
+        const bool prefix = strncmp(words, "pinned, ", 8) == 0; /* the precision says that too */
+        grid_printf(g, row, col, st, "%s, %s", precisions[as].name,
+                    prefix     ? words + 8
+                    : s->study ? "in the last run"
+                               : words);
+        return;
+    }
+    grid_text(g, row, col, STATE, st, words);
+}
+
 static void draw_pin_row(const struct session *s, struct grid *g, int row, int cols, size_t layer,
                          const double *gain)
 {
     const int figures = cols - STATE - MACS - GAIN;
     const char mark[2] = {view_layer_state(s, layer), '\0'};
     char text[256];
-    const bool pending = session_pin_pending(s, layer);
     grid_text(g, row, 2, 1, ST_PIN, mark);
     text_fit(text, sizeof(text), session_layer_label(s, layer), figures - 5, TEXT_TAIL);
     grid_text(g, row, 4, figures - 5, ST_NORMAL, text);
@@ -40,7 +56,7 @@ static void draw_pin_row(const struct session *s, struct grid *g, int row, int c
     if (s->costs)
         grid_printf(g, row, figures + GAIN, ST_NORMAL, "%*.1f", MACS - 2,
                     macs_share(s, s->costs[layer].macs));
-    grid_text(g, row, cols - STATE, STATE, pending ? ST_WARN : ST_DIM, state_words(s, layer));
+    draw_state(s, g, row, cols - STATE, layer);
 }
 
 static void draw_pin_rows(const struct session *s, struct grid *g, struct rect box)
@@ -57,7 +73,8 @@ static void draw_pin_rows(const struct session *s, struct grid *g, struct rect b
     grid_printf(g, box.row, box.cols - STATE - MACS, ST_HEAD, "%*s", MACS - 2, "MACS%");
     grid_text(g, box.row, box.cols - STATE, STATE, ST_HEAD, "STATE");
     if (r.n == 0)
-        grid_text(g, box.row + 2, 3, -1, ST_DIM, "nothing is pinned: p on a layer pins it to FP32");
+        grid_text(g, box.row + 2, 3, -1, ST_DIM,
+                  "nothing is pinned: p on a layer pins it to FP32, b to fewer bits");
     const size_t first = rows_top(&r, box.rows - 1);
     for (size_t i = first; i < r.n && (int)(i - first) < box.rows - 1; i++) {
         const int row = box.row + 1 + (int)(i - first);
@@ -127,11 +144,13 @@ static void draw_script(const struct session *s, struct grid *g, struct rect r)
         char *word = cmd_quote(session_pin_word(s, p, i));
         char safe[256], fit[256];
         text_safe(safe, sizeof(safe), word);
-        text_fit(fit, sizeof(fit), safe, r.cols - 6, TEXT_TAIL);
+        const enum precision as = (enum precision)p->as[i];
+        text_fit(fit, sizeof(fit), safe, r.cols - (as ? 17 : 6), TEXT_TAIL);
         if (row + 1 == pins_end && i + 1 < p->n)
             grid_printf(g, row, r.col + 1, ST_DIM, "... %zu more", p->n - i);
         else
-            grid_printf(g, row, r.col + 1, ST_NORMAL, "pin %s", fit);
+            grid_printf(g, row, r.col + 1, ST_NORMAL, "pin %s%s%s", fit, as ? " --as " : "",
+                        as ? precisions[as].name : "");
         free(word);
     }
     static const char *const rest[] = {"run", "layers", "export mixed.onnx"};

@@ -197,6 +197,6 @@ char view_layer_state(const struct session *s, size_t layer)
     if (session_pin_pending(s, layer))
         return '~';
     if (session_pinned(s, layer))
-        return '*';
+        return session_pin_mark(s, layer);
     return s->match.layers[layer].quantized ? '.' : 'f';
 }

@@ -290,6 +290,14 @@ def check_unknown(tally, form):
             tally.check(text in data, f"unknown fields in {form}: '{text.decode()}' is lost")
 
 
+def real_pairs():
+    """(title, FP32 file, INT8 file, meta) of the real models, of those that arguments name."""
+    for folder, meta in metas() if (DATA / "models").is_dir() else ():
+        if len(sys.argv) < 2 or folder.name in sys.argv[1:]:
+            for int8 in int8_files(folder):
+                yield f"{folder.name}/{int8.name}", folder / "fp32.onnx", int8, meta
+
+
 def main():
     tally = Tally()
     models = SAMPLES / "models"
@@ -297,13 +305,8 @@ def main():
     for form in ("int8_qdq.onnx", "int8_qop.onnx"):
         check_unknown(tally, form)
         check_pair(tally, f"samples/{form}", models / "fp32.onnx", models / form, pictures)
-    if (DATA / "models").is_dir():
-        for folder, meta in metas():
-            if len(sys.argv) > 1 and folder.name not in sys.argv[1:]:
-                continue
-            for int8 in int8_files(folder):
-                check_pair(tally, f"{folder.name}/{int8.name}", folder / "fp32.onnx", int8,
-                           inputs_of(meta, IMAGES))
+    for title, fp32, int8, meta in real_pairs():
+        check_pair(tally, title, fp32, int8, inputs_of(meta, IMAGES))
     tally.close()
 
 
