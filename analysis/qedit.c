@@ -96,6 +96,17 @@ void edit_node(struct graph *g, const char *op, const char *domain, const char *
     free(name);
 }
 
+const char *edit_domain(struct graph *g, enum dtype type)
+{
+    enum { ALL_TYPES_OPSET = 21 };
+    bool own = type != DT_U8 && type != DT_S8 && type != DT_S32;
+    if (!own || g->opset >= ALL_TYPES_OPSET) {
+        return "";
+    }
+    g->opset_ms = MAX(g->opset_ms, 1);
+    return "com.microsoft";
+}
+
 /* ---- BatchNormalization --------------------------------------------------------------------- */
 
 /* w' = w * s, b' = (b - mean) * s + beta with s = gamma / sqrt(var + epsilon), in double. */

@@ -24,6 +24,9 @@ int edit_constant(struct graph *g, const char *stem, const char *suffix, struct 
 /* Appends a node of three inputs named "STEM_OP" that makes `out`. */
 void edit_node(struct graph *g, const char *op, const char *domain, const char *stem,
                const int in[3], int out);
+/* Where quantizers of such codes come from: types beyond 8 bits came to ai.onnx with opset 21;
+ * before that onnxruntime has operators of its own, which g then imports. */
+const char *edit_domain(struct graph *g, enum dtype type);
 /* E_UNSUPPORTED for a model that is not ONNX, or has quantized operators already; `what` begins the
  * message. */
 int edit_check_float(const struct graph *g, const char *what, struct err *err);

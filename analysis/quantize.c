@@ -15,18 +15,6 @@
 
 /* ---- Activations ---------------------------------------------------------------------------- */
 
-/* Types beyond 8 bits came to ai.onnx with opset 21; onnxruntime has operators of its own. */
-static const char *domain_for(struct quantizer *q, enum dtype type)
-{
-    enum { ALL_TYPES_OPSET = 21 };
-    bool own = type != DT_U8 && type != DT_S8 && type != DT_S32;
-    if (!own || q->g->opset >= ALL_TYPES_OPSET) {
-        return "";
-    }
-    q->g->opset_ms = MAX(q->g->opset_ms, 1);
-    return "com.microsoft";
-}
-
 static int scalar(enum dtype d, struct tensor **out, struct err *err)
 {
     return tensor_zeros(d, 0, NULL, NULL, out, err);
@@ -89,7 +77,7 @@ static int add_pair(struct quantizer *q, int v, enum dtype type, int from, int t
         return rc;
     }
     char *stem = mem_printf("%s%s", q->g->values[v].name, again ? "_convert" : "");
-    const char *domain = domain_for(q, type);
+    const char *domain = edit_domain(q->g, type);
     int codes = edit_value(q->g, stem, "_QuantizeLinear_Output");
     edit_node(q->g, "QuantizeLinear", domain, stem, (const int[]){from, p.s, p.z}, codes);
     edit_node(q->g, "DequantizeLinear", domain, stem, (const int[]){codes, p.s, p.z}, to);
@@ -163,15 +151,7 @@ static int quantize_activation(struct quantizer *q, int v, struct err *err)
 static int add_coded(struct quantizer *q, const char *stem, int axis, const struct coded *c)
 {
     q->report.weights += dtype_size(c->codes->dtype) * c->codes->n;
-    int in[3] = {edit_constant(q->g, stem, "_quantized", c->codes),
-                 edit_constant(q->g, stem, "_scale", c->scale),
-                 edit_constant(q->g, stem, "_zero_point", c->zero)};
-    int real = edit_value(q->g, stem, "_DequantizeLinear_Output");
-    edit_node(q->g, "DequantizeLinear", domain_for(q, c->codes->dtype), stem, in, real);
-    if (axis >= 0) {
-        graph_attr_int(q->g, &q->g->nodes[q->g->n_nodes - 1], "axis", axis);
-    }
-    return real;
+    return coded_node(q->g, stem, axis, c);
 }
 
 static const struct coded_value *find_coded(const struct quantizer *q, int v, int axis,

@@ -299,7 +299,7 @@ static int load_quantized(struct call *c, struct err *err)
         return rc;
     }
     char *label = cmd_join(c->cmd->name, 1, c->args);
-    rc = session_edit(s, g, label, err);
+    rc = session_edit(s, (struct version){.int8 = g}, label, err);
     free(label);
     return rc;
 }

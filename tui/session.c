@@ -105,11 +105,25 @@ static void retire(struct session *s, struct plan *p, struct graph *g)
     graph_free(g);
 }
 
-/* Versions of the INT8 model that are not in force. */
-static void edits_clear(struct session *s)
+static bool stands_before(const struct session *s, size_t edit, const struct graph *fp32)
 {
-    for (size_t i = 0; i < s->n_edits; i++) {
-        graph_free(s->edits[i] != s->int8 ? s->edits[i] : NULL);
+    for (size_t i = 0; i < edit; i++) {
+        if (s->edits[i].fp32 == fp32) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Versions of the models that are neither in force nor these two. */
+static void edits_clear(struct session *s, const struct graph *fp32, const struct graph *int8)
+{
+    for (size_t i = s->n_edits; i-- > 0;) {
+        struct version *v = &s->edits[i];
+        bool kept = v->fp32 == s->fp32 || v->fp32 == fp32 || stands_before(s, i, v->fp32);
+        graph_free(kept ? NULL : v->fp32);
+        graph_free(v->int8 != s->int8 && v->int8 != int8 ? v->int8 : NULL);
+        edits_fini(&v->made);
     }
     free(s->edits);
     s->edits = NULL;
@@ -122,7 +136,7 @@ void session_unload(struct session *s)
     plan_free(s->plan_fp32);
     plan_free(s->plan_int8);
     graph_free(s->mixed);
-    edits_clear(s);
+    edits_clear(s, NULL, NULL);
     graph_free(s->fp32);
     graph_free(s->int8);
     s->plan_fp32 = s->plan_int8 = NULL;
@@ -262,9 +276,9 @@ static void let_go(struct session *s, const struct loading *fp32, const struct l
     s->plan_fp32 = s->plan_int8 = NULL;
     graph_free(s->mixed); /* borrows from the FP32 model */
     s->mixed = NULL;
-    edits_clear(s);
-    s->fp32 = fp32->keep ? NULL : s->fp32;
-    s->int8 = int8->keep ? NULL : s->int8;
+    edits_clear(s, fp32->keep, int8->keep);
+    s->fp32 = fp32->keep == s->fp32 ? NULL : s->fp32;
+    s->int8 = int8->keep == s->int8 ? NULL : s->int8;
     session_unload(s);
 }
 
@@ -312,7 +326,8 @@ int session_load_side(struct session *s, enum side side, const char *path, const
     bool fp32 = side == SIDE_FP32;
     struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
     struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
-    a.keep = fp32 ? NULL : s->fp32;
+    /* What was changed in the FP32 model belongs to the INT8 one that goes. */
+    a.keep = fp32 ? NULL : s->n_edits ? s->edits[0].fp32 : s->fp32;
     b.keep = fp32 ? s->int8 : NULL;
     b.report = b.keep ? s->implicit : b.report;
     if (a.keep || b.keep) { /* it is planned again, and a run may be using it */
@@ -484,41 +499,68 @@ static bool *pins_of(const struct session *s, size_t state)
     return pinned;
 }
 
-/* Puts the pins of a state in force, over another version of the INT8 model (NULL: the same). */
-static int use_state(struct session *s, struct graph *int8, size_t state, struct err *err)
+/* Puts models and, planned anew where it is another one, the FP32 plan in force. */
+static void use_models(struct session *s, const struct version *v, struct plan *fp32)
 {
-    struct graph *before = s->int8;
-    s->int8 = int8 ? int8 : before;
-    int rc = int8 ? session_match(s, err) : OK; /* drops results, and stops what runs */
-    if (int8) {
+    s->fp32 = v->fp32;
+    s->int8 = v->int8;
+    s->plan_fp32 = fp32;
+}
+
+/* Puts the pins of a state in force, over another version of the models (NULL: the same). */
+static int use_state(struct session *s, const struct version *to, size_t state, struct err *err)
+{
+    const struct version before = {.fp32 = s->fp32, .int8 = s->int8};
+    struct plan *plan = s->plan_fp32, *was = plan;
+    int rc = OK;
+    if (to) {
+        job_cancel(s); /* before its plan goes */
+        job_wait(s, NULL);
+        rc = to->fp32 != s->fp32 ? side_plan(s, to->fp32, true, true, &plan, err) : OK;
+    }
+    if (!rc && to) {
+        use_models(s, to, plan);
+        rc = session_match(s, err); /* drops results */
         results_unload(s->results); /* it may be of another file */
     }
     bool *pinned = rc ? NULL : pins_of(s, state);
     rc = rc ? rc : install_pins(s, pinned, err);
     free(pinned);
-    if (rc && s->int8 != before) {
-        s->int8 = before;
+    if (rc && s->int8 != before.int8) {
+        use_models(s, &before, was);
         session_match(s, NULL);
         results_unload(s->results);
+    }
+    if (plan != was) {
+        plan_free(rc ? plan : was);
     }
     return rc;
 }
 
-int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err)
+size_t session_version(struct session *s, struct version v)
 {
+    s->edits = mem_grow(s->edits, (s->n_edits + 1) * sizeof *s->edits);
+    s->edits[s->n_edits] = v;
+    return s->n_edits++;
+}
+
+int session_edit(struct session *s, struct version v, const char *label, struct err *err)
+{
+    struct graph *own = v.fp32;
+    v.fp32 = own ? own : s->fp32;
     if (!s->n_edits) {
         s->edits = mem_alloc(sizeof *s->edits);
-        s->edits[s->n_edits++] = s->int8;
+        s->edits[s->n_edits++] = (struct version){.fp32 = s->fp32, .int8 = s->int8};
     }
-    int rc = use_state(s, int8, s->at_undo, err);
+    int rc = use_state(s, &v, s->at_undo, err);
     if (rc) {
-        graph_free(int8);
+        graph_free(own);
+        graph_free(v.int8);
+        edits_fini(&v.made);
         return rc;
     }
-    s->edits = mem_grow(s->edits, (s->n_edits + 1) * sizeof *s->edits);
-    s->edits[s->n_edits++] = int8;
     bool *pinned = pins_of(s, s->at_undo);
-    push_state(s, pinned, s->n_edits - 1, label);
+    push_state(s, pinned, session_version(s, v), label);
     free(pinned);
     return OK;
 }
@@ -544,7 +586,7 @@ int session_undo(struct session *s, int steps, struct err *err)
     }
     size_t edit = s->undo[to].edit;
     bool other = edit != s->undo[s->at_undo].edit;
-    int rc = use_state(s, other ? s->edits[edit] : NULL, (size_t)to, err);
+    int rc = use_state(s, other ? &s->edits[edit] : NULL, (size_t)to, err);
     if (!rc) {
         s->at_undo = (size_t)to;
     }

@@ -27,7 +27,7 @@ struct pin_state {
     size_t n; /* pinned layer names, sorted by network order */
     char **names;
     char *label; /* the command that led here: "pin 'conv1'" */
-    size_t edit; /* the INT8 model under the pins: of session.edits */
+    size_t edit; /* the models under the pins: of session.edits */
 };
 
 /* Both sides of one layer on one image, for drill-down. */
@@ -160,14 +160,20 @@ struct typing {
     int row, col;   /* where the cursor was drawn */
 };
 
+/* Models as a step of the history left them. A graph may stand in several versions. */
+struct version {
+    struct graph *fp32, *int8;
+    struct edits made; /* of the version of the step before; none: int8 is another file */
+};
+
 struct session {
     pthread_mutex_t lock;      /* held by the front while a command runs or a view draws; by workers
                                   only while they merge a result */
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
     size_t n_edits;
-    struct graph **edits; /* versions of int8, which is one of them; [0] the loaded one. Empty until
-                             it is changed */
+    struct version *edits; /* of the models, which are one of them; [0] as loaded. Empty until one
+                              is changed */
     struct plan_store *store;           /* of all plans made for these models */
     struct results *results;            /* of earlier runs and sweeps, see results.h */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
@@ -276,11 +282,27 @@ void session_follow(struct session *s);
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
-/* Puts an edited copy of the INT8 model, which it takes over, in its place, under the same pins;
- * one undo step. Results are dropped. On failure nothing changes and the copy is freed. */
-int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err);
+/* Puts edited copies of the models (fp32 NULL: as it is), which it takes over with the changes that
+ * made them, in their place, under the same pins; one undo step. Results are dropped. On failure
+ * nothing changes and the copies are freed. */
+int session_edit(struct session *s, struct version v, const char *label, struct err *err);
+/* Adds a version behind the others, which it takes over; [0] is there. Returns its place. */
+size_t session_version(struct session *s, struct version v);
+/* Copies of a version's models with more changes, which it takes over; types and shapes are found.
+ */
+int session_make(struct session *s, const struct version *from, struct edits made,
+                 struct version *out, struct err *err);
+/* Makes changes to the models in force, as session_edit(); takes them over. */
+int session_apply(struct session *s, struct edits made, const char *label, struct err *err);
+/* The version that step i of the history brought; NULL: it changed pins alone. */
+const struct version *session_step_edit(const struct session *s, size_t i);
+/* "3 ranges, 12 weights": what changes there are; of no changes "another file". */
+void edits_text(const struct edits *made, char *dst, size_t size);
+json_t *edits_json(const struct edits *made);
+/* From the outside: all is checked. */
+int edits_read(const json_t *list, struct edits *out, struct err *err);
 /* Replaces the history by these states, which it takes over, and puts the at-th of them in force
- * (0: no pins). On failure no pin is in force. */
+ * (0: no pins). The versions that they name are in session.edits. On failure no pin is in force. */
 int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
                         struct err *err);
 /* Moves in the undo history by `steps` (< 0: undo). */
@@ -456,6 +478,8 @@ const char *call_opt(const struct call *c,
                      const char *name); /* value, "" for a flag, NULL absent */
 /* "u8", "s16" ... of an option; none when NULL. */
 enum dtype type_word(const char *word, enum dtype none);
+/* The word for such a type; "?" for others. */
+const char *type_short(enum dtype d);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word; free() it. */
 char *cmd_quote(const char *word);
