@@ -515,7 +515,7 @@ double weights_sqnr(const struct graph *prepared, size_t n, const char *const *n
  * them, and the int32 biases of what is computed from them. g is edited in place; it is unusable
  * after a failure. Values keep their numbers. E_UNSUPPORTED where the parameters are not constants,
  * the model is not ONNX, a bias would not fit, or an integer operator does not take that type. */
-int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero,
+int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero, bool cut,
                      struct err *err);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */

@@ -84,6 +84,7 @@ struct editing {
     struct graph *prepared; /* NULL until it is needed */
     struct graph *g;
     bool equalized;
+    bool cut; /* all weights are made anew at the end, and biases with them */
 };
 
 static int need_prepared(struct editing *x, struct err *err)
@@ -103,7 +104,7 @@ static int node_in(const struct graph *g, const char *name, const char *model, i
 static int make_range(struct editing *x, const struct edit *c, struct err *err)
 {
     int v = graph_find(x->g, c->at);
-    return v >= 0 ? graph_requantize(x->g, v, c->codes.dtype, c->scale, c->zero, err)
+    return v >= 0 ? graph_requantize(x->g, v, c->codes.dtype, c->scale, c->zero, x->cut, err)
                   : err_set(err, E_SHAPE, "the INT8 model has no tensor '%.120s'", c->at);
 }
 
@@ -152,6 +153,9 @@ int edits_apply(const struct edits *list, const struct graph *fp32, const struct
     };
     struct editing x = {.fp32 = fp32, .g = graph_clone(int8)};
     int rc = OK;
+    for (size_t i = 0; i < list->n; i++) {
+        x.cut |= list->list[i].kind == EDIT_EQUALIZE;
+    }
     for (size_t i = 0; i < list->n && !rc; i++) {
         rc = makers[list->list[i].kind](&x, &list->list[i], err);
     }

@@ -152,17 +152,15 @@ static void ranges(const struct solver *s, const struct equal_pair *p, double *r
     }
 }
 
-/* The least and greatest factor that a channel may have. */
+/* The least and greatest factor that a channel may have. A channel with small weights and a large
+ * bias would otherwise stretch the range of the activation, at the cost of all others. */
 static void limits(const struct equal_pair *p, size_t c, double top, double *lo, double *hi)
 {
     enum { FARTHEST = 10000 }; /* a dead channel would get any factor */
-    *lo = 1.0 / FARTHEST;
-    *hi = FARTHEST;
-    if (p->reach && p->keep_reach) {
-        bool ends = p->reach[c] >= p->bound * (1 - 1e-6);
-        *lo = ends ? 1 : fmax(*lo, top > 0 ? p->reach[c] / top : 1);
-        *hi = ends ? 1 : *hi;
-    }
+    bool ends = p->absorbed && p->reach && p->reach[c] >= p->bound * (1 - 1e-6);
+    double least = p->reach && top > 0 ? p->reach[c] / top : 0;
+    *lo = ends ? 1 : fmax(1.0 / FARTHEST, least);
+    *hi = ends ? 1 : FARTHEST;
 }
 
 /* One pair brought to equal ranges; the largest change of a factor, as a logarithm. */

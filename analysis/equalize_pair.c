@@ -83,7 +83,7 @@ static bool pair_usable(const struct equalizing *x, struct equal_pair *p)
     for (size_t i = 0; i < p->channels; i++) {
         p->reach[i] = fmax(fabs(c[i].xmin), fabs(c[i].xmax));
     }
-    p->keep_reach = isfinite(p->bound) && own_clip(x, p->z) < 0;
+    p->absorbed = isfinite(p->bound) && own_clip(x, p->z) < 0;
     return true;
 }
 
@@ -117,7 +117,7 @@ static void keep_pairs(struct equalizing *x, const bool *layers)
     for (size_t i = 0; i < p->n; i++) {
         bool usable = wanted[i] && pair_usable(x, &p->list[i]);
         x->e->left += wanted[i] && !usable;
-        x->e->bounded += usable && p->list[i].keep_reach;
+        x->e->absorbed += usable && p->list[i].absorbed;
         if (usable) {
             p->list[kept++] = p->list[i];
         }
@@ -182,7 +182,7 @@ static void add_ranges(struct equalizing *x, const struct equal_pair *p)
 
 static void add_clip(struct equalizing *x, const struct equal_pair *p)
 {
-    int clip = isfinite(p->bound) && !p->keep_reach ? own_clip(x, p->z) : -1;
+    int clip = isfinite(p->bound) && !p->absorbed ? own_clip(x, p->z) : -1;
     if (clip >= 0) {
         struct edit c = {.kind = EDIT_CLIP,
                          .at = mem_dup(x->w->int8->nodes[clip].name),

@@ -20,6 +20,7 @@ struct requant {
     struct quant old;
     enum dtype type; /* of the new codes */
     float scale;
+    bool cut; /* biases that do not fit */
     int s, z; /* the new constants */
 };
 
@@ -147,17 +148,18 @@ static int change_node(struct requant *r, size_t i, struct err *err)
 
 /* ---- Biases --------------------------------------------------------------------------------- */
 
-static int rescaled(const struct tensor *t, double by, struct tensor **out, struct err *err)
+static int rescaled(const struct tensor *t, double by, bool cut, struct tensor **out,
+                    struct err *err)
 {
     int rc = tensor_new(DT_S32, t->rank, t->dims, NULL, out, err);
     for (size_t i = 0; !rc && i < t->n; i++) {
         double v = rint((double)tensor_s64(t, i) * by);
-        if (fabs(v) > INT32_MAX) {
+        if (fabs(v) > INT32_MAX && !cut) {
             tensor_free(*out);
             return err_set(err, E_UNSUPPORTED, "its bias does not fit int32, %g times as large",
                            by);
         }
-        coded_put(*out, i, (int64_t)v);
+        coded_put(*out, i, (int64_t)fmin(fmax(v, INT32_MIN), INT32_MAX));
     }
     return rc;
 }
@@ -177,7 +179,7 @@ static int change_bias(struct requant *r, size_t node, int slot, bool has_scale,
     }
     double by = (double)r->old.scale[0] / (double)r->scale;
     struct tensor *codes = NULL, *scale = NULL;
-    int rc = rescaled(t, by, &codes, err);
+    int rc = rescaled(t, by, r->cut, &codes, err);
     rc = rc ? err_in(err, "node '%.120s'", n->name) : OK;
     const struct tensor *s = has_scale ? r->g->values[n->in[slot + 1]].constant : NULL;
     rc = rc || !s ? rc : tensor_new(DT_F32, s->rank, s->dims, NULL, &scale, err);
@@ -243,10 +245,10 @@ static int change(struct requant *r, int v, int32_t zero, struct err *err)
     return rc;
 }
 
-int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero,
+int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero, bool cut,
                      struct err *err)
 {
-    struct requant r = {.g = g, .type = type, .scale = scale};
+    struct requant r = {.g = g, .type = type, .scale = scale, .cut = cut};
     struct arena a = {0};
     bool known = false;
     if (g->dialect != DIALECT_ONNX) {

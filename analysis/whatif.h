@@ -99,11 +99,10 @@ struct equal_pair {
     double bound; /* where that ends from above; infinite */
     int y, z;     /* values: what a makes, what b reads */
     size_t channels;
-    double *reach;   /* per channel: largest |z| seen; NULL: nothing is known */
-    bool keep_reach; /* no channel may go beyond the largest reach, and those at the bound stay */
-    double *s;       /* per channel: z is divided by it */
-    double
-        spread[2]; /* (largest) / (median) range of the channels of both weights, before; after */
+    double *reach;    /* per channel: largest |z| seen; NULL: nothing is known */
+    bool absorbed;    /* the bound is the end of the codes: what reaches it stays as it is */
+    double *s;        /* per channel: z is divided by it */
+    double spread[2]; /* (largest) / (median) range of a channel of the weights, before and after */
 };
 struct equal_pairs {
     struct arena arena;
@@ -114,8 +113,9 @@ struct equal_pairs {
 void equal_pairs_find(const struct graph *g, struct equal_pairs *out);
 void equal_pairs_fini(struct equal_pairs *p);
 /* s of all pairs at once: s = sqrt(r1 r2) / r2 with the ranges max |w| of the channel in both
- * nodes, one pair after the other until nothing changes; chains of depthwise layers converge so to
- * equal ranges of all three. */
+ * nodes, but at least reach / (largest reach of a channel): no activation gets a larger range. One
+ * pair after the other until nothing changes; chains of depthwise layers converge so to equal
+ * ranges of all three. */
 void equal_pairs_solve(const struct graph *g, struct equal_pairs *p);
 /* Divides and multiplies the weights of a prepared graph: see EDIT_EQUALIZE. */
 int graph_equalize(struct graph *g, int a, int b, size_t n, const float *s, struct err *err);
@@ -127,7 +127,8 @@ void equal_bounds(double bound, size_t n, const float *s, float *out);
 struct equalized {
     struct equal_pairs pairs; /* those that are changed */
     size_t left;              /* found, but not in a form that can be changed */
-    size_t bounded; /* whose upper end is that of the codes: exact on the images of the run alone */
+    size_t
+        absorbed; /* whose upper end is that of the codes: exact on the images of the run alone */
     struct edits edits;
 };
 /* layers: per layer of the match, whether pairs with its weights are wanted. Activation scales come

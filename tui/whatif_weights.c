@@ -354,7 +354,7 @@ static json_t *pair_json(const struct graph *g, const struct equal_pair *p)
                      "between", p->between >= 0 ? json_text(g->nodes[p->between].op) : json_null(),
                      "channels", (json_int_t)p->channels, "factor_min", json_num(lo), "factor_max",
                      json_num(hi), "spread_now", json_num(p->spread[0]), "spread_then",
-                     json_num(p->spread[1]), "bounded", p->keep_reach);
+                     json_num(p->spread[1]), "absorbed", p->absorbed);
 }
 
 static void pair_text(const struct graph *g, const struct equal_pair *p, FILE *out)
@@ -363,7 +363,7 @@ static void pair_text(const struct graph *g, const struct equal_pair *p, FILE *o
     fprintf(out, "%s -> %s: %zu channels, spread of the weights %.1f, would be %.1f%s\n",
             text_safe(a, sizeof a, g->nodes[p->a].name),
             text_safe(b, sizeof b, g->nodes[p->b].name), p->channels, p->spread[0], p->spread[1],
-            p->keep_reach ? "; no channel beyond the clip" : "");
+            p->absorbed ? "; channels that reach the clip stay" : "");
 }
 
 static int equalize_layers(struct call *c, const struct weighted *x, struct whatif_answer *a,
@@ -390,16 +390,17 @@ static int equalize_layers(struct call *c, const struct weighted *x, struct what
         }
     }
     a->made = e.edits;
-    a->more = json_pack("{s:I,s:I}", "left", (json_int_t)e.left, "bounded", (json_int_t)e.bounded);
+    a->more =
+        json_pack("{s:I,s:I}", "left", (json_int_t)e.left, "absorbed", (json_int_t)e.absorbed);
     if (e.left) {
         fprintf(c->note, "%zu pair%s left as %s: no counterpart in INT8 that can be changed\n",
                 e.left, e.left == 1 ? "" : "s", e.left == 1 ? "it is" : "they are");
     }
-    if (e.bounded) {
+    if (e.absorbed) {
         fprintf(c->note,
                 "%zu clip%s into the ends of codes: equal to FP32 on the images of the run, not on "
                 "all\n",
-                e.bounded, e.bounded == 1 ? " went" : "s went");
+                e.absorbed, e.absorbed == 1 ? " went" : "s went");
     }
     e.edits = (struct edits){0};
     equalized_fini(&e);
