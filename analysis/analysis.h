@@ -513,8 +513,9 @@ double weights_sqnr(const struct graph *prepared, size_t n, const char *const *n
 /* requant.c: gives codes v of an INT8 graph, per tensor, another type, scale and zero point: in
  * every quantizer and integer operator that makes or reads them, with the tensors that only move
  * them, and the int32 biases of what is computed from them. g is edited in place; it is unusable
- * after a failure. Values keep their numbers. E_UNSUPPORTED where the parameters are not constants,
- * the model is not ONNX, a bias would not fit, or an integer operator does not take that type. */
+ * after a failure. cut: a bias that does not fit is cut, as it will be made anew. Values keep their
+ * numbers. E_UNSUPPORTED where the parameters are not constants, the model is not ONNX, a bias
+ * would not fit, or an integer operator does not take that type. */
 int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero, bool cut,
                      struct err *err);
 

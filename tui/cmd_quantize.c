@@ -286,20 +286,16 @@ static void report_quantized(struct call *c, const struct asked *a, const struct
 static int load_quantized(struct call *c, struct err *err)
 {
     struct session *s = c->s;
-    struct graph *g = NULL;
-    struct plan *p = NULL;
+    struct version v;
     if (!s->pair || s->cache || s->int8->dialect != DIALECT_ONNX) {
         return session_load_side(s, SIDE_INT8, c->args[0], NULL, err);
     }
-    int rc = model_load(c->args[0], &g, err);
-    rc = rc ? rc : side_plan(s, g, false, true, &p, err); /* for types and shapes */
-    plan_free(p);
+    int rc = session_other(s, c->args[0], &v, err);
     if (rc) {
-        graph_free(g);
         return rc;
     }
     char *label = cmd_join(c->cmd->name, 1, c->args);
-    rc = session_edit(s, (struct version){.int8 = g}, label, err);
+    rc = session_edit(s, v, label, err);
     free(label);
     return rc;
 }

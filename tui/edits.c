@@ -35,6 +35,19 @@ int session_make(struct session *s, const struct version *from, struct edits mad
     return rc;
 }
 
+int session_other(struct session *s, const char *path, struct version *out, struct err *err)
+{
+    struct graph *g = NULL;
+    int rc = model_load(path, &g, err);
+    rc = rc ? rc : probe(s, g, false, err);
+    if (rc) {
+        graph_free(g);
+        return rc;
+    }
+    *out = (struct version){.int8 = g};
+    return OK;
+}
+
 int session_apply(struct session *s, struct edits made, const char *label, struct err *err)
 {
     const struct version now = {.fp32 = s->fp32, .int8 = s->int8};

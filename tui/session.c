@@ -320,15 +320,25 @@ int session_load(struct session *s, const char *fp32, const char *int8, const ch
     return load_both(s, &a, &b, err);
 }
 
+/* The INT8 model in force as it was read, before edits. */
+static struct graph *read_int8(const struct session *s)
+{
+    size_t at = s->at_undo;
+    while (at > 0 && s->n_edits && s->edits[s->undo[at].edit].made.n) {
+        at--;
+    }
+    return s->n_edits ? s->edits[s->undo[at].edit].int8 : s->int8;
+}
+
 int session_load_side(struct session *s, enum side side, const char *path, const char *cache,
                       struct err *err)
 {
     bool fp32 = side == SIDE_FP32;
     struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
     struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
-    /* What was changed in the FP32 model belongs to the INT8 one that goes. */
+    /* Edits belong to the pair that goes. */
     a.keep = fp32 ? NULL : s->n_edits ? s->edits[0].fp32 : s->fp32;
-    b.keep = fp32 ? s->int8 : NULL;
+    b.keep = fp32 ? read_int8(s) : NULL;
     b.report = b.keep ? s->implicit : b.report;
     if (a.keep || b.keep) { /* it is planned again, and a run may be using it */
         job_cancel(s);
@@ -362,42 +372,6 @@ int session_replan(struct session *s, struct err *err)
     s->plan_int8 = pb;
     session_forget(s);
     return gaps || session_has_gaps(s) ? session_match(s, err) : OK;
-}
-
-size_t session_inputs(const struct session *s, struct model_input *in, size_t room)
-{
-    const struct graph *g = s->fp32 ? s->fp32 : s->int8;
-    for (size_t i = 0; g && i < MIN(g->n_inputs, room); i++) {
-        const struct value *v = &g->values[g->inputs[i]];
-        /* Codes are made from the same floats that the other side gets. */
-        in[i] = (struct model_input){
-            .name = v->name, .dtype = v->quant ? DT_F32 : v->dtype, .rank = v->rank};
-        memcpy(in[i].dims, v->dims, sizeof in[i].dims);
-        for (int d = 0; d < v->rank; d++) {
-            in[i].dims[d] = v->dims[d] == 0 ? -1 : v->dims[d]; /* 0: a free batch, in some files */
-        }
-    }
-    return g ? g->n_inputs : 0;
-}
-
-int session_sample(const struct session *s, size_t image, struct tensor **in, struct err *err)
-{
-    size_t n = session_inputs(s, NULL, 0);
-    struct model_input *inputs = mem_alloc((n + 1) * sizeof *inputs);
-    session_inputs(s, inputs, n);
-    int rc = OK;
-    if (image < s->data.n && n) {
-        rc = sample_load(&s->data.samples[image], &s->pp, (int)n, inputs, in, err);
-    }
-    for (size_t i = 0; i < n && image >= s->data.n && !rc; i++) {
-        int64_t dims[MAX_RANK];
-        for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
-            dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
-        }
-        rc = tensor_zeros(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
-    }
-    free(inputs);
-    return rc;
 }
 
 /* ---- Pins ----------------------------------------------------------------------------------- */

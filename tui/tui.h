@@ -282,21 +282,24 @@ void session_follow(struct session *s);
 int session_match(struct session *s, struct err *err);
 /* Makes the pinned set be exactly these layers; one undo step labelled `label`. */
 int session_pin(struct session *s, const bool *pinned, const char *label, struct err *err);
-/* Puts edited copies of the models (fp32 NULL: as it is), which it takes over with the changes that
+/* Puts edited copies of the models (fp32 NULL: as it is), which it takes over with the edits that
  * made them, in their place, under the same pins; one undo step. Results are dropped. On failure
  * nothing changes and the copies are freed. */
 int session_edit(struct session *s, struct version v, const char *label, struct err *err);
-/* Adds a version behind the others, which it takes over; [0] is there. Returns its place. */
+/* Adds a version behind the others, which it takes over; the first is that of the files. Returns
+ * its place. */
 size_t session_version(struct session *s, struct version v);
-/* Copies of a version's models with more changes, which it takes over; types and shapes are found.
+/* Copies of a version's models with more edits, which it takes over; types and shapes are found.
  */
 int session_make(struct session *s, const struct version *from, struct edits made,
                  struct version *out, struct err *err);
-/* Makes changes to the models in force, as session_edit(); takes them over. */
+/* Another file as the INT8 model of a version; types and shapes are found. */
+int session_other(struct session *s, const char *path, struct version *out, struct err *err);
+/* Makes edits to the models in force, as session_edit(); takes them over. */
 int session_apply(struct session *s, struct edits made, const char *label, struct err *err);
 /* The version that step i of the history brought; NULL: it changed pins alone. */
 const struct version *session_step_edit(const struct session *s, size_t i);
-/* "3 ranges, 12 weights": what changes there are; of no changes "another file". */
+/* "3 x range, 12 x weights": what edits there are; of none "another file". */
 void edits_text(const struct edits *made, char *dst, size_t size);
 json_t *edits_json(const struct edits *made);
 /* From the outside: all is checked. */
