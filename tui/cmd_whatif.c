@@ -2,7 +2,7 @@
  *
  * cmd_whatif.c: whatif: what other ranges and types of codes would make of layers, estimated from
  * the histograms of the last run, and put in force on demand; other questions are answered in
- * whatif_weights.c.
+ * whatif_weights.c and whatif_rescale.c.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -299,6 +299,7 @@ static int exec_whatif(struct call *c, struct err *err)
         {"--weights", whatif_weights_codes},
         {"--correct-bias", whatif_correct_bias},
         {"--equalize", whatif_equalized},
+        {"--rescale", whatif_rescaled},
     };
     int (*chosen)(struct call *, struct err *) = NULL;
     for (size_t i = 0; i < COUNT(kinds); i++) {
@@ -331,6 +332,9 @@ static const struct opt_spec whatif_opts[] = {
     {"--least-error", ARG_FLAG, NULL, "with --weights: scales of least squared error", NULL},
     {"--correct-bias", ARG_FLAG, NULL, "biases that make up for the rounding of weights", NULL},
     {"--equalize", ARG_FLAG, NULL, "weights of neighbouring layers with equal channels", NULL},
+    {"--rescale", ARG_CHOICE, "32|16", "requantization by multiplier and shift, as TOSA does it",
+     "32|16"},
+    {"--double-round", ARG_FLAG, NULL, "with --rescale 32: round twice", NULL},
     {"--apply", ARG_FLAG, NULL, "put it in force", NULL},
     {0},
 };
@@ -352,6 +356,10 @@ const struct cmd cmd_whatif[] = {
             "PRelu, Clip from 0 or nothing, whole chains at a time (4.1): the FP32 model computes "
             "the same with other weights, and the INT8 one gets new weights, biases and "
             "activation scales, these from the extremes by channel in the run. "
+            "--rescale runs the INT8 model on the images of the last run and computes the codes of "
+            "integer layers from their sums once more with a multiplier of 31 (15) bits and a "
+            "shift, as the operator RESCALE of TOSA 1.0 does: codes that differ, and the SQNR of "
+            "both against the real results of the sums. "
             "Without LAYER all layers are meant. --apply changes the models in force. That is one "
             "step for undo, pins stay, export writes it, session files keep it, and a run "
             "measures it.",

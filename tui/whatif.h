@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * whatif.h: private to tui/: the questions that `whatif` answers (cmd_whatif.c, whatif_weights.c).
+ * whatif.h: private to tui/: the questions that `whatif` answers (cmd_whatif.c, whatif_weights.c,
+ * whatif_rescale.c).
  */
 #ifndef TUI_WHATIF_H
 #define TUI_WHATIF_H
@@ -22,5 +23,6 @@ int whatif_end(struct call *c, struct whatif_answer *a, size_t n, struct err *er
 int whatif_weights_codes(struct call *c, struct err *err);
 int whatif_correct_bias(struct call *c, struct err *err);
 int whatif_equalized(struct call *c, struct err *err);
+int whatif_rescaled(struct call *c, struct err *err);
 
 #endif

@@ -34,12 +34,14 @@ static char *label_of(const struct call *c)
 
 static json_t *units_json(void)
 {
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "sqnr_estimated",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "sqnr_estimated",
                      "dB, of rounding and clipping the activation alone", "sqnr_measured",
                      "dB, of the activation in the last run", "weight_sqnr",
                      "dB, of the codes of the weights, exact", "shift_largest_estimated",
                      "real value of the output", "shift_rms_estimated", "real value of the output",
-                     "spread", "largest range of a channel of the weights by the median, exact");
+                     "spread", "largest range of a channel of the weights by the median, exact",
+                     "differ_share_measured", "%", "rescale_sqnr_measured",
+                     "dB, of codes against the real results of the same sums");
 }
 
 int whatif_end(struct call *c, struct whatif_answer *a, size_t n, struct err *err)
