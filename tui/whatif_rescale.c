@@ -185,9 +185,9 @@ static void rescaled_text(const char *name, const struct rescaled *x, FILE *out)
     fputc('\n', out);
 }
 
-/* Layers that multiply codes, of those asked for. */
+/* Layers that multiply codes, of those asked for; *left: those that multiply in float. */
 static size_t choose_nodes(struct session *s, struct rescaling_run *r, size_t n,
-                           const size_t *layers)
+                           const size_t *layers, size_t *left)
 {
     const struct graph *x = plan_graph(s->plan_int8);
     struct local_map *map = local_map_of(s);
@@ -199,6 +199,8 @@ static size_t choose_nodes(struct session *s, struct rescaling_run *r, size_t n,
         if (node >= 0 && node_is_integer(&x->nodes[node])) {
             r->layer_of[node] = (int)layers[i];
             found++;
+        } else {
+            *left += node >= 0;
         }
     }
     local_map_free(map);
@@ -236,18 +238,23 @@ static size_t answer(struct call *c, const struct rescaling_run *r, size_t n, co
     return told;
 }
 
-/* As accurate as the session's images are: those of the last run. */
+/* Over the images of the last run. */
 static int rescale_layers(struct call *c, size_t n, const size_t *layers, struct err *err)
 {
     struct session *s = c->s;
     const char *bits = call_opt(c, "--rescale");
     struct rescaling_run r = {.s = s, .n_images = s->n_ran, .images = s->ran};
     struct whatif_answer a = {.what = "rescale"};
+    size_t left = 0;
     r.how = (struct rescale){.scale16 = strcmp(bits, "16") == 0,
                              .double_round = call_opt(c, "--double-round") != NULL};
-    if (!choose_nodes(s, &r, n, layers)) {
+    if (!choose_nodes(s, &r, n, layers, &left)) {
         free(r.layer_of);
         return err_set(err, E_STATE, "none of these layers is an integer convolution or product");
+    }
+    if (left) {
+        fprintf(c->note, "%zu layer%s in float: no sums of codes to look at\n", left,
+                left == 1 ? " runs" : "s run");
     }
     r.uses = graph_uses(plan_graph(s->plan_int8));
     r.out = mem_alloc((s->match.n_layers + 1) * sizeof *r.out);

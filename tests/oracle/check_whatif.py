@@ -9,7 +9,8 @@ onnx.checker, and qscope's outputs of them must be onnxruntime's, bit by bit. Co
 biases are made again in numpy. Cross-layer equalization is done a second time in numpy, from the
 files alone: the FP32 function must stay, scales and codes must be the same, and in onnxruntime the
 two INT8 models must be right on as many pictures. A session that is opened again gives the same
-bits without its images.
+bits without its images. What a TOSA device would requantize is told by '--rescale', and computed
+here from the pseudo-code of the specification.
 """
 
 import json
@@ -75,6 +76,9 @@ class Pair:
         return common.qscope_json(*self.start, *whatif, "run", f"export {common.word(out)} --force",
                                   "evaluate --metric sqnr",
                                   f"session save {common.word(self.top / 'kept.json')}")
+
+    def ask(self, line):
+        return common.qscope_json(*self.start, line)
 
     def outputs(self, model):
         run = common.session(model)
@@ -371,6 +375,12 @@ def check_equalized(tally, pair):
     before = pair.outputs(pair.int8)
     far = max(np.abs(x[0] - y[0]).max() / np.abs(x[0]).max() for x, y in zip(plain, equal))
     tally.check(far < 1e-4, f"{title}: numpy's FP32 model is off by {far}")
+    entries = [e for e in common.entries_of(kept) if e["side"] == "fp32"]
+    last = [e for e in entries if e["tensor"] == Graph(pair.fp32).model.graph.output[0].name]
+    if tally.check(len(last) == 1, f"{title}: no FP32 output among {len(entries)}"):
+        y = common.load_dumped(kept, last[0])
+        off = np.abs(y - plain[0][0]).max() / np.abs(plain[0][0]).max()
+        tally.check(off < 1e-4, f"{title}: qscope's FP32 model is off by {off}")
     mine, other = Graph(out), Graph(int8)
     for node in other.nodes:
         if node.op_type == "QuantizeLinear":
@@ -396,6 +406,104 @@ def check_equalized(tally, pair):
     tally.check(abs(right(ours) - right(theirs)) <= 2, f"{title}: not as good as numpy's")
     tally.check(abs(quality(ours) - quality(theirs)) < 1, f"{title}: another SQNR than numpy's")
     tally.check(right(ours) > right(before) + len(plain) // 4, f"{title}: little is better")
+
+
+# ---- RESCALE ----------------------------------------------------------------------------------------
+
+def scale_params(factor, bits):
+    """computeMultiplierAndShift of the TOSA reference."""
+    m, e = np.frexp(factor)
+    m = np.floor(m * 2.0 ** bits + 0.5)
+    if m == 2.0 ** bits:
+        m, e = m / 2, e + 1
+    m, shift = int(m), bits - int(e)
+    return (m >> min(31, shift - 62), 62) if shift > 62 else (m, shift)
+
+
+def apply_scale_32(value, multiplier, shift, double_round):
+    """APPLY_SCALE_32 of the TOSA specification 1.0, on Python's integers."""
+    half = 1 << (shift - 1)
+    if double_round and shift > 31:
+        half += (1 << 30) if value >= 0 else -(1 << 30)
+    return (value * multiplier + half) >> shift
+
+
+def apply_scale_16(value, multiplier, shift):
+    return (value * multiplier + (1 << (shift - 1))) >> shift
+
+
+def sums_of(node, constants, codes):
+    """Sums of a QLinearConv by onnxruntime's ConvInteger."""
+    x, w = codes[node.input[0]], constants[node.input[3]]
+    zero = [constants[node.input[2]], constants[node.input[5]]]
+    made = onnx.helper.make_node("ConvInteger", ["x", "w", "zx", "zw"], ["y"])
+    made.attribute.extend(node.attribute)
+    types = {np.dtype(np.uint8): 2, np.dtype(np.int8): 3}
+    info = onnx.helper.make_tensor_value_info
+    if x.dtype != w.dtype:  # the same numbers; ConvInteger of unlike types is not everywhere
+        shift = 128 if w.dtype == np.int8 else -128
+        w = (w.astype(np.int16) + shift).astype(x.dtype)
+        zero[1] = (zero[1].astype(np.int16) + shift).astype(x.dtype)
+    graph = onnx.helper.make_graph(
+        [made], "sums",
+        [info("x", types[x.dtype], x.shape)], [info("y", 6, None)],
+        [numpy_helper.from_array(np.asarray(w), "w"),
+         numpy_helper.from_array(np.asarray(zero[0]).reshape(()), "zx"),
+         numpy_helper.from_array(np.asarray(zero[1]).reshape(-1)[:1].reshape(()), "zw")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)],
+                                   ir_version=8)
+    acc = common.session(model).run(None, {"x": x})[0].astype(np.int64)
+    if len(node.input) > 8:
+        acc += constants[node.input[8]].astype(np.int64).reshape(1, -1, 1, 1)
+    return acc
+
+
+def check_rescale(tally, pair, tool, option):
+    title = f"{pair.title} --rescale {option}"
+    done, found = pair.ask(f"whatif --rescale {option}")
+    if not tally.check(done.returncode == 0, f"{title}: {common.last_line(done)}"):
+        return
+    told = {row["name"].removesuffix("_quant"): row for row in found["whatif"]["layers"]}
+    g, want = Graph(pair.int8), {}
+    for i in range(len(pair.inputs)):
+        codes, error = tool.run(pair.int8, [pair.top / "files" / f"{i:03}.npy"], True)
+        tally.check(not error, f"{title}: {error}")
+        for node in g.nodes:
+            if node.op_type != "QLinearConv" or node.input[0] not in codes:
+                continue
+            c = [g.constants.get(x) for x in node.input]
+            acc, y = sums_of(node, g.constants, codes), codes[node.output[0]].astype(np.int64)
+            sw = np.broadcast_to(c[4].ravel(), (acc.shape[1],))
+            zero, ends = int(c[7]), (-128, 127) if c[7].dtype == np.int8 else (0, 255)
+            row = want.setdefault(node.name.removesuffix("_quant"), [0, 0, 0.0, 0.0, 0.0])
+            for o in range(acc.shape[1]):
+                factor = float(c[1]) * float(sw[o]) / float(c[6])
+                m, shift = scale_params(factor, 15 if option == "16" else 31)
+                values = acc[:, o].ravel().astype(object)
+                q = apply_scale_16(values, m, shift) if option == "16" else np.array(
+                    [apply_scale_32(v, m, shift, "double" in option) for v in values.tolist()])
+                q = np.clip(q.astype(np.int64) + zero, *ends)
+                now, real = y[:, o].ravel(), acc[:, o].ravel() * factor
+                row[0] += now.size
+                row[1] += int((q != now).sum())
+                kept = (real + zero <= ends[1] + 0.5) & (real + zero >= ends[0] - 0.5)
+                sy = float(c[6])
+                row[2] += ((real * sy)[kept] ** 2).sum()
+                row[3] += (((now - zero - real) * sy)[kept] ** 2).sum()
+                row[4] += (((q - zero - real) * sy)[kept] ** 2).sum()
+    seen = 0
+    for name, (n, differ, signal, now, then) in want.items():
+        row = told.get(name)
+        if row is None:
+            continue
+        seen += 1
+        tally.check((row["codes"], row["differ_measured"]) == (n, differ),
+                    f"{title} {name}: {row['differ_measured']} of {row['codes']} differ, numpy "
+                    f"{differ} of {n}")
+        for key, noise in (("requantization", now), ("rescale", then)):
+            tally.check(np.isclose(row[f"{key}_sqnr_measured"], 10 * np.log10(signal / noise),
+                                   atol=1e-6), f"{title} {name}: SQNR of {key}")
+    tally.check(seen > 5, f"{title}: {seen} layers compared of {len(want)}, {sorted(told)[:3]}")
 
 
 # ---- The whole ------------------------------------------------------------------------------------
@@ -445,6 +553,11 @@ def main():
             pair = Pair(name, int8, top, 8)
             for option in options:
                 check_edit(tally, pair, tool, option)
+        if "qop" in int8:
+            with tempfile.TemporaryDirectory() as top:
+                pair = Pair(name, int8, top, 2)
+                for option in ("32", "32 --double-round", "16"):
+                    check_rescale(tally, pair, tool, option)
     if not chosen or "mobilenetv2_035_128_flowers" in chosen:
         with tempfile.TemporaryDirectory() as top:
             check_equalized(tally, Pair("mobilenetv2_035_128_flowers", "int8_qdq_pt_sym.onnx", top,
