@@ -255,7 +255,8 @@ static int whatif_ranges(struct call *c, struct err *err)
     struct question q;
     struct whatif_answer a = {.what = "ranges"};
     size_t n, *layers;
-    int rc = read_question(c, &q, err);
+    int rc = whatif_needs_run(c, err);
+    rc = rc ? rc : read_question(c, &q, err);
     rc = rc ? rc : whatif_layers(c, &n, &layers, err);
     if (rc) {
         return rc;
@@ -350,7 +351,9 @@ const struct cmd cmd_whatif[] = {
             "to such codes leave, beside that of the codes now in force and the measured one, "
             "which has the errors of the layers before as well. "
             "--weights makes the codes of the weights anew from the FP32 model. --correct-bias "
-            "runs the FP32 model on the images of the last run for the mean of each channel, and "
+            "runs the FP32 model on the images of the last run, or of the data set, for the mean "
+            "of "
+            "each channel, and "
             "adds E[(W - W^) x] to the bias (Nagel et al. 2019, 4.2). --equalize moves factors "
             "between the channels of layers that follow one another, joined by Relu, LeakyRelu, "
             "PRelu, Clip from 0 or nothing, whole chains at a time (4.1): the FP32 model computes "
@@ -364,7 +367,7 @@ const struct cmd cmd_whatif[] = {
             "step for undo, pins stay, export writes it, session files keep it, and a run "
             "measures it.",
         .example = "whatif @1 --method mse",
-        .needs = NEED_PAIR | NEED_RUN,
+        .needs = NEED_PAIR,
         .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = whatif_opts,
         .exec = exec_whatif,

@@ -80,6 +80,38 @@ void edits_text(const struct edits *made, char *dst, size_t size)
     }
 }
 
+const char *session_step_did(const struct session *s, size_t i, char *dst, size_t size)
+{
+    const struct version *v = session_step_edit(s, i);
+    dst[0] = '\0';
+    if (v) {
+        edits_text(&v->made, dst, size);
+    }
+    return dst;
+}
+
+size_t session_edits(const struct session *s)
+{
+    size_t n = 0;
+    for (size_t i = 1; i <= s->at_undo && i < s->n_undo; i++) {
+        n += session_step_edit(s, i) != NULL;
+    }
+    return n;
+}
+
+json_t *session_edits_json(const struct session *s)
+{
+    json_t *list = json_array();
+    char did[200];
+    for (size_t i = 1; i <= s->at_undo && i < s->n_undo; i++) {
+        if (session_step_edit(s, i)) {
+            json_array_append_new(list, json_pack("{s:o,s:s}", "line", json_text(s->undo[i].label),
+                                                  "did", session_step_did(s, i, did, sizeof did)));
+        }
+    }
+    return list;
+}
+
 /* ---- Writing -------------------------------------------------------------------------------- */
 
 static const char *const type_words[] = {"u8", "s8", "u16", "s16", "u4", "s4"};

@@ -299,6 +299,11 @@ int session_other(struct session *s, const char *path, struct version *out, stru
 int session_apply(struct session *s, struct edits made, const char *label, struct err *err);
 /* The version that step i of the history brought; NULL: it changed pins alone. */
 const struct version *session_step_edit(const struct session *s, size_t i);
+/* What that step did to the models, in a few words; "" when it changed pins alone. Returns dst. */
+const char *session_step_did(const struct session *s, size_t i, char *dst, size_t size);
+/* Steps in force that changed the models: how many; as [{"line", "did"}]. */
+size_t session_edits(const struct session *s);
+json_t *session_edits_json(const struct session *s);
 /* "3 x range, 12 x weights": what edits there are; of none "another file". */
 void edits_text(const struct edits *made, char *dst, size_t size);
 json_t *edits_json(const struct edits *made);

@@ -15,6 +15,8 @@ struct whatif_answer {
     struct edits made;
     json_t *more; /* members beside the rows; NULL: none */
 };
+/* E_STATE without results of a run. */
+int whatif_needs_run(struct call *c, struct err *err);
 /* Layers of the call, all without words; free() them. */
 int whatif_layers(struct call *c, size_t *n, size_t **layers, struct err *err);
 /* Puts the changes of an answer about n layers in force, if there are any, and prints it. */

@@ -11,6 +11,13 @@
 
 /* ---- What all have in common ---------------------------------------------------------------- */
 
+int whatif_needs_run(struct call *c, struct err *err)
+{
+    return c->s->study && c->s->study->n_images
+               ? OK
+               : err_set(err, E_STATE, "what was seen of these layers is not known: run");
+}
+
 int whatif_layers(struct call *c, size_t *n, size_t **layers, struct err *err)
 {
     static char every[] = "*";
@@ -32,16 +39,34 @@ static char *label_of(const struct call *c)
     return label;
 }
 
-static json_t *units_json(void)
+static json_t *units_json(const char *what)
 {
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "sqnr_estimated",
-                     "dB, of rounding and clipping the activation alone", "sqnr_measured",
-                     "dB, of the activation in the last run", "weight_sqnr",
-                     "dB, of the codes of the weights, exact", "shift_largest_estimated",
-                     "real value of the output", "shift_rms_estimated", "real value of the output",
-                     "spread", "largest range of a channel of the weights by the median, exact",
-                     "differ_share_measured", "%", "rescale_sqnr_measured",
-                     "dB, of codes against the real results of the same sums");
+    static const struct {
+        const char *what, *figure, *unit;
+    } units[] = {
+        {"ranges", "sqnr_estimated", "dB, of rounding and clipping the activation alone"},
+        {"ranges", "sqnr_measured", "dB, of the activation in the last run"},
+        {"ranges", "weight_sqnr", "dB, of the codes of the weights, exact"},
+        {"weights", "weight_sqnr", "dB, of the codes of the weights, exact"},
+        {"weights", "sqnr_measured", "dB, of the activation in the last run"},
+        {"bias", "shift_largest_estimated", "real value of the sums"},
+        {"bias", "shift_rms_estimated", "real value of the sums"},
+        {"bias", "step", "real value of a code of the activation"},
+        {"bias", "sqnr_measured", "dB, of the activation in the last run"},
+        {"equalize", "spread_now", "largest by median range of a channel of the weights, exact"},
+        {"equalize", "spread_then", "largest by median range of a channel of the weights, exact"},
+        {"rescale", "differ_share_measured", "%"},
+        {"rescale", "largest_measured", "codes"},
+        {"rescale", "requantization_sqnr_measured", "dB, of codes against the real sums"},
+        {"rescale", "rescale_sqnr_measured", "dB, of codes against the real sums"},
+    };
+    json_t *o = json_object();
+    for (size_t i = 0; i < COUNT(units); i++) {
+        if (strcmp(units[i].what, what) == 0) {
+            json_object_set_new(o, units[i].figure, json_string(units[i].unit));
+        }
+    }
+    return o;
 }
 
 int whatif_end(struct call *c, struct whatif_answer *a, size_t n, struct err *err)
@@ -60,7 +85,7 @@ int whatif_end(struct call *c, struct whatif_answer *a, size_t n, struct err *er
     if (!rc && s->json) {
         json_t *o = json_pack("{s:s,s:O,s:b,s:o,s:I,s:o}", "what", a->what, "layers", a->rows,
                               "applied", apply, "edits", json_incref(told), "images",
-                              (json_int_t)images, "units", units_json());
+                              (json_int_t)images, "units", units_json(a->what));
         json_object_update(o, a->more);
         emit_json(c, o);
     } else if (!rc && apply) {
@@ -414,7 +439,8 @@ int whatif_equalized(struct call *c, struct err *err)
     struct weighted x;
     struct whatif_answer a = {.what = "equalize"};
     size_t n = 0;
-    int rc = weighted_open(c, &x, err);
+    int rc = whatif_needs_run(c, err);
+    rc = rc ? rc : weighted_open(c, &x, err);
     if (rc) {
         return rc;
     }
