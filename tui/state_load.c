@@ -398,9 +398,9 @@ int state_restore(struct session *s, json_t *state, FILE *note, struct err *err)
     session_follow(s);
     restore_hand(s, json_object_get(state, "hand"), note);
     restore_settings(s, state);
-    restore_marked(s, json_object_get(state, "marked"));
     if (s->pair)
-        restore_history(s, state, note);
+        restore_history(s, state, note); /* edits match the layers anew */
+    restore_marked(s, json_object_get(state, "marked"));
     restore_screen(s, json_object_get(state, "screen"));
     return OK;
 }
