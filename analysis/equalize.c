@@ -152,31 +152,58 @@ static void ranges(const struct solver *s, const struct equal_pair *p, double *r
     }
 }
 
-/* The least and greatest factor that a channel may have. A channel with small weights and a large
- * bias would otherwise stretch the range of the activation, at the cost of all others. */
-static void limits(const struct equal_pair *p, size_t c, double top, double *lo, double *hi)
+enum { FARTHEST = 10000 }; /* a dead channel would get any factor */
+
+static double largest(size_t n, const double *v)
 {
-    enum { FARTHEST = 10000 }; /* a dead channel would get any factor */
-    bool ends = p->absorbed && p->reach && p->reach[c] >= p->bound * (1 - 1e-6);
-    double least = p->reach && top > 0 ? p->reach[c] / top : 0;
-    *lo = ends ? 1 : fmax(1.0 / FARTHEST, least);
-    *hi = ends ? 1 : FARTHEST;
+    double most = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, v[i]);
+    }
+    return most;
+}
+
+/* A channel with small weights and a large bias would stretch the range of the activation at the
+ * cost of all others: where its reach is known, half of it counts as range of the first node, all
+ * as shares of the tensor's largest. */
+static void weigh_reach(const struct equal_pair *p, double *r1, double *r2)
+{
+    double m1 = largest(p->channels, r1), m2 = largest(p->channels, r2), mz = 0;
+    for (size_t c = 0; c < p->channels; c++) {
+        mz = fmax(mz, p->reach[c] / p->s[c]);
+    }
+    for (size_t c = 0; c < p->channels && m1 > 0 && m2 > 0; c++) {
+        double share = mz > 0 ? 0.5 * p->reach[c] / p->s[c] / mz : 0;
+        r1[c] = r1[c] > 0 ? fmax(r1[c] / m1, share) : 0;
+        r2[c] /= m2;
+    }
+}
+
+/* Where the bound is the end of the codes, no channel may reach beyond it, and one that it cuts
+ * stays as it is. */
+static double within(const struct equal_pair *p, size_t c, double top, double s)
+{
+    double least = 1.0 / FARTHEST, most = FARTHEST;
+    if (p->absorbed && p->reach) {
+        bool ends = p->reach[c] >= p->bound * (1 - 1e-6);
+        least = ends ? 1 : fmax(least, top > 0 ? p->reach[c] / top : 0);
+        most = ends ? 1 : most;
+    }
+    return fmin(fmax(s, least), most);
 }
 
 /* One pair brought to equal ranges; the largest change of a factor, as a logarithm. */
 static double step(const struct solver *s, struct equal_pair *p, double *r1, double *r2)
 {
-    double most = 0, top = 0;
+    double most = 0, top = p->reach ? largest(p->channels, p->reach) : 0;
     ranges(s, p, r1, r2);
-    for (size_t c = 0; p->reach && c < p->channels; c++) {
-        top = fmax(top, p->reach[c]);
+    if (p->reach) {
+        weigh_reach(p, r1, r2);
     }
     for (size_t c = 0; c < p->channels; c++) {
-        double lo, hi;
-        limits(p, c, top, &lo, &hi);
         bool live = r1[c] > 0 && r2[c] > 0;
-        double now = p->s[c], to = live ? now * sqrt(r1[c] * r2[c]) / r2[c] : now;
-        p->s[c] = fmin(fmax(to, lo), hi);
+        double now = p->s[c];
+        p->s[c] = within(p, c, top, live ? now * sqrt(r1[c] * r2[c]) / r2[c] : now);
         most = fmax(most, fabs(log(p->s[c] / now)));
     }
     return most;

@@ -113,8 +113,9 @@ struct equal_pairs {
 void equal_pairs_find(const struct graph *g, struct equal_pairs *out);
 void equal_pairs_fini(struct equal_pairs *p);
 /* s of all pairs at once: s = sqrt(r1 r2) / r2 with the ranges max |w| of the channel in both
- * nodes, but at least reach / (largest reach of a channel): no activation gets a larger range. One
- * pair after the other until nothing changes; chains of depthwise layers converge so to equal
+ * nodes. Where reach is known, r1 is the larger of max |w| and half the reach, each as a share of
+ * the largest of all channels, and so is r2 a share: no activation is stretched for weights alone.
+ * One pair after the other until nothing changes; chains of depthwise layers converge to equal
  * ranges of all three. */
 void equal_pairs_solve(const struct graph *g, struct equal_pairs *p);
 /* Divides and multiplies the weights of a prepared graph: see EDIT_EQUALIZE. */

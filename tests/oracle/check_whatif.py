@@ -291,8 +291,12 @@ def equalize(pair):
             z = (f or a).output[0]
             reach = np.maximum(np.abs(lo[z]), np.abs(hi[z])).astype(np.float64)
             r1, r2 = channel_view(g, now[a.name], a, True), channel_view(g, now[b.name], b, False)
-            step = np.where((r1 > 0) & (r2 > 0), np.sqrt(r1 * r2) / np.where(r2 > 0, r2, 1), 1)
-            s = np.clip(factors[k] * step, np.maximum(1e-4, reach / reach.max()), 1e4)
+            scaled = reach / factors[k]
+            live = (r1 > 0) & (r2 > 0)
+            r1 = np.maximum(r1 / r1.max(), 0.5 * scaled / scaled.max())
+            r2 = r2 / r2.max()
+            step = np.where(live, np.sqrt(r1 * r2) / np.where(r2 > 0, r2, 1), 1)
+            s = np.clip(factors[k] * step, 1e-4, 1e4)
             step = s / factors[k]
             now[a.name] = now[a.name] / step.reshape(-1, 1, 1, 1)
             now[b.name] = times_inputs(now[b.name], b, step)
