@@ -124,35 +124,60 @@ void equal_pairs_fini(struct equal_pairs *p)
 
 /* ---- Factors -------------------------------------------------------------------------------- */
 
+/* max |w| over the taps, by output channel and input of its group: all that ranges need. */
+struct tops {
+    struct layout l;
+    float *top; /* [outputs][inputs] */
+};
+
 struct solver {
     const struct graph *g;
     struct equal_pairs *p;
     int *makes, *reads; /* per node: the pair in which it is a, b; -1 */
+    struct tops *tops;  /* per node */
 };
 
-/* r1, r2 per channel of a pair: max |w| of its two nodes, with the factors so far. */
-static void ranges(const struct solver *s, const struct equal_pair *p, double *r1, double *r2)
+static void need_tops(struct solver *s, int node)
 {
-    const int node[2] = {p->a, p->b};
-    double *const r[2] = {r1, r2};
-    for (int side = 0; side < 2; side++) {
-        struct layout l;
-        layout_of(s->g, node[side], &l);
-        int makes = s->makes[node[side]], reads = s->reads[node[side]];
-        memset(r[side], 0, p->channels * sizeof *r1);
-        for (size_t i = 0; i < l.w->n; i++) {
-            size_t out, in;
-            channels_at(&l, i, &out, &in);
-            double v = fabs(tensor_f64(l.w, i));
-            v = makes >= 0 ? v / s->p->list[makes].s[out] : v;
-            v = reads >= 0 ? v * s->p->list[reads].s[in] : v;
-            size_t c = side ? in : out;
-            r[side][c] = fmax(r[side][c], v);
+    struct tops *t = &s->tops[node];
+    if (t->top || !layout_of(s->g, node, &t->l)) {
+        return;
+    }
+    t->top = mem_alloc((t->l.outputs * t->l.inputs + 1) * sizeof *t->top);
+    for (size_t i = 0; i < t->l.w->n; i++) {
+        size_t out, in;
+        channels_at(&t->l, i, &out, &in);
+        float *to = &t->top[out * t->l.inputs + in % t->l.inputs];
+        *to = fmaxf(*to, fabsf((float)tensor_f64(t->l.w, i)));
+    }
+}
+
+/* Per channel max |w| of a node with the factors so far: of its outputs, or of its inputs. */
+static void range_of(const struct solver *s, int node, bool outputs, double *r)
+{
+    const struct tops *t = &s->tops[node];
+    const double *made = s->makes[node] >= 0 ? s->p->list[s->makes[node]].s : NULL;
+    const double *read = s->reads[node] >= 0 ? s->p->list[s->reads[node]].s : NULL;
+    size_t each = t->l.outputs / t->l.groups;
+    memset(r, 0, (outputs ? t->l.outputs : input_channels(&t->l)) * sizeof *r);
+    for (size_t o = 0; o < t->l.outputs; o++) {
+        size_t first = o / each * t->l.inputs;
+        double by = made ? 1 / made[o] : 1;
+        for (size_t k = 0; k < t->l.inputs; k++) {
+            double v = (double)t->top[o * t->l.inputs + k] * by * (read ? read[first + k] : 1);
+            double *to = outputs ? &r[o] : &r[first + k];
+            *to = v > *to ? v : *to;
         }
     }
 }
 
-enum { FARTHEST = 10000 }; /* a dead channel would get any factor */
+static void ranges(const struct solver *s, const struct equal_pair *p, double *r1, double *r2)
+{
+    range_of(s, p->a, true, r1);
+    range_of(s, p->b, false, r2);
+}
+
+enum { FARTHEST = 1000 }; /* a dead channel would get any factor, and a bias beyond int32 */
 
 static double largest(size_t n, const double *v)
 {
@@ -238,16 +263,19 @@ static void spreads(const struct solver *s, int when, double *r1, double *r2)
 
 void equal_pairs_solve(const struct graph *g, struct equal_pairs *p)
 {
-    enum { ROUNDS = 40 };
-    const double settled = 1e-3;
+    enum { ROUNDS = 200 };
+    const double settled = 1e-6;
     struct solver s = {.g = g, .p = p};
     size_t most = 1;
     s.makes = mem_alloc((g->n_nodes + 1) * sizeof *s.makes);
     s.reads = mem_alloc((g->n_nodes + 1) * sizeof *s.reads);
+    s.tops = mem_alloc((g->n_nodes + 1) * sizeof *s.tops);
     memset(s.makes, 0xff, g->n_nodes * sizeof *s.makes);
     memset(s.reads, 0xff, g->n_nodes * sizeof *s.reads);
     for (size_t i = 0; i < p->n; i++) {
         s.makes[p->list[i].a] = s.reads[p->list[i].b] = (int)i;
+        need_tops(&s, p->list[i].a);
+        need_tops(&s, p->list[i].b);
         most = MAX(most, p->list[i].channels);
         for (size_t c = 0; c < p->list[i].channels; c++) {
             p->list[i].s[c] = 1;
@@ -264,6 +292,10 @@ void equal_pairs_solve(const struct graph *g, struct equal_pairs *p)
     }
     spreads(&s, 1, r1, r2);
     free(r1);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        free(s.tops[i].top);
+    }
+    free(s.tops);
     free(s.makes);
     free(s.reads);
 }

@@ -286,7 +286,8 @@ def equalize(pair):
                for n in g.nodes if n.op_type == "Conv"}
     factors = [np.ones(weights[a.name].shape[0]) for a, _, _ in pairs]
     now = dict(weights)
-    for _ in range(60):
+    for _ in range(200):
+        most = 0
         for k, (a, f, b) in enumerate(pairs):
             z = (f or a).output[0]
             reach = np.maximum(np.abs(lo[z]), np.abs(hi[z])).astype(np.float64)
@@ -296,11 +297,14 @@ def equalize(pair):
             r1 = np.maximum(r1 / r1.max(), 0.5 * scaled / scaled.max())
             r2 = r2 / r2.max()
             step = np.where(live, np.sqrt(r1 * r2) / np.where(r2 > 0, r2, 1), 1)
-            s = np.clip(factors[k] * step, 1e-4, 1e4)
+            s = np.clip(factors[k] * step, 1e-3, 1e3)
             step = s / factors[k]
             now[a.name] = now[a.name] / step.reshape(-1, 1, 1, 1)
             now[b.name] = times_inputs(now[b.name], b, step)
             factors[k] = s
+            most = max(most, np.abs(np.log(step)).max())
+        if most <= 1e-6:
+            break
     biases, ranges, bounds = {}, {}, {}
     for a, f, b in pairs:
         biases[a.name] = g.constants[a.input[2]].astype(np.float64)
