@@ -509,7 +509,7 @@ struct rescaled {
     int largest;        /* difference of two codes */
     int shift_min, shift_max;
     double signal, noise[2]; /* where the code is not cut off: sum r^2 of the real results sum * sx
-                                * sw, sum (code value - r)^2 by the runtime and by RESCALE */
+                              * sw, sum (code value - r)^2 by the runtime and by RESCALE */
 };
 void rescaled_merge(struct rescaled *into, const struct rescaled *from);
 /* Adds the outputs of an integer convolution or product, from inputs as for plan_accumulators().

@@ -310,7 +310,20 @@ static int exec_whatif(struct call *c, struct err *err)
         }
         chosen = call_opt(c, kinds[i].option) ? kinds[i].answer : chosen;
     }
-    return chosen ? chosen(c, err) : whatif_ranges(c, err);
+    /* What cannot be put in force is refused with one line, not with answers before it. */
+    FILE *to = c->out;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *held = open_memstream(&text, &size);
+    c->out = held ? held : to;
+    int rc = chosen ? chosen(c, err) : whatif_ranges(c, err);
+    c->out = to;
+    if (held) {
+        fclose(held);
+        fwrite(text, 1, rc ? 0 : size, to);
+    }
+    free(text);
+    return rc;
 }
 
 /* ---- Table ---------------------------------------------------------------------------------- */
