@@ -54,6 +54,9 @@ static int bound_constant(struct graph *g, const char *stem, int rank, size_t n,
 int edit_clip(struct graph *g, int clip, size_t n, const float *v, struct err *err)
 {
     const struct node *old = &g->nodes[clip];
+    if (old->n_in < 1 || old->in[0] < 0 || old->n_out != 1 || old->out[0] < 0) {
+        return err_set(err, E_UNSUPPORTED, "'%.120s' clips nothing", old->name);
+    }
     const struct value *x = &g->values[old->in[0]], *y = &g->values[old->out[0]];
     int rank = MAX(x->rank, y->rank), bounds = -1, out = old->out[0], in = old->in[0];
     const char *name = old->name;

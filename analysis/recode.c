@@ -20,7 +20,8 @@ static const struct tensor *constant_at(const struct graph *g, const struct node
 static int dequantizer(const struct graph *g, const struct node *n, int slot)
 {
     int made = slot < n->n_in && n->in[slot] >= 0 ? g->values[n->in[slot]].producer : -1;
-    return made >= 0 && g->nodes[made].op && node_is_dequantize(&g->nodes[made]) ? made : -1;
+    const struct node *d = made >= 0 ? &g->nodes[made] : NULL;
+    return d && d->op && node_is_dequantize(d) && d->n_in > 1 && d->in[0] >= 0 ? made : -1;
 }
 
 /* Codes, scale and zero point as inputs of n from `slot` on. */
@@ -29,8 +30,9 @@ static bool read_coded(const struct graph *g, const struct node *n, int slot, st
     *c = (struct coded){(struct tensor *)constant_at(g, n, slot),
                         (struct tensor *)constant_at(g, n, slot + 1),
                         (struct tensor *)constant_at(g, n, slot + 2)};
-    return c->codes && c->scale && c->scale->dtype == DT_F32 &&
-           (c->zero || slot + 2 >= n->n_in || n->in[slot + 2] < 0);
+    bool zero = c->zero ? c->scale && c->zero->n == c->scale->n
+                        : slot + 2 >= n->n_in || n->in[slot + 2] < 0;
+    return c->codes && c->scale && c->scale->dtype == DT_F32 && c->scale->n > 0 && zero;
 }
 
 static bool read_integer(const struct graph *g, const struct node *n, int bias, struct recoded *out)
@@ -48,6 +50,9 @@ bool recoded_read(const struct graph *g, int node, struct recoded *out)
 {
     enum { CONV_BIAS = 8, GEMM_BIAS = 6, BIAS = 2 };
     const struct node *n = &g->nodes[node];
+    if (n->n_in < 2 || n->in[0] < 0) {
+        return false;
+    }
     if (node_is(n, "QLinearConv") || node_is(n, "QLinearMatMul") || node_is(n, "QGemm")) {
         return read_integer(g, n,
                             node_is(n, "QLinearConv") ? CONV_BIAS
@@ -293,6 +298,10 @@ int recode_bias(struct graph *g, int node, const struct graph *fp32, int from, s
     if (!rc && n != (size_t)s.w->dims[s.axis]) {
         rc = err_set(err, E_SHAPE, "'%.120s': %zu shifts for %lld channels", g->nodes[node].name, n,
                      (long long)s.w->dims[s.axis]);
+    }
+    if (!rc && r.w.scale->n != 1 && r.w.scale->n != n) {
+        rc = err_set(err, E_SHAPE, "'%.120s': %zu scales for %zu channels", g->nodes[node].name,
+                     r.w.scale->n, n);
     }
     rc = rc ? rc : real_bias(s.bias, n, add, &bias, err);
     rc = rc ? rc : put_bias(g, node, &r, bias, r.w.scale, err);

@@ -204,6 +204,10 @@ int whatif_bias(const struct whatif *w, size_t layer, const struct observation *
     }
     const struct inputs_mean mean = {x->n_channels, x->channel_sum, x->per_channel};
     size_t group = edit_is(n, "Conv") ? (size_t)attr_int(n, "group", 1) : 1;
+    if (!group || (size_t)fp32->dims[0] % group) {
+        tensor_free(zero);
+        return err_set(err, E_SHAPE, "'%.120s' has %zu groups", n->name, group);
+    }
     rc = coded_correction(fp32, edit_weight_axis(w->prepared, n), &r.w,
                           r.w.scale->n > 1 ? r.axis : -1, group, &mean, NULL, &sum, err);
     tensor_free(zero);
