@@ -5,6 +5,7 @@
  */
 #include "tests/scratch.h"
 
+#include "tui/edits.h"
 #include "tui/report.h"
 #include "tui/shell.h"
 #include "tui/state.h"

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "tui/edits.h"
 #include "tui/pins.h"
 #include "tui/tui.h"
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "tui/edits.h"
 #include "tui/load.h"
 #include "tui/observe.h"
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tui/edits.h"
 #include "tui/load.h"
 
 /* ---- Making --------------------------------------------------------------------------------- */
@@ -116,7 +117,7 @@ json_t *session_edits_json(const struct session *s)
 
 static const char *const type_words[] = {"u8", "s8", "u16", "s16", "u4", "s4"};
 
-const char *type_short(enum dtype d)
+static const char *type_short(enum dtype d)
 {
     for (size_t i = 0; i < COUNT(type_words); i++) {
         if (type_word(type_words[i], DT_NONE) == d) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tui/edits.h"
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tui/cmd_ui.h"
+#include "tui/edits.h"
 #include "tui/state.h"
 
 /* ---- Models ---------------------------------------------------------------------------------- */

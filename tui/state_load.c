@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tui/cmd_ui.h"
+#include "tui/edits.h"
 #include "tui/graph.h"
 #include "tui/shell.h"
 #include "tui/state.h"

@@ -286,29 +286,6 @@ int session_pin(struct session *s, const bool *pinned, const char *label, struct
  * made them, in their place, under the same pins; one undo step. Results are dropped. On failure
  * nothing changes and the copies are freed. */
 int session_edit(struct session *s, struct version v, const char *label, struct err *err);
-/* Adds a version behind the others, which it takes over; the first is that of the files. Returns
- * its place. */
-size_t session_version(struct session *s, struct version v);
-/* Copies of a version's models with more edits, which it takes over; types and shapes are found.
- */
-int session_make(struct session *s, const struct version *from, struct edits made,
-                 struct version *out, struct err *err);
-/* Another file as the INT8 model of a version; types and shapes are found. */
-int session_other(struct session *s, const char *path, struct version *out, struct err *err);
-/* Makes edits to the models in force, as session_edit(); takes them over. */
-int session_apply(struct session *s, struct edits made, const char *label, struct err *err);
-/* The version that step i of the history brought; NULL: it changed pins alone. */
-const struct version *session_step_edit(const struct session *s, size_t i);
-/* What that step did to the models, in a few words; "" when it changed pins alone. Returns dst. */
-const char *session_step_did(const struct session *s, size_t i, char *dst, size_t size);
-/* Steps in force that changed the models: how many; as [{"line", "did"}]. */
-size_t session_edits(const struct session *s);
-json_t *session_edits_json(const struct session *s);
-/* "3 x range, 12 x weights": what edits there are; of none "another file". */
-void edits_text(const struct edits *made, char *dst, size_t size);
-json_t *edits_json(const struct edits *made);
-/* From the outside: all is checked. */
-int edits_read(const json_t *list, struct edits *out, struct err *err);
 /* Replaces the history by these states, which it takes over, and puts the at-th of them in force
  * (0: no pins). The versions that they name are in session.edits. On failure no pin is in force. */
 int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
@@ -486,8 +463,6 @@ const char *call_opt(const struct call *c,
                      const char *name); /* value, "" for a flag, NULL absent */
 /* "u8", "s16" ... of an option; none when NULL. */
 enum dtype type_word(const char *word, enum dtype none);
-/* The word for such a type; "?" for others. */
-const char *type_short(enum dtype d);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word; free() it. */
 char *cmd_quote(const char *word);

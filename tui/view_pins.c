@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tui/edits.h"
 #include "tui/view.h"
 
 enum { GAIN = 10, MACS = 8, STATE = 26, LEFT = 80 };

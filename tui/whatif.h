@@ -6,7 +6,7 @@
 #ifndef TUI_WHATIF_H
 #define TUI_WHATIF_H
 
-#include "tui/tui.h"
+#include "tui/edits.h"
 
 /* One answer: rows for JSON, and with --apply what is to be put in force. */
 struct whatif_answer {
