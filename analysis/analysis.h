@@ -410,20 +410,41 @@ struct implicit {
 int graph_quantize(const struct graph *fp32, const struct calibration *c, struct graph **out,
                    struct implicit *report, struct err *err);
 
-/* ---- Ranges of activations (observe.c, calibrate.c) ----------------------------------------- */
+/* ---- Ranges of activations (observe.c, tail.c, calibrate.c) --------------------------------- */
+/* The greatest magnitudes of many values (tail.c), exact whatever the order they come in. */
+enum { TAIL_KEPT = 2048 };
+struct tail {
+    float least; /* magnitude of all values; INFINITY when there are none */
+    float cut;   /* what is not above it is none of the greatest */
+    size_t n;
+    float x[2 * TAIL_KEPT];
+};
+struct tail *tail_new(void);
+/* An empty tail that is to be merged into `into` is spared what cannot count there. */
+void tail_spare(struct tail *t, const struct tail *into);
+/* Values that are not finite are left out. */
+void tail_add(struct tail *t, size_t n, const float *x);
+void tail_merge(struct tail *into, const struct tail *from);
+/* The rank-th greatest magnitude, from 1; NAN when it is not known. */
+double tail_rank(const struct tail *t, uint64_t rank);
+
 /* What is kept of one float tensor over calibration images: memory does not grow with their number.
  * lo > hi: nothing was seen. */
 struct observation {
-    uint64_t images, n, nonfinite, zeros; /* n: finite values, zeros among them */
-    double lo, hi;                        /* of all finite values */
-    double lo_sum, hi_sum;                /* of the images' own least and greatest values */
-    double xx;                            /* sum of squares */
-    struct hist *hist;                    /* NULL: none is kept */
-    size_t n_channels;                    /* 0: no sums by channel were asked for */
-    double *channel_sum;                  /* by channel */
-    uint64_t per_channel;                 /* values in each sum */
+    uint64_t images, n, nonfinite,
+        zeros;             /* n: finite values; zeros and xx: with a histogram only */
+    double lo, hi;         /* of all finite values */
+    double lo_sum, hi_sum; /* of the images' own least and greatest values */
+    double xx;             /* sum of squares */
+    struct hist *hist;     /* NULL: none is kept */
+    struct tail *tail;     /* the same */
+    size_t n_channels;     /* 0: no sums by channel were asked for */
+    double *channel_sum;   /* by channel */
+    uint64_t per_channel;  /* values in each sum */
 };
-void observation_init(struct observation *o, bool hist);
+/* What is kept beside extremes and sums, which is what a method needs. */
+enum { KEEP_HIST = 1, KEEP_TAIL = 2 };
+void observation_init(struct observation *o, unsigned keep);
 void observation_fini(struct observation *o);
 /* Adds a tensor of one image to what is a fresh struct for it. */
 void observation_add(struct observation *o, size_t n, const float *x);
@@ -459,7 +480,7 @@ struct range_goal {
 };
 struct range_method {
     const char *name;
-    bool hist; /* needs a histogram */
+    unsigned keep; /* KEEP_HIST, KEEP_TAIL; without a tail the histogram has to do */
     void (*choose)(const struct observation *o, const struct range_goal *g, double range[2]);
     const char *help, *formula;
 };

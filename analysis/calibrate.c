@@ -47,17 +47,41 @@ static void choose_average(const struct observation *o, const struct range_goal 
     r[1] = o->hi_sum / (double)o->images;
 }
 
-static void choose_percentile(const struct observation *o, const struct range_goal *g, double r[2])
+/* The percentile of |x| as the bins tell it. */
+static double binned_percentile(const struct hist *h, double percentile)
 {
     uint64_t folded[HALF], below = 0;
-    fold(o->hist, folded);
-    double want = g->percentile / 100 * (double)o->hist->n;
+    fold(h, folded);
+    double want = percentile / 100 * (double)h->n;
     int i = 0;
     while (i < HALF - 1 && (double)(below + folded[i]) < want) {
         below += folded[i++];
     }
     double part = folded[i] ? (want - (double)below) / (double)folded[i] : 1;
-    within(o, o->hist->width * (i + part), r);
+    return h->width * (i + part);
+}
+
+static void choose_percentile(const struct observation *o, const struct range_goal *g, double r[2])
+{
+    enum { STEPS = 2048 };
+    double above = (double)o->n - ceil(g->percentile / 100 * (double)o->n);
+    double t = o->tail ? tail_rank(o->tail, (uint64_t)above + 1) : NAN;
+    if (isnan(t)) {
+        t = binned_percentile(o->hist, g->percentile);
+    } else { /* the end of a bin, as onnxruntime's collector has them */
+        double least = (double)o->tail->least, most = fmax(-o->lo, o->hi);
+        double step = (most - least) / STEPS;
+        t = step > 0 ? least + step * fmin(floor((t - least) / step), STEPS - 1) : t;
+    }
+    within(o, t, r);
+}
+
+static double noise_of(const struct observation *o, const struct range_goal *g, const double r[2])
+{
+    float scale;
+    int32_t zero;
+    codes_params(&g->codes, r[0], r[1], &scale, &zero);
+    return observation_noise(o, g->codes.dtype, scale, zero);
 }
 
 /* ---- Entropy -------------------------------------------------------------------------------- */
@@ -108,28 +132,21 @@ static void choose_entropy(const struct observation *o, const struct range_goal 
     while (n > 1 && !folded[n - 1]) {
         n--;
     }
-    double least = INFINITY;
-    int best = n;
+    double least = INFINITY, whole;
+    choose_minmax(o, g, r);
+    whole = noise_of(o, g, r);
     for (int k = n; k >= levels; k--) {
-        double d = divergence(folded, k, levels, beyond);
-        if (d < least) {
+        double d = divergence(folded, k, levels, beyond), t[2];
+        within(o, k == n ? fmax(-o->lo, o->hi) : o->hist->width * k, t);
+        if (d < least && noise_of(o, g, t) <= whole) {
             least = d;
-            best = k;
+            memcpy(r, t, sizeof t);
         }
         beyond += folded[k - 1];
     }
-    within(o, best == n ? fmax(-o->lo, o->hi) : o->hist->width * best, r);
 }
 
 /* ---- Least error ---------------------------------------------------------------------------- */
-
-static double noise_of(const struct observation *o, const struct range_goal *g, const double r[2])
-{
-    float scale;
-    int32_t zero;
-    codes_params(&g->codes, r[0], r[1], &scale, &zero);
-    return observation_noise(o, g->codes.dtype, scale, zero);
-}
 
 /* Moves one end of the range, or both alike, to where the noise is least. */
 static void search_end(const struct observation *o, const struct range_goal *g, int end,
@@ -231,19 +248,27 @@ static void choose_aciq(const struct observation *o, const struct range_goal *g,
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 const struct range_method range_methods[N_RANGE_METHODS + 1] = {
-    {"minmax", false, choose_minmax, "least and greatest value over all images", "[min x, max x]"},
-    {"average", false, choose_average,
+    {"minmax", 0, choose_minmax, "least and greatest value over all images", "[min x, max x]"},
+    {"average", 0, choose_average,
      "mean over the images of their least and greatest value: a single outlier counts less",
      "[mean_i min x_i, mean_i max x_i]"},
-    {"percentile", true, choose_percentile, "all but a share of the largest magnitudes",
-     "[-t, t] cut to [min x, max x], t the percentile of |x|"},
-    {"entropy", true, choose_entropy,
-     "least loss of information, as TensorRT's calibrator looks for it",
-     "[-t, t] cut to [min x, max x], t = argmin KL(P_t || Q_t): |x| up to t without zeros, "
-     "and the same in as many levels as the codes have for it"},
-    {"mse", true, choose_mse, "least mean squared error of the codes, searched in 256 steps an end",
+    {"percentile", KEEP_HIST | KEEP_TAIL, choose_percentile,
+     "all but a share of the largest magnitudes",
+     "[-t, t] cut to [min x, max x], t the percentile of |x|, rounded down to one of 2048 steps "
+     "from "
+     "min |x| to max |x|"},
+    {"entropy", KEEP_HIST, choose_entropy,
+     "least loss of information, as TensorRT's calibrator looks for it, but never more squared "
+     "error "
+     "than the whole range has",
+     "[-t, t] cut to [min x, max x], t = argmin KL(P_t || Q_t) where sum (x - code(x))^2 is not "
+     "above "
+     "minmax's: |x| up to t without zeros, and the same in as many levels as the codes have for "
+     "it"},
+    {"mse", KEEP_HIST, choose_mse,
+     "least mean squared error of the codes, searched in 256 steps an end",
      "argmin sum (x - code(x))^2 over the histogram"},
-    {"aciq", true, choose_aciq,
+    {"aciq", KEEP_HIST, choose_aciq,
      "the threshold that is best for the Laplace or Gauss distribution nearest to the values",
      "d/dt (clipping noise(t) + step(t)^2 / 12) = 0 (Banner et al. 2018)"},
     {0},

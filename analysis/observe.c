@@ -3,17 +3,20 @@
  * observe.c: what calibration keeps of a tensor, and what codes make of it: the noise of rounding
  * and clipping as the histogram tells it.
  */
-#include "analysis/analysis.h"
+#include "analysis/stats.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdlib.h>
 
 /* ---- Observing ------------------------------------------------------------------------------ */
 
-void observation_init(struct observation *o, bool hist)
+void observation_init(struct observation *o, unsigned keep)
 {
     *o = (struct observation){.lo = INFINITY, .hi = -INFINITY};
-    if (hist) {
+    if (keep & KEEP_TAIL) {
+        o->tail = tail_new();
+    }
+    if (keep & KEEP_HIST) {
         o->hist = mem_alloc(sizeof *o->hist);
         hist_init(o->hist);
     }
@@ -22,24 +25,101 @@ void observation_init(struct observation *o, bool hist)
 void observation_fini(struct observation *o)
 {
     free(o->hist);
+    free(o->tail);
     free(o->channel_sum);
     *o = (struct observation){0};
 }
 
-void observation_add(struct observation *o, size_t n, const float *x)
+enum { CHUNK = 128 * LANES };
+
+/* Every sixteenth value has extremes and sums of its own, so that the order of additions is that of
+ * the values alone, however many are added at a time. */
+struct seen {
+    float lo[LANES], hi[LANES];
+    double xx[LANES];
+};
+
+/* Widens the extremes by whole lanes of values; false, having changed nothing, when one of them is
+ * not finite. */
+AVX2_CLONE static bool see_extremes(struct seen *to, const float *x, size_t n)
 {
-    double lo = INFINITY, hi = -INFINITY;
+    struct seen s = *to;
+    int32_t odd[LANES] = {0}, any = 0;
+    for (; n; n -= LANES, x += LANES) {
+        for (int k = 0; k < LANES; k++) {
+            s.lo[k] = x[k] < s.lo[k] ? x[k] : s.lo[k];
+            s.hi[k] = x[k] > s.hi[k] ? x[k] : s.hi[k];
+            odd[k] |= !(fabsf(x[k]) <= FLT_MAX);
+        }
+    }
+    for (int k = 0; k < LANES; k++) {
+        any |= odd[k];
+    }
+    *to = any ? *to : s;
+    return !any;
+}
+
+/* Adds squares of as many, and returns how many are zero. */
+AVX2_CLONE static uint64_t see_squares(double xx[LANES], const float *x, size_t n)
+{
+    int32_t zeros[LANES] = {0};
+    uint64_t all = 0;
+    for (; n; n -= LANES, x += LANES) {
+        for (int k = 0; k < LANES; k++) {
+            xx[k] += (double)x[k] * (double)x[k];
+            zeros[k] += x[k] == 0;
+        }
+    }
+    for (int k = 0; k < LANES; k++) {
+        all += (uint64_t)zeros[k];
+    }
+    return all;
+}
+
+static void see_singly(struct observation *o, struct seen *s, const float *x, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
-        double v = (double)x[i];
+        size_t k = i % LANES;
         if (!isfinite(x[i])) {
             o->nonfinite++;
+            o->n--;
             continue;
         }
-        o->n++;
-        o->zeros += v == 0;
-        o->xx += v * v;
-        lo = v < lo ? v : lo;
-        hi = v > hi ? v : hi;
+        s->lo[k] = x[i] < s->lo[k] ? x[i] : s->lo[k];
+        s->hi[k] = x[i] > s->hi[k] ? x[i] : s->hi[k];
+        s->xx[k] += (double)x[i] * (double)x[i];
+        o->zeros += x[i] == 0;
+    }
+}
+
+/* Squares and zeros are of use with a histogram alone. */
+static void see_all(struct observation *o, struct seen *s, size_t n, const float *x)
+{
+    o->n += n;
+    for (size_t m; n; n -= m, x += m) {
+        m = MIN(n, (size_t)CHUNK);
+        size_t whole = m / LANES * LANES;
+        whole = see_extremes(s, x, whole) ? whole : 0;
+        o->zeros += o->hist ? see_squares(s->xx, x, whole) : 0;
+        see_singly(o, s, x + whole, m - whole);
+    }
+    for (int k = 0; k < LANES; k++) {
+        o->xx += s->xx[k];
+    }
+}
+
+static void add_plain(struct observation *o, size_t n, const float *x)
+{
+    double lo = INFINITY, hi = -INFINITY;
+    struct seen s = {.xx = {0}};
+    for (int k = 0; k < LANES; k++) {
+        s.lo[k] = INFINITY;
+        s.hi[k] = -INFINITY;
+    }
+    see_all(o, &s, n, x);
+    for (int k = 0; k < LANES; k++) {
+        lo = fmin(lo, (double)s.lo[k]);
+        hi = fmax(hi, (double)s.hi[k]);
     }
     if (lo <= hi) {
         o->images++;
@@ -48,8 +128,16 @@ void observation_add(struct observation *o, size_t n, const float *x)
         o->lo = fmin(o->lo, lo);
         o->hi = fmax(o->hi, hi);
     }
+}
+
+void observation_add(struct observation *o, size_t n, const float *x)
+{
+    add_plain(o, n, x);
     if (o->hist) {
         hist_add(o->hist, n, x);
+    }
+    if (o->tail) {
+        tail_add(o->tail, n, x);
     }
 }
 
@@ -98,6 +186,9 @@ void observation_merge(struct observation *a, const struct observation *b)
     a->xx += b->xx;
     if (a->hist && b->hist) {
         hist_merge(a->hist, b->hist);
+    }
+    if (a->tail && b->tail) {
+        tail_merge(a->tail, b->tail);
     }
     if (b->n_channels && need_channels(a, b->n_channels)) {
         for (size_t i = 0; i < b->n_channels; i++) {

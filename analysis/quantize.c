@@ -124,11 +124,39 @@ static int move_readers(struct quantizer *q, int v, struct err *err)
     return rc;
 }
 
+/* Whether v comes out of a node that is to compute in float, whatever rule its operator has; also
+ * through what follows its inputs into codes or out of them. */
+static bool is_kept(const struct quantizer *q, int v)
+{
+    int maker = q->g->values[v].producer;
+    if (maker < 0 || q->on[maker]) {
+        return false;
+    }
+    const struct node *n = &q->g->nodes[maker];
+    int rule = quantize_rule(q, n);
+    bool follows = rule == RULE_CLIP || rule == RULE_MOVE;
+    return follows ? n->n_in && n->in[0] >= 0 && is_kept(q, n->in[0])
+                   : rule < 0 && quantize_has_rule(n);
+}
+
+/* A copy of a float value: onnxruntime makes integers of a float operator between codes, weights
+ * and all, unless something stands in front of the quantizer (as for pins). */
+static int add_copy(struct quantizer *q, int v)
+{
+    const char *name = q->g->values[v].name;
+    int to = edit_value(q->g, name, "_float");
+    char *stem = mem_printf("%s_copy", name);
+    graph_add(q->g, "Max", "", graph_fresh(q->g, stem), 1, &v, 1, &to);
+    free(stem);
+    return to;
+}
+
 static int quantize_activation(struct quantizer *q, int v, struct err *err)
 {
     struct graph *g = q->g;
     const char *name = g->values[v].name;
     int from = v, to, maker = g->values[v].producer;
+    bool kept = is_kept(q, v);
     if (g->values[v].is_output && maker >= 0) { /* the output keeps its name */
         from = edit_value(g, name, "_QuantizeLinear_Input");
         to = v;
@@ -140,6 +168,7 @@ static int quantize_activation(struct quantizer *q, int v, struct err *err)
     } else {
         to = edit_value(g, name, "_DequantizeLinear_Output");
     }
+    from = kept ? add_copy(q, from) : from;
     int rc = add_pair(q, v, q->v[v].type, from, to, false, err);
     q->report.tensors++;
     return rc ? rc : move_readers(q, v, err);

@@ -52,6 +52,16 @@ static bool is_listed(const char *list, const char *op)
     return false;
 }
 
+bool quantize_has_rule(const struct node *n)
+{
+    for (size_t i = 0; i < COUNT(rules); i++) {
+        if (edit_is(n, rules[i].op)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int quantize_rule(const struct quantizer *q, const struct node *n)
 {
     const struct node_choice *c = quantize_choice(q, n);

@@ -61,6 +61,8 @@ struct quantizer {
 
 /* The rule of a node that is to compute on codes; -1: it stays float. */
 int quantize_rule(const struct quantizer *q, const struct node *n);
+/* Whether its operator has one, so that codes around it make it integer. */
+bool quantize_has_rule(const struct node *n);
 /* What is done otherwise for a node, or NULL. */
 const struct node_choice *quantize_choice(const struct quantizer *q, const struct node *n);
 /* Type that a node wants its activations in. */

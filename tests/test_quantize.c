@@ -53,7 +53,7 @@ static float *values_of(double (*at)(double), double scale, double least)
 static struct observation observe(size_t n, const float *x)
 {
     struct observation o;
-    observation_init(&o, true);
+    observation_init(&o, KEEP_HIST | KEEP_TAIL);
     observation_add(&o, n, x);
     return o;
 }
@@ -175,6 +175,56 @@ static void test_merge(void **state)
 
 /* ---- Methods -------------------------------------------------------------------------------- */
 
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* The greatest magnitudes, by sorting all of them: whatever the order and the parts. */
+static void test_tail(void **state)
+{
+    (void)state;
+    enum { PART = 7000 };
+    float *x = mem_alloc(N * sizeof *x), *sorted = mem_alloc(N * sizeof *sorted);
+    uint32_t seed = 1;
+    for (int i = 0; i < N; i++) {
+        seed = seed * 1664525 + 1013904223;
+        x[i] = (float)(int32_t)seed / 1e6F;
+        x[i] = i % 50 ? x[i] : -2000; /* the same one often */
+        sorted[i] = fabsf(x[i]);
+    }
+    qsort(sorted, N, sizeof *sorted, descending);
+    struct tail *up = tail_new(), *down = tail_new(), *spared = tail_new();
+    tail_add(up, 3, (const float[]){NAN, INFINITY, -INFINITY});
+    assert_true(isnan(tail_rank(up, 1)));
+    for (int i = 0; i < N; i += PART) {
+        tail_add(up, (size_t)MIN(PART, N - i), x + i);
+        struct tail *part = tail_new();
+        tail_add(part, (size_t)MIN(PART, N - i), x + i);
+        tail_merge(part, down);
+        memcpy(down, part, sizeof *down);
+        free(part);
+        part = tail_new();
+        tail_spare(part, spared);
+        tail_add(part, (size_t)MIN(PART, N - i), x + i);
+        tail_merge(spared, part);
+        free(part);
+    }
+    for (uint64_t k = 1; k <= TAIL_KEPT; k += 37) {
+        assert_true(tail_rank(up, k) == (double)sorted[k - 1]);
+        assert_true(tail_rank(down, k) == (double)sorted[k - 1]);
+        assert_true(tail_rank(spared, k) == (double)sorted[k - 1]);
+    }
+    assert_true(up->least == sorted[N - 1] && down->least == sorted[N - 1]);
+    assert_true(isnan(tail_rank(up, 0)) && isnan(tail_rank(up, TAIL_KEPT + 1)));
+    free(up);
+    free(down);
+    free(spared);
+    free(sorted);
+    free(x);
+}
+
 static void test_percentile(void **state)
 {
     (void)state;
@@ -182,6 +232,13 @@ static void test_percentile(void **state)
     float *x = values_of(uniform_at, 1, -1);
     struct observation o = observe(N, x);
     choose("percentile", &o, DT_U8, false, r);
+    /* 1000 of 100000 magnitudes are greater; the step below, of 2048. */
+    double step = (o.hi - (double)o.tail->least) / 2048;
+    assert_float_equal(r[1], (double)o.tail->least + floor(0.99 / step) * step, 1e-6);
+    assert_float_equal(r[0], -r[1], 0);
+    free(o.tail);
+    o.tail = NULL;
+    choose("percentile", &o, DT_U8, false, r); /* by the bins alone */
     assert_float_equal(r[0], -0.99, 1e-3);
     assert_float_equal(r[1], 0.99, 1e-3);
     observation_fini(&o);
@@ -259,10 +316,27 @@ static void test_entropy(void **state)
         x[i] = 2 + (float)i / 100; /* far from all others */
     }
     o = observe(N, x);
-    choose("entropy", &o, DT_S8, true, r);
+    choose("entropy", &o, DT_S4, true, r);
     assert_true(r[1] < 1.1 && r[1] > 0.9);
+    choose("entropy", &o, DT_S16, true, r); /* with enough codes for them they stay */
+    assert_float_equal(r[1], 2.09, 1e-6);
     observation_fini(&o);
     free(x);
+    /* Never at the price of more error than the whole range has. */
+    for (int i = 0; i < 4; i++) {
+        x = values_of(i % 2 ? laplace_at : gauss_at, 1, i / 2 ? 0 : -99);
+        o = observe(N, x);
+        struct code_choice c = {.dtype = DT_U8};
+        float s[2];
+        int32_t z[2];
+        choose("entropy", &o, DT_U8, false, r);
+        codes_params(&c, r[0], r[1], &s[0], &z[0]);
+        codes_params(&c, o.lo, o.hi, &s[1], &z[1]);
+        assert_true(noise_by_hand(x, (double)s[0], z[0], 0, 255) <=
+                    1.02 * noise_by_hand(x, (double)s[1], z[1], 0, 255));
+        observation_fini(&o);
+        free(x);
+    }
 }
 
 /* Every method keeps inside what was seen, and is finite, for tensors of one value. */
@@ -347,7 +421,7 @@ static struct graph *quantized(const struct graph *g, struct quantize_options *o
     struct tensor *t = NULL;
     assert_int_equal(tensor_borrow(DT_F32, 4, (const int64_t[]){1, 2, 1, 2}, ends, &t, NULL), OK);
     for (size_t v = 0; v < prepared->n_values; v++) {
-        observation_init(&seen[v], false);
+        observation_init(&seen[v], 0);
         if (wanted[v]) {
             observation_add(&seen[v], COUNT(ends), ends);
         }
@@ -425,6 +499,12 @@ static void test_choices(void **state)
     assert_int_equal(r.left, 1);
     assert_int_equal(count_op(q, "QuantizeLinear"), 3);
     assert_true(graph_find(q, "w2_scale") < 0);
+    assert_int_equal(count_op(q, "Max"), 0); /* nothing is quantized behind it */
+    graph_free(q);
+    /* The first one: what follows it in float is no place to make an integer of it either. */
+    choice.node = "first";
+    q = quantized(g, &o, &r);
+    assert_int_equal(count_op(q, "Max"), 1);
     graph_free(q);
     /* The second Conv in 16 bits: its input is quantized once more, its output only so. */
     choice = (struct node_choice){.node = "second", .activations = DT_S16, .weights = DT_S4};
@@ -477,7 +557,7 @@ int main(void)
         cmocka_unit_test(test_aciq),       cmocka_unit_test(test_mse),
         cmocka_unit_test(test_entropy),    cmocka_unit_test(test_constant),
         cmocka_unit_test(test_placement),  cmocka_unit_test(test_choices),
-        cmocka_unit_test(test_correction),
+        cmocka_unit_test(test_correction), cmocka_unit_test(test_tail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

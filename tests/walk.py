@@ -516,6 +516,38 @@ def walk_what_if(_):
     t.end()
 
 
+def walk_quantize(tmp):
+    """From the FP32 model to INT8 while the screen answers; what is cancelled leaves no file."""
+    for i in range(20):
+        shutil.copytree(ROOT / "samples/images", tmp / f"images/{i}")
+    out = tmp / "int8.onnx"
+    t = Terminal(["--jobs", "1", "-e", "set kernels plain", PAIR[0],
+                  "-e", f"preprocess {ROOT / 'samples/preprocess.json'}"])
+    t.wait("/block4/dw/Conv")
+    t.command(f"quantize {out} --images {tmp / 'images'}")
+    t.wait("quantize #1", "%", "ETA")
+    t.press("4")
+    t.wait("quantize #1", "ETA", "/block1/dw/Conv")
+    t.press("^C")
+    t.wait("cancelled: quantize #1", absent=("ETA", "kept"))
+    if list(tmp.glob("*.onnx*")):
+        raise Lost(f"a cancelled job left {list(tmp.iterdir())}")
+    t.command("set kernels fast")
+    t.command(f"quantize {out} --images {ROOT / 'samples/images'}")
+    t.wait("quantize #2 done", "14 matched")
+    onnx.checker.check_model(onnx.load(out))
+    t.command(f"quantize {out} --images {ROOT / 'samples/images'} --per-channel --force")
+    t.wait("quantize #3 done")
+    t.command("undo")  # in the place of another INT8 model it is a step
+    t.wait("undone", absent=("error",))
+    t.command(f"calibrate --images {ROOT / 'samples/images'}")
+    t.wait("calibrate #4 done", "ranges in the log")
+    t.press("6")
+    t.wait("calibrate #4 done: 96", "/head/Gemm_output_0")
+    t.press("Q")
+    t.end()
+
+
 def walk_filter_and_jump(_):
     """Filters hide rows until Esc; a jump lists its targets and finds them by some letters."""
     t = Terminal(OPEN)

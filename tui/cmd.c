@@ -355,6 +355,7 @@ static int run_command(struct session *s, struct words *w, size_t from, size_t t
     rc = rc ? rc : take_options(&c, w, args, to, err);
     rc = rc ? rc : check_args(&c, err);
     if (!rc && !way->dry) {
+        job_settle(s);
         c.out = sink_stream(s, way->out);
         rc = run_call(&c, line, err);
     } else if (!rc) {

@@ -155,3 +155,10 @@ void job_cancel(struct session *s)
         atomic_store(&s->job.cancel.stop, true);
     }
 }
+
+void job_settle(struct session *s)
+{
+    if (s->screen && s->job.ctx && s->job.state != JOB_RUNNING) {
+        job_wait(s, NULL);
+    }
+}

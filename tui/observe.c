@@ -40,7 +40,7 @@ static int observe_image(const struct observing *o, size_t image, struct observa
                              .any_layout = true,
                              .wanted = o->wanted,
                              .cancel = &o->s->job.cancel};
-    int rc = sample_load(&o->samples[image], &o->s->pp, (int)o->n_inputs, o->inputs, in, err);
+    int rc = sample_load(&o->samples[image], &o->pp, (int)o->n_inputs, o->inputs, in, err);
     rc = rc ? rc : plan_run(o->plan, (const struct tensor *const *)in, NULL, &ro, err);
     for (size_t i = 0; !rc && i < o->g->n_inputs; i++) {
         rc = look_at(&l, o->g->inputs[i], in[i], err);
@@ -54,15 +54,22 @@ static int observe_image(const struct observing *o, size_t image, struct observa
 
 /* ---- Workers -------------------------------------------------------------------------------- */
 
-static struct observation *seen_new(const struct observing *o)
+static struct observation *seen_new(struct observing *o)
 {
     struct observation *seen = mem_alloc((o->g->n_values + 1) * sizeof *seen);
     bool *wanted = mem_alloc(o->g->n_values + 1);
     quantize_wanted(o->g, wanted);
     for (size_t v = 0; v < o->g->n_values; v++) {
-        observation_init(&seen[v], o->hist && wanted[v]);
+        observation_init(&seen[v], wanted[v] ? o->keep : 0);
     }
     free(wanted);
+    pthread_mutex_lock(&o->s->lock);
+    for (size_t v = 0; o->seen && v < o->g->n_values; v++) {
+        if (seen[v].tail) {
+            tail_spare(seen[v].tail, o->seen[v].tail);
+        }
+    }
+    pthread_mutex_unlock(&o->s->lock);
     return seen;
 }
 
@@ -91,7 +98,7 @@ static bool merge(struct observing *o, size_t i, int rc, const struct observatio
         observation_merge(&o->seen[v], &seen[v]);
     }
     if (ok) {
-        job_advance(o->s, ++o->turn, o->n);
+        job_advance(o->s, ++o->turn, o->s->job.total);
     }
     pthread_cond_broadcast(&o->merged);
     pthread_mutex_unlock(&o->s->lock);
@@ -197,6 +204,7 @@ int observing_new(struct session *s, const char *path, size_t limit, struct obse
     }
     struct observing *o = mem_alloc(sizeof *o);
     o->s = s;
+    o->pp = s->pp;
     pthread_cond_init(&o->merged, NULL);
     o->n_inputs = session_inputs(s, NULL, 0);
     o->inputs = mem_alloc((o->n_inputs + 1) * sizeof *o->inputs);

@@ -15,16 +15,18 @@ struct observing {
     struct observation *seen; /* per value of g */
     size_t n;
     struct sample *samples; /* copies: the data set may change meanwhile */
+    struct preprocess pp;   /* so may this */
     size_t failed;
-    struct err err;      /* of the first image that failed */
-    bool hist, channels; /* kept too */
+    struct err err;    /* of the first image that failed */
+    unsigned keep;     /* KEEP_ of calibrate.c's methods */
+    bool channels;     /* sums by channel are kept too */
+    struct plan *plan; /* of g */
+    size_t n_inputs;
+    struct model_input *inputs;
     /* private: */
-    struct plan *plan;
     int *at;      /* per value of the executed graph: that of g, -1 */
     int *axis;    /* per value of g: of its channels, where sums by them are kept; 0: none */
     bool *wanted; /* per value of the executed graph */
-    size_t n_inputs;
-    struct model_input *inputs;
     atomic_size_t next;
     size_t turn; /* next image to merge; under s->lock */
     bool stopped;

@@ -135,7 +135,7 @@ struct record_before record_before(struct session *s)
 static bool begins_job(const struct cmd *c)
 {
     return is(c, "run") || is(c, "sensitivity") || is(c, "prefix") || is(c, "suffix") ||
-           is(c, "bisect") || is(c, "search");
+           is(c, "bisect") || is(c, "search") || is(c, "quantize") || is(c, "calibrate");
 }
 
 static bool worth_it(const struct session *s, const struct cmd *c,

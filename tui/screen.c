@@ -527,7 +527,9 @@ static void notice_job(struct screen *sc)
             char found[160];
             j->kind->summary(s, found, sizeof found);
             char *text = mem_printf("%s #%d %s: %zu of %zu %s, %s", j->kind->what, j->id,
-                                    err.code == E_STOP ? "cancelled, results kept" : "done",
+                                    err.code != E_STOP ? "done"
+                                    : j->kind->whole   ? "cancelled"
+                                                       : "cancelled, results kept",
                                     j->done, j->total, j->kind->unit, found);
             session_log(s, 'n', text);
             toast(s, false, text);

@@ -183,6 +183,7 @@ void session_free(struct session *s)
     plan_store_free(s->store);
     results_free(s->results);
     json_decref(s->vars);
+    json_decref(s->quantized);
     shell_free(s->shell);
     for (size_t i = 0; i < s->n_log; i++) {
         free(s->log[i].text);
@@ -335,16 +336,16 @@ int session_load_side(struct session *s, enum side side, const char *path, const
                       struct err *err)
 {
     bool fp32 = side == SIDE_FP32;
+    if (fp32 ? s->int8 : s->fp32) { /* it is planned again, and a run may be using it */
+        job_cancel(s);
+        job_wait(s, NULL);
+    }
     struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
     struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
     /* Edits belong to the pair that goes. */
     a.keep = fp32 ? NULL : s->n_edits ? s->edits[0].fp32 : s->fp32;
     b.keep = fp32 ? read_int8(s) : NULL;
     b.report = b.keep ? s->implicit : b.report;
-    if (a.keep || b.keep) { /* it is planned again, and a run may be using it */
-        job_cancel(s);
-        job_wait(s, NULL);
-    }
     int rc = load_both(s, &a, &b, err);
     if (rc == E_SHAPE && (a.keep || b.keep)) {
         return err_in(err, "not one network ('unload' gives up the other model)");

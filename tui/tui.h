@@ -62,6 +62,7 @@ struct job_kind {
     const char *what;              /* "run" */
     const char *unit, *short_unit; /* what it counts: "images", "img" */
     bool uses_plans;               /* those of the session that pins replace */
+    bool whole;                    /* what is cancelled leaves nothing */
     /* Does it, on a thread of its own and without the lock. */
     int (*body)(struct session *s, void *ctx, struct err *err);
     /* Called once by the front when it has ended, however it did; frees ctx. */
@@ -209,6 +210,7 @@ struct session {
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
     struct sweep *only;         /* beside a sweep of SWEEP_LOO: SWEEP_ONLY of its layers; or NULL */
     struct raised *raised; /* what a prefix, suffix or bisection has found; NULL: it was none */
+    json_t *quantized;     /* what the last `calibrate` or `quantize` found; NULL: nothing */
     json_t *compared;      /* summary of the last `baseline compare` of these results; NULL: none */
     struct job job;
     struct picture picture;
@@ -353,6 +355,9 @@ int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t 
 /* Waits for the job; the lock is given up meanwhile. E_STOP when it was cancelled. */
 int job_wait(struct session *s, struct err *err);
 void job_cancel(struct session *s);
+/* Lets a job of the screen that has ended put in force what it found, before a command begins that
+ * what it replaces would be taken away from. */
+void job_settle(struct session *s);
 /* How far it is; called with the lock held. */
 void job_advance(struct session *s, size_t done, size_t total);
 /* worker(ctx) on n threads, this one among them; returns when all have ended. */

@@ -101,7 +101,9 @@ static void draw_job_idle(const struct session *s, struct grid *g, int row)
         grid_printf(g, row, 0, ST_DIM, " idle   %s", hint);
         return;
     }
-    const char *how = j->state == JOB_CANCELLED ? "cancelled, kept" : "last";
+    const char *how = j->state != JOB_CANCELLED ? "last"
+                      : j->kind->whole          ? "cancelled"
+                                                : "cancelled, kept";
     int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %zu of %zu %s", how,
                          j->kind->what, j->id, j->done, j->total, j->kind->unit);
     /* A printed screen is compared with another one: time has no place in it. */

@@ -5,6 +5,7 @@ a table and notes; None: what it needs is not there."""
 import latency
 import rows_compare
 import rows_forward
+import rows_quantize
 import rows_sweep
 
 ROWS = {
@@ -16,6 +17,7 @@ ROWS = {
     "loo": rows_sweep.leave_one_out,
     "progressive": rows_sweep.progressive,
     "search": rows_sweep.search,
+    "quantize": rows_quantize.quantize,
     "models": rows_forward.models,
     "latency": latency.latency,
 }

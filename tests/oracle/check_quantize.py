@@ -3,6 +3,7 @@
 """Quantization against onnxruntime's quantize_static with the same settings.
 
     check_quantize.py [MODEL...]
+    check_quantize.py --all FILE [MODEL...]   all models, settings and methods; writes their table
 
 Both quantize the FP32 model on the same pictures. The scale and zero point of every activation that
 both quantize by its own range must be the same; in onnxruntime the two models must be as good:
@@ -12,6 +13,7 @@ does, bit by bit. Mixed types, ranges of every method against numpy, and what 'w
 checked on one model.
 """
 
+import collections
 import json
 import logging
 import sys
@@ -20,59 +22,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import numpy_helper
-from onnxruntime.quantization import (CalibrationDataReader, CalibrationMethod, QuantFormat,
-                                      QuantType, quantize_static)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import common
+import quantize_table
+from quantizing import Model, agreement, outputs_of, sqnr, words_of
 
 MODELS = ["mnist8_cntk", "resnet8_cifar10", "tinynet_se_cifar10", "vww96_mobilenetv1"]
-TYPES = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
 # format, activations, weights, per channel, symmetric activations
 SETTINGS = [("qdq", "u8", "s8", False, False), ("qdq", "u8", "s8", True, False),
             ("qdq", "s8", "s8", True, False), ("qdq", "s8", "s8", False, True),
             ("qop", "u8", "u8", False, False), ("qop", "s8", "s8", True, False)]
-CALIBRATION, TESTED, COMPARED = 12, 40, 3
-
-
-class Reader(CalibrationDataReader):
-    def __init__(self, name, inputs):
-        self.feeds = iter([{name: x} for x in inputs])
-
-    def get_next(self):
-        return next(self.feeds, None)
-
-
-def quantize_with_ort(fp32, out, name, inputs, setting):
-    form, activations, weights, per_channel, symmetric = setting
-    model = onnx.load(fp32)
-    if next(o.version for o in model.opset_import if not o.domain) < 13:
-        model = onnx.version_converter.convert_version(model, 13)
-    source, ready = out.with_suffix(".13.onnx"), out.with_suffix(".pre.onnx")
-    onnx.save(model, source)
-    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-    quantize_static(ready, out, Reader(name, inputs), per_channel=per_channel,
-                    quant_format=QuantFormat.QOperator if form == "qop" else QuantFormat.QDQ,
-                    activation_type=TYPES[activations], weight_type=TYPES[weights],
-                    calibrate_method=CalibrationMethod.MinMax,
-                    extra_options={"ActivationSymmetric": symmetric})
-
-
-def outputs_of(model, name, inputs, optimize=True):
-    run = common.session(model, optimize)
-    return [np.concatenate([o.ravel().astype(np.float64) for o in run.run(None, {name: x})])
-            for x in inputs]
-
-
-def sqnr(reference, values):
-    signal = sum((x * x).sum() for x in reference)
-    noise = sum(((x - y) ** 2).sum() for x, y in zip(reference, values))
-    return 10 * np.log10(signal / noise) if noise else np.inf
-
-
-def agreement(reference, values):
-    return sum(int(x.argmax() == y.argmax()) for x, y in zip(reference, values))
+CALIBRATION, TESTED = 12, 40
 
 
 def quantizers(path):
@@ -91,41 +53,6 @@ def quantizers(path):
     return found
 
 
-class Model:
-    """A dev model with its pictures and what FP32 makes of them."""
-
-    def __init__(self, folder, meta, top):
-        self.name, self.path, self.top = folder.name, folder / "fp32.onnx", Path(top)
-        self.words = common.preprocess_words(meta["preprocess_onnx"])
-        self.input = common.input_names(self.path)[0]
-        files = common.image_files(common.DATA / "images" / meta["calibration_set"])
-        self.pictures = self.top / "pictures"
-        self.pictures.mkdir()
-        for file in files[:CALIBRATION]:
-            (self.pictures / file.name).symlink_to(file)
-        self.calibration = [common.preprocess(f, meta["preprocess_onnx"])
-                            for f in files[:CALIBRATION]]
-        self.tested = common.inputs_of(meta, TESTED)
-        self.fp32 = outputs_of(self.path, self.input, self.tested)
-
-    def quantize(self, out, *options):
-        return common.qscope_json(f"load fp32 {common.word(self.path)}", self.words,
-                                  f"quantize {common.word(out)} "
-                                  f"--images {common.word(self.pictures)} {' '.join(options)}")
-
-    def same_bits(self, path, tool, optimize=True):
-        """Whether qscope computes the outputs that onnxruntime does."""
-        run = common.session(path, optimize)
-        for i, x in enumerate(self.tested[:COMPARED]):
-            file = self.top / f"{i}.npy"
-            np.save(file, x)
-            found, error = tool.run(path, [file], True, "ort" if optimize else "ort-unfused")
-            for o, want in zip(run.get_outputs(), run.run(None, {self.input: x})):
-                if error or not np.array_equal(found[o.name], want):
-                    return False
-        return True
-
-
 def check_scales(tally, title, ours, theirs):
     """Ranges that differ on purpose: an average of values has its own, not that of its input."""
     shared, wrong = 0, []
@@ -142,9 +69,7 @@ def check_setting(tally, model, setting, tool):
     form, activations, weights, per_channel, symmetric = setting
     title = f"{model.name} {' '.join(map(str, setting))}"
     ours, theirs = model.top / "ours.onnx", model.top / "theirs.onnx"
-    done, found = model.quantize(
-        ours, "--force", f"--format {form}", f"--activations {activations}",
-        f"--weights {weights}", "--per-channel" * per_channel, "--symmetric" * symmetric)
+    done, found = model.quantize(ours, *words_of(setting))
     if not tally.check(done.returncode == 0, f"{title}: {common.last_line(done)}"):
         return
     told = found["quantize"]
@@ -154,13 +79,13 @@ def check_setting(tally, model, setting, tool):
     y = outputs_of(ours, model.input, model.tested)
     tally.check(model.same_bits(ours, tool), f"{title}: qscope computes other outputs")
     try:
-        quantize_with_ort(model.path, theirs, model.input, model.calibration, setting)
+        model.quantize_with_ort(theirs, setting)
     except ValueError as e:
         print(f"{title}: onnxruntime itself fails: {e}")
         tally.check(sqnr(model.fp32, y) > 20, f"{title}: SQNR {sqnr(model.fp32, y)}")
         return
     z = outputs_of(theirs, model.input, model.tested)
-    if form == "qdq":
+    if setting[0] == "qdq":
         check_scales(tally, title, quantizers(ours), quantizers(theirs))
     print(f"{title}: {sqnr(model.fp32, y):.2f} dB, onnxruntime {sqnr(model.fp32, z):.2f} dB; "
           f"top-1 {agreement(model.fp32, y)}, {agreement(model.fp32, z)} of {TESTED}")
@@ -213,6 +138,39 @@ def check_mixed(tally, model, tool):
     tally.check(sqnr(model.fp32, y) > sqnr(model.fp32, z) + 3,
                 f"s16: {sqnr(model.fp32, y)} dB, mixed {sqnr(model.fp32, z)} dB")
     tally.check(model.same_bits(wide, tool, optimize=False), "s16: qscope computes other outputs")
+
+
+def executed(path, top):
+    """How often each operator is in what onnxruntime makes of a model to run it."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(top / "executed.onnx")
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(top / "executed.onnx").graph
+    return collections.Counter(node.op_type for node in graph.node)
+
+
+def check_executed(tally, model, tool, form):
+    """A convolution that is to be something else is so in onnxruntime, and computes what qscope
+    does; in either form."""
+    convs = [n.name for n in onnx.load(model.path).graph.node if n.op_type == "Conv"]
+    out = model.top / "executed_as.onnx"
+    model.quantize(out, "--force", "--per-channel", f"--format {form}")
+    usual = executed(out, model.top)["QLinearConv"]
+    tally.check(usual == len(convs), f"{model.name} {form}: {usual} of {len(convs)} on codes")
+    for option, name in (("--keep", convs[1]), ("--s16", convs[3]), ("--s4", convs[5])):
+        title = f"{model.name} {form} {option} {name}"
+        done, _ = model.quantize(out, "--force", "--per-channel", f"--format {form}", option,
+                                 common.word(name))
+        if tally.check(done.returncode == 0, f"{title}: {common.last_line(done)}"):
+            found = executed(out, model.top)
+            float_ones = found["Conv"] + found["FusedConv"]
+            tally.check(found["QLinearConv"] == usual - 1 and float_ones == 1,
+                        f"{title}: executed as {dict(found)}")
+            tally.check(model.same_bits(out, tool), f"{title}: qscope computes other outputs")
+    done, _ = model.quantize(out, "--force", "--format qop", "--activations s16")
+    tally.check(done.returncode == 2, f"integer operators of 16 bits: {common.last_line(done)}")
 
 
 def check_correction(tally, model, tool):
@@ -337,8 +295,9 @@ def check_methods(tally, model):
                             f"{title}: {row['low'], row['high']}, numpy {want}")
             error = ((x - codes(x, row["scale"], row["zero_point"], 0, 255)) ** 2).sum()
             noise.setdefault(row["tensor"], {})[method] = error
-            # The estimate takes values to lie evenly in bins: few do not.
-            if row["sqnr"] is not None and error > 0 and x.size > 1000:
+            # The estimate takes values to lie evenly in bins; pixels do not.
+            pixels = np.array_equal(x, np.rint(x))
+            if row["sqnr"] is not None and error > 0 and x.size > 1000 and not pixels:
                 real = 10 * np.log10((x * x).sum() / error)
                 tally.check(abs(real - row["sqnr"]) < 1,
                             f"{title}: estimated {row['sqnr']} dB, numpy {real} dB")
@@ -351,16 +310,22 @@ def check_methods(tally, model):
 def main():
     logging.disable(logging.WARNING)
     common.need_data()
-    chosen = sys.argv[1:] or MODELS
-    tally, tool = common.Tally(), common.ValueTool()
+    tally = common.Tally()
+    if sys.argv[1:2] == ["--all"]:
+        quantize_table.table(sys.argv[3:], tally, sys.argv[2])
+        tally.close()
+    chosen, tool = sys.argv[1:] or MODELS, common.ValueTool()
     for folder, meta in common.metas():
         if folder.name in chosen:
             with tempfile.TemporaryDirectory() as top:
-                model = Model(folder, meta, top)
+                model = Model(folder, meta, top, CALIBRATION, TESTED)
                 for setting in SETTINGS:
                     check_setting(tally, model, setting, tool)
                 if folder.name in ("resnet8_cifar10", "vww96_mobilenetv1"):
                     check_correction(tally, model, tool)
+                if folder.name != "mnist8_cntk":  # it has too few convolutions
+                    check_executed(tally, model, tool, "qdq")
+                    check_executed(tally, model, tool, "qop")
                 if folder.name == "resnet8_cifar10":
                     check_mixed(tally, model, tool)
                     check_whatif(tally, model, tool, "qdq")

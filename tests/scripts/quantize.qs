@@ -23,4 +23,7 @@ undo
 run
 -whatif /block3/Add --codes s16 --method mse --apply
 -whatif /block3/Add --apply
+# The best of all methods for the outputs, and entropy, which stands against the whole ranges.
+quantize ${OUT}/best.onnx --images samples/images --limit 24 --method best
+quantize ${OUT}/entropy.onnx --images samples/images --limit 24 --method entropy
 -calibrate --percentile 0
