@@ -279,6 +279,8 @@ struct image_score {
     uint64_t nonfinite;        /* pairs of them with NaN or infinity, not counted above */
     int fp32_rank, int8_rank;  /* classes with a larger value than the label, -1 without one */
     double range;              /* largest less smallest value of the FP32 outputs */
+    double own[2];   /* by side: metric of the user's own, of FP32's outputs against themselves and
+                        against INT8's; NAN: not asked */
     double margin;   /* change INT8 - FP32 of (value of reference class - best other); reference =
                         label, else FP32's top-1; NAN when not classifying */
     double dlogit;   /* change of the reference class's output value */

@@ -99,7 +99,7 @@ static void expect_hits(const struct sweep *w, const struct trial *t, double *me
 /* The least number of hits that meets the goal; above the number of images when none does. */
 static double hits_needed(const struct goal *g, const struct sweep *w)
 {
-    double n = w->base.sums[g->outcome - outcomes][1], h = 0;
+    double n = w->base.sums[outcome_place(g->outcome)][1], h = 0;
     double fp32 = sweep_fp32(w, g->outcome);
     while (h <= n && !meets(g, fp32, g->outcome->value((const double[2]){h, n}))) {
         h++;
@@ -123,7 +123,7 @@ double goal_expect(const struct goal *g, const struct sweep *w, const struct tri
     if (o->counts) {
         double mean, variance, hits, left;
         expect_hits(w, t, &mean, &variance, &hits, &left);
-        return o->value((const double[2]){mean, w->base.sums[o - outcomes][1]});
+        return o->value((const double[2]){mean, w->base.sums[outcome_place(o)][1]});
     }
     double gain = sweep_effect(w, t);
     return trial_value(&w->base, o) + (o->higher_is_better ? gain : -gain);
@@ -133,7 +133,7 @@ void goal_interval(const struct goal *g, const struct sweep *w, const struct tri
                    double *hi)
 {
     const struct outcome *o = g->outcome;
-    double n = w->base.sums[o - outcomes][1], mean, variance, hits, left, low, high;
+    double n = w->base.sums[outcome_place(o)][1], mean, variance, hits, left, low, high;
     if (o->counts) {
         expect_hits(w, t, &mean, &variance, &hits, &left);
         *lo = o->value((const double[2]){fmax(hits, mean - 1.96 * sqrt(variance)), n});

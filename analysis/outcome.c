@@ -178,6 +178,39 @@ const struct outcome outcomes[N_OUTCOMES + 1] = {
     {0},
 };
 
+static bool terms_own(const struct image_score *s, enum side side, double t[2])
+{
+    t[0] = s->own[side];
+    t[1] = 1;
+    return true; /* what is not known makes the mean unknown */
+}
+
+struct outcome outcome_own(const char *name, const char *unit, bool higher_is_better,
+                           const char *help)
+{
+    return (struct outcome){
+        .name = name,
+        .title = name,
+        .unit = unit,
+        .digits = 6,
+        .higher_is_better = higher_is_better,
+        .terms = terms_own,
+        .value = value_mean,
+        .help = help,
+        .formula = "mean over images of what the command prints",
+    };
+}
+
+bool outcome_is_own(const struct outcome *o)
+{
+    return o->terms == terms_own;
+}
+
+size_t outcome_place(const struct outcome *o)
+{
+    return outcome_is_own(o) ? N_OUTCOMES : (size_t)(o - outcomes);
+}
+
 const struct outcome *outcome_find(const char *name)
 {
     for (const struct outcome *o = outcomes; o->name; o++) {

@@ -282,11 +282,11 @@ void unpack_layer(struct unpack *u, struct layer_stats *s)
 
 /* ---- Scores and studies --------------------------------------------------------------------- */
 
-enum { REALS = 11 };
+enum { REALS = 13 };
 
 /* Whoever adds a field packs it too. */
 _Static_assert(sizeof(void *) != 8 ||
-                   (sizeof(struct image_score) == 312 && sizeof(struct layer_stats) == 16600),
+                   (sizeof(struct image_score) == 328 && sizeof(struct layer_stats) == 16600),
                "a result has fields that are not packed");
 _Static_assert(sizeof(void *) != 8 ||
                    (sizeof(struct local_stats) == sizeof(struct layer_stats) + 88 &&
@@ -311,9 +311,9 @@ static void unpack_top(struct unpack *u, struct top_classes *t)
 
 void pack_score(struct pack *b, const struct image_score *s)
 {
-    const double reals[REALS] = {s->sqnr,       s->cosine, s->mse,    s->signal,
-                                 s->noise,      s->margin, s->dlogit, s->kl,
-                                 s->worst_sqnr, s->range,  s->beyond};
+    const double reals[REALS] = {s->sqnr,   s->cosine, s->mse,   s->signal,     s->noise,
+                                 s->margin, s->dlogit, s->kl,    s->worst_sqnr, s->range,
+                                 s->beyond, s->own[0], s->own[1]};
     pack_uint(b, s->ok);
     pack_text(b, s->error);
     pack_int(b, s->error_code);
@@ -335,9 +335,9 @@ void pack_score(struct pack *b, const struct image_score *s)
 void unpack_score(struct unpack *u, struct image_score *s)
 {
     image_score_init(s);
-    double *const reals[REALS] = {&s->sqnr,       &s->cosine, &s->mse,    &s->signal,
-                                  &s->noise,      &s->margin, &s->dlogit, &s->kl,
-                                  &s->worst_sqnr, &s->range,  &s->beyond};
+    double *const reals[REALS] = {&s->sqnr,   &s->cosine, &s->mse,   &s->signal,     &s->noise,
+                                  &s->margin, &s->dlogit, &s->kl,    &s->worst_sqnr, &s->range,
+                                  &s->beyond, &s->own[0], &s->own[1]};
     s->ok = unpack_uint(u) != 0;
     s->error = unpack_text(u);
     s->error_code = unpack_int(u);

@@ -147,6 +147,19 @@ size_t search_best(const struct search *s, const struct sweep *w, size_t size)
     return best;
 }
 
+double search_cost(const struct search *s, const struct sweep *w, size_t trial)
+{
+    return s->cost ? s->cost(s->cost_ctx, w->trials[trial].pinned) : 0;
+}
+
+bool search_prefers(const struct search *s, const struct sweep *w, size_t a, size_t b)
+{
+    bool x = s->has_limit && goal_met(&s->goal, w, &w->trials[a]);
+    bool y = s->has_limit && goal_met(&s->goal, w, &w->trials[b]);
+    double p = x && y ? search_cost(s, w, a) : 0, q = x && y ? search_cost(s, w, b) : 0;
+    return x != y ? x : p != q ? p < q : search_better(s, w, a, b);
+}
+
 static void add_point(struct search *s, const struct sweep *w, size_t trial)
 {
     size_t size = search_size(w, &w->trials[trial]), at = 0;
@@ -154,7 +167,7 @@ static void add_point(struct search *s, const struct sweep *w, size_t trial)
         at++;
     }
     if (at < s->n_points && search_size(w, &w->trials[s->points[at]]) == size) {
-        s->points[at] = search_better(s, w, trial, s->points[at]) ? trial : s->points[at];
+        s->points[at] = search_prefers(s, w, trial, s->points[at]) ? trial : s->points[at];
         return;
     }
     s->points = mem_push(s->points, s->n_points, &s->cap_points, sizeof *s->points);

@@ -59,6 +59,7 @@ void image_score_init(struct image_score *s)
                               .margin = NAN,
                               .dlogit = NAN,
                               .kl = NAN,
+                              .own = {NAN, NAN},
                               .worst_sqnr = NAN};
 }
 

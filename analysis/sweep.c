@@ -26,15 +26,25 @@ void trial_fini(struct trial *t)
     *t = (struct trial){0};
 }
 
-/* Adds the terms of one image to the sums of all outcomes. */
-static void add_terms(double sums[N_OUTCOMES][2], const struct image_score *s, enum side side)
+static void add_outcome(double sums[2], const struct outcome *o, const struct image_score *s,
+                        enum side side)
 {
     double x[2];
-    for (size_t k = 0; k < N_OUTCOMES && s->ok; k++) {
-        if (outcomes[k].terms(s, side, x)) {
-            sums[k][0] += x[0];
-            sums[k][1] += x[1];
-        }
+    if (s->ok && o->terms(s, side, x)) {
+        sums[0] += x[0];
+        sums[1] += x[1];
+    }
+}
+
+/* Adds the terms of one image to the sums of all outcomes, and of the one that is judged by. */
+static void add_terms(double sums[N_OUTCOMES + 1][2], const struct outcome *o,
+                      const struct image_score *s, enum side side)
+{
+    for (size_t k = 0; k < N_OUTCOMES; k++) {
+        add_outcome(sums[k], &outcomes[k], s, side);
+    }
+    if (outcome_is_own(o)) {
+        add_outcome(sums[N_OUTCOMES], o, s, side);
     }
 }
 
@@ -55,13 +65,13 @@ void trial_add(struct trial *t, const struct outcome *o, const struct image_scor
     if (!s->ok || !o->terms(s, SIDE_INT8, x)) {
         x[0] = x[1] = 0;
     }
-    add_terms(t->sums, s, SIDE_INT8);
+    add_terms(t->sums, o, s, SIDE_INT8);
     t->nonfinite += s->ok ? s->nonfinite : 0;
 }
 
 double trial_value(const struct trial *t, const struct outcome *o)
 {
-    return o->value(t->sums[o - outcomes]);
+    return o->value(t->sums[outcome_place(o)]);
 }
 
 /* ---- Sweeps --------------------------------------------------------------------------------- */
@@ -145,7 +155,7 @@ void sweep_add_base(struct sweep *w, const struct image_score *s)
         x[0] = x[1] = 0;
     }
     trial_add(&w->base, w->outcome, s);
-    add_terms(w->fp32, s, SIDE_FP32);
+    add_terms(w->fp32, w->outcome, s, SIDE_FP32);
     w->failed += !s->ok;
 }
 
@@ -173,7 +183,7 @@ void sweep_permute(struct sweep *w, const size_t *order)
 
 double sweep_fp32(const struct sweep *w, const struct outcome *o)
 {
-    return o->value(w->fp32[o - outcomes]);
+    return o->value(w->fp32[outcome_place(o)]);
 }
 
 /* ---- Ranking -------------------------------------------------------------------------------- */
@@ -257,32 +267,32 @@ void sweep_keep_base(struct sweep *w)
 
 struct point {
     const struct trial *t;
-    size_t pins, index;
-    double value; /* higher is better */
+    size_t index;
+    double cost, value; /* higher values are better */
 };
 
 static int point_cmp(const void *pa, const void *pb)
 {
     const struct point *a = pa, *b = pb;
     int by_value = compare_down(a->value, b->value);
-    return a->pins != b->pins ? (a->pins > b->pins) - (a->pins < b->pins)
+    return a->cost != b->cost ? (a->cost > b->cost) - (a->cost < b->cost)
            : by_value         ? by_value
                               : (a->index > b->index) - (a->index < b->index);
 }
 
-size_t sweep_pareto(const struct sweep *w, const struct trial **points)
+size_t sweep_pareto(const struct sweep *w, const double *cost, const struct trial **points)
 {
     struct point *p = mem_alloc((w->n_trials + 1) * sizeof *p);
     size_t n = 0, kept = 0;
     for (size_t i = 0; i <= w->n_trials; i++) {
         const struct trial *t = i < w->n_trials ? &w->trials[i] : &w->base;
         double value = trial_value(t, w->outcome) * (w->outcome->higher_is_better ? 1 : -1);
-        if (t->error || t->n < w->n_images || isnan(value)) {
+        if (t->error || t->n < w->n_images || isnan(value) || (cost && isnan(cost[i]))) {
             continue;
         }
-        p[n] = (struct point){.t = t, .index = i, .value = value};
-        for (size_t k = 0; k < w->n_layers; k++) {
-            p[n].pins += t->pinned[k];
+        p[n] = (struct point){.t = t, .index = i, .cost = cost ? cost[i] : 0, .value = value};
+        for (size_t k = 0; k < w->n_layers && !cost; k++) {
+            p[n].cost += t->pinned[k];
         }
         n++;
     }

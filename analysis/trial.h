@@ -26,6 +26,13 @@ struct outcome {
 enum { N_OUTCOMES = 8 };
 extern const struct outcome outcomes[N_OUTCOMES + 1]; /* ends with name NULL */
 const struct outcome *outcome_find(const char *name);
+/* A row beside the table, for a metric of the user's own: the mean over images of image_score.own,
+ * NAN as soon as one image has none. Texts are borrowed, and the row must outlive what uses it. */
+struct outcome outcome_own(const char *name, const char *unit, bool higher_is_better,
+                           const char *help);
+bool outcome_is_own(const struct outcome *o);
+/* Where sums over all outcomes have it: its row, N_OUTCOMES for the one of the user's own. */
+size_t outcome_place(const struct outcome *o);
 /* Over the images that could be run. */
 double outcome_value(const struct outcome *o, size_t n, const struct image_score *s,
                      enum side side);
@@ -41,8 +48,8 @@ struct trial {
     size_t n, cap;      /* images measured, failed ones included: the first n of the sweep's */
     double (*terms)[2]; /* per image, of the sweep's outcome; 0, 0: failed or not counted */
     double *likeness;   /* per image: exp(-KL) of the classes, without classes the cosine; 0 to 1 */
-    double sums[N_OUTCOMES][2];
-    uint64_t nonfinite; /* output values with NaN or infinity on either side */
+    double sums[N_OUTCOMES + 1][2]; /* by outcome_place(); the last: of the sweep's, if it is own */
+    uint64_t nonfinite;             /* output values with NaN or infinity on either side */
 };
 void trial_init(struct trial *t, size_t n_layers, size_t layer);
 void trial_fini(struct trial *t);
@@ -63,8 +70,8 @@ struct sweep {
     const struct outcome *outcome;
     size_t n_layers;   /* of the match */
     struct trial base; /* what trials are compared with: the model in force, else all in FP32 */
-    double fp32[N_OUTCOMES][2]; /* sums of the FP32 model itself */
-    double (*fp32_terms)[2];    /* per image that the base has seen, of `outcome` */
+    double fp32[N_OUTCOMES + 1][2]; /* sums of the FP32 model itself */
+    double (*fp32_terms)[2];        /* per image that the base has seen, of `outcome` */
     size_t cap_fp32;
     double pooled[2][2][2]; /* hits and misses of trials by whether FP32 and the base hit; of a
                                search, see goal_pool() */
@@ -115,9 +122,10 @@ void sweep_rank(const struct sweep *w, size_t *order);
 size_t sweep_doubtful(const struct sweep *w, const size_t *order);
 /* A trial that is the base as it is now. */
 void sweep_keep_base(struct sweep *w);
-/* Of the base and the trials that were measured on all images, those that no other beats with as
- * few layers in FP32; by their number, then best first. points: room for n_trials + 1. */
-size_t sweep_pareto(const struct sweep *w, const struct trial **points);
+/* Of the base and the trials that were measured on all images, those that no other beats at as low
+ * a cost, cheapest first. cost: per trial, the base behind them; NULL: the number of layers in
+ * FP32; NAN: unknown, left out. points: room for n_trials + 1. */
+size_t sweep_pareto(const struct sweep *w, const double *cost, const struct trial **points);
 /* Standard deviation of what an image adds to the effect. */
 double sweep_spread(const struct sweep *w, const struct trial *t);
 /* Whether larger effects come first: gains do; of values, the bad ones. */
@@ -183,6 +191,10 @@ struct search {
     size_t *single;  /* per layer: its trial, SIZE_MAX none */
     struct goal goal;
     bool has_limit;
+    /* What a set costs: of those of one size that meet the goal the cheapest is taken. NULL: any.
+     */
+    double (*cost)(const void *ctx, const bool *pinned);
+    const void *cost_ctx;
     size_t found; /* trial of the answer */
     bool reached; /* it meets the goal */
     bool minimal; /* each set with one pin less was measured and misses it */
@@ -225,6 +237,10 @@ size_t search_find(const struct sweep *w, const bool *pinned);
 void search_doubt(struct search *s, const struct sweep *w, size_t size);
 /* Probability that no set smaller than the answer was missed; NAN unknown. */
 double search_confidence(const struct search *s, const struct sweep *w);
+/* Of two sets of one size, whether the first is to be taken: that meets the goal, and is cheaper
+ * or, at the same cost, better. Both were measured on all images. */
+bool search_prefers(const struct search *s, const struct sweep *w, size_t a, size_t b);
+double search_cost(const struct search *s, const struct sweep *w, size_t trial); /* 0 without */
 /* Better first: expected value, then likeness. */
 bool search_better(const struct search *s, const struct sweep *w, size_t a, size_t b);
 

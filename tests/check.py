@@ -42,6 +42,7 @@ CHECKS = [
     ("oracle-whatif", "release", [PYTHON, "tests/oracle/check_whatif.py"]),
     ("oracle-sweep", "release", [PYTHON, "tests/oracle/check_sweep.py"]),
     ("oracle-search", "release", [PYTHON, "tests/oracle/check_search.py"]),
+    ("oracle-own-metric", "release", [PYTHON, "tests/oracle/check_own_metric.py"]),
     ("oracle-mixed", "release", [PYTHON, "tests/oracle/check_mixed.py"]),
     ("oracle-local", "release", [PYTHON, "tests/oracle/check_local.py"]),
     ("oracle-faults", "release", [PYTHON, "tests/oracle/check_faults.py"]),

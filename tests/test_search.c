@@ -110,6 +110,50 @@ static void searches_say_what_they_may_have_missed(void **state)
     sweep_free(w);
 }
 
+/* Layer k costs 10 - k, so that the one that is first by what it does is not. */
+static double dear(const void *ctx, const bool *pinned)
+{
+    double cost = 0;
+    for (size_t k = 0; k < *(const size_t *)ctx; k++) {
+        cost += pinned[k] ? 10 - (double)k : 0;
+    }
+    return cost;
+}
+
+static void of_sets_that_meet_the_goal_the_cheapest_is_taken(void **state)
+{
+    (void)state;
+    const size_t n = 8;
+    struct goal g = {.outcome = outcome_find("mse"), .limit = 5}; /* 2, 3 or 5 will do alone */
+    struct sweep *w = sweep_new(SWEEP_SEARCH, g.outcome, 8, 0, NULL, NULL, NULL, 1,
+                                mem_alloc(2 * sizeof(size_t)));
+    struct search *s = search_of(w, &g);
+    assert_true(search_cost(s, w, s->single[5]) == 0);
+    assert_true(search_prefers(s, w, s->single[2], s->single[5])); /* it does more */
+    s->cost = dear;
+    s->cost_ctx = &n;
+    assert_true(search_cost(s, w, s->single[5]) == 5);
+    assert_true(search_prefers(s, w, s->single[5], s->single[2]));
+    assert_false(search_prefers(s, w, s->single[2], s->single[5]));
+    assert_true(search_prefers(s, w, s->single[2], s->single[6])); /* cheaper, but it misses */
+    search_point(s, w, s->single[2]);
+    search_point(s, w, s->single[5]);
+    search_point(s, w, s->single[6]);
+    assert_int_equal(s->n_points, 1);
+    assert_int_equal(s->points[0], s->single[5]);
+    const double cost[] = {0, 9, 1, 3, 2, 4, 5, NAN, 6}; /* per trial, the base behind them */
+    const struct trial *points[16];
+    assert_int_equal(w->n_trials, 8);
+    size_t found = sweep_pareto(w, cost, points);
+    assert_int_equal(found, 4); /* each costs more and does more */
+    assert_ptr_equal(points[0], &w->trials[0]);
+    assert_ptr_equal(points[1], &w->trials[s->single[1]]);
+    assert_ptr_equal(points[2], &w->trials[s->single[3]]);
+    assert_ptr_equal(points[3], &w->trials[s->single[2]]);
+    search_free(s);
+    sweep_free(w);
+}
+
 /* A share on 40 images of which FP32 hits 30 and the base 10. */
 static void goals_are_certain_when_images_left_cannot_change_them(void **state)
 {
@@ -203,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(searches_order_sets_by_what_they_promise),
         cmocka_unit_test(searches_say_what_they_may_have_missed),
+        cmocka_unit_test(of_sets_that_meet_the_goal_the_cheapest_is_taken),
         cmocka_unit_test(goals_are_certain_when_images_left_cannot_change_them),
         cmocka_unit_test(culprits_are_those_that_bring_most_back),
         cmocka_unit_test(flips_are_tested_exactly),

@@ -297,7 +297,7 @@ static void the_frontier_has_no_beaten_points(void **state)
         add(w, sweep_try(w, 0, pinned), tried[i].noise);
     }
     const struct trial *points[8];
-    assert_int_equal(sweep_pareto(w, points), 4);
+    assert_int_equal(sweep_pareto(w, NULL, points), 4);
     assert_ptr_equal(points[0], &w->base);
     assert_ptr_equal(points[1], &w->trials[1]);
     assert_ptr_equal(points[2], &w->trials[3]);

@@ -7,15 +7,16 @@
 #include <stdlib.h>
 
 #include "tui/expr.h"
+#include "tui/own_metric.h"
 #include "tui/results.h"
 #include "tui/shell.h"
 
 static const struct cmd *const families[] = {
-    cmd_model,   cmd_data,   cmd_run,      cmd_rank,   cmd_fused,       cmd_sums,
-    cmd_judge,   cmd_image,  cmd_graph,    cmd_pin,    cmd_sensitivity, cmd_sweep,
-    cmd_culprit, cmd_whatif, cmd_quantize, cmd_file,   cmd_shell,       cmd_record,
-    cmd_custom,  cmd_report, cmd_session,  cmd_doctor, cmd_help,        cmd_ui,
-    cmd_choice,  cmd_jump,   cmd_plot,     cmd_screen, cmd_cost,        cmd_cache,
+    cmd_model,   cmd_data,     cmd_run,   cmd_rank,        cmd_fused,  cmd_sums,   cmd_judge,
+    cmd_image,   cmd_graph,    cmd_pin,   cmd_sensitivity, cmd_sweep,  cmd_metric, cmd_culprit,
+    cmd_whatif,  cmd_quantize, cmd_file,  cmd_shell,       cmd_record, cmd_custom, cmd_report,
+    cmd_session, cmd_doctor,   cmd_help,  cmd_ui,          cmd_choice, cmd_jump,   cmd_plot,
+    cmd_screen,  cmd_cost,     cmd_cache,
 };
 
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)
@@ -138,9 +139,9 @@ static bool in_choices(const char *choices, const char *word)
     return false;
 }
 
-/* What can be said of a word without looking at the session. */
-static int check_word(enum arg_kind kind, const char *choices, const char *what, const char *word,
-                      struct err *err)
+/* What can be said of a word without looking at models and data. */
+static int check_word(const struct call *c, enum arg_kind kind, const char *choices,
+                      const char *what, const char *word, struct err *err)
 {
     char name[64];
     enum sort_dir dir;
@@ -167,7 +168,10 @@ static int check_word(enum arg_kind kind, const char *choices, const char *what,
                    ? OK
                    : err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", name);
     case ARG_OUTCOME:
-        return outcome_find(word) ? OK : err_set(err, E_USAGE, "no metric '%s' of outputs", word);
+        return session_outcome(c->s, word) || (c->dry && own_expected(c->s, word))
+                   ? OK
+                   : err_set(err, E_USAGE, "no metric '%s' of outputs; 'outcomes' lists them",
+                             word);
     case ARG_LAYER:
         if (word[0] == '{') {
             char *inner = mem_printf("%.*s", (int)MAX(strlen(word), 2) - 2, word + 1);
@@ -207,7 +211,7 @@ static int take_options(struct call *c, struct words *w, size_t from, size_t to,
     const size_t own = before_line(c->cmd);
     for (size_t i = from; i < to; i++) {
         const char *word = w->w[i];
-        bool option = !w->quoted[i] && c->n_args < own && strncmp(word, "--", 2) == 0 && word[2];
+        bool option = !w->quoted[i] && c->n_args <= own && strncmp(word, "--", 2) == 0 && word[2];
         if (!option) {
             c->args[c->n_args++] = w->w[i];
             continue;
@@ -233,7 +237,7 @@ static int take_options(struct call *c, struct words *w, size_t from, size_t to,
         if (o->kind == ARG_FLAG && value) {
             return err_set(err, E_USAGE, "%s takes no value", name);
         }
-        int rc = value ? check_word(o->kind, o->choices, name, value, err) : OK;
+        int rc = value ? check_word(c, o->kind, o->choices, name, value, err) : OK;
         if (rc) {
             return rc;
         }
@@ -254,7 +258,7 @@ static int check_args(const struct call *c, struct err *err)
             return rc;
         }
         while (i < c->n_args) {
-            int rc = check_word(a->kind, a->choices, a->name, c->args[i], err);
+            int rc = check_word(c, a->kind, a->choices, a->name, c->args[i], err);
             if (rc) {
                 return rc;
             }
@@ -344,7 +348,7 @@ struct way {
 static int run_command(struct session *s, struct words *w, size_t from, size_t to,
                        const struct way *way, struct err *err)
 {
-    struct call c = {.s = s, .note = way->note};
+    struct call c = {.s = s, .dry = way->dry, .note = way->note};
     size_t args = from;
     char *line = way->dry ? NULL : words_line(w, from, to);
     if (to - from > 1 && !w->quoted[to - 1] && strcmp(w->w[to - 1], "&") == 0) {
@@ -360,6 +364,7 @@ static int run_command(struct session *s, struct words *w, size_t from, size_t t
         rc = run_call(&c, line, err);
     } else if (!rc) {
         alias_expect(&c);
+        own_expect(&c);
     }
     free(c.args);
     free(line);

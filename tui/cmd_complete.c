@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 
+#include "tui/own_metric.h"
 #include "tui/shell.h"
 
 struct found {
@@ -154,6 +155,13 @@ static void add_images(struct found *f)
     add(f, "@marked");
 }
 
+static void add_outcomes(struct found *f)
+{
+    const struct outcome *o;
+    for (size_t i = 0; (o = session_outcome_at(f->s, i)); i++)
+        add(f, o->name);
+}
+
 static void add_metrics(struct found *f)
 {
     for (const struct metric *m = metrics; m->name; m++)
@@ -233,8 +241,7 @@ static void add_kind(struct found *f, enum arg_kind kind, const char *choices, c
             add(f, k->name);
         break;
     case ARG_OUTCOME:
-        for (const struct outcome *o = outcomes; o->name; o++)
-            add(f, o->name);
+        add_outcomes(f);
         break;
     case ARG_COMMAND:
         add_commands(f, NULL);
@@ -381,7 +388,7 @@ const struct cmd *cmd_typed(const struct session *s, const char *line, size_t po
 }
 
 /* The help of the row that one of the tables has for a word. */
-static const char *table_help(enum arg_kind kind, const char *word)
+static const char *table_help(const struct session *s, enum arg_kind kind, const char *word)
 {
     switch (kind) {
     case ARG_METRIC: {
@@ -393,7 +400,7 @@ static const char *table_help(enum arg_kind kind, const char *word)
         return k ? k->help : NULL;
     }
     case ARG_OUTCOME: {
-        const struct outcome *o = outcome_find(word);
+        const struct outcome *o = session_outcome(s, word);
         return o ? o->help : NULL;
     }
     case ARG_SETTING:
@@ -431,7 +438,7 @@ const char *cmd_choice_help(const struct session *s, const char *line, size_t po
     } else if (c) {
         const struct opt_spec *o = t.n > first ? option_of(c, t.words[t.n - 1]) : NULL;
         const struct arg_spec *a = argument_of(c, &t, first);
-        help = table_help(o ? o->kind : a ? a->kind : ARG_NONE, choice);
+        help = table_help(s, o ? o->kind : a ? a->kind : ARG_NONE, choice);
     }
     free(name);
     typed_fini(&t);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tui/gaps.h"
+#include "tui/own_metric.h"
 #include "tui/tui.h"
 
 /* Which images: named ones, marked ones if there are any and --all is not said, else all. */
@@ -201,6 +202,41 @@ static int exec_jobs(struct call *c, struct err *err)
 
 /* ---- evaluate ------------------------------------------------------------------------------- */
 
+static int report_evaluate(struct call *c, const struct outcome *o)
+{
+    const struct session *s = c->s;
+    const struct study *t = s->study;
+    const struct own_value *own = &s->own->last;
+    const struct pin_state *p = &s->undo[s->at_undo];
+    size_t images = t->n_images - t->failed;
+    o = o ? o : outcome_find(t->labelled ? "top1" : s->classify ? "agreement" : "sqnr");
+    double fp32, int8;
+    if (own_of(o)) {
+        fp32 = own->fp32;
+        int8 = own->int8;
+        images = own->images;
+    } else {
+        fp32 = outcome_value(o, t->n_images, t->images, SIDE_FP32);
+        int8 = outcome_value(o, t->n_images, t->images, SIDE_INT8);
+    }
+    double drop = o->higher_is_better ? fp32 - int8 : int8 - fp32;
+    if (s->json) {
+        emit_json(c, json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "metric", o->name, "fp32",
+                               json_num(fp32), "int8", json_num(int8), "drop", json_num(drop),
+                               "images", (json_int_t)images, "pins", (json_int_t)p->n));
+        return OK;
+    }
+    fprintf(c->out, "%s on %zu images with %zu pinned: ", o->name, images, p->n);
+    if (o->counts) {
+        fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, drop);
+    } else if (own_of(o)) {
+        fprintf(c->out, "FP32 %.6g, INT8 %.6g%s%s\n", fp32, int8, *o->unit ? " " : "", o->unit);
+    } else {
+        fprintf(c->out, "%.6g against FP32\n", int8);
+    }
+    return OK;
+}
+
 static int exec_evaluate(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -216,32 +252,25 @@ static int exec_evaluate(struct call *c, struct err *err)
             return rc;
         }
     }
-    int rc = run_start(s, n, list, false, s->json ? NULL : c->note, err);
+    const struct outcome *o = metric ? session_outcome(s, metric) : NULL;
+    const struct own_metric *own = o ? own_of(o) : NULL;
+    const bool background = own && s->screen; /* a command may take its time */
+    int rc = o ? own_allowed(s, o, err) : OK;
+    size_t *again = mem_alloc((n + 1) * sizeof *again);
+    memcpy(again, list, n * sizeof *again);
     if (rc) {
-        return rc;
+        free(list);
     }
-    const struct study *t = s->study;
-    metric = metric ? metric : t->labelled ? "top1" : s->classify ? "agreement" : "sqnr";
-    const struct outcome *o = outcome_find(metric);
-    double fp32 = outcome_value(o, t->n_images, t->images, SIDE_FP32);
-    double int8 = outcome_value(o, t->n_images, t->images, SIDE_INT8);
-    double drop = o->higher_is_better ? fp32 - int8 : int8 - fp32;
-    const struct pin_state *p = &s->undo[s->at_undo];
-    if (s->json) {
-        emit_json(c,
-                  json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "metric", metric, "fp32", json_num(fp32),
-                            "int8", json_num(int8), "drop", json_num(drop), "images",
-                            (json_int_t)(t->n_images - t->failed), "pins", (json_int_t)p->n));
+    rc = rc ? rc : run_start(s, n, list, false, s->json ? NULL : c->note, err);
+    if (rc || !own) {
+        free(again);
     } else {
-        fprintf(c->out, "%s on %zu images with %zu pinned: ", metric, t->n_images - t->failed,
-                p->n);
-        if (o->counts) {
-            fprintf(c->out, "FP32 %.2f, INT8 %.2f, drop %.2f\n", fp32, int8, drop);
-        } else {
-            fprintf(c->out, "%.6g against FP32\n", int8);
-        }
+        rc = own_evaluate(c, own, n, again, background, err);
     }
-    return OK;
+    if (!rc && background) {
+        fprintf(c->note, "evaluate #%d started on %zu images\n", s->job.id, n);
+    }
+    return rc || background ? rc : report_evaluate(c, o);
 }
 
 /* ---- Table ---------------------------------------------------------------------------------- */

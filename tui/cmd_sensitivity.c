@@ -7,17 +7,18 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tui/own_metric.h"
 #include "tui/sweep_run.h"
 
 /* ---- Goals ---------------------------------------------------------------------------------- */
 
-int goal_read(const char *text, struct goal *g, struct err *err)
+int goal_read(const struct session *s, const char *text, struct goal *g, struct err *err)
 {
     size_t n = strcspn(text, "<>=");
     const char *op = text + n, *value = op + strspn(op, "<>=");
     bool drop = n > 5 && memcmp(text + n - 5, "_drop", 5) == 0;
     char *name = mem_printf("%.*s", (int)(drop ? n - 5 : n), text), *end;
-    *g = (struct goal){.outcome = outcome_find(name), .is_drop = drop};
+    *g = (struct goal){.outcome = session_outcome(s, name), .is_drop = drop};
     g->limit = strtod(value, &end);
     free(name);
     if (!g->outcome || value == end || *end || isnan(g->limit)) {
@@ -49,7 +50,8 @@ static int read_until(struct call *c, struct sweep_choice *x, struct err *err)
     if (!until) {
         return OK;
     }
-    int rc = goal_read(until, &g, err);
+    int rc = goal_read(c->s, until, &g, err);
+    rc = rc ? rc : own_allowed(c->s, g.outcome, err);
     if (!rc && call_opt(c, "--metric") && x->goal.outcome != g.outcome) {
         rc = err_set(err, E_USAGE, "--until judges by %s, --metric by %s: one of them is enough",
                      g.outcome->name, x->goal.outcome->name);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tui/gaps.h"
+#include "tui/own_metric.h"
 #include "tui/sweep_run.h"
 
 /* ---- What is asked for ---------------------------------------------------------------------- */
@@ -20,7 +21,7 @@ static const struct outcome *choose_outcome(const struct call *c)
         labelled = s->data.samples[i].label >= 0;
     }
     if (name || !call_opt(c, "--max-drop")) {
-        return outcome_find(name ? name : "sqnr");
+        return session_outcome(s, name ? name : "sqnr");
     }
     return outcome_find(!s->classify ? "cosine" : labelled ? "top1" : "agreement");
 }
@@ -83,7 +84,8 @@ int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice 
     size_t images = MAX(s->data.n, (size_t)1), jobs = 1;
     *x = (struct sweep_choice){.kind = kind, .goal.outcome = choose_outcome(c)};
     x->brute = call_opt(c, "--brute") != NULL;
-    int rc = read_limit(c, &x->goal, &x->has_limit, err);
+    int rc = own_allowed(s, x->goal.outcome, err);
+    rc = rc ? rc : read_limit(c, &x->goal, &x->has_limit, err);
     rc = rc ? rc : read_count(c, "--images", images, &x->n_images, err);
     rc = rc ? rc : read_count(c, "--top", 8, &x->top, err);
     rc = rc ? rc : read_count(c, "--jobs", (size_t)s->set.jobs, &jobs, err);
@@ -125,6 +127,12 @@ static int exec_search(struct call *c, struct err *err)
         rc =
             err_set(err, E_USAGE, "'search' wants an end: --max-drop X, --reach X or --max-pins N");
     }
+    x.cost = call_opt(c, "--cost") ? cost_model_find(call_opt(c, "--cost")) : NULL;
+    if (!rc && x.cost && !x.has_limit) {
+        rc = err_set(err, E_USAGE,
+                     "--cost chooses between sets that keep a limit: say --max-drop X "
+                     "or --reach X");
+    }
     rc = rc ? rc : sweep_read_rows(c, 0, &rows, err);
     x.rows = rows;
     rc = rc ? rc : search_start(s, &x, background, s->json ? NULL : c->note, err);
@@ -146,7 +154,8 @@ static int exec_outcomes(struct call *c, struct err *err)
 {
     (void)err;
     json_t *list = json_array();
-    for (const struct outcome *o = outcomes; o->name; o++) {
+    const struct outcome *o;
+    for (size_t i = 0; (o = session_outcome_at(c->s, i)); i++) {
         if (c->s->json) {
             json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s,s:s}", "name", o->name, "unit",
                                                   o->unit, "higher_is_better", o->higher_is_better,
@@ -178,6 +187,11 @@ static int exec_outcomes(struct call *c, struct err *err)
         "--jobs", ARG_INT, "N", "threads", NULL                                                    \
     }
 
+#define COST_OPT(text)                                                                             \
+    {                                                                                              \
+        "--cost", ARG_CHOICE, COST_MODELS, text, COST_MODELS                                       \
+    }
+
 static const struct opt_spec search_opts[] = {
     {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
     {"--reach", ARG_REAL, "X", "stop at this value", NULL},
@@ -186,10 +200,16 @@ static const struct opt_spec search_opts[] = {
      "by size (the default), likewise with the best set of every size measured, one best layer "
      "after the other, or delta debugging alone",
      "auto|pareto|greedy|bisect"},
+    COST_OPT("of as few pins take the cheapest that keep the limit"),
     {"--time-limit", ARG_REAL, "S", "end after S seconds with the best found so far", NULL},
     METRIC_OPT,
     IMAGES_OPT,
     JOBS_OPT,
+    {0},
+};
+
+static const struct opt_spec pareto_opts[] = {
+    COST_OPT("those that no other beats at as low a cost"),
     {0},
 };
 
@@ -206,7 +226,10 @@ const struct cmd cmd_sweep[] = {
             "sure it is that no smaller set does: the chances of sets ruled out early, and "
             "of those not tried by what the gains of their layers add up to. Where the answer is "
             "known, smaller sets are not measured further: their points are estimates (~), unless "
-            "--method pareto asks for them. The model found is run "
+            "--method pareto asks for them. With --cost the cheapest of the sets of that size is "
+            "taken, among those that were tried "
+            "or promise to keep the limit; ms are measured as by 'cost --measure'. The model found "
+            "is run "
             "once more by itself. Its pins are one step for undo. With LAYER words only those may "
             "be "
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
@@ -221,11 +244,13 @@ const struct cmd cmd_sweep[] = {
         .name = "pareto",
         .group = "pins",
         .help = "of the models tried last, those that no other beats with as few pins",
-        .detail = "After a search or another trial of layers, of those that were measured on all "
-                  "images: number of pins against what was to be improved, with the FP32 weights "
-                  "and multiplications that they cost.",
+        .detail =
+            "After a search or another trial of layers, of those that were measured on all "
+            "images: number of pins, or what --cost says, against what was to be improved, with "
+            "what they cost.",
         .example = "sensitivity --images 2 ; pareto",
         .needs = NEED_PAIR,
+        .opts = pareto_opts,
         .exec = exec_pareto,
     },
     {

@@ -67,12 +67,18 @@ void session_judge(struct session *s)
     judged_renew(s);
 }
 
-double session_sweep_effect(const struct session *s, size_t layer, enum sweep_kind kind)
+const struct sweep *session_sweep(const struct session *s, enum sweep_kind kind)
 {
     const struct sweep *both[] = {s->sweep, s->only}, *w = NULL;
     for (size_t i = 0; i < COUNT(both) && !w; i++) {
         w = both[i] && both[i]->kind == kind ? both[i] : NULL;
     }
+    return w;
+}
+
+double session_sweep_effect(const struct session *s, size_t layer, enum sweep_kind kind)
+{
+    const struct sweep *w = session_sweep(s, kind);
     for (size_t i = 0; w && i < w->n_trials; i++) {
         const struct trial *t = &w->trials[i];
         if (t->layer == layer && !t->error && t->n > 0) {

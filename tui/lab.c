@@ -25,6 +25,7 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
                .budget = &s->budget,
                .store = o->brute ? NULL : s->store},
         .classify = s->classify,
+        .own = own_of(w->outcome),
         .jobs = o->jobs,
         .n_images = w->n_images,
     };
@@ -41,6 +42,7 @@ struct lab *lab_new(struct session *s, const struct sweep *w, const struct lab_o
         l->samples[i].name = mem_dup(l->samples[i].name);
     }
     l->q = o->brute ? NULL : question_new(s, l->n_images, l->samples, false);
+    l->q = question_own(l->q, l->own);
     l->names = mem_alloc((l->match->n_layers + 1) * sizeof *l->names);
     for (size_t k = 0; k < l->match->n_layers; k++) {
         l->names[k] = l->fp32->values[l->match->layers[k].fp32].name;

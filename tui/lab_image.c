@@ -6,6 +6,7 @@
  */
 #include "tui/lab_inside.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static void tensors_free(struct tensor **t, size_t n)
@@ -22,6 +23,23 @@ void shelf_clear(const struct lab *l, struct shelf *x)
     tensors_free(x->ref, l->match->n_outputs);
     activations_free(x->known);
     *x = (struct shelf){0};
+}
+
+/* What the user's own metric says of outputs on this image. */
+static int run_own(const struct lab *l, const struct shelf *x, struct tensor *const *out,
+                   double *value, struct err *err)
+{
+    int rc = own_run(l->own, l->match->n_outputs, x->ref, out, &l->s->job.cancel, value, err);
+    return rc && rc != E_STOP ? err_in(err, "%s", l->samples[x - l->shelves].name) : rc;
+}
+
+/* FP32 or the base has no value on an image: nothing can be judged. What memory is too short for is
+ * tried again. */
+static void note_own(struct lab *l, int rc)
+{
+    if (l->own && rc && rc != E_STOP && rc != E_LIMIT) {
+        atomic_store(&l->own_failed, true);
+    }
 }
 
 static int score_model(const struct lab *l, const struct plan *p, const struct shelf *x,
@@ -41,6 +59,8 @@ static int score_model(const struct lab *l, const struct plan *p, const struct s
     if (!rc) {
         score_outputs(n, (const struct tensor *const *)x->ref, (const struct tensor *const *)out,
                       l->classify, label, s);
+        s->own[SIDE_FP32] = x->own;
+        rc = l->own ? run_own(l, x, out, &s->own[SIDE_INT8], err) : OK;
     }
     return rc;
 }
@@ -70,6 +90,11 @@ static int shelf_load(struct lab *l, const struct sample *sample, struct shelf *
             tensor_free(x->ref[i]);
             x->ref[i] = real;
         }
+    }
+    x->own = NAN;
+    if (!rc && l->own) {
+        rc = run_own(l, x, x->ref, &x->own, err);
+        note_own(l, rc);
     }
     tensors_free(in, n);
     tensors_free(own, n);
@@ -113,6 +138,14 @@ static int run_base(struct lab *l, struct shelf *x, struct tensor **out, struct 
     }
 }
 
+static int score_base(struct lab *l, struct shelf *x, struct tensor **out, int label,
+                      struct err *err)
+{
+    int rc = score_model(l, l->base.plan, x, out, label, &x->score, err);
+    note_own(l, rc);
+    return rc;
+}
+
 /* trials: its activations will be asked for. */
 static int shelf_base(struct lab *l, struct shelf *x, int label, bool trials, struct err *err)
 {
@@ -121,7 +154,7 @@ static int shelf_base(struct lab *l, struct shelf *x, int label, bool trials, st
     const struct tensor *const *in = (const struct tensor *const *)x->in;
     int rc = trials ? run_base(l, x, out, err) : plan_run(l->base.plan, in, out, &o, err);
     image_score_init(&x->score);
-    rc = rc ? rc : score_model(l, l->base.plan, x, out, label, &x->score, err);
+    rc = rc ? rc : score_base(l, x, out, label, err);
     x->base = rc || !trials ? x->base : l->n_bases;
     x->scored = rc ? 0 : l->n_bases;
     tensors_free(out, l->match->n_outputs);

@@ -16,6 +16,7 @@ struct shelf {
     unsigned base;   /* which base has left its activations; 0: none */
     unsigned scored; /* which base the score is of; 0: none */
     struct image_score score;
+    double own;  /* metric of the user's own: FP32's outputs against themselves */
     size_t kept; /* bytes counted in lab.kept */
 };
 
@@ -35,6 +36,8 @@ struct lab {
     const struct preprocess *pp;
     struct plan_options po;
     bool classify;
+    const struct own_metric *own; /* that the sweep is judged by; NULL: one of the table */
+    atomic_bool own_failed;       /* of FP32 or the base, so that nothing can be judged */
     int jobs;
     size_t n_inputs;
     struct model_input *inputs;
@@ -59,6 +62,7 @@ struct lab {
     atomic_size_t runs;       /* of whole models and of trials */
     size_t done, total;       /* progress; under s->lock */
     struct err failed;        /* of the first image that could not be run; under m->lock */
+    size_t failed_at;         /* which that is */
 };
 
 /* ---- What is known already (lab.c) ----------------------------------------------------------- */

@@ -113,6 +113,16 @@ static bool take_image(struct measuring *m, struct slot *s)
     return true;
 }
 
+/* Images are opened in their order, so that the first one which fails is the same whatever thread
+ * is done first. */
+static void note_failed(struct lab *l, size_t at, int rc, const struct err *err)
+{
+    if (rc && rc != E_STOP && (!l->failed.code || at < l->failed_at)) {
+        l->failed = *err;
+        l->failed_at = at;
+    }
+}
+
 /* An image that cannot be read counts as failed, for the base and all trials. */
 static void open_image(struct measuring *m, struct slot *s)
 {
@@ -123,19 +133,18 @@ static void open_image(struct measuring *m, struct slot *s)
     }
     int rc = shelf_open(l, s->at, m->n > 0, &err);
     pthread_mutex_lock(&m->lock);
-    m->stopped = m->stopped || rc == E_STOP;
-    if (try_alone(m, rc)) {
+    const bool refused = rc && atomic_load(&l->own_failed);
+    m->stopped = m->stopped || rc == E_STOP || refused;
+    if (!refused && try_alone(m, rc)) {
         s->state = SLOT_CHOSEN;
         return;
     }
-    if (rc == E_STOP) { /* it has not failed, it was not looked at */
+    note_failed(l, s->at, rc, &err);
+    if (rc == E_STOP || refused) { /* it has not failed, it was not looked at */
         shelf_close(l, s->at);
         return;
     }
     count_runs(l, 1);
-    if (rc && !l->failed.code) {
-        l->failed = err;
-    }
     for (size_t k = 0; k <= m->n && rc; k++) {
         image_score_init(&s->scores[k]);
     }
@@ -350,6 +359,9 @@ int lab_measure_open(struct lab *l, struct sweep *w, size_t n, const size_t *tri
     }
     free(m.slots);
     free(m.from);
+    if (m.turn < upto && atomic_load(&l->own_failed)) {
+        return err_set(err, l->failed.code, "%s", l->failed.text);
+    }
     if (m.turn < upto) {
         return err_set(err, E_STOP, "cancelled");
     }

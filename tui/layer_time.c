@@ -101,17 +101,19 @@ static double median(double *v, size_t n)
     return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-static int time_body(struct session *s, void *ctx, struct err *err)
+/* All passes; as a job of its own it shows how many. */
+static int time_passes(struct session *s, struct timing *t, bool progress, struct err *err)
 {
-    struct timing *t = ctx;
     int rc = OK;
     for (int run = -WARM; run < t->runs && !rc; run++) {
         for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
             rc = t->u.plan[side] ? time_side(t, side, run, &s->job.cancel, err) : OK;
         }
-        pthread_mutex_lock(&s->lock);
-        job_advance(s, (size_t)MAX(run + 1, 0), (size_t)t->runs);
-        pthread_mutex_unlock(&s->lock);
+        if (progress) {
+            pthread_mutex_lock(&s->lock);
+            job_advance(s, (size_t)MAX(run + 1, 0), (size_t)t->runs);
+            pthread_mutex_unlock(&s->lock);
+        }
     }
     for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
         for (size_t k = 0; t->u.plan[side] && k <= t->n_layers; k++) {
@@ -119,6 +121,11 @@ static int time_body(struct session *s, void *ctx, struct err *err)
         }
     }
     return rc;
+}
+
+static int time_body(struct session *s, void *ctx, struct err *err)
+{
+    return time_passes(s, ctx, true, err);
 }
 
 static void timing_free(struct timing *t)
@@ -163,12 +170,9 @@ static const struct job_kind time_kind = {
     .summary = time_summary,
 };
 
-int layer_times_start(struct session *s, size_t image, int runs, bool background, FILE *note,
-                      struct err *err)
+struct timing *layer_times_begin(struct session *s, size_t image, int runs, struct err *err)
 {
     size_t rows;
-    job_cancel(s);
-    job_wait(s, NULL);
     struct timing *t = mem_alloc(sizeof *t);
     run_setup_init(&t->u, s);
     t->n_layers = s->match.n_layers;
@@ -187,7 +191,29 @@ int layer_times_start(struct session *s, size_t image, int runs, bool background
     }
     if (rc) {
         timing_free(t);
-        return rc;
+        return NULL;
+    }
+    return t;
+}
+
+int layer_times_end(struct session *s, struct timing *t, double *ms, struct err *err)
+{
+    int rc = time_passes(s, t, false, err);
+    for (size_t k = 0; k < t->n_layers && !rc; k++) {
+        ms[k] = t->times.ms[SIDE_FP32][k] - t->times.ms[SIDE_INT8][k];
+    }
+    timing_free(t);
+    return rc;
+}
+
+int layer_times_start(struct session *s, size_t image, int runs, bool background, FILE *note,
+                      struct err *err)
+{
+    job_cancel(s);
+    job_wait(s, NULL);
+    struct timing *t = layer_times_begin(s, image, runs, err);
+    if (!t) {
+        return err->code;
     }
     return job_start(s, &time_kind, t, (size_t)runs, background, note, err);
 }

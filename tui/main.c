@@ -14,6 +14,7 @@
 
 #include "tui/front.h"
 #include "tui/options.h"
+#include "tui/own_metric.h"
 #include "tui/shell.h"
 #include "tui/state.h"
 
@@ -50,6 +51,7 @@ static void overrule(struct session *s, const struct options *o)
         s->set.ascii = true;
     if (o->no_cache)
         s->set.cache = false;
+    s->own->consent = o->commands;
     for (size_t i = 0; i < o->n_defines; i++) {
         const char *eq = strchr(o->defines[i], '=');
         char *name = mem_printf("%.*s", (int)(eq - o->defines[i]), o->defines[i]);
@@ -71,8 +73,10 @@ static int start_file(struct session *s, struct err *err)
     char *path = path_xdg("XDG_CONFIG_HOME", ".config", "qscoperc");
     size_t failed = 0;
     int rc = OK;
+    s->shell->own_script = true;
     if (path && file_exists(path))
         rc = script_top(s, path, false, &failed, err);
+    s->shell->own_script = false;
     free(path);
     return rc;
 }

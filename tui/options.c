@@ -65,6 +65,20 @@ static bool take_no_cache(struct options *o, const char *v)
     return o->no_cache = true;
 }
 
+static bool take_commands(struct options *o, const char *v)
+{
+    static const char *const words[] = {
+        [CONSENT_ASK] = "ask", [CONSENT_ALWAYS] = "always", [CONSENT_NEVER] = "never"};
+    for (size_t i = 0; i < COUNT(words); i++)
+        if (strcmp(v, words[i]) == 0) {
+            o->commands = (enum consent)i;
+            return true;
+        }
+    fprintf(stderr,
+            "qscope: error: --commands is one of ask, always, never, found '%s' [E_USAGE]\n", v);
+    return false;
+}
+
 static bool take_color(struct options *o, const char *v)
 {
     o->color = v;
@@ -96,6 +110,9 @@ const struct option_row option_rows[] = {
      take_no_config},
     {"no-cache", 0, NULL, NULL, ARG_FLAG,
      "neither take nor keep results of earlier runs, as 'set cache off'", take_no_cache},
+    {"commands", 0, "WHEN", "ask|always|never", ARG_CHOICE,
+     "ask, always or never run commands of metrics that scripts and sessions define",
+     take_commands},
     {"color", 0, "WHEN", "auto|always|never", ARG_CHOICE, "auto, always or never", take_color},
     {"ascii", 0, NULL, NULL, ARG_FLAG, "nothing beyond ASCII on the screen", take_ascii},
     {"manual", 0, "PAGE", "qscope.1|qscope-commands.7|bash|zsh|fish", ARG_CHOICE,

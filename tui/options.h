@@ -5,7 +5,7 @@
 #ifndef TUI_OPTIONS_H
 #define TUI_OPTIONS_H
 
-#include "tui/tui.h"
+#include "tui/own_metric.h"
 
 /* -x and -e in the order given. */
 struct item {
@@ -14,6 +14,7 @@ struct item {
 };
 struct options {
     bool batch, keep_going, json, ascii, no_config, no_cache;
+    enum consent commands;
     const char *color;
     const char *jobs;
     size_t n_items;

@@ -76,6 +76,20 @@ void question_free(struct question *q)
     }
 }
 
+struct question *question_own(struct question *q, const struct own_metric *m)
+{
+    struct digest d = {0};
+    if (!q || !m) {
+        return q;
+    }
+    if (!own_digest(m, &d)) {
+        question_free(q);
+        return NULL;
+    }
+    digest_add(&q->base, &d, sizeof d);
+    return q;
+}
+
 /* ---- Models and samples --------------------------------------------------------------------- */
 
 /* What pins, quantizers put in and files beside the model add to what its own file says. */

@@ -8,6 +8,7 @@
 #define TUI_RESULTS_H
 
 #include "tui/memo.h"
+#include "tui/own_metric.h"
 
 /* ---- Of a session (results.c) --------------------------------------------------------------- */
 enum { CACHE_SIZE = 512 << 20 }; /* bytes on disk unless the user says otherwise */
@@ -71,6 +72,9 @@ void sheet_keep_verified(const struct sheet *s);
 struct digest question_key(const struct question *q, const char *kind);
 struct digest question_sample(const struct question *q, size_t i);
 size_t question_samples(const struct question *q);
+/* The answers are also those of a metric of the user's own (NULL: they are not). NULL when what it
+ * depends on cannot be read. Before question_ready(). */
+struct question *question_own(struct question *q, const struct own_metric *m);
 /* The samples stand in another order now: `order` has what each place held before. */
 void question_reorder(struct question *q, const size_t *order, const struct sample *samples);
 bool question_get(struct question *q, struct digest key, void **data, size_t *size);

@@ -119,7 +119,9 @@ static void run_line(struct screen *sc, const char *line, bool typed)
     s->ui.toast[0] = '\0';
     signals_busy(true);
     term_signals(sc->term, true);
+    s->shell->keyed = !typed;
     const int rc = cmd_line(s, line, fo, fn, &err);
+    s->shell->keyed = false;
     term_signals(sc->term, false);
     signals_busy(false);
     signals_take(SIGINT); /* it was for this command */

@@ -27,12 +27,32 @@ static double value_of(const struct session *s, const struct trial *t)
     return is_measured(s, t) ? trial_value(t, w->outcome) : goal_expect(&s->search->goal, w, t);
 }
 
-static void print_head(FILE *out, const struct sweep *w)
+static void print_head(FILE *out, const struct sweep *w, const double *ms)
 {
     fprintf(out, "%4s", "PINS");
     sweep_print_values(out, w, NULL);
-    fprintf(out, " %6s %9s %9s %9s %6s  %s\n", "IMAGES", "FP32 MB", "M MACS", "ACT. MB", "EDGES",
-            "LAYERS");
+    fprintf(out, " %6s %9s %9s %9s %9s %9s %6s", "IMAGES", "95% LOW", "HIGH", "FP32 MB", "M MACS",
+            "ACT. MB", "EDGES");
+    fprintf(out, "%s  %s\n", ms ? "     +MS" : "", "LAYERS");
+}
+
+/* 95 % interval of the value: of an estimate on these images, else for others like them. */
+static void interval_of(const struct session *s, const struct trial *t, double *low, double *high)
+{
+    const struct sweep *w = s->sweep;
+    const double base = trial_value(&w->base, w->outcome);
+    sweep_interval(w, t, low, high);
+    if (!is_measured(s, t)) {
+        goal_interval(&s->search->goal, w, t, low, high);
+    } else if (sweep_is_gain(w)) { /* of what is gained over the base */
+        const double a = w->outcome->higher_is_better ? base + *low : base - *high;
+        *high = w->outcome->higher_is_better ? base + *high : base - *low;
+        *low = a;
+    }
+    if (w->outcome->counts) { /* of what is gained it may reach past the ends */
+        *low = fmax(*low, 0);
+        *high = fmin(*high, 100);
+    }
 }
 
 /* Values of a model; where not all images were measured, what is expected, and of how many. */
@@ -43,7 +63,8 @@ static void print_values(const struct session *s, FILE *out, const struct trial 
     if (is_measured(s, t)) {
         sweep_print_values(out, w, t);
     }
-    for (const struct outcome *o = outcomes; o->name && !is_measured(s, t); o++) {
+    const struct outcome *o;
+    for (size_t i = 0; (o = sweep_outcome(w, i)) && !is_measured(s, t); i++) {
         bool judged = o == w->outcome;
         double v = judged ? goal_expect(&s->search->goal, w, t) : NAN;
         snprintf(about, sizeof about, "~%s", sweep_value_text(text, o, v, false));
@@ -51,17 +72,24 @@ static void print_values(const struct session *s, FILE *out, const struct trial 
             fprintf(out, " %9s", judged ? about : "");
         }
     }
-    fprintf(out, " %6zu", t->n);
+    double low, high;
+    interval_of(s, t, &low, &high);
+    fprintf(out, " %6zu %9s", t->n, sweep_value_text(text, w->outcome, low, false));
+    fprintf(out, " %9s", sweep_value_text(text, w->outcome, high, false));
 }
 
 /* A model: values, cost, its layers. */
-static void print_point(const struct session *s, FILE *out, const struct trial *t)
+static void print_point(const struct session *s, FILE *out, const struct trial *t, const double *ms)
 {
     const struct pins_cost c = cost_of(s, t);
     fprintf(out, "%4zu", c.pins);
     print_values(s, out, t);
-    fprintf(out, " %9.3f %9.3f %9.3f %6d ", c.weights / 1e6, c.macs / 1e6, c.activations / 1e6,
+    fprintf(out, " %9.3f %9.3f %9.3f %6d", c.weights / 1e6, c.macs / 1e6, c.activations / 1e6,
             c.boundaries);
+    if (ms) {
+        fprintf(out, " %+7.3f", cost_model_find("ms")->of(s, t->pinned, ms));
+    }
+    fputc(' ', out);
     for (size_t k = 0; k < s->match.n_layers; k++) {
         if (t->pinned[k]) {
             fprintf(out, " %s", session_layer_label(s, k));
@@ -81,36 +109,31 @@ static json_t *names_json(const struct session *s, const bool *pinned)
     return list;
 }
 
-static json_t *cost_json(const struct session *s, const struct pins_cost *c)
+static json_t *cost_json(const struct session *s, const struct trial *t, const double *ms)
 {
-    return json_pack("{s:o,s:o,s:o,s:o,s:i}", "macs", json_num(c->macs), "macs_percent",
+    const struct pins_cost cost = cost_of(s, t), *c = &cost;
+    return json_pack("{s:o,s:o,s:o,s:o,s:i,s:o}", "macs", json_num(c->macs), "macs_percent",
                      json_num(s->macs > 0 ? 100 * c->macs / s->macs : NAN), "weight_bytes",
                      json_num(c->weights), "activation_bytes", json_num(c->activations),
-                     "boundaries", c->boundaries);
+                     "boundaries", c->boundaries, "ms",
+                     json_num(cost_model_find("ms")->of(s, t->pinned, ms)));
 }
 
 /* A model on the way: what it achieves, whether all images were measured, an interval of its value,
  * of an estimate on these images, else for others like them, and what it costs. */
-static json_t *point_json(const struct session *s, const struct trial *t)
+static json_t *point_json(const struct session *s, const struct trial *t,
+                          const struct cost_model *m, const double *ms)
 {
     const struct sweep *w = s->sweep;
-    const struct pins_cost c = cost_of(s, t);
-    double low, high, base = trial_value(&w->base, w->outcome);
+    double low, high;
     json_t *o = sweep_trial_json(s, w, t);
-    sweep_interval(w, t, &low, &high);
-    if (!is_measured(s, t)) {
-        goal_interval(&s->search->goal, w, t, &low, &high);
-    } else if (sweep_is_gain(w)) { /* of what is gained over the base */
-        double a = w->outcome->higher_is_better ? base + low : base - high;
-        high = w->outcome->higher_is_better ? base + high : base - low;
-        low = a;
-    }
+    interval_of(s, t, &low, &high);
     json_object_set_new(o, "metric", json_num(value_of(s, t)));
     json_object_set_new(o, "low", json_num(low));
     json_object_set_new(o, "high", json_num(high));
     json_object_set_new(o, "measured", json_boolean(is_measured(s, t)));
-    json_object_set_new(o, "cost", json_num(s->macs > 0 ? 100 * c.macs / s->macs : NAN));
-    json_object_set_new(o, "costs", cost_json(s, &c));
+    json_object_set_new(o, "cost", json_num(m->of(s, t->pinned, ms)));
+    json_object_set_new(o, "costs", cost_json(s, t, ms));
     json_object_set_new(o, "layers", names_json(s, t->pinned));
     return o;
 }
@@ -131,16 +154,26 @@ static json_t *confidence_json(const struct search *q, const struct sweep *w)
                      q->reached ? json_num(search_confidence(q, w)) : json_null(), "sizes", sizes);
 }
 
+static void cost_model_json(json_t *o, const struct cost_model *m)
+{
+    json_object_set_new(o, "cost_model", json_string(m->name));
+    json_object_set_new(o, "cost_unit", json_string(m->unit));
+}
+
 static void search_json(struct call *c)
 {
     const struct session *s = c->s;
     const struct search *q = s->search;
     const struct sweep *w = s->sweep;
     const struct trial *found = &w->trials[q->found];
+    const struct cost_model *m = s->cost ? s->cost : cost_models;
+    double *ms = cost_ms(s);
     json_t *o = sweep_head_json(s), *points = json_array();
     for (size_t i = 0; i < q->n_points; i++) {
-        json_array_append_new(points, point_json(s, &w->trials[q->points[i]]));
+        json_array_append_new(points, point_json(s, &w->trials[q->points[i]], m, ms));
     }
+    free(ms);
+    cost_model_json(o, m);
     json_object_set_new(o, "fp32", json_num(sweep_fp32(w, w->outcome)));
     json_object_set_new(o, "int8", json_num(trial_value(&w->base, w->outcome)));
     json_object_set_new(o, "target",
@@ -188,14 +221,16 @@ void search_report(struct call *c)
     } else if (s->json) {
         search_json(c);
     } else {
-        print_head(c->out, s->sweep);
+        double *ms = cost_ms(s);
+        print_head(c->out, s->sweep, ms);
         for (size_t i = 0; i < q->n_points; i++) {
             const struct trial *t = &s->sweep->trials[q->points[i]];
             size_t size = search_size(s->sweep, t);
             if (size <= search_size(s->sweep, &s->sweep->trials[q->found])) {
-                print_point(s, c->out, t);
+                print_point(s, c->out, t, ms);
             }
         }
+        free(ms);
         print_confidence(c);
     }
 }
@@ -209,21 +244,36 @@ int sweep_report_pareto(struct call *c, struct err *err)
     if (!w) {
         return err_set(err, E_STATE, "nothing has been tried yet: sensitivity or search");
     }
+    const char *name = call_opt(c, "--cost");
+    const struct cost_model *m = name ? cost_model_find(name) : s->cost ? s->cost : cost_models;
+    double *ms = cost_ms(s), *cost = name ? mem_alloc((w->n_trials + 2) * sizeof *cost) : NULL;
+    if (name && strcmp(name, "ms") == 0 && !ms) {
+        free(cost);
+        return err_set(err, E_STATE,
+                       "times of the layers are not known: 'search --cost ms' or "
+                       "'cost --measure' finds them");
+    }
+    for (size_t i = 0; cost && i <= w->n_trials; i++) {
+        cost[i] = m->of(s, (i < w->n_trials ? &w->trials[i] : &w->base)->pinned, ms);
+    }
     const struct trial **points = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
-    size_t n = sweep_pareto(w, points);
+    size_t n = sweep_pareto(w, cost, points);
     if (s->json) {
         json_t *o = sweep_head_json(s), *list = json_array();
         for (size_t i = 0; i < n; i++) {
-            json_array_append_new(list, point_json(s, points[i]));
+            json_array_append_new(list, point_json(s, points[i], m, ms));
         }
+        cost_model_json(o, m);
         json_object_set_new(o, "points", list);
         emit_json(c, o);
     } else {
-        print_head(c->out, w);
+        print_head(c->out, w, ms);
         for (size_t i = 0; i < n; i++) {
-            print_point(s, c->out, points[i]);
+            print_point(s, c->out, points[i], ms);
         }
     }
     free(points);
+    free(cost);
+    free(ms);
     return OK;
 }

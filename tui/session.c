@@ -11,6 +11,7 @@
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"
+#include "tui/own_metric.h"
 #include "tui/results.h"
 #include "tui/shell.h"
 
@@ -34,6 +35,7 @@ struct session *session_new(void)
     s->set.cache_size = CACHE_SIZE;
     s->form = FORM_TABLE;
     s->shell = shell_new();
+    s->own = mem_alloc(sizeof *s->own);
     s->ui.sort = metric_find("sqnr");
     s->ui.image_sort = &image_keys[0];
     s->undo = mem_alloc(sizeof *s->undo);
@@ -185,6 +187,8 @@ void session_free(struct session *s)
     json_decref(s->vars);
     json_decref(s->quantized);
     shell_free(s->shell);
+    own_metrics_fini(s->own);
+    free(s->own);
     for (size_t i = 0; i < s->n_log; i++) {
         free(s->log[i].text);
     }

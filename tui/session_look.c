@@ -90,6 +90,13 @@ void session_title(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%s", models);
 }
 
+/* Of what only this layer in INT8 achieves, the outcome says what is bad. */
+static bool is_higher_better(const struct session *s, const struct metric *m)
+{
+    const struct sweep *w = m->of == METRIC_ONLY ? session_sweep(s, SWEEP_ONLY) : NULL;
+    return w ? w->outcome->higher_is_better : m->higher_is_better;
+}
+
 size_t session_layer_order(const struct session *s, const struct metric *m, enum sort_dir d,
                            size_t *order)
 {
@@ -98,7 +105,7 @@ size_t session_layer_order(const struct session *s, const struct metric *m, enum
         for (size_t i = 0; i < s->match.n_layers; i++) {
             v[i] = layer_metric(s, i, m);
         }
-        rank_values(s->match.n_layers, v, m->higher_is_better, d, order);
+        rank_values(s->match.n_layers, v, is_higher_better(s, m), d, order);
         free(v);
     } else {
         for (size_t i = 0; i < s->match.n_layers; i++) {

@@ -12,6 +12,8 @@ struct recorder;
 struct shell {
     int depth; /* of lines that run one another; 1 while a line of the user's runs */
     int alias_depth;
+    bool own_script; /* the start-up file runs */
+    bool keyed;      /* a key made the line */
     struct recorder *recorder;
     json_t *aliases; /* name -> line */
     json_t *named;   /* aliases that scripts being checked will make: names */

@@ -2,7 +2,8 @@
  *
  * signals.c: what the program does when a signal comes. Handlers touch only the statics below and
  * async-signal-safe calls; everything else happens in the front that asks. These statics are the
- * program's only global state beside that of the libraries, since a handler takes no context.
+ * program's only global state beside those of scratch.c and of the libraries, since a handler takes
+ * no context.
  */
 #include <errno.h>
 #include <execinfo.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "tui/front.h"
+#include "tui/scratch.h"
 
 enum { N_SIGNALS = 65, CRASH_FRAMES = 64 };
 
@@ -57,6 +59,14 @@ static void tty_restore(void)
     tcsetattr(STDIN_FILENO, TCSADRAIN, &tty.modes);
 }
 
+/* What must not be left behind when the program ends at once. */
+static void leave(int code)
+{
+    tty_restore();
+    scratch_abandon();
+    _exit(code);
+}
+
 static void wake_up(void)
 {
     const char c = 0;
@@ -72,7 +82,7 @@ static void on_note(int sig)
         atomic_store(&stop_flag->stop, true);
     if (sig == SIGINT && batch_mode) {
         if (ended)
-            _exit(128 + sig);
+            leave(128 + sig);
         ended = sig;
     }
     wake_up();
@@ -82,10 +92,8 @@ static void on_note(int sig)
 static void on_end(int sig)
 {
     const int saved = errno;
-    if (ended) {
-        tty_restore();
-        _exit(128 + sig);
-    }
+    if (ended)
+        leave(128 + sig);
     ended = sig;
     if (stop_flag)
         atomic_store(&stop_flag->stop, true);
@@ -95,6 +103,7 @@ static void on_end(int sig)
 
 static void on_pipe(int sig)
 {
+    scratch_abandon();
     _exit(128 + sig);
 }
 
@@ -106,7 +115,7 @@ static void on_bus(int sig)
     (void)sig;
     tty_restore();
     put(STDERR_FILENO, text, sizeof(text) - 1);
-    _exit(7);
+    leave(7);
 }
 
 static void on_crash(int sig)
@@ -126,7 +135,7 @@ static void on_crash(int sig)
     }
     put(STDERR_FILENO, "\n", 1);
     backtrace_symbols_fd(frames, n, fd);
-    _exit(70);
+    leave(70);
 }
 
 /* Calls go on after a handler: a worker's read must not fail because the window changed its size.

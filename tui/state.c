@@ -7,6 +7,7 @@
 
 #include "tui/cmd_ui.h"
 #include "tui/edits.h"
+#include "tui/own_metric.h"
 #include "tui/state.h"
 
 /* ---- Models ---------------------------------------------------------------------------------- */
@@ -186,6 +187,7 @@ static json_t *state_json(const struct session *s)
     json_object_set_new(o, "marked", marked_json(s));
     json_object_set_new(o, "history", history_json(s));
     json_object_set_new(o, "screen", screen_json(s));
+    json_object_set_new(o, "metrics", own_json(s));
     json_object_set_new(o, "run", ran_json(s));
     free(folder);
     return o;

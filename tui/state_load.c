@@ -10,6 +10,7 @@
 #include "tui/cmd_ui.h"
 #include "tui/edits.h"
 #include "tui/graph.h"
+#include "tui/own_metric.h"
 #include "tui/shell.h"
 #include "tui/state.h"
 
@@ -31,6 +32,7 @@ static const struct {
     {"preprocess", JSON_STRING}, {"task", JSON_STRING},     {"images", JSON_ARRAY},
     {"class_names", JSON_ARRAY}, {"marked", JSON_ARRAY},    {"history", JSON_OBJECT},
     {"screen", JSON_OBJECT},     {"run", JSON_ARRAY},       {"saved", JSON_STRING},
+    {"metrics", JSON_ARRAY},
 };
 
 static int check_members(const json_t *o, struct err *err)
@@ -399,6 +401,7 @@ int state_restore(struct session *s, json_t *state, FILE *note, struct err *err)
     session_follow(s);
     restore_hand(s, json_object_get(state, "hand"), note);
     restore_settings(s, state);
+    own_restore(s, json_object_get(state, "metrics"), note);
     if (s->pair)
         restore_history(s, state, note); /* edits match the layers anew */
     restore_marked(s, json_object_get(state, "marked"));

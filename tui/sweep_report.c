@@ -29,19 +29,29 @@ const char *const sweep_kind_names[] = {
     [SWEEP_SUFFIX] = "suffix", [SWEEP_BISECT] = "bisect", [SWEEP_SEARCH] = "search",
 };
 
+/* Those that the sweep has sums of: the table, and the one of the user's own that it is judged by.
+ */
+const struct outcome *sweep_outcome(const struct sweep *w, size_t i)
+{
+    return i < N_OUTCOMES                                  ? &outcomes[i]
+           : i == N_OUTCOMES && outcome_is_own(w->outcome) ? w->outcome
+                                                           : NULL;
+}
+
 /* Columns beside the chosen outcome: those that say something here. */
 bool sweep_shows(const struct sweep *w, const struct outcome *o)
 {
     bool usual = strcmp(o->name, "top1") == 0 || strcmp(o->name, "agreement") == 0 ||
                  strcmp(o->name, "sqnr") == 0;
-    return o == w->outcome || (usual && w->base.sums[o - outcomes][1] > 0);
+    return o == w->outcome || (usual && w->base.sums[outcome_place(o)][1] > 0);
 }
 
 void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t)
 {
     char text[32];
     fprintf(out, "%s:", name);
-    for (const struct outcome *o = outcomes; o->name; o++) {
+    const struct outcome *o;
+    for (size_t i = 0; (o = sweep_outcome(w, i)); i++) {
         if (sweep_shows(w, o)) {
             double v = t ? trial_value(t, o) : sweep_fp32(w, o);
             const char *unit = isfinite(v) ? o->unit : "";
@@ -70,7 +80,8 @@ static bool is_partial(const struct sweep *w, const struct trial *t)
 void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t)
 {
     char text[32];
-    for (const struct outcome *o = outcomes; o->name; o++) {
+    const struct outcome *o;
+    for (size_t i = 0; (o = sweep_outcome(w, i)); i++) {
         if (sweep_shows(w, o)) {
             double v = t && !is_partial(w, t) ? trial_value(t, o) : NAN;
             fprintf(out, " %9s", t ? sweep_value_text(text, o, v, false) : o->title);
@@ -158,7 +169,8 @@ static void sweep_text(struct call *c, const size_t *order, size_t n)
 json_t *sweep_values_json(const struct sweep *w, const struct trial *t)
 {
     json_t *o = json_object();
-    for (const struct outcome *x = outcomes; x->name; x++) {
+    const struct outcome *x;
+    for (size_t i = 0; (x = sweep_outcome(w, i)); i++) {
         double v = !t ? sweep_fp32(w, x) : is_partial(w, t) ? NAN : trial_value(t, x);
         json_object_set_new(o, x->name, json_num(v));
     }

@@ -43,6 +43,9 @@ bool *sweep_pinnable(struct session *s, size_t *n)
 
 void session_forget_sweep(struct session *s)
 {
+    free(s->cost_ms);
+    s->cost_ms = NULL;
+    s->cost = NULL;
     sweep_free(s->sweep);
     sweep_free(s->only);
     search_free(s->search);
@@ -93,12 +96,9 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
 void sweep_account(struct session *s, struct sweep *w, const struct lab *lab,
                    const struct timespec *from)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
     pthread_mutex_lock(&s->lock);
     w->runs += lab_ran(lab);
-    w->seconds +=
-        (double)(now.tv_sec - from->tv_sec) + 1e-9 * (double)(now.tv_nsec - from->tv_nsec);
+    w->seconds += seconds_since(from);
     pthread_mutex_unlock(&s->lock);
 }
 

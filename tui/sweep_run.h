@@ -29,6 +29,7 @@ struct sweep_choice {
     size_t max_pins; /* of a search; 0 = no limit */
     double seconds;  /* likewise */
     enum search_method method;
+    const struct cost_model *cost; /* of a search; NULL: any set will do */
     int jobs;
 };
 /* Options that all of them have: --metric, --images, --jobs, --top, --brute where they are given;
@@ -39,7 +40,7 @@ int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice 
 int sweep_read_rows(struct call *c, size_t first, bool **rows, struct err *err);
 /* Reads a condition such as top1_drop<=1 or sqnr>=20: an outcome, or how much worse it is than
  * FP32's, and the value that is still good. E_USAGE when it is none. */
-int goal_read(const char *text, struct goal *g, struct err *err);
+int goal_read(const struct session *s, const char *text, struct goal *g, struct err *err);
 
 /* Start the job, as job_start() does; called with the lock held. One that asks the same as the last
  * one goes on where that was cancelled. E_STATE when there is no layer to try. */
@@ -74,6 +75,8 @@ void raise_report(struct call *c);
 void search_report(struct call *c);
 /* A value in a column: "12.34", "exact", "n/a". */
 const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bool sign);
+/* The outcomes that it has values of, NULL behind the last. */
+const struct outcome *sweep_outcome(const struct sweep *w, size_t i);
 /* Whether the outcome has a column: the chosen one, and those that say something here. */
 bool sweep_shows(const struct sweep *w, const struct outcome *o);
 void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const struct trial *t);

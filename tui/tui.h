@@ -209,9 +209,12 @@ struct session {
     struct sweep *sweep;        /* the last one, also while it grows; NULL: none */
     struct search *search;      /* steps of the last search; NULL: the last sweep was another */
     struct sweep *only;         /* beside a sweep of SWEEP_LOO: SWEEP_ONLY of its layers; or NULL */
+    const struct cost_model *cost; /* that the last search chose by; NULL: by none */
+    double *cost_ms;               /* its times: see cost_model.of */
     struct raised *raised; /* what a prefix, suffix or bisection has found; NULL: it was none */
     json_t *quantized;     /* what the last `calibrate` or `quantize` found; NULL: nothing */
     json_t *compared;      /* summary of the last `baseline compare` of these results; NULL: none */
+    struct own_metrics *own; /* metrics of the user's own, see own_metric.h */
     struct job job;
     struct picture picture;
     struct capture capture; /* fp32/int8 NULL = empty */
@@ -320,6 +323,27 @@ void session_capture_clear(struct session *s);
 int layer_times_start(struct session *s, size_t image, int runs, bool background, FILE *note,
                       struct err *err);
 void layer_times_fini(struct layer_times *t);
+/* The same as a part of a job that uses plans, of a pair: begun with the lock held, NULL when that
+ * fails; ended on one thread without it, with what each layer takes more in FP32 than in INT8. */
+struct timing;
+struct timing *layer_times_begin(struct session *s, size_t image, int runs, struct err *err);
+int layer_times_end(struct session *s, struct timing *t, double *ms, struct err *err);
+
+/* ---- Costs of sets of pins (cost_model.c) ---------------------------------------------------- */
+/* THE table of what a set of pins may be said to cost. */
+struct cost_model {
+    const char *name, *unit, *help;
+    /* ms: per layer, what it takes more in FP32; NULL: not measured. */
+    double (*of)(const struct session *s, const bool *pinned, const double *ms);
+};
+#define COST_MODELS "macs|weights|activations|boundaries|ms"
+extern const struct cost_model cost_models[]; /* ends with name NULL; the first is the default */
+const struct cost_model *cost_model_find(const char *name);
+/* Per layer of the models in force, the ms that `cost --measure` has found more in FP32; NULL: it
+ * has not. free() it. */
+double *cost_times(const struct session *s);
+/* The same as the last sweep knows it, whose pins may be in force since; free() it. */
+double *cost_ms(const struct session *s);
 
 /* ---- Judgements (judge.c) ------------------------------------------------------------------- */
 /* Errors of weights, and verdicts of all layers, of the models and the run there are. */
@@ -339,6 +363,8 @@ void judged_renew(struct session *s);
 /* What the analysis is to be asked with. */
 struct judge_input session_judge_input(const struct session *s);
 void judged_forget(struct session *s);
+/* The last sweep of that kind; NULL: there is none. */
+const struct sweep *session_sweep(const struct session *s, enum sweep_kind kind);
 /* Gain of pinning a layer in the last sweep of that kind, or its value; NAN: there is none. */
 double session_sweep_effect(const struct session *s, size_t layer, enum sweep_kind kind);
 /* Puts all metrics that are not of cumulative sums, and the split of local noise, into an object of
@@ -362,8 +388,9 @@ void job_settle(struct session *s);
 void job_advance(struct session *s, size_t done, size_t total);
 /* worker(ctx) on n threads, this one among them; returns when all have ended. */
 void job_threads(int n, void *(*worker)(void *ctx), void *ctx);
-double job_rate(const struct job *j); /* units/s, NAN before 3 */
-double job_eta(const struct job *j);  /* seconds, NAN when unknown */
+double seconds_since(const struct timespec *from); /* of CLOCK_MONOTONIC */
+double job_rate(const struct job *j);              /* units/s, NAN before 3 */
+double job_eta(const struct job *j);               /* seconds, NAN when unknown */
 
 /* ---- Runs (run.c) --------------------------------------------------------------------------- */
 /* Starts a run over the given data set indices, as job_start() does. Takes over `images`. */
@@ -433,6 +460,7 @@ struct call {
         char *value;
     } opts[24];
     bool background; /* the line ended in '&' */
+    bool dry;        /* it is only checked */
     enum form form;  /* asked for in this call; FORM_NONE: the session's */
     FILE *out;       /* data */
     FILE *note;      /* notes for people; never data */
@@ -450,10 +478,10 @@ struct cmd {
 };
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
-    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_culprit[],
-    cmd_whatif[], cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[], cmd_custom[], cmd_report[],
-    cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[], cmd_jump[], cmd_plot[],
-    cmd_screen[], cmd_cost[], cmd_cache[];
+    cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_metric[],
+    cmd_culprit[], cmd_whatif[], cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[],
+    cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
+    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */

@@ -56,7 +56,7 @@ size_t pareto_points(const struct session *s, struct pareto_point **out)
     if (!w || w->n_layers != s->match.n_layers || !w->base.n)
         return 0;
     const struct trial **best = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
-    const size_t n_best = sweep_pareto(w, best);
+    const size_t n_best = sweep_pareto(w, NULL, best);
     struct pareto_point *p = mem_alloc((w->n_trials + 2) * sizeof(*p));
     size_t n = 0;
     for (size_t i = 0; i <= w->n_trials; i++) {
@@ -205,7 +205,7 @@ void draw_front(const struct session *s, struct grid *g, struct rect r)
     grid_printf(g, r.row + 1, r.col, ST_HEAD, " %4s %10s %8s %8s  %s", "PINS", w->outcome->title,
                 "FP32 MB", "MACS %", "LAYERS");
     const struct trial **best = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
-    const size_t n = sweep_pareto(w, best);
+    const size_t n = sweep_pareto(w, NULL, best);
     for (size_t i = 0; i < n && (int)i < r.rows - 2; i++)
         draw_front_row(s, g, r, r.row + 2 + (int)i, best[i]);
     free(best);

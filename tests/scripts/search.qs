@@ -16,5 +16,11 @@ history
 pins clear
 search --reach 12 --metric sqnr --jobs 1
 evaluate --metric sqnr --limit 32
+pins clear
+search --max-drop 2 --cost weights --json
+pins clear
+-pareto --cost ms
+pareto --cost boundaries
+-search --max-pins 1 --cost macs
 -search
 -search --max-drop -1
