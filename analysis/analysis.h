@@ -534,12 +534,14 @@ int quantize_graph(const struct graph *g, const struct observation *seen,
  * codes; NAN without one. */
 double weights_sqnr(const struct graph *prepared, size_t n, const char *const *names,
                     bool per_channel, const struct code_choice *c);
-/* requant.c: gives codes v of an INT8 graph, per tensor, another scale and zero point: in every
- * quantizer and integer operator that makes or reads them, with the tensors that only move them,
- * and the int32 biases of what is computed from them. g is edited in place; it is unusable after a
- * failure. Values keep their numbers. E_UNSUPPORTED where the parameters are not constants, or the
- * model is not ONNX. */
-int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct err *err);
+/* requant.c: gives codes v of an INT8 graph, per tensor, another type, scale and zero point: in
+ * every quantizer and integer operator that makes or reads them, with the tensors that only move
+ * them, and the int32 biases of what is computed from them. g is edited in place; it is unusable
+ * after a failure. cut: a bias that does not fit is cut, as it will be made anew. Values keep their
+ * numbers. E_UNSUPPORTED where the parameters are not constants, the model is not ONNX, a bias
+ * would not fit, or an integer operator does not take that type. */
+int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero, bool cut,
+                     struct err *err);
 
 /* ---- Pins (pin.c): a graph rewrite, not an executor mode ------------------------------------ */
 enum precision { PREC_FP32, PREC_FP16, PREC_BF16, PREC_INT16 };
@@ -588,5 +590,6 @@ bool pin_in_effect(const struct graph *executed, const char *name, const struct 
 
 #include "analysis/judge.h"
 #include "analysis/trial.h"
+#include "analysis/whatif.h"
 
 #endif

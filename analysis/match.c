@@ -166,9 +166,11 @@ static void match_node_names(struct matcher *m)
 
 /* ---- What quantization absorbed ------------------------------------------------------------- */
 
+/* Min: a Clip with an end for each channel, see edits.c. */
 bool match_absorbable(const struct node *n)
 {
-    return node_is(n, "Relu") || node_is(n, "Clip") || node_is(n, "BatchNormalization");
+    return node_is(n, "Relu") || node_is(n, "Clip") || node_is(n, "BatchNormalization") ||
+           (node_is(n, "Min") && n->n_in == 2);
 }
 
 static const struct node *only_consumer(const struct qmodel *q, int v)

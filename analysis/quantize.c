@@ -180,15 +180,7 @@ static int quantize_activation(struct quantizer *q, int v, struct err *err)
 static int add_coded(struct quantizer *q, const char *stem, int axis, const struct coded *c)
 {
     q->report.weights += dtype_size(c->codes->dtype) * c->codes->n;
-    int in[3] = {edit_constant(q->g, stem, "_quantized", c->codes),
-                 edit_constant(q->g, stem, "_scale", c->scale),
-                 edit_constant(q->g, stem, "_zero_point", c->zero)};
-    int real = edit_value(q->g, stem, "_DequantizeLinear_Output");
-    edit_node(q->g, "DequantizeLinear", edit_codes_domain(q->g, c->codes->dtype), stem, in, real);
-    if (axis >= 0) {
-        graph_attr_int(q->g, &q->g->nodes[q->g->n_nodes - 1], "axis", axis);
-    }
-    return real;
+    return coded_node(q->g, stem, axis, c);
 }
 
 static const struct coded_value *find_coded(const struct quantizer *q, int v, int axis,

@@ -53,6 +53,20 @@ static int new_params(enum dtype d, const int64_t *n, struct coded *out, struct 
     return rc ? rc : tensor_zeros(d, rank, n, NULL, &out->zero, err);
 }
 
+/* Least and, n + 1 places behind it, greatest value by index of axis, with 0; free() it. */
+static float *channel_ranges(const struct tensor *w, int axis, size_t n)
+{
+    size_t inner = inner_of(w, axis);
+    float *lo = mem_alloc(2 * (n + 1) * sizeof *lo), *hi = lo + n + 1;
+    for (size_t i = 0; i < w->n; i++) {
+        size_t at = axis >= 0 ? i / inner % n : 0;
+        float v = (float)tensor_f64(w, i);
+        lo[at] = fminf(lo[at], v);
+        hi[at] = fmaxf(hi[at], v);
+    }
+    return lo;
+}
+
 int coded_params(const struct tensor *w, int axis, const struct code_choice *c, struct coded *out,
                  struct err *err)
 {
@@ -63,14 +77,8 @@ int coded_params(const struct tensor *w, int axis, const struct code_choice *c, 
         coded_fini(out);
         return rc;
     }
-    size_t inner = inner_of(w, axis), n = out->scale->n;
-    float *lo = mem_alloc(2 * (n + 1) * sizeof *lo), *hi = lo + n + 1;
-    for (size_t i = 0; i < w->n; i++) {
-        size_t at = axis >= 0 ? i / inner % n : 0;
-        float v = (float)tensor_f64(w, i);
-        lo[at] = fminf(lo[at], v);
-        hi[at] = fmaxf(hi[at], v);
-    }
+    size_t n = out->scale->n;
+    float *lo = channel_ranges(w, axis, n), *hi = lo + n + 1;
     for (size_t i = 0; i < n; i++) {
         int32_t zero;
         codes_params(&choice, (double)lo[i], (double)hi[i], &((float *)out->scale->data)[i], &zero);
@@ -79,6 +87,67 @@ int coded_params(const struct tensor *w, int axis, const struct code_choice *c, 
     free(lo);
     return OK;
 }
+
+/* ---- Scales of least error ------------------------------------------------------------------ */
+
+/* One scale of those that are tried for a channel. */
+struct attempt {
+    double scale, noise;
+    int32_t zero;
+};
+enum { ATTEMPTS = 64 };
+
+static void try_ranges(const struct code_choice *choice, float lo, float hi, struct attempt *a)
+{
+    for (int k = 0; k < ATTEMPTS; k++) {
+        double part = 1 - 0.75 * k / ATTEMPTS;
+        float scale;
+        codes_params(choice, (double)lo * part, (double)hi * part, &scale, &a[k].zero);
+        a[k].scale = (double)scale;
+        a[k].noise = 0;
+    }
+}
+
+static void add_noise(double w, double low, double high, struct attempt *a)
+{
+    for (int k = 0; k < ATTEMPTS; k++) {
+        double q = fmin(fmax(rint(w / a[k].scale) + a[k].zero, low), high);
+        double e = w - (q - a[k].zero) * a[k].scale;
+        a[k].noise += e * e;
+    }
+}
+
+void coded_least_error(const struct tensor *w, int axis, const struct code_choice *c,
+                       struct coded *out)
+{
+    struct code_choice choice = *c;
+    choice.symmetric |= axis >= 0;
+    size_t n = out->scale->n, inner = inner_of(w, axis);
+    int64_t low, high;
+    dtype_range(choice.dtype, &low, &high);
+    float *lo = channel_ranges(w, axis, n), *hi = lo + n + 1;
+    struct attempt *a = mem_alloc((n * ATTEMPTS + 1) * sizeof *a);
+    for (size_t i = 0; i < n; i++) {
+        try_ranges(&choice, lo[i], hi[i], &a[i * ATTEMPTS]);
+    }
+    for (size_t i = 0; i < w->n; i++) {
+        size_t at = axis >= 0 ? i / inner % n : 0;
+        add_noise(tensor_f64(w, i), (double)low, (double)high, &a[at * ATTEMPTS]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct attempt *best = &a[i * ATTEMPTS];
+        for (int k = 1; k < ATTEMPTS; k++) {
+            const struct attempt *x = &a[i * ATTEMPTS + (size_t)k];
+            best = x->noise < best->noise ? x : best;
+        }
+        ((float *)out->scale->data)[i] = (float)best->scale;
+        coded_put(out->zero, i, best->zero);
+    }
+    free(a);
+    free(lo);
+}
+
+/* ---- Codes ---------------------------------------------------------------------------------- */
 
 void coded_fit_bias(struct coded *c, const struct tensor *bias, float sx)
 {
@@ -133,6 +202,19 @@ int coded_bias(const struct tensor *bias, float sx, const struct tensor *sw, str
     return OK;
 }
 
+int coded_node(struct graph *g, const char *stem, int axis, const struct coded *c)
+{
+    int in[3] = {edit_constant(g, stem, "_quantized", c->codes),
+                 edit_constant(g, stem, "_scale", c->scale),
+                 edit_constant(g, stem, "_zero_point", c->zero)};
+    int real = edit_value(g, stem, "_DequantizeLinear_Output");
+    edit_node(g, "DequantizeLinear", edit_codes_domain(g, c->codes->dtype), stem, in, real);
+    if (axis >= 0) {
+        graph_attr_int(g, &g->nodes[g->n_nodes - 1], "axis", axis);
+    }
+    return real;
+}
+
 /* ---- Correction of biases ------------------------------------------------------------------- */
 
 static double coded_at(const struct coded *c, size_t i, size_t at)
@@ -169,7 +251,7 @@ int coded_correction(const struct tensor *w, int channel, const struct coded *c,
 
 /* ---- What codes lose ------------------------------------------------------------------------ */
 
-static double coded_sqnr(const struct tensor *w, int axis, const struct coded *c)
+double coded_sqnr(const struct tensor *w, int axis, const struct coded *c)
 {
     size_t inner = inner_of(w, axis);
     double signal = 0, noise = 0;

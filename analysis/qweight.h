@@ -23,6 +23,15 @@ int coded_params(const struct tensor *w, int axis, const struct code_choice *c, 
 void coded_fit_bias(struct coded *c, const struct tensor *bias, float sx);
 /* codes = clip(rne(w / scale) + zero) in float32. */
 int coded_values(const struct tensor *w, int axis, struct coded *c, struct err *err);
+/* Moves the scales to where codes lose least: the least sum of (w - code value)^2 of 64 scales
+ * each, evenly down to a quarter of those that hold all of w. */
+void coded_least_error(const struct tensor *w, int axis, const struct code_choice *choice,
+                       struct coded *c);
+/* sum w^2 and sum (w - code value)^2, in dB. */
+double coded_sqnr(const struct tensor *w, int axis, const struct coded *c);
+/* Puts a DequantizeLinear of c, which it takes, into g, with names made of `stem`; its output.
+ * axis: of the scales, -1. */
+int coded_node(struct graph *g, const char *stem, int axis, const struct coded *c);
 /* A bias with scale sx * sw, rne(b / scale) in double, as int32. w: the weights' scales; as many as
  * the bias has elements, or one. */
 int coded_bias(const struct tensor *bias, float sx, const struct tensor *sw, struct coded *out,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * requant.c: another scale and zero point for an activation of an INT8 graph. Every quantizer and
- * integer operator that makes or reads its codes gets the new ones, tensors that only move its
- * codes with it; biases that are kept as sums of codes are brought to the new scale.
+ * requant.c: another type, scale and zero point for an activation of an INT8 graph. Every quantizer
+ * and integer operator that makes or reads its codes gets the new ones, tensors that only move its
+ * codes with it; biases that are kept as sums of codes are brought to the new scale. Another type
+ * is for quantizers alone: integer operators want one type for all that they read and make.
  */
 #include "analysis/analysis.h"
 #include "analysis/qedit.h"
@@ -17,7 +18,9 @@ struct requant {
     struct qmodel q;
     bool *member; /* per value: codes that get the new parameters */
     struct quant old;
+    enum dtype type; /* of the new codes */
     float scale;
+    bool cut; /* biases that do not fit */
     int s, z; /* the new constants */
 };
 
@@ -66,7 +69,7 @@ static int new_constants(struct requant *r, int v, int32_t zero, struct err *err
     struct tensor *s = NULL, *z = NULL;
     const char *name = r->g->values[v].name;
     int rc = tensor_new(DT_F32, 0, NULL, NULL, &s, err);
-    rc = rc ? rc : tensor_zeros(r->old.dtype, 0, NULL, NULL, &z, err);
+    rc = rc ? rc : tensor_zeros(r->type, 0, NULL, NULL, &z, err);
     if (rc) {
         tensor_free(s);
         return rc;
@@ -78,11 +81,37 @@ static int new_constants(struct requant *r, int v, int32_t zero, struct err *err
     return OK;
 }
 
+/* A quantizer of a type that its operator set has not is onnxruntime's own, which knows an axis and
+ * nothing else. */
+static void set_domain(struct requant *r, struct node *n)
+{
+    const char *domain = edit_codes_domain(r->g, r->type);
+    int kept = 0;
+    if (!domain[0] || n->domain[0]) {
+        return;
+    }
+    n->domain = domain;
+    for (int k = 0; k < n->n_attrs; k++) {
+        if (strcmp(n->attrs[k].name, "axis") == 0) {
+            n->attrs[kept++] = n->attrs[k];
+        }
+    }
+    n->n_attrs = kept;
+}
+
 static int put_params(struct requant *r, struct node *n, int scale, int zero, struct err *err)
 {
     if (scale >= n->n_in || zero >= n->n_in || n->in[zero] < 0) {
         return err_set(err, E_UNSUPPORTED, "node '%.120s' (%s) has no zero point to be changed",
                        n->name, n->op);
+    }
+    bool quantizer = node_is_quantize(n) || node_is_dequantize(n);
+    if (r->type != r->old.dtype && !quantizer) {
+        return err_set(err, E_UNSUPPORTED, "'%.120s' (%s) takes codes of %s alone, not of %s",
+                       n->name, n->op, dtype_name(r->old.dtype), dtype_name(r->type));
+    }
+    if (r->type != r->old.dtype) {
+        set_domain(r, n);
     }
     n->in[scale] = r->s;
     n->in[zero] = r->z;
@@ -104,6 +133,10 @@ static int change_node(struct requant *r, size_t i, struct err *err)
     if (n->n_out && is_member(r, n->out[0]) && node_output_params(n, &scale, &zero)) {
         rc = put_params(r, n, scale, zero, err);
     }
+    if (r->type != r->old.dtype && node_moves(n) && n->n_in && is_member(r, n->in[0])) {
+        return err_set(err, E_UNSUPPORTED, "'%.120s' (%s) moves codes of %s as they are", n->name,
+                       n->op, dtype_name(r->old.dtype));
+    }
     int count = node_takes_params(n) ? node_data_inputs(n, pos, DATA) : 0;
     for (int k = 0; k < count && !rc; k++) {
         if (is_member(r, n->in[pos[k]])) {
@@ -115,11 +148,17 @@ static int change_node(struct requant *r, size_t i, struct err *err)
 
 /* ---- Biases --------------------------------------------------------------------------------- */
 
-static int rescaled(const struct tensor *t, double by, struct tensor **out, struct err *err)
+static int rescaled(const struct tensor *t, double by, bool cut, struct tensor **out,
+                    struct err *err)
 {
     int rc = tensor_new(DT_S32, t->rank, t->dims, NULL, out, err);
     for (size_t i = 0; !rc && i < t->n; i++) {
         double v = rint((double)tensor_s64(t, i) * by);
+        if (fabs(v) > INT32_MAX && !cut) {
+            tensor_free(*out);
+            return err_set(err, E_UNSUPPORTED, "its bias does not fit int32, %g times as large",
+                           by);
+        }
         coded_put(*out, i, (int64_t)fmin(fmax(v, INT32_MIN), INT32_MAX));
     }
     return rc;
@@ -140,7 +179,8 @@ static int change_bias(struct requant *r, size_t node, int slot, bool has_scale,
     }
     double by = (double)r->old.scale[0] / (double)r->scale;
     struct tensor *codes = NULL, *scale = NULL;
-    int rc = rescaled(t, by, &codes, err);
+    int rc = rescaled(t, by, r->cut, &codes, err);
+    rc = rc ? err_in(err, "node '%.120s'", n->name) : OK;
     const struct tensor *s = has_scale ? r->g->values[n->in[slot + 1]].constant : NULL;
     rc = rc || !s ? rc : tensor_new(DT_F32, s->rank, s->dims, NULL, &scale, err);
     if (rc) {
@@ -199,12 +239,16 @@ static int change(struct requant *r, int v, int32_t zero, struct err *err)
     for (size_t i = 0; i < n_nodes && !rc; i++) {
         rc = change_node(r, i, err);
     }
+    for (size_t i = 0; i < r->q.n_values && !rc; i++) {
+        r->g->values[i].dtype = r->member[i] ? r->type : r->g->values[i].dtype;
+    }
     return rc;
 }
 
-int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct err *err)
+int graph_requantize(struct graph *g, int v, enum dtype type, float scale, int32_t zero, bool cut,
+                     struct err *err)
 {
-    struct requant r = {.g = g, .scale = scale};
+    struct requant r = {.g = g, .type = type, .scale = scale, .cut = cut};
     struct arena a = {0};
     bool known = false;
     if (g->dialect != DIALECT_ONNX) {
@@ -213,6 +257,10 @@ int graph_requantize(struct graph *g, int v, float scale, int32_t zero, struct e
     qmodel_init(&r.q, g);
     r.member = mem_alloc(g->n_values + 1);
     int rc = qmodel_read(&r.q, v, &a, &r.old, &known, err);
+    if (!rc && type != r.old.dtype && (g->values[v].is_output || g->values[v].is_input)) {
+        rc = err_set(err, E_UNSUPPORTED, "'%.120s' is what the model is given or gives",
+                     g->values[v].name);
+    }
     if (!rc && (!known || r.old.n != 1)) {
         rc = err_set(err, E_UNSUPPORTED, "tensor '%.120s' has no constant scale of its own",
                      g->values[v].name);

@@ -38,17 +38,11 @@ static void merge(struct acc_stats *into, const struct acc_stats *s)
     into->error_max = fmax(into->error_max, s->error_max);
 }
 
-/* One output: its sum, and what became of it. */
-struct sum {
-    int64_t acc;
-    uint64_t pairs; /* that do not fit 16 bits */
-};
-
-static struct sum take_sum(const struct int_layer *l, const uint8_t *x, const uint8_t *w,
-                           int32_t zw, int32_t bias)
+static struct int_sum take_sum(const struct int_layer *l, const uint8_t *x, const uint8_t *w,
+                               int32_t zw, int32_t bias)
 {
     const bool is_signed = l->w->dtype == DT_S8;
-    struct sum s = {.acc = bias};
+    struct int_sum s = {.acc = bias};
     int32_t pair = 0;
     for (size_t k = 0; k < l->k; k++) {
         int32_t v = is_signed ? (int8_t)w[k] : w[k];
@@ -61,7 +55,7 @@ static struct sum take_sum(const struct int_layer *l, const uint8_t *x, const ui
 
 /* Codes that the saturation of the type decided are counted, the others compared with the real
  * number acc * sx * sw / sy + zy that they should be. */
-static void judge(const struct int_layer *l, size_t channel, const struct sum *s,
+static void judge(const struct int_layer *l, size_t channel, const struct int_sum *s,
                   const struct tensor *y, size_t at, struct acc_stats *st)
 {
     struct acc_stats one = {.n = 1,
@@ -80,8 +74,8 @@ static void judge(const struct int_layer *l, size_t channel, const struct sum *s
     merge(st, &one);
 }
 
-static int count_all(const struct int_layer *l, const struct tensor *y, struct accumulators *out,
-                     struct err *err)
+static int visit_all(const struct int_layer *l, const struct tensor *y,
+                     const struct sum_visitor *visit, struct err *err)
 {
     uint8_t *x = NULL, *w = NULL;
     size_t count = 0;
@@ -96,9 +90,9 @@ static int count_all(const struct int_layer *l, const struct tensor *y, struct a
             int_layer_left(l, set, vec, x);
             for (size_t o = 0; o < l->outs; o++) {
                 size_t channel = int_layer_channel(l, set, o);
-                struct sum s = take_sum(l, x, w + o * l->k, zero_at(l->zw, channel),
-                                        int_layer_bias(l, set, vec, o));
-                judge(l, channel, &s, y, int_layer_at(l, set, vec, o), &out->channel[channel]);
+                struct int_sum s = take_sum(l, x, w + o * l->k, zero_at(l->zw, channel),
+                                            int_layer_bias(l, set, vec, o));
+                visit->sum(visit->ctx, l, channel, &s, y, int_layer_at(l, set, vec, o));
             }
         }
     }
@@ -115,8 +109,8 @@ static int run_ordinary(struct op_call *c, struct err *err)
              : err_set(err, E_UNSUPPORTED, "operator '%s' is not supported", c->node->op);
 }
 
-int plan_accumulators(const struct plan *p, int node, const struct tensor *const *in,
-                      struct accumulators *out, struct err *err)
+int plan_visit_sums(const struct plan *p, int node, const struct tensor *const *in,
+                    const struct sum_visitor *visit, struct err *err)
 {
     const struct graph *g = plan_graph(p);
     const struct node *n = &g->nodes[node];
@@ -132,28 +126,49 @@ int plan_accumulators(const struct plan *p, int node, const struct tensor *const
                         .in = inputs,
                         .out = y};
     struct int_layer l;
-    *out = (struct accumulators){0};
     int rc = int_layer_is(n)
                  ? run_ordinary(&c, err)
                  : err_set(err, E_UNSUPPORTED, "%s is no integer convolution or product", n->op);
     rc = rc ? rc : int_layer_open(&c, y[0], &l, err);
-    if (!rc) {
-        /* Depthwise kernels widen to 16 bits before they multiply. */
-        out->has_pairs = l.w->dtype == DT_S8 && !(l.is_conv && l.g.cg == 1 && l.g.g > 1);
-        out->requantizes = l.requantizes;
-        out->k = l.k;
-        out->n_channels = l.channels;
-        out->channel = mem_alloc((l.channels + 1) * sizeof *out->channel);
-        rc = count_all(&l, y[0], out, err);
-    }
+    rc = rc ? rc : visit->open(visit->ctx, &l, err);
+    rc = rc ? rc : visit_all(&l, y[0], visit, err);
+    rc = rc ? err_in(err, "node '%s' (%s)", n->name, n->op) : OK;
+    tensor_free(y[0]);
+    free(inputs);
+    return rc;
+}
+
+static int count_open(void *ctx, const struct int_layer *l, struct err *err)
+{
+    struct accumulators *out = ctx;
+    (void)err;
+    /* Depthwise kernels widen to 16 bits before they multiply. */
+    out->has_pairs = l->w->dtype == DT_S8 && !(l->is_conv && l->g.cg == 1 && l->g.g > 1);
+    out->requantizes = l->requantizes;
+    out->k = l->k;
+    out->n_channels = l->channels;
+    out->channel = mem_alloc((l->channels + 1) * sizeof *out->channel);
+    return OK;
+}
+
+static void count_sum(void *ctx, const struct int_layer *l, size_t channel, const struct int_sum *s,
+                      const struct tensor *y, size_t at)
+{
+    struct accumulators *out = ctx;
+    judge(l, channel, s, y, at, &out->channel[channel]);
+}
+
+int plan_accumulators(const struct plan *p, int node, const struct tensor *const *in,
+                      struct accumulators *out, struct err *err)
+{
+    const struct sum_visitor visit = {.open = count_open, .sum = count_sum, .ctx = out};
+    *out = (struct accumulators){0};
+    int rc = plan_visit_sums(p, node, in, &visit, err);
     for (size_t i = 0; !rc && i < out->n_channels; i++) {
         merge(&out->all, &out->channel[i]);
     }
     if (rc) {
         accumulators_fini(out);
-        rc = err_in(err, "node '%s' (%s)", n->name, n->op);
     }
-    tensor_free(y[0]);
-    free(inputs);
     return rc;
 }

@@ -489,6 +489,34 @@ void accumulators_fini(struct accumulators *a);
 /* Two's complement bits that hold min and max. */
 int acc_bits(const struct acc_stats *s);
 
+/* ---- Requantization by multiplier and shift (rescale.c) ------------------------------------- */
+/* As the operator RESCALE of TOSA 1.0 computes it. */
+struct rescale {
+    bool scale16;      /* multipliers of 15 bits, for sums of 48 bits; else of 31, for 32 bits */
+    bool double_round; /* of scale32: results of shifts above 31 are rounded twice */
+};
+/* multiplier * 2^-shift for a positive factor: rounded half away from 0, shift 2 to 62. E_SHAPE for
+ * a factor that has none. */
+int rescale_params(const struct rescale *r, double factor, int32_t *multiplier, int *shift,
+                   struct err *err);
+/* APPLY_SCALE_32 or APPLY_SCALE_16 of the specification; *beyond: v is outside of what it allows,
+ * and the result what 64 bits give, cut to 32. */
+int32_t rescale_apply(const struct rescale *r, int64_t v, int32_t multiplier, int shift,
+                      bool *beyond);
+struct rescaled {
+    uint64_t n, differ; /* outputs, and those with another code than the runtime's */
+    uint64_t beyond;    /* sums that the specification does not allow */
+    int largest;        /* difference of two codes */
+    int shift_min, shift_max;
+    double signal, noise[2]; /* where the code is not cut off: sum r^2 of the real results sum * sx
+                              * sw, sum (code value - r)^2 by the runtime and by RESCALE */
+};
+void rescaled_merge(struct rescaled *into, const struct rescaled *from);
+/* Adds the outputs of an integer convolution or product, from inputs as for plan_accumulators().
+ * E_UNSUPPORTED for operators that do not requantize. */
+int plan_rescale(const struct plan *p, int node, const struct tensor *const *in,
+                 const struct rescale *r, struct rescaled *out, struct err *err);
+
 /* ---- Operators ------------------------------------------------------------------------------ */
 /* Calls fn for each row of the op table in order: for listings and tests. */
 struct op;

@@ -30,6 +30,23 @@ struct int_layer {
     int64_t batch[MAX_RANK];
 };
 
+/* One output: its sum in 64 bits, bias included, and the pairs of products beyond 16 bits in it. */
+struct int_sum {
+    int64_t acc;
+    uint64_t pairs;
+};
+/* Is shown each sum of a layer with the result y of the ordinary kernel, element `at`. */
+struct sum_visitor {
+    int (*open)(void *ctx, const struct int_layer *l, struct err *err);
+    void (*sum)(void *ctx, const struct int_layer *l, size_t channel, const struct int_sum *s,
+                const struct tensor *y, size_t at);
+    void *ctx;
+};
+struct plan;
+/* Computes an integer layer again from inputs taken in a run (NULL: constants); accumulate.c. */
+int plan_visit_sums(const struct plan *p, int node, const struct tensor *const *in,
+                    const struct sum_visitor *visit, struct err *err);
+
 /* Whether the operator is one of those. */
 bool int_layer_is(const struct node *n);
 /* c: the call that made the result y; a kernel has accepted it. */

@@ -39,6 +39,7 @@ CHECKS = [
     ("oracle-implicit", "release", [PYTHON, "tests/oracle/check_implicit.py"]),
     ("oracle-gaps", "release", [PYTHON, "tests/oracle/check_gaps.py"]),
     ("oracle-quantize", "release", [PYTHON, "tests/oracle/check_quantize.py"]),
+    ("oracle-whatif", "release", [PYTHON, "tests/oracle/check_whatif.py"]),
     ("oracle-sweep", "release", [PYTHON, "tests/oracle/check_sweep.py"]),
     ("oracle-search", "release", [PYTHON, "tests/oracle/check_search.py"]),
     ("oracle-own-metric", "release", [PYTHON, "tests/oracle/check_own_metric.py"]),

@@ -5,6 +5,7 @@
  */
 #include "tests/scratch.h"
 
+#include "tui/edits.h"
 #include "tui/report.h"
 #include "tui/shell.h"
 #include "tui/state.h"
@@ -36,6 +37,9 @@ static struct session *full(void)
     run(s, "preprocess samples/preprocess.json");
     run(s, "match /block4/pw/Conv=/block4/pw/Clip_output_0_QuantizeLinear_Output");
     run(s, "set top 7 ; set word 'a b' ; set on_error continue ; set kernels plain");
+    run(s, "run --limit 2 ; whatif --equalize --apply ; whatif /stem/Conv --weights s4 --apply");
+    run(s, "run --limit 2 ; whatif /head/Gemm --method mse --codes s16 --apply");
+    run(s, "run --limit 2 ; whatif /head/Gemm --correct-bias --apply");
     run(s, "run --limit 2 ; mark --images bar_1* ; mark /head/Gemm /stem/Conv");
     run(s, "pin /block4/dw/Conv --as bf16 ; pin /head/Gemm ; unpin @pinned ; undo 2");
     run(s, "sort cosine:desc ; sort images kl:asc ; toggle flips ; toggle counts");
@@ -43,6 +47,65 @@ static struct session *full(void)
     run(s, "view graph ; toggle quantizers ; select color cosine ; select depth 3");
     run(s, "select worst next ; select edge next ; toggle classes ; toggle macs");
     return s;
+}
+
+/* The graphs that edits have made, to the bit. */
+static void same_models(const struct session *a, const struct session *b)
+{
+    for (int side = 0; side < 2; side++) {
+        const struct graph *x = side ? a->int8 : a->fp32, *y = side ? b->int8 : b->fp32;
+        assert_int_equal(x->n_nodes, y->n_nodes);
+        assert_int_equal(x->n_values, y->n_values);
+        for (size_t v = 0; v < x->n_values; v++) {
+            const struct tensor *t = x->values[v].constant, *u = y->values[v].constant;
+            assert_string_equal(x->values[v].name, y->values[v].name);
+            assert_true(!t == !u && (!t || tensor_equal(t, u)));
+        }
+    }
+}
+
+/* Edits of the history that do not make sense, or do not fit, are told and left out. */
+static void bad_edits(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "3",
+        "[{}]",
+        "[{\"edit\":\"other\",\"at\":\"x\"}]",
+        "[{\"edit\":\"weights\",\"at\":\"x\"}]",
+        "[{\"edit\":\"weights\",\"at\":\"x\",\"to\":\"x\",\"codes\":\"s8\"}]",
+        "[{\"edit\":\"range\",\"at\":\"x\",\"codes\":\"u8\",\"scale\":0,\"zero_point\":0}]",
+        "[{\"edit\":\"range\",\"at\":\"x\",\"codes\":\"u8\",\"scale\":1,\"zero_point\":256}]",
+        "[{\"edit\":\"range\",\"at\":\"x\",\"codes\":\"u8\",\"scale\":1,\"zero_point\":0}]",
+        "[{\"edit\":\"clip\",\"at\":\"/stem/Conv\",\"by_channel\":[1,2]}]",
+        "[{\"edit\":\"clip\",\"at\":\"x\",\"by_channel\":[\"a\"]}]",
+        "[{\"edit\":\"equalize\",\"at\":\"/stem/Conv\",\"to\":\"/head/Gemm\",\"by_channel\":[1]}]",
+    };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct err err = {0};
+        struct session *s = session_new();
+        json_t *o = NULL;
+        char *text =
+            mem_printf("{\"kind\":\"qscope-session\",\"schema\":1,"
+                       "\"fp32\":{\"file\":\"samples/models/fp32.onnx\"},"
+                       "\"int8\":{\"file\":\"samples/models/int8_qdq.onnx\"},\"images\":[],"
+                       "\"history\":{\"at\":1,\"steps\":[{\"line\":\"l\",\"pins\":[],"
+                       "\"edits\":%s}]}}",
+                       bad[i]);
+        char *told = NULL;
+        size_t size = 0;
+        FILE *note = open_memstream(&told, &size);
+        assert_int_equal(state_read(scratch_text("x.json", text), &o, &err), OK);
+        assert_int_equal(state_restore(s, o, note, &err), OK);
+        fclose(note);
+        if (!strstr(told, "edits of the session"))
+            fail_msg("edits %zu are not told: %s", i, told);
+        assert_int_equal(session_edits(s), 0);
+        free(told);
+        free(text);
+        json_decref(o);
+        session_free(s);
+    }
 }
 
 static void comes_back(void **state)
@@ -61,9 +124,11 @@ static void comes_back(void **state)
     assert_int_equal(state_save(b, scratch("b.json"), &err), OK);
     char *x = text_of(scratch("a.json")), *y = text_of(scratch("b.json"));
     assert_string_equal(x, y);
-    assert_int_equal(b->n_undo, 4);
-    assert_int_equal(b->at_undo, 1);
-    assert_int_equal(b->undo[1].as[0], PREC_BF16);
+    assert_int_equal(b->n_undo, 8);
+    assert_int_equal(b->at_undo, 5);
+    assert_int_equal(session_edits(b), 4);
+    assert_int_equal(b->undo[5].as[0], PREC_BF16);
+    same_models(a, b);
     free(x);
     free(y);
     json_decref(o);
@@ -218,6 +283,7 @@ int main(void)
         cmocka_unit_test(comes_back),        cmocka_unit_test(missing_models),
         cmocka_unit_test(refused),           cmocka_unit_test(damaged),
         cmocka_unit_test(damaged_baselines), cmocka_unit_test(digests),
+        cmocka_unit_test(bad_edits),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

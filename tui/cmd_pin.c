@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "tui/edits.h"
 #include "tui/pins.h"
 #include "tui/tui.h"
 
@@ -157,6 +158,18 @@ static int exec_precisions(struct call *c, struct err *err)
 
 /* ---- pins ----------------------------------------------------------------------------------- */
 
+/* What was done to the models under the pins. */
+static void list_edits(const struct session *s, FILE *out)
+{
+    char safe[400], did[200];
+    for (size_t i = 1; out && i <= s->at_undo; i++) {
+        if (session_step_edit(s, i)) {
+            fprintf(out, "~ %s  (%s)\n", text_safe(safe, sizeof safe, s->undo[i].label),
+                    session_step_did(s, i, did, sizeof did));
+        }
+    }
+}
+
 static int list_pins(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -167,12 +180,14 @@ static int list_pins(struct call *c, struct err *err)
         pins_report_new(s, s->plan_int8, &r, &n);
     }
     if (s->json) {
-        emit_json(c, json_pack("{s:o}", "pins", pins_report_json(s, r, n)));
+        emit_json(c, json_pack("{s:o,s:o}", "pins", pins_report_json(s, r, n), "edits",
+                               session_edits_json(s)));
     } else if (!n) {
         fprintf(c->out, "no layer is pinned\n");
     } else {
         pins_report_text(s, r, n, c->out);
     }
+    list_edits(s, s->json ? NULL : c->out);
     free(r);
     return OK;
 }
@@ -296,15 +311,18 @@ static int exec_history(struct call *c, struct err *err)
     (void)err;
     const struct session *s = c->s;
     json_t *list = json_array();
-    char safe[400];
+    char safe[400], did[200];
     for (size_t i = 1; i < s->n_undo; i++) {
+        const char *edit = session_step_did(s, i, did, sizeof did);
         if (s->json) {
             json_array_append_new(
-                list, json_pack("{s:o,s:I,s:b}", "line", json_text(s->undo[i].label), "pins",
-                                (json_int_t)s->undo[i].n, "in_force", i <= s->at_undo));
+                list, json_pack("{s:o,s:I,s:b,s:o}", "line", json_text(s->undo[i].label), "pins",
+                                (json_int_t)s->undo[i].n, "in_force", i <= s->at_undo, "did",
+                                edit[0] ? json_string(edit) : json_null()));
         } else {
-            fprintf(c->out, "%c %zu  %s\n", i <= s->at_undo ? ' ' : '-', s->undo[i].n,
-                    text_safe(safe, sizeof safe, s->undo[i].label));
+            fprintf(c->out, "%c %zu  %s%s%s%s\n", i <= s->at_undo ? ' ' : '-', s->undo[i].n,
+                    text_safe(safe, sizeof safe, s->undo[i].label), edit[0] ? "  (" : "", edit,
+                    edit[0] ? ")" : "");
         }
     }
     if (s->json) {
@@ -359,6 +377,8 @@ const struct cmd cmd_pin[] = {
         .name = "pins",
         .group = "pins",
         .help = "list the pins and whether they are in effect; save, load or clear them",
+        .detail = "Behind them, marked ~, what `whatif --apply` and `quantize` have made of the "
+                  "models under the pins.",
         .example = "pins",
         .needs = NEED_PAIR,
         .args = {{"save|load|clear", ARG_CHOICE, "save|load|clear", true, false},
@@ -368,7 +388,7 @@ const struct cmd cmd_pin[] = {
     {
         .name = "undo",
         .group = "pins",
-        .help = "take back the last changes of pins",
+        .help = "take back the last changes of pins and models",
         .example = "undo",
         .needs = NEED_PAIR,
         .args = {{"N", ARG_INT, NULL, true, false}},
@@ -386,7 +406,7 @@ const struct cmd cmd_pin[] = {
     {
         .name = "history",
         .group = "pins",
-        .help = "list the changes of pins",
+        .help = "list the changes of pins and models, and what they did to these",
         .example = "history",
         .needs = NEED_PAIR,
         .exec = exec_history,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * cmd_whatif.c: whatif: what other ranges and types would make of layers, estimated from the
- * histograms of the last run, and put in force on demand.
+ * cmd_whatif.c: whatif: what other ranges and types of codes would make of layers, estimated from
+ * the histograms of the last run, and put in force on demand; other questions are answered in
+ * whatif_weights.c and whatif_rescale.c.
  */
 #include <math.h>
 #include <stdlib.h>
 
-#include "tui/tui.h"
+#include "tui/whatif.h"
 
 /* ---- Estimates ------------------------------------------------------------------------------ */
 
@@ -104,7 +105,8 @@ static json_t *choice_json(const struct choice *c)
     return json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:i,s:o}", "method", c->method->name, "codes",
                      dtype_name(c->codes.dtype), "symmetric", c->codes.symmetric, "low",
                      json_num(c->range[0]), "high", json_num(c->range[1]), "scale",
-                     json_num((double)c->scale), "zero_point", c->zero, "sqnr", json_num(c->sqnr));
+                     json_num((double)c->scale), "zero_point", c->zero, "sqnr_estimated",
+                     json_num(c->sqnr));
 }
 
 /* SQNR of the weights behind a layer, per type and granularity; empty when it has none. */
@@ -132,7 +134,7 @@ static json_t *weights_json(const struct session *s, const struct question *q, s
         if (!isnan(db)) {
             json_array_append_new(list,
                                   json_pack("{s:s,s:b,s:o}", "codes", kinds[k].codes, "per_channel",
-                                            kinds[k].per_channel, "sqnr", json_num(db)));
+                                            kinds[k].per_channel, "weight_sqnr", json_num(db)));
         }
     }
     return list;
@@ -179,7 +181,7 @@ static void layer_text(const struct session *s, const struct question *q, size_t
         fprintf(out, "  weights %s %-11s %7.2f dB\n",
                 json_string_value(json_object_get(row, "codes")),
                 json_is_true(json_object_get(row, "per_channel")) ? "per channel" : "per tensor",
-                json_number_value(json_object_get(row, "sqnr")));
+                json_number_value(json_object_get(row, "weight_sqnr")));
     }
     json_decref(weights);
 }
@@ -191,45 +193,20 @@ static struct choice answer(const struct session *s, const struct question *q, s
     return q->best ? choose_best(s, q, layer) : choose(s, q, layer, q->method);
 }
 
-/* Whether the answers can be put in force; known before any is printed. */
-static int check_apply(const struct session *s, const struct question *q, size_t n,
-                       const size_t *layers, struct err *err)
+static struct edits ranges_changed(const struct session *s, const struct question *q, size_t n,
+                                   const size_t *layers)
 {
-    if (!q->best && !q->method) {
-        return err_set(err, E_USAGE, "--apply wants --method: one of them, or best");
-    }
+    struct edits made = {0};
     for (size_t i = 0; i < n; i++) {
-        const struct layer *l = &s->match.layers[layers[i]];
-        if (answer(s, q, layers[i]).codes.dtype != l->q.dtype) {
-            return err_set(err, E_UNSUPPORTED,
-                           "'%s' has codes of %s: another type is a new model (quantize)", l->name,
-                           dtype_name(l->q.dtype));
-        }
-    }
-    return OK;
-}
-
-static int apply(struct call *c, const struct question *q, size_t n, const size_t *layers,
-                 struct err *err)
-{
-    struct session *s = c->s;
-    struct graph *g = graph_clone(s->int8);
-    int rc = OK;
-    for (size_t i = 0; i < n && !rc; i++) {
         struct choice x = answer(s, q, layers[i]);
-        rc = graph_requantize(g, s->match.layers[layers[i]].int8, x.scale, x.zero, err);
-        rc = rc ? err_in(err, "'%s'", s->match.layers[layers[i]].name) : OK;
+        const char *codes = s->int8->values[s->match.layers[layers[i]].int8].name;
+        edits_add(&made, (struct edit){.kind = EDIT_RANGE,
+                                       .at = mem_dup(codes),
+                                       .codes = x.codes,
+                                       .scale = x.scale,
+                                       .zero = x.zero});
     }
-    if (rc) {
-        graph_free(g);
-        return rc;
-    }
-    char *words = cmd_join(c->cmd->name, c->n_args, c->args);
-    char *label = mem_printf("%s --method %s --apply", words, q->best ? "best" : q->method->name);
-    rc = session_edit(s, g, label, err);
-    free(words);
-    free(label);
-    return rc;
+    return made;
 }
 
 /* ---- Command -------------------------------------------------------------------------------- */
@@ -271,21 +248,25 @@ static size_t keep_answered(struct call *c, size_t n, size_t *layers)
     return kept;
 }
 
-static int exec_whatif(struct call *c, struct err *err)
+/* Ranges and types of activations. */
+static int whatif_ranges(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     struct question q;
+    struct whatif_answer a = {.what = "ranges"};
     size_t n, *layers;
-    int rc = read_question(c, &q, err);
-    rc = rc ? rc : layer_lists(s, c->n_args, c->args, &n, &layers, err);
+    int rc = whatif_needs_run(c, err);
+    rc = rc ? rc : read_question(c, &q, err);
+    rc = rc ? rc : whatif_layers(c, &n, &layers, err);
     if (rc) {
         return rc;
     }
     n = keep_answered(c, n, layers);
-    bool to_apply = call_opt(c, "--apply") != NULL;
-    rc = !n ? err_set(err, E_STATE, "none of these layers has codes that the last run measured")
-         : to_apply ? check_apply(s, &q, n, layers, err)
-                    : OK;
+    if (!n) {
+        rc = err_set(err, E_STATE, "none of these layers has codes that the last run measured");
+    } else if (call_opt(c, "--apply") && !q.best && !q.method) {
+        rc = err_set(err, E_USAGE, "--apply wants --method: one of them, or best");
+    }
     if (rc) {
         free(layers);
         return rc;
@@ -293,29 +274,63 @@ static int exec_whatif(struct call *c, struct err *err)
     if (quantize_prepare(s->fp32, &q.prepared, NULL)) {
         q.prepared = NULL; /* then nothing is said about weights */
     }
-    json_t *list = json_array();
+    if (call_opt(c, "--apply")) {
+        a.made = ranges_changed(s, &q, n, layers);
+    }
+    a.rows = json_array();
     for (size_t i = 0; i < n; i++) {
         if (s->json) {
-            json_array_append_new(list, layer_json(s, &q, layers[i]));
+            json_array_append_new(a.rows, layer_json(s, &q, layers[i]));
         } else {
             layer_text(s, &q, layers[i], c->out);
         }
     }
-    rc = to_apply ? apply(c, &q, n, layers, err) : OK;
-    if (!rc && s->json) {
-        emit_json(c, json_pack("{s:O,s:b}", "layers", list, "applied", to_apply));
-    } else if (!rc && to_apply) {
-        fprintf(c->out, "applied to %zu layer%s (run again to measure)\n", n, n == 1 ? "" : "s");
-    }
-    json_decref(list);
+    rc = whatif_end(c, &a, n, err);
     graph_free(q.prepared);
     free(layers);
+    return rc;
+}
+
+static int exec_whatif(struct call *c, struct err *err)
+{
+    static const struct {
+        const char *option;
+        int (*answer)(struct call *, struct err *);
+    } kinds[] = {
+        {"--weights", whatif_weights_codes},
+        {"--correct-bias", whatif_correct_bias},
+        {"--equalize", whatif_equalized},
+        {"--rescale", whatif_rescaled},
+    };
+    int (*chosen)(struct call *, struct err *) = NULL;
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        if (call_opt(c, kinds[i].option) && chosen) {
+            return err_set(err, E_USAGE, "one question at a time: %s is another one",
+                           kinds[i].option);
+        }
+        chosen = call_opt(c, kinds[i].option) ? kinds[i].answer : chosen;
+    }
+    /* What cannot be put in force is refused with one line, not with answers before it. */
+    FILE *to = c->out;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *held = open_memstream(&text, &size);
+    c->out = held ? held : to;
+    int rc = chosen ? chosen(c, err) : whatif_ranges(c, err);
+    c->out = to;
+    if (held) {
+        fclose(held);
+        fwrite(text, 1, rc ? 0 : size, to);
+    }
+    free(text);
     return rc;
 }
 
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 #define METHODS "minmax|percentile|entropy|mse|aciq|best"
+
+#define WEIGHT_TYPES "same|s8|u8|s4|u4|s16|u16"
 
 static const struct opt_spec whatif_opts[] = {
     {"--method", ARG_CHOICE, METHODS, "only this one; best: by its estimate", METHODS},
@@ -324,6 +339,16 @@ static const struct opt_spec whatif_opts[] = {
     {"--symmetric", ARG_FLAG, NULL, "zero point in the middle", NULL},
     {"--asymmetric", ARG_FLAG, NULL, "zero point where the range wants it", NULL},
     {"--power-of-two", ARG_FLAG, NULL, "scales are rounded up to powers of two", NULL},
+    {"--weights", ARG_CHOICE, WEIGHT_TYPES, "the FP32 weights in other codes instead",
+     WEIGHT_TYPES},
+    {"--per-channel", ARG_FLAG, NULL, "with --weights: one scale an output channel", NULL},
+    {"--per-tensor", ARG_FLAG, NULL, "with --weights: one scale for all", NULL},
+    {"--least-error", ARG_FLAG, NULL, "with --weights: scales of least squared error", NULL},
+    {"--correct-bias", ARG_FLAG, NULL, "biases that make up for the rounding of weights", NULL},
+    {"--equalize", ARG_FLAG, NULL, "weights of neighbouring layers with equal channels", NULL},
+    {"--rescale", ARG_CHOICE, "32|16", "requantization by multiplier and shift, as TOSA does it",
+     "32|16"},
+    {"--double-round", ARG_FLAG, NULL, "with --rescale 32: round twice", NULL},
     {"--apply", ARG_FLAG, NULL, "put it in force", NULL},
     {0},
 };
@@ -332,19 +357,31 @@ const struct cmd cmd_whatif[] = {
     {
         .name = "whatif",
         .group = "pins",
-        .help = "what another range or type of codes would make of layers",
+        .help = "what other codes, ranges, weights or biases would make of layers",
         .detail =
             "From the histograms of the FP32 activations in the last run, without running: for "
             "each method the range, scale and zero point, and the SQNR that rounding and clipping "
             "to such codes leave, beside that of the codes now in force and the measured one, "
-            "which has the errors of the layers before as well. Weights are told per tensor and "
-            "per channel, of 8 and 4 bits. --apply changes the INT8 model: every quantizer of "
-            "these activations and of tensors that move their codes, and the biases behind them. "
-            "That is one step for undo, export writes it, and a run measures it. A session file "
-            "keeps pins, not this: export the model.",
+            "which has the errors of the layers before as well. "
+            "--weights makes the codes of the weights anew from the FP32 model. --correct-bias "
+            "runs the FP32 model on the images of the last run, or of the data set, for the mean "
+            "of "
+            "each channel, and "
+            "adds E[(W - W^) x] to the bias (Nagel et al. 2019, 4.2). --equalize moves factors "
+            "between the channels of layers that follow one another, joined by Relu, LeakyRelu, "
+            "PRelu, Clip from 0 or nothing, whole chains at a time (4.1): the FP32 model computes "
+            "the same with other weights, and the INT8 one gets new weights, biases and "
+            "activation scales, these from the extremes by channel in the run. "
+            "--rescale runs the INT8 model on the images of the last run and computes the codes of "
+            "integer layers from their sums once more with a multiplier of 31 (15) bits and a "
+            "shift, as the operator RESCALE of TOSA 1.0 does: codes that differ, and the SQNR of "
+            "both against the real results of the sums. "
+            "Without LAYER all layers are meant. --apply changes the models in force. That is one "
+            "step for undo, pins stay, export writes it, session files keep it, and a run "
+            "measures it.",
         .example = "whatif @1 --method mse",
-        .needs = NEED_PAIR | NEED_RUN,
-        .args = {{"LAYER", ARG_LAYER, NULL, false, true}},
+        .needs = NEED_PAIR,
+        .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = whatif_opts,
         .exec = exec_whatif,
     },

@@ -133,6 +133,15 @@ int observing_run(struct observing *o, struct err *err)
 
 /* ---- Start ---------------------------------------------------------------------------------- */
 
+static void samples_free(struct observing *o)
+{
+    for (size_t i = 0; i < o->n && o->samples; i++) {
+        free(o->samples[i].path);
+        free(o->samples[i].name);
+    }
+    free(o->samples);
+}
+
 static int list_samples(struct observing *o, const char *path, size_t limit, struct err *err)
 {
     struct session *s = o->s;
@@ -211,16 +220,25 @@ int observing_new(struct session *s, const char *path, size_t limit, struct obse
     return OK;
 }
 
+void observing_only(struct observing *o, size_t n, const size_t *images)
+{
+    struct sample *chosen = mem_alloc((n + 1) * sizeof *chosen);
+    for (size_t i = 0; i < n; i++) {
+        chosen[i] = o->samples[images[i]];
+        chosen[i].path = mem_dup(chosen[i].path);
+        chosen[i].name = mem_dup(chosen[i].name);
+    }
+    samples_free(o);
+    o->samples = chosen;
+    o->n = n;
+}
+
 void observing_free(struct observing *o)
 {
     if (!o) {
         return;
     }
-    for (size_t i = 0; i < o->n && o->samples; i++) {
-        free(o->samples[i].path);
-        free(o->samples[i].name);
-    }
-    free(o->samples);
+    samples_free(o);
     seen_free(o, o->seen);
     plan_free(o->plan);
     graph_free(o->g);

@@ -38,6 +38,8 @@ struct observing {
  * The caller says what else is kept before it runs. */
 int observing_new(struct session *s, const char *path, size_t limit, struct observing **out,
                   struct err *err);
+/* Of the images of the data set that it lists, these alone. */
+void observing_only(struct observing *o, size_t n, const size_t *images);
 void observing_free(struct observing *o);
 /* Runs the images; without the lock, inside a job. Same result for any number of threads. */
 int observing_run(struct observing *o, struct err *err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tui/lab.h"
+#include "tui/sweep_run.h"
 #include "tui/own_metric.h"
 
 struct evaluation {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tui/edits.h"
 #include "tui/load.h"
 #include "tui/quantize_run.h"
 
@@ -130,19 +131,12 @@ static int body(struct session *s, void *ctx, struct err *err)
 /* Loads what was written. In the place of another INT8 model it is a step for undo, pins stay. */
 static int load_quantized(struct session *s, const struct quantize_asked *a, struct err *err)
 {
-    struct graph *g = NULL;
-    struct plan *p = NULL;
+    struct version v;
     if (!s->pair || s->cache || s->int8->dialect != DIALECT_ONNX) {
         return session_load_side(s, SIDE_INT8, a->file, NULL, err);
     }
-    int rc = model_load(a->file, &g, err);
-    rc = rc ? rc : side_plan(s, g, false, true, &p, err); /* for types and shapes */
-    plan_free(p);
-    if (rc) {
-        graph_free(g);
-        return rc;
-    }
-    return session_edit(s, g, a->label, err);
+    int rc = session_other(s, a->file, &v, err);
+    return rc ? rc : session_edit(s, v, a->label, err);
 }
 
 /* ---- What was found ------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tui/edits.h"
 #include "tui/gaps.h"
 #include "tui/graph.h"
 #include "tui/load.h"
@@ -108,11 +109,25 @@ static void retire(struct session *s, struct plan *p, struct graph *g)
     graph_free(g);
 }
 
-/* Versions of the INT8 model that are not in force. */
-static void edits_clear(struct session *s)
+static bool stands_before(const struct session *s, size_t edit, const struct graph *fp32)
 {
-    for (size_t i = 0; i < s->n_edits; i++) {
-        graph_free(s->edits[i] != s->int8 ? s->edits[i] : NULL);
+    for (size_t i = 0; i < edit; i++) {
+        if (s->edits[i].fp32 == fp32) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Versions of the models that are neither in force nor these two. */
+static void edits_clear(struct session *s, const struct graph *fp32, const struct graph *int8)
+{
+    for (size_t i = s->n_edits; i-- > 0;) {
+        struct version *v = &s->edits[i];
+        bool kept = v->fp32 == s->fp32 || v->fp32 == fp32 || stands_before(s, i, v->fp32);
+        graph_free(kept ? NULL : v->fp32);
+        graph_free(v->int8 != s->int8 && v->int8 != int8 ? v->int8 : NULL);
+        edits_fini(&v->made);
     }
     free(s->edits);
     s->edits = NULL;
@@ -125,7 +140,7 @@ void session_unload(struct session *s)
     plan_free(s->plan_fp32);
     plan_free(s->plan_int8);
     graph_free(s->mixed);
-    edits_clear(s);
+    edits_clear(s, NULL, NULL);
     graph_free(s->fp32);
     graph_free(s->int8);
     s->plan_fp32 = s->plan_int8 = NULL;
@@ -268,9 +283,9 @@ static void let_go(struct session *s, const struct loading *fp32, const struct l
     s->plan_fp32 = s->plan_int8 = NULL;
     graph_free(s->mixed); /* borrows from the FP32 model */
     s->mixed = NULL;
-    edits_clear(s);
-    s->fp32 = fp32->keep ? NULL : s->fp32;
-    s->int8 = int8->keep ? NULL : s->int8;
+    edits_clear(s, fp32->keep, int8->keep);
+    s->fp32 = fp32->keep == s->fp32 ? NULL : s->fp32;
+    s->int8 = int8->keep == s->int8 ? NULL : s->int8;
     session_unload(s);
 }
 
@@ -312,6 +327,16 @@ int session_load(struct session *s, const char *fp32, const char *int8, const ch
     return load_both(s, &a, &b, err);
 }
 
+/* The INT8 model in force as it was read, before edits. */
+static struct graph *read_int8(const struct session *s)
+{
+    size_t at = s->at_undo;
+    while (at > 0 && s->n_edits && s->edits[s->undo[at].edit].made.n) {
+        at--;
+    }
+    return s->n_edits ? s->edits[s->undo[at].edit].int8 : s->int8;
+}
+
 int session_load_side(struct session *s, enum side side, const char *path, const char *cache,
                       struct err *err)
 {
@@ -322,8 +347,9 @@ int session_load_side(struct session *s, enum side side, const char *path, const
     }
     struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
     struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
-    a.keep = fp32 ? NULL : s->fp32;
-    b.keep = fp32 ? s->int8 : NULL;
+    /* Edits belong to the pair that goes. */
+    a.keep = fp32 ? NULL : s->n_edits ? s->edits[0].fp32 : s->fp32;
+    b.keep = fp32 ? read_int8(s) : NULL;
     b.report = b.keep ? s->implicit : b.report;
     int rc = load_both(s, &a, &b, err);
     if (rc == E_SHAPE && (a.keep || b.keep)) {
@@ -353,42 +379,6 @@ int session_replan(struct session *s, struct err *err)
     s->plan_int8 = pb;
     session_forget(s);
     return gaps || session_has_gaps(s) ? session_match(s, err) : OK;
-}
-
-size_t session_inputs(const struct session *s, struct model_input *in, size_t room)
-{
-    const struct graph *g = s->fp32 ? s->fp32 : s->int8;
-    for (size_t i = 0; g && i < MIN(g->n_inputs, room); i++) {
-        const struct value *v = &g->values[g->inputs[i]];
-        /* Codes are made from the same floats that the other side gets. */
-        in[i] = (struct model_input){
-            .name = v->name, .dtype = v->quant ? DT_F32 : v->dtype, .rank = v->rank};
-        memcpy(in[i].dims, v->dims, sizeof in[i].dims);
-        for (int d = 0; d < v->rank; d++) {
-            in[i].dims[d] = v->dims[d] == 0 ? -1 : v->dims[d]; /* 0: a free batch, in some files */
-        }
-    }
-    return g ? g->n_inputs : 0;
-}
-
-int session_sample(const struct session *s, size_t image, struct tensor **in, struct err *err)
-{
-    size_t n = session_inputs(s, NULL, 0);
-    struct model_input *inputs = mem_alloc((n + 1) * sizeof *inputs);
-    session_inputs(s, inputs, n);
-    int rc = OK;
-    if (image < s->data.n && n) {
-        rc = sample_load(&s->data.samples[image], &s->pp, (int)n, inputs, in, err);
-    }
-    for (size_t i = 0; i < n && image >= s->data.n && !rc; i++) {
-        int64_t dims[MAX_RANK];
-        for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
-            dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
-        }
-        rc = tensor_zeros(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
-    }
-    free(inputs);
-    return rc;
 }
 
 /* ---- Pins ----------------------------------------------------------------------------------- */
@@ -527,13 +517,28 @@ static bool *pins_of(const struct session *s, size_t state, uint8_t **as)
     return pinned;
 }
 
-/* Puts the pins of a state in force, over another version of the INT8 model (NULL: the same). */
-static int use_state(struct session *s, struct graph *int8, size_t state, struct err *err)
+/* Puts models and, planned anew where it is another one, the FP32 plan in force. */
+static void use_models(struct session *s, const struct version *v, struct plan *fp32)
 {
-    struct graph *before = s->int8;
-    s->int8 = int8 ? int8 : before;
-    int rc = int8 ? session_match(s, err) : OK; /* drops results, and stops what runs */
-    if (int8) {
+    s->fp32 = v->fp32;
+    s->int8 = v->int8;
+    s->plan_fp32 = fp32;
+}
+
+/* Puts the pins of a state in force, over another version of the models (NULL: the same). */
+static int use_state(struct session *s, const struct version *to, size_t state, struct err *err)
+{
+    const struct version before = {.fp32 = s->fp32, .int8 = s->int8};
+    struct plan *plan = s->plan_fp32, *was = plan;
+    int rc = OK;
+    if (to) {
+        job_cancel(s); /* before its plan goes */
+        job_wait(s, NULL);
+        rc = to->fp32 != s->fp32 ? side_plan(s, to->fp32, true, true, &plan, err) : OK;
+    }
+    if (!rc && to) {
+        use_models(s, to, plan);
+        rc = session_match(s, err); /* drops results */
         results_unload(s->results); /* it may be of another file */
     }
     uint8_t *as = NULL;
@@ -541,30 +546,42 @@ static int use_state(struct session *s, struct graph *int8, size_t state, struct
     rc = rc ? rc : install_pins(s, pinned, as, err);
     free(pinned);
     free(as);
-    if (rc && s->int8 != before) {
-        s->int8 = before;
+    if (rc && s->int8 != before.int8) {
+        use_models(s, &before, was);
         session_match(s, NULL);
         results_unload(s->results);
+    }
+    if (plan != was) {
+        plan_free(rc ? plan : was);
     }
     return rc;
 }
 
-int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err)
+size_t session_version(struct session *s, struct version v)
 {
+    s->edits = mem_grow(s->edits, (s->n_edits + 1) * sizeof *s->edits);
+    s->edits[s->n_edits] = v;
+    return s->n_edits++;
+}
+
+int session_edit(struct session *s, struct version v, const char *label, struct err *err)
+{
+    struct graph *own = v.fp32;
+    v.fp32 = own ? own : s->fp32;
     if (!s->n_edits) {
         s->edits = mem_alloc(sizeof *s->edits);
-        s->edits[s->n_edits++] = s->int8;
+        s->edits[s->n_edits++] = (struct version){.fp32 = s->fp32, .int8 = s->int8};
     }
-    int rc = use_state(s, int8, s->at_undo, err);
+    int rc = use_state(s, &v, s->at_undo, err);
     if (rc) {
-        graph_free(int8);
+        graph_free(own);
+        graph_free(v.int8);
+        edits_fini(&v.made);
         return rc;
     }
-    s->edits = mem_grow(s->edits, (s->n_edits + 1) * sizeof *s->edits);
-    s->edits[s->n_edits++] = int8;
     uint8_t *as;
     bool *pinned = pins_of(s, s->at_undo, &as);
-    push_state(s, pinned, as, s->n_edits - 1, label);
+    push_state(s, pinned, as, session_version(s, v), label);
     free(pinned);
     free(as);
     return OK;
@@ -591,7 +608,7 @@ int session_undo(struct session *s, int steps, struct err *err)
     }
     size_t edit = s->undo[to].edit;
     bool other = edit != s->undo[s->at_undo].edit;
-    int rc = use_state(s, other ? s->edits[edit] : NULL, (size_t)to, err);
+    int rc = use_state(s, other ? &s->edits[edit] : NULL, (size_t)to, err);
     if (!rc) {
         s->at_undo = (size_t)to;
     }

@@ -168,3 +168,41 @@ const struct image_score *session_score(const struct session *s, size_t image)
     }
     return NULL;
 }
+
+/* ---- Inputs --------------------------------------------------------------------------------- */
+
+size_t session_inputs(const struct session *s, struct model_input *in, size_t room)
+{
+    const struct graph *g = s->fp32 ? s->fp32 : s->int8;
+    for (size_t i = 0; g && i < MIN(g->n_inputs, room); i++) {
+        const struct value *v = &g->values[g->inputs[i]];
+        /* Codes are made from the same floats that the other side gets. */
+        in[i] = (struct model_input){
+            .name = v->name, .dtype = v->quant ? DT_F32 : v->dtype, .rank = v->rank};
+        memcpy(in[i].dims, v->dims, sizeof in[i].dims);
+        for (int d = 0; d < v->rank; d++) {
+            in[i].dims[d] = v->dims[d] == 0 ? -1 : v->dims[d]; /* 0: a free batch, in some files */
+        }
+    }
+    return g ? g->n_inputs : 0;
+}
+
+int session_sample(const struct session *s, size_t image, struct tensor **in, struct err *err)
+{
+    size_t n = session_inputs(s, NULL, 0);
+    struct model_input *inputs = mem_alloc((n + 1) * sizeof *inputs);
+    session_inputs(s, inputs, n);
+    int rc = OK;
+    if (image < s->data.n && n) {
+        rc = sample_load(&s->data.samples[image], &s->pp, (int)n, inputs, in, err);
+    }
+    for (size_t i = 0; i < n && image >= s->data.n && !rc; i++) {
+        int64_t dims[MAX_RANK];
+        for (int d = 0; d < MAX(inputs[i].rank, 0); d++) {
+            dims[d] = inputs[i].dims[d] > 0 ? inputs[i].dims[d] : 1;
+        }
+        rc = tensor_zeros(inputs[i].dtype, MAX(inputs[i].rank, 0), dims, NULL, &in[i], err);
+    }
+    free(inputs);
+    return rc;
+}

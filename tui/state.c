@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tui/cmd_ui.h"
+#include "tui/edits.h"
 #include "tui/own_metric.h"
 #include "tui/state.h"
 
@@ -109,10 +110,17 @@ static json_t *precisions_json(const struct pin_state *p)
 static json_t *history_json(const struct session *s)
 {
     json_t *steps = json_array();
-    for (size_t i = 1; i < s->n_undo; i++)
-        json_array_append_new(steps, json_pack("{s:o,s:o,s:o}", "line", exact(s->undo[i].label),
-                                               "pins", names_json(s->undo[i].n, s->undo[i].names),
-                                               "precisions", precisions_json(&s->undo[i])));
+    for (size_t i = 1; i < s->n_undo; i++) {
+        const struct version *v = session_step_edit(s, i);
+        json_t *step = json_pack("{s:o,s:o,s:o}", "line", exact(s->undo[i].label), "pins",
+                                 names_json(s->undo[i].n, s->undo[i].names), "precisions",
+                                 precisions_json(&s->undo[i]));
+        if (v && v->made.n)
+            json_object_set_new(step, "edits", edits_json(&v->made));
+        else if (v)
+            json_object_set_new(step, "int8", model_json(v->int8, NULL));
+        json_array_append_new(steps, step);
+    }
     return json_pack("{s:I,s:o}", "at", (json_int_t)s->at_undo, "steps", steps);
 }
 
@@ -174,8 +182,9 @@ static json_t *state_json(const struct session *s)
     json_object_set_new(o, "qscope", json_string(QSCOPE_VERSION));
     json_object_set_new(o, "saved", json_time());
     json_object_set_new(o, "folder", exact(folder));
-    json_object_set_new(o, "fp32", model_json(s->fp32, NULL));
-    json_object_set_new(o, "int8", model_json(s->int8, s->cache));
+    /* As they were read: the history has what was made of them. */
+    json_object_set_new(o, "fp32", model_json(s->n_edits ? s->edits[0].fp32 : s->fp32, NULL));
+    json_object_set_new(o, "int8", model_json(s->n_edits ? s->edits[0].int8 : s->int8, s->cache));
     json_object_set_new(o, "hand", hand_json(s));
     json_object_set_new(o, "settings", settings_json(s));
     json_object_set(o, "variables", s->vars);

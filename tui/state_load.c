@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tui/cmd_ui.h"
+#include "tui/edits.h"
 #include "tui/graph.h"
 #include "tui/own_metric.h"
 #include "tui/shell.h"
@@ -330,16 +331,63 @@ static struct pin_state step_of(const json_t *step)
     return p;
 }
 
-static void restore_history(struct session *s, const json_t *o, FILE *note)
+/* The models as a step left them, from those of the step before; false: it changed pins alone. */
+static int step_version(struct session *s, const json_t *state, const json_t *step,
+                        const struct version *before, struct version *out, bool *changed,
+                        FILE *note, struct err *err)
 {
-    const json_t *steps = json_object_get(o, "steps");
+    const json_t *list = json_object_get(step, "edits"), *file = json_object_get(step, "int8");
+    struct edits made;
+    *out = (struct version){0};
+    *changed = list || file;
+    int rc = list ? edits_read(list, &made, err) : OK;
+    rc = rc || !list ? rc : session_make(s, before, made, out, err);
+    char *path = rc || list ? NULL : state_place(state, text_of(file, "file"));
+    if (path)
+        rc = session_other(s, path, out, err);
+    else if (!rc && file)
+        rc = err_set(err, E_FORMAT, "\"int8\" has no \"file\"");
+    if (!rc && path)
+        tell_changed(out->int8, file, note);
+    free(path);
+    out->fp32 = out->fp32 ? out->fp32 : before->fp32;
+    return rc;
+}
+
+/* Adds the version that a step brought, if it did; else the step has that of the one before. */
+static int restore_version(struct session *s, const json_t *state, const json_t *step, size_t *edit,
+                           FILE *note, struct err *err)
+{
+    struct version v;
+    bool changed;
+    if (!s->n_edits)
+        session_version(s, (struct version){.fp32 = s->fp32, .int8 = s->int8});
+    const struct version before = s->edits[*edit];
+    const int rc = step_version(s, state, step, &before, &v, &changed, note, err);
+    if (!rc && changed)
+        *edit = session_version(s, v);
+    return rc;
+}
+
+static void restore_history(struct session *s, const json_t *state, FILE *note)
+{
+    const json_t *o = json_object_get(state, "history"), *steps = json_object_get(o, "steps");
     const size_t all = json_array_size(steps), n = MIN(all, (size_t)MOST_STEPS), skip = all - n;
     struct pin_state *states = mem_alloc((n + 1) * sizeof(*states));
-    for (size_t i = 0; i < n; i++)
+    struct err why = {0};
+    char safe[1024];
+    size_t edit = 0;
+    for (size_t i = 0; i < n; i++) {
         states[i] = step_of(json_array_get(steps, skip + i));
+        if (!why.code)
+            restore_version(s, state, json_array_get(steps, skip + i), &edit, note, &why);
+        states[i].edit = edit;
+    }
+    if (why.code)
+        fprintf(note, "edits of the session from one step on are not in force: %s\n",
+                text_safe(safe, sizeof(safe), why.text));
     const json_int_t at = json_integer_value(json_object_get(o, "at")) - (json_int_t)skip;
     struct err err = {0};
-    char safe[1024];
     if (session_set_history(s, n, states, (size_t)MIN(MAX(at, 0), (json_int_t)n), &err) != OK)
         fprintf(note, "pins of the session are not in force: %s\n",
                 text_safe(safe, sizeof(safe), err.text));
@@ -358,9 +406,9 @@ int state_restore(struct session *s, json_t *state, FILE *note, struct err *err)
     restore_hand(s, json_object_get(state, "hand"), note);
     restore_settings(s, state);
     own_restore(s, json_object_get(state, "metrics"), note);
-    restore_marked(s, json_object_get(state, "marked"));
     if (s->pair)
-        restore_history(s, json_object_get(state, "history"), note);
+        restore_history(s, state, note); /* edits match the layers anew */
+    restore_marked(s, json_object_get(state, "marked"));
     restore_screen(s, json_object_get(state, "screen"));
     return OK;
 }

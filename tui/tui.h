@@ -28,7 +28,7 @@ struct pin_state {
     char **names;
     uint8_t *as; /* enum precision of each */
     char *label; /* the command that led here: "pin 'conv1'" */
-    size_t edit; /* the INT8 model under the pins: of session.edits */
+    size_t edit; /* the models under the pins: of session.edits */
 };
 
 /* Both sides of one layer on one image, for drill-down. */
@@ -162,14 +162,20 @@ struct typing {
     int row, col;   /* where the cursor was drawn */
 };
 
+/* Models as a step of the history left them. A graph may stand in several versions. */
+struct version {
+    struct graph *fp32, *int8;
+    struct edits made; /* of the version of the step before; none: int8 is another file */
+};
+
 struct session {
     pthread_mutex_t lock;      /* held by the front while a command runs or a view draws; by workers
                                   only while they merge a result */
     struct graph *fp32, *int8; /* NULL = not loaded */
     struct graph *mixed;       /* int8 with pins applied; NULL without pins */
     size_t n_edits;
-    struct graph **edits; /* versions of int8, which is one of them; [0] the loaded one. Empty until
-                             it is changed */
+    struct version *edits; /* of the models, which are one of them; [0] as loaded. Empty until one
+                              is changed */
     struct plan_store *store;           /* of all plans made for these models */
     struct results *results;            /* of earlier runs and sweeps, see results.h */
     struct plan *plan_fp32, *plan_int8; /* plan_int8 runs `mixed` when there are pins */
@@ -297,11 +303,12 @@ int session_pin(struct session *s, const bool *pinned, const uint8_t *as, const 
                 struct err *err);
 /* The same of a model that was tried. */
 int session_pin_trial(struct session *s, const struct trial *t, const char *label, struct err *err);
-/* Puts an edited copy of the INT8 model, which it takes over, in its place, under the same pins;
- * one undo step. Results are dropped. On failure nothing changes and the copy is freed. */
-int session_edit(struct session *s, struct graph *int8, const char *label, struct err *err);
+/* Puts edited copies of the models (fp32 NULL: as it is), which it takes over with the edits that
+ * made them, in their place, under the same pins; one undo step. Results are dropped. On failure
+ * nothing changes and the copies are freed. */
+int session_edit(struct session *s, struct version v, const char *label, struct err *err);
 /* Replaces the history by these states, which it takes over, and puts the at-th of them in force
- * (0: no pins). On failure no pin is in force. */
+ * (0: no pins). The versions that they name are in session.edits. On failure no pin is in force. */
 int session_set_history(struct session *s, size_t n, const struct pin_state *states, size_t at,
                         struct err *err);
 /* Moves in the undo history by `steps` (< 0: undo). */

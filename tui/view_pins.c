@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tui/edits.h"
 #include "tui/view.h"
 
 enum { GAIN = 10, MACS = 8, STATE = 26, LEFT = 80 };
@@ -67,7 +68,12 @@ static void draw_pin_rows(const struct session *s, struct grid *g, struct rect b
     for (size_t i = 0; i < r.n; i++)
         pinned += session_pinned(s, r.item[i]);
     grid_style(g, box.row, 0, box.cols, ST_HEAD);
-    grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu pinned)", pinned);
+    const size_t edits = session_edits(s);
+    if (edits)
+        grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu pinned, %zu edit%s of the models)",
+                    pinned, edits, edits == 1 ? "" : "s");
+    else
+        grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu pinned)", pinned);
     if (gain)
         grid_printf(g, box.row, box.cols - STATE - MACS - GAIN, ST_HEAD, "%*s", GAIN - 1, "GAIN");
     grid_printf(g, box.row, box.cols - STATE - MACS, ST_HEAD, "%*s", MACS - 2, "MACS%");
@@ -116,9 +122,12 @@ static void draw_history(const struct session *s, struct grid *g, struct rect r)
     if (first + room > s->n_undo)
         first = s->n_undo > room ? s->n_undo - room : 0;
     for (size_t i = first; i < s->n_undo && i - first < room; i++) {
-        char label[200], fit[200];
+        char label[400], fit[400], did[200];
         const char *text = s->undo[i].label ? s->undo[i].label : "all INT8";
         text_safe(label, sizeof(label), text);
+        session_step_did(s, i, did, sizeof(did));
+        if (did[0])
+            snprintf(label + strlen(label), sizeof(label) - strlen(label), "  (%s)", did);
         text_fit(fit, sizeof(fit), label, r.cols - 14, TEXT_HEAD);
         const bool here = i == s->at_undo;
         grid_printf(g, r.row + 1 + (int)(i - first), r.col, here ? ST_BOLD : ST_DIM,
@@ -140,6 +149,14 @@ static void draw_script(const struct session *s, struct grid *g, struct rect r)
     const int end = r.row + r.rows;
     const struct pin_state *p = s->n_undo ? &s->undo[s->at_undo] : NULL;
     const int pins_end = MAX(row, end - 3);
+    for (size_t i = 1; i <= s->at_undo && row < pins_end; i++) {
+        if (session_step_edit(s, i)) { /* it asks the last run */
+            char safe[400], fit[400];
+            text_safe(safe, sizeof(safe), s->undo[i].label);
+            text_fit(fit, sizeof(fit), safe, r.cols - 2, TEXT_HEAD);
+            grid_text(g, row++, r.col + 1, -1, ST_NORMAL, fit);
+        }
+    }
     for (size_t i = 0; p && i < p->n && row < pins_end; i++, row++) {
         char *word = cmd_quote(session_pin_word(s, p, i));
         char safe[256], fit[256];

@@ -243,9 +243,9 @@ def check_whatif(tally, model, tool, form):
         tally.check(np.isclose(new["scale"], old["choices"][0]["scale"], rtol=1e-6) and
                     new["zero_point"] == old["choices"][0]["zero_point"],
                     f"{title} {old['name']}: {new['scale']}, asked for {old['choices'][0]}")
-        tally.check(abs(new["sqnr_estimated"] - old["choices"][0]["sqnr"]) < 0.5,
+        tally.check(abs(new["sqnr_estimated"] - old["choices"][0]["sqnr_estimated"]) < 0.5,
                     f"{title} {old['name']}: estimates {new['sqnr_estimated']}, before "
-                    f"{old['choices'][0]['sqnr']}")
+                    f"{old['choices'][0]['sqnr_estimated']}")
     onnx.checker.check_model(onnx.load(out))
     tally.check(model.same_bits(out, tool), f"{title}: qscope computes other outputs")
     if form == "qdq":
