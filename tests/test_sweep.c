@@ -280,14 +280,12 @@ static void doubts_are_counted(void **state)
 static void the_frontier_has_no_beaten_points(void **state)
 {
     (void)state;
-    struct sweep *w = sweep_of(SWEEP_SEARCH, "mse", 0, 1);
+    struct sweep *w = sweep_new(SWEEP_SEARCH, outcome_find("mse"), 4, 0, NULL, NULL, NULL, 1,
+                                mem_alloc(2 * sizeof(size_t)));
     const struct {
         int pins;
         double noise;
     } tried[] = {{1, 50}, {1, 40}, {2, 45}, {2, 30}, {3, 30}, {4, 0}};
-    w->n_layers = 4;
-    w->base.pinned = mem_grow(w->base.pinned, 5);
-    memset(w->base.pinned, 0, 5);
     add_base(w, 60);
     for (size_t i = 0; i < COUNT(tried); i++) {
         bool pinned[4];

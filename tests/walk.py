@@ -609,10 +609,10 @@ def walk_prompt(_):
     t.wait("> nonsense")
     t.press("^C")
     t.wait("nonsense^C")
-    t.press("metri", "Tab")
-    t.wait("metrics")
+    t.press("precis", "Tab")
+    t.wait("precisions")
     t.press("Enter")
-    t.wait("loo_gain")
+    t.wait("bfloat16")
     t.press("quit 7", "Enter")
     t.end(7)
 

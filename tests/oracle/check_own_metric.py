@@ -134,6 +134,11 @@ def check_files(tally, folder):
     seen.unlink()
 
 
+def deaf_to_nothing():
+    """What a shell starts in the background inherits that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def check_ends(tally, folder):
     """Signals and a cancelled job: nothing is left, and it does not take long."""
     lines = [*SAMPLE, "metric own " + shell("sleep 77; echo 1"), "evaluate --metric own"]
@@ -143,7 +148,8 @@ def check_ends(tally, folder):
         for line in lines:
             command += ["-e", line]
         p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=folder))
+                             stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=folder),
+                             preexec_fn=deaf_to_nothing)
         end = time.monotonic() + 20
         while "sleep 77" not in left_behind(folder) and time.monotonic() < end:
             time.sleep(0.02)

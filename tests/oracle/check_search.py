@@ -182,7 +182,7 @@ def check_costs(tally, pair):
     done, found = qscope_json(*pair.open, "sensitivity --exact --ways loo --metric top1 --jobs 2")
     rows = found["sensitivity"]["layers"]
     limit = found["sensitivity"]["fp32"]["top1"] - 1
-    for model, field in (("macs", "fp32_macs"), ("weights", "fp32_weights")):
+    for model, field in (("macs", "pin_macs"), ("weights", "pin_weights")):
         done, found = pair.search(f"--metric top1 --max-drop 1 --cost {model}")
         least = min(r[field] for r in rows if r["top1"] >= limit - 1e-9)
         names = found["pins"]
