@@ -184,7 +184,7 @@ static int try_waiting(struct session *s, struct search_job *j, size_t size, str
         }
     }
     sets_sort(j, n, list);
-    n = MIN(n, sets_most(s) / 4);
+    n = size == 1 ? n : MIN(n, sets_most(s) / 4);
     for (size_t i = 0; i < n && !rc && !search_late(j) && sets_met(j, size) == SIZE_MAX;
          i += SETS_FINALISTS) {
         rc = sets_race(s, j, MIN(n - i, (size_t)SETS_FINALISTS), list + i, OUT_OF_QUESTION, err);
@@ -206,7 +206,11 @@ int sets_try_size(struct session *s, struct search_job *j, size_t size, bool *mo
     bool greedy = j->c.method == SEARCH_GREEDY;
     size_t width = greedy ? 1 : size == 2 ? SIZE_MAX : WIDTH, points = j->s->n_points;
     int rc = size == 1 ? try_singles(s, j, err) : OK;
-    if (size > 1 && !greedy) {
+    if (size == 1 && !greedy && j->c.has_limit) {
+        /* A single layer that does is worth the runs that it takes to be sure. */
+        bool open = !rc && sets_met(j, size) == SIZE_MAX && !is_settled(s, j, size);
+        rc = open ? try_waiting(s, j, size, err) : rc;
+    } else if (size > 1 && !greedy) {
         rc = try_prospects(s, j, size, width, err);
         if (!rc && !search_late(j) && j->c.has_limit && sets_met(j, size) == SIZE_MAX) {
             rc = try_waiting(s, j, size, err);
