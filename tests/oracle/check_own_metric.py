@@ -63,7 +63,15 @@ def shell(text):
 
 
 def left_behind(folder):
-    """What is still there: files, and processes that sleep 77 seconds."""
+    """What stays: files, and processes that sleep 77 seconds. One that was killed may take a moment
+    to die."""
+    end = time.monotonic() + 2
+    while (found := still_there(folder)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def still_there(folder):
     found = [p.name for p in Path(folder).iterdir()]
     for p in Path("/proc").iterdir():
         try:
@@ -151,16 +159,13 @@ def check_ends(tally, folder):
                              stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=folder),
                              preexec_fn=deaf_to_nothing)
         end = time.monotonic() + 20
-        while "sleep 77" not in left_behind(folder) and time.monotonic() < end:
+        while "sleep 77" not in still_there(folder) and time.monotonic() < end:
             time.sleep(0.02)
         began = time.monotonic()
         for s in sent:
             p.send_signal(s)
         code = p.wait(30)
         took, left = time.monotonic() - began, left_behind(folder)
-        if left:  # a handler has killed it a moment ago
-            time.sleep(0.5)
-            left = left_behind(folder)
         tally.check(code != 0 and took < 5 and not left,
                     f"{[s.name for s in sent]}: code {code}, {took:.1f} s, leaves {left}")
 
