@@ -7,8 +7,9 @@
 #include "tui/own_metric.h"
 #include "tui/shell.h"
 
-/* Whether the line is the user's own words: typed, given with -e, or in the start-up file. Scripts,
- * recordings, aliases and keys may come from somebody else. */
+/* Whether the line is the user's own words: typed, or run from the command line or the start-up
+ * file. What 'source' runs while the program is used, aliases and keys may come from somebody else,
+ * as sessions do. */
 static bool is_typed(const struct session *s)
 {
     const struct shell *sh = s->shell;
@@ -138,9 +139,11 @@ const struct cmd cmd_metric[] = {
             "there are jobs, with an empty standard input. When it fails, prints anything but a "
             "number or takes longer than --timeout, what is measured ends with that image's name, "
             "or the layer that was tried has that error: no image is left out of a mean. Options "
-            "stand in front of the command. Metrics of scripts, recordings and session files may "
-            "not run their commands before you type --trust; the option --commands of the program "
-            "allows all or none. Results are kept by the words and the bytes of the files that "
+            "stand in front of the command. Metrics of session files, and of scripts and "
+            "recordings "
+            "that 'source' runs, may not run their commands before you type --trust; a script that "
+            "the command line names is as if typed. The option --commands of the program allows "
+            "all or none. Results are kept by the words and the bytes of the files that "
             "they name; 'set cache off' where the command depends on more.",
         .example = "metric mae --lower python3 tests/mae.py",
         .args = {{"NAME", ARG_WORD, NULL, true, false}, {"COMMAND", ARG_LINE, NULL, true, true}},

@@ -140,10 +140,11 @@ static int run_items(struct session *s, const struct options *o, size_t *failed,
             rc = script_check(s, o->items[i].text, err);
     for (size_t i = 0; i < o->n_items && rc == OK && !s->quit; i++) {
         const struct item *it = &o->items[i];
-        *from_script = it->file;
+        *from_script = s->shell->own_script = it->file;
         rc = it->file ? script_top(s, it->text, o->keep_going, failed, err)
                       : script_line(s, "-e", it->text, false, o->keep_going, failed, err);
     }
+    s->shell->own_script = false;
     return rc;
 }
 
@@ -166,8 +167,9 @@ static int run_batch(struct session *s, const struct options *o, bool batch)
     if (rc == OK && !s->quit)
         rc = run_items(s, o, &failed, &from_script, &err);
     if (rc == OK && batch && o->n_items == 0 && !s->quit) {
-        from_script = true;
+        from_script = s->shell->own_script = true;
         rc = script_top(s, "-", o->keep_going, &failed, &err);
+        s->shell->own_script = false;
     }
     signals_busy(false);
     s->batch = batch;

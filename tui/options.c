@@ -111,7 +111,7 @@ const struct option_row option_rows[] = {
     {"no-cache", 0, NULL, NULL, ARG_FLAG,
      "neither take nor keep results of earlier runs, as 'set cache off'", take_no_cache},
     {"commands", 0, "WHEN", "ask|always|never", ARG_CHOICE,
-     "ask, always or never run commands of metrics that scripts and sessions define",
+     "ask, always or never run commands of metrics that sessions and sourced scripts define",
      take_commands},
     {"color", 0, "WHEN", "auto|always|never", ARG_CHOICE, "auto, always or never", take_color},
     {"ascii", 0, NULL, NULL, ARG_FLAG, "nothing beyond ASCII on the screen", take_ascii},

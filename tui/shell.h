@@ -12,7 +12,7 @@ struct recorder;
 struct shell {
     int depth; /* of lines that run one another; 1 while a line of the user's runs */
     int alias_depth;
-    bool own_script; /* the start-up file runs */
+    bool own_script; /* the start-up file runs, or a script of the command line */
     bool keyed;      /* a key made the line */
     struct recorder *recorder;
     json_t *aliases; /* name -> line */

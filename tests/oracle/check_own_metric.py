@@ -186,12 +186,20 @@ def check_consent(tally, folder):
     for name, lines in ways.items():
         script.write_text("\n".join([*SAMPLE, *lines]) + "\n")
         start = [QSCOPE, "--batch", "--no-cache", "--define", "M=own"]
-        done = subprocess.run([*start, "-x", str(script)],
+        done = subprocess.run([*start, "-e", f"source {word(script)}"],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        tally.check(done.returncode == 3 and "trust" in last_line(done) and not ran.exists(),
+        tally.check(done.returncode != 0 and "trust" in last_line(done) and not ran.exists(),
                     f"{name}: {last_line(done)}")
-        done = subprocess.run([*start, "--commands", "always", "-x", str(script)], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True)
+        done = subprocess.run([*start, "-x", str(script)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        tally.check(ran.exists(), f"{name}, named on the command line: {last_line(done)}")
+        ran.unlink(missing_ok=True)
+        done = subprocess.run([*start, "--commands", "never", "-x", str(script)],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        tally.check(done.returncode != 0 and not ran.exists(),
+                    f"{name}, --commands never: {last_line(done)}")
+        done = subprocess.run([*start, "--commands", "always", "-e", f"source {word(script)}"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
         tally.check(ran.exists() or "trusts" in name,
                     f"{name}, --commands always: {last_line(done)}")
         ran.unlink(missing_ok=True)
