@@ -1,4 +1,3 @@
-# args: --commands always
 load pair samples/models/fp32.onnx samples/models/int8_qop.onnx
 preprocess samples/preprocess.json
 dataset add samples/images --limit 4
