@@ -135,7 +135,11 @@ static int start(struct program *p, char **argv, struct err *err)
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
                                         POSIX_SPAWN_SETSIGDEF);
-    const int code = posix_spawnp(&p->pid, argv[0], &files, &attr, argv, environ);
+    const bool may = scratch_begin();
+    const int code = may ? posix_spawnp(&p->pid, argv[0], &files, &attr, argv, environ) : ECANCELED;
+    if (may) {
+        scratch_program(code ? 0 : p->pid);
+    }
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
     close(out[1]);
@@ -151,7 +155,6 @@ static int start(struct program *p, char **argv, struct err *err)
         close(p->fd[1]);
         return err_set(err, E_STATE, "cannot run '%s': %s", argv[0], strerror(code));
     }
-    scratch_program(p->pid);
     return OK;
 }
 

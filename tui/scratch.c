@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ static int users;
 static char folder[512];
 static volatile sig_atomic_t there;
 static _Atomic pid_t programs[MOST_PROGRAMS];
+static atomic_int starting; /* programs whose numbers are not known yet */
+static atomic_bool over;    /* no more are to be started */
 
 static int make_folder(struct err *err)
 {
@@ -56,13 +59,23 @@ void scratch_close(void)
     pthread_mutex_unlock(&lock);
 }
 
+bool scratch_begin(void)
+{
+    atomic_fetch_add(&starting, 1);
+    if (!atomic_load(&over))
+        return true;
+    atomic_fetch_sub(&starting, 1);
+    return false;
+}
+
 void scratch_program(pid_t pid)
 {
-    for (int i = 0; i < MOST_PROGRAMS; i++) {
+    bool kept = pid <= 0;
+    for (int i = 0; i < MOST_PROGRAMS && !kept; i++) {
         pid_t none = 0;
-        if (atomic_compare_exchange_strong(&programs[i], &none, pid))
-            return;
+        kept = atomic_compare_exchange_strong(&programs[i], &none, pid);
     }
+    atomic_fetch_sub(&starting, 1);
 }
 
 void scratch_ended(pid_t pid)
@@ -85,6 +98,10 @@ struct entry {
 
 void scratch_abandon(void)
 {
+    enum { TRIES = 200 }; /* milliseconds: it may be a thread that starts one that this runs on */
+    atomic_store(&over, true);
+    for (int i = 0; i < TRIES && atomic_load(&starting) > 0; i++)
+        poll(NULL, 0, 1);
     for (int i = 0; i < MOST_PROGRAMS; i++) {
         const pid_t pid = atomic_load(&programs[i]);
         if (pid > 0)

@@ -15,7 +15,9 @@
 int scratch_open(const char **dir, struct err *err);
 /* The last to close it removes it; files in it have to be gone. */
 void scratch_close(void);
-/* A program that leads its own process group runs, and has ended. */
+/* A program is about to be started; false: no more are, since this one ends. */
+bool scratch_begin(void);
+/* It leads its own process group (0: it could not be started); and it has ended. */
 void scratch_program(pid_t pid);
 void scratch_ended(pid_t pid);
 /* Ends the programs, and removes the folder and what is in it. For handlers of signals. */
