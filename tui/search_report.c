@@ -203,8 +203,8 @@ static void search_json(struct call *c)
     json_object_set_new(o, "int8", json_num(trial_value(&w->base, w->outcome)));
     json_object_set_new(o, "target",
                         q->has_limit ? json_num(goal_value(&q->goal, w)) : json_null());
-    json_object_set_new(o, "reached", q->has_limit ? json_boolean(q->reached) : json_null());
-    json_object_set_new(o, "metric_reached", json_num(value_of(s, found)));
+    json_object_set_new(o, "reached", json_num(value_of(s, found)));
+    json_object_set_new(o, "met", q->has_limit ? json_boolean(q->reached) : json_null());
     json_object_set_new(o, "minimal", json_boolean(q->minimal && is_point(q, q->found)));
     json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
     json_object_set_new(o, "pins", names_json(s, found->pinned));

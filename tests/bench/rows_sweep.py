@@ -149,7 +149,7 @@ def search_one(options, network, images, pairs):
     found = interleave(pairs, qscope=lambda: ask(options, network, command),
                        peer=lambda: nncf(options, network, images, drop))
     ours, theirs = found["qscope"][0][1], found["peer"][0]
-    reached = 1 - ours["metric_reached"]
+    reached = 1 - ours["reached"]
     note = (f"{TITLES[network]}: cosine of the outputs at most {drop:g} below 1, from "
             f"{start['qscope']:.2g} in qscope and {start['NNCF']:.2g} in NNCF; qscope reaches "
             f"{reached:.2g} with {len(ours['pins'])} layers in float, NNCF reverts "

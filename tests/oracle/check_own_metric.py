@@ -274,10 +274,10 @@ def check_numpy(tally, folder):
             target = values[0]["int8"] * 0.5
             ends = [qscope_json(*start, f"search --metric {m} --reach {target:.17g}")[1]["search"]
                     for m in ("mse", "own")]
-            tally.check(ends[0]["reached"] and ends[1]["reached"] and
+            tally.check(ends[0]["met"] and ends[1]["met"] and
                         len(ends[0]["pins"]) == len(ends[1]["pins"]) and
-                        near(ends[1]["metric_reached"], ends[0]["metric_reached"]) and
-                        ends[1]["metric_reached"] <= target and ends[1]["minimal"],
+                        near(ends[1]["reached"], ends[0]["reached"]) and
+                        ends[1]["reached"] <= target and ends[1]["minimal"],
                         f"{title}: the searches end elsewhere: {[e['pins'] for e in ends]}")
             print(f"{title}: search to {target:.3g} ends with {ends[1]['pins']} in "
                   f"{ends[1]['seconds']:.1f} s")

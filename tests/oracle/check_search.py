@@ -94,8 +94,8 @@ def sqnr(reference, outputs):
 
 def check_form(tally, title, found):
     """The object that scripts read."""
-    keys = {"command", "metric", "fp32", "int8", "target", "reached", "measured_images", "pins",
-            "points", "runs", "seconds", "confidence", "minimal"}
+    keys = {"command", "metric", "fp32", "int8", "target", "reached", "met", "measured_images",
+            "pins", "points", "runs", "seconds", "confidence", "minimal"}
     tally.check(keys <= set(found), f"{title}: no {keys - set(found)}")
     for point in found["points"]:
         tally.check({"pins", "metric", "cost", "measured", "images", "low", "high"} <= set(point),
@@ -118,7 +118,7 @@ def check_minimal(tally, pair, options, value, better):
     """What was found, and each pin of it, by value(outputs) in onnxruntime."""
     title = f"{pair.title}, {options}"
     done, found = pair.search(options)
-    if not tally.check(done.returncode == 0 and found and found["reached"],
+    if not tally.check(done.returncode == 0 and found and found["met"],
                        f"{title}: {last_line(done)}"):
         return None
     check_form(tally, title, found)
@@ -161,7 +161,7 @@ def check_samples(tally, folder):
         done, found = qscope_json(*start, f"search --metric top1 --max-drop 2 --method {method}",
                                   "pins", "undo", "pins")
         if tally.check(done.returncode == 0, f"samples, {method}: {last_line(done)}"):
-            tally.check(found["search"]["reached"] and len(found["search"]["pins"]) <= 2,
+            tally.check(found["search"]["met"] and len(found["search"]["pins"]) <= 2,
                         f"samples, {method}: {found['search']['pins']}")
             tally.check(not found["pins"]["pins"], f"samples, {method}: undo leaves pins")
             sizes = {p["pins"] for p in found["search"]["points"] if p["measured"]}
@@ -225,7 +225,7 @@ def check_pair(tally, pair, goal, options, value, slack):
     pins, target, every = found["pins"], found["target"], [
         p["layer"] for p in layers["pins"]["pins"]]
     got = value(pair.exported(pins))
-    if not found["reached"]:
+    if not found["met"]:
         whole = value(pair.exported(every))
         tally.check(whole < target + slack, f"{title}: not reached, with all pinned {whole:.3f}")
         return row_of(pair, goal + " (cannot be met)", found, len(every), got, None)
