@@ -13,23 +13,11 @@
 
 #include <cmocka.h>
 
-#include "analysis/analysis.h"
+#include "tests/graph_fixture.h"
 
 enum { N = 4 };
 
 /* ---- The pair ------------------------------------------------------------------------------- */
-
-static int constant(struct graph *g, const char *name, enum dtype d, int rank, const int64_t *dims,
-                    const void *data)
-{
-    int v = graph_value(g, name);
-    struct tensor *t = NULL;
-    assert_int_equal(tensor_new(d, rank, dims, NULL, &t, NULL), OK);
-    memcpy(t->data, data, t->size);
-    g->values[v].constant = t;
-    g->values[v].dtype = d;
-    return v;
-}
 
 static void node(struct graph *g, const char *op, const char *name, int n, const char *const *in,
                  const char *out)
@@ -40,12 +28,6 @@ static void node(struct graph *g, const char *op, const char *name, int n, const
     }
     graph_add(g, op, "", name, n, v, 1, &y);
 }
-
-#define IN(...)                                                                                    \
-    (int)COUNT(((const char *const[]){__VA_ARGS__})), (const char *const[])                        \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
 
 static struct graph *graph_of(const char *path)
 {

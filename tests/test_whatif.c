@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "analysis/analysis.h"
+#include "tests/graph_fixture.h"
 
 /* ---- RESCALE -------------------------------------------------------------------------------- */
 
@@ -86,18 +87,6 @@ static void test_rescale_apply(void **state)
 
 enum { C = 3, OUT = 2 };
 
-static int constant(struct graph *g, const char *name, enum dtype d, int rank, const int64_t *dims,
-                    const void *data)
-{
-    int v = graph_value(g, name);
-    struct tensor *t = NULL;
-    assert_int_equal(tensor_new(d, rank, dims, NULL, &t, NULL), OK);
-    memcpy(t->data, data, t->size);
-    g->values[v].constant = t;
-    g->values[v].dtype = d;
-    return v;
-}
-
 static struct node *node(struct graph *g, const char *op, const char *name, const char *out, int n,
                          const char *const *in)
 {
@@ -107,12 +96,6 @@ static struct node *node(struct graph *g, const char *op, const char *name, cons
     }
     return graph_add(g, op, "", name, n, v, 1, &y);
 }
-
-#define IN(...)                                                                                    \
-    (int)COUNT(((const char *const[]){__VA_ARGS__})), (const char *const[])                        \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
 
 static void shape(struct graph *g, const char *name, int64_t channels)
 {

@@ -84,10 +84,9 @@ static int start(struct call *c, size_t n_images, size_t *images, bool backgroun
     size_t n_layers = s->match.n_layers, n, n_rows = 0;
     job_cancel(s);
     job_wait(s, NULL);
-    bool *can = sweep_pinnable(s, &n), *base = mem_alloc(n_layers + 1);
+    bool *can = sweep_pinnable(s, &n), *base = session_pins(s);
     size_t *rows = mem_alloc((n_layers + 1) * sizeof *rows);
     for (size_t k = 0; k < n_layers; k++) {
-        base[k] = session_pinned(s, k);
         if (can[k] && !base[k]) {
             rows[n_rows++] = k;
         }

@@ -143,7 +143,7 @@ int job_wait(struct session *s, struct err *err)
         void *ctx = j->ctx;
         j->ctx = NULL;
         struct err why = {0};
-        int rc = j->kind->finish(s, ctx, &why);
+        int rc = j->kind->finish ? j->kind->finish(s, ctx, &why) : OK;
         if (rc && j->state == JOB_DONE) {
             j->state = JOB_FAILED;
             j->err = why;

@@ -47,10 +47,7 @@ void judged_renew(struct session *s)
         j->weights = weights_compare(s->fp32, s->plan_fp32, s->plan_int8, &s->match, j->map,
                                      s->set.jobs, job_threads);
         j->misread = misreads(s->int8, &s->match);
-        j->pinned = mem_alloc(s->match.n_layers + 1);
-        for (size_t k = 0; k < s->match.n_layers; k++) {
-            j->pinned[k] = session_pinned(s, k);
-        }
+        j->pinned = session_pins(s);
     }
     if (s->judged->verdicts && s->judged->ran == (s->study != NULL)) {
         return;

@@ -62,13 +62,10 @@ int own_evaluate(struct call *c, const struct own_metric *m, size_t n, size_t *i
 {
     struct session *s = c->s;
     struct evaluation *e = mem_alloc(sizeof *e);
-    bool *pinned = mem_alloc(s->match.n_layers + 1);
     job_cancel(s);
     job_wait(s, NULL);
     s->own->last = (struct own_value){0};
-    for (size_t k = 0; k < s->match.n_layers; k++) {
-        pinned[k] = session_pinned(s, k);
-    }
+    bool *pinned = session_pins(s);
     e->w = sweep_new(SWEEP_LOO, &m->outcome, s->match.n_layers, 0, NULL, NULL, pinned, n, images);
     sweep_pins_in_force(s, e->w, PREC_FP32);
     const struct lab_options o = {.jobs = s->set.jobs};

@@ -234,14 +234,13 @@ int raise_start(struct session *s, const struct sweep_choice *c, bool background
     size_t n = s->match.n_layers, n_pinnable;
     job_cancel(s);
     job_wait(s, NULL);
-    bool *all = sweep_pinnable_as(s, c->as, &n_pinnable), *in_force = mem_alloc(n + 1);
+    bool *all = sweep_pinnable_as(s, c->as, &n_pinnable), *in_force = session_pins(s);
     struct raised *r = raised_new(s, c, all);
     size_t *images = mem_alloc((c->n_images + 1) * sizeof *images);
     for (size_t i = 0; i < c->n_images; i++) {
         images[i] = i;
     }
     for (size_t k = 0; k < n; k++) {
-        in_force[k] = session_pinned(s, k);
         all[k] = all[k] || in_force[k];
     }
     /* Prefixes run on from activations of FP32, suffixes from those of the model in force. */

@@ -221,10 +221,9 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
     }
     sweep_shuffle(c->n_images, images);
     struct search_job *j = mem_alloc(sizeof *j);
-    *j = (struct search_job){.c = *c, .before = mem_alloc(n_layers + 1)};
+    *j = (struct search_job){.c = *c, .before = session_pins(s)};
     clock_gettime(CLOCK_MONOTONIC, &j->began);
     for (size_t k = 0; k < n_layers; k++) {
-        j->before[k] = session_pinned(s, k);
         can[k] = can[k] && !j->before[k] && (!c->rows || c->rows[k]);
     }
     double *ms = cost_times(s);

@@ -405,6 +405,15 @@ bool session_pinned(const struct session *s, size_t layer)
     return s->pair && state_find(&s->undo[s->at_undo], pin_key(s, layer)) != SIZE_MAX;
 }
 
+bool *session_pins(const struct session *s)
+{
+    bool *pinned = mem_alloc(s->match.n_layers + 1);
+    for (size_t k = 0; k < s->match.n_layers; k++) {
+        pinned[k] = session_pinned(s, k);
+    }
+    return pinned;
+}
+
 enum precision session_precision(const struct session *s, size_t layer)
 {
     const struct pin_state *p = &s->undo[s->at_undo];

@@ -67,7 +67,8 @@ struct job_kind {
     bool whole;                    /* what is cancelled leaves nothing */
     /* Does it, on a thread of its own and without the lock. */
     int (*body)(struct session *s, void *ctx, struct err *err);
-    /* Called once by the front when it has ended, however it did; frees ctx. */
+    /* Called once by the front when it has ended, however it did; frees ctx. NULL: a command waits
+     * for it, and goes on with ctx. */
     int (*finish)(struct session *s, void *ctx, struct err *err);
     /* What it has found, in a few words. */
     void (*summary)(const struct session *s, char *dst, size_t size);
@@ -254,6 +255,8 @@ const char *session_layer_label(const struct session *s, size_t layer);
 /* The label cut to `columns`, keeping what tells layers apart. Returns columns used. */
 int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns);
 bool session_pinned(const struct session *s, size_t layer);
+/* The same of all layers; free() it. */
+bool *session_pins(const struct session *s);
 /* The precision of a pinned layer, of any other PREC_FP32. */
 enum precision session_precision(const struct session *s, size_t layer);
 /* Its mark in listings: of the precision of a pinned layer, '.' for others. */

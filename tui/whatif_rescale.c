@@ -131,12 +131,6 @@ static int rescale_body(struct session *s, void *ctx, struct err *err)
     return r->stopped ? err_set(err, r->err.code, "%s", r->err.text) : OK;
 }
 
-static int rescale_finish(struct session *s, void *ctx, struct err *err)
-{
-    (void)s, (void)ctx, (void)err;
-    return OK; /* the command waits for it and goes on */
-}
-
 static void rescale_summary(const struct session *s, char *dst, size_t size)
 {
     (void)s;
@@ -149,7 +143,6 @@ static const struct job_kind rescale_kind = {
     .short_unit = "img",
     .uses_plans = true,
     .body = rescale_body,
-    .finish = rescale_finish,
     .summary = rescale_summary,
 };
 

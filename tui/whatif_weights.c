@@ -263,12 +263,6 @@ static int means_body(struct session *s, void *ctx, struct err *err)
     return observing_run(ctx, err);
 }
 
-static int means_finish(struct session *s, void *ctx, struct err *err)
-{
-    (void)s, (void)ctx, (void)err;
-    return OK; /* the command waits for it and goes on */
-}
-
 static void means_summary(const struct session *s, char *dst, size_t size)
 {
     (void)s;
@@ -280,7 +274,6 @@ static const struct job_kind means_kind = {
     .unit = "images",
     .short_unit = "img",
     .body = means_body,
-    .finish = means_finish,
     .summary = means_summary,
 };
 

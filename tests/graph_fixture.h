@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * graph_fixture.h: pieces of graphs that tests build by hand. Behind the headers that cmocka needs.
+ */
+#ifndef TESTS_GRAPH_FIXTURE_H
+#define TESTS_GRAPH_FIXTURE_H
+
+#include "analysis/analysis.h"
+
+/* How many inputs a node has, and their names. */
+#define IN(...)                                                                                    \
+    (int)COUNT(((const char *const[]){__VA_ARGS__})), (const char *const[])                        \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+
+/* A value that is a constant with these bytes. */
+static inline int constant(struct graph *g, const char *name, enum dtype d, int rank,
+                           const int64_t *dims, const void *data)
+{
+    int v = graph_value(g, name);
+    struct tensor *t = NULL;
+    assert_int_equal(tensor_new(d, rank, dims, NULL, &t, NULL), OK);
+    memcpy(t->data, data, t->size);
+    g->values[v].constant = t;
+    g->values[v].dtype = d;
+    return v;
+}
+
+#endif
