@@ -289,11 +289,12 @@ struct image_score {
     enum flip flip;  /* with a label: right -> wrong lost, wrong -> right gained; without: a change
                         of top-1 counts as lost */
     int worst_layer; /* layer index with the lowest SQNR for this image, -1 */
-    double worst_sqnr; /* dB */
-    float *layer_sqnr; /* of each layer on this image, NAN unknown; NULL: not kept, see study */
-    double beyond;     /* of the values of quantized layers, those outside of the range that codes
-                          have, so that calibration saw nothing like it; percent, NAN unknown */
-    int beyond_layer;  /* the layer with the largest share of them, -1 */
+    double worst_sqnr;   /* dB */
+    int16_t *layer_sqnr; /* of each layer on this image, see profile_db(); NULL: not kept, see
+                            study. Two bytes, since a run over 10,000 images keeps them all */
+    double beyond;       /* of the values of quantized layers, those outside of the range that codes
+                            have, so that calibration saw nothing like it; percent, NAN unknown */
+    int beyond_layer;    /* the layer with the largest share of them, -1 */
     size_t beyond_layers; /* layers with any */
 };
 
@@ -311,6 +312,9 @@ struct study {
 };
 struct study *study_new(size_t n_layers);
 void study_free(struct study *s);
+/* dB as a profile keeps it: to the nearest hundredth within +-327 dB, INFINITY and NAN. */
+int16_t profile_code(double db);
+double profile_db(int16_t code);
 /* Result of one image, made by a worker without locks, then added in image order. Bins of a
  * histogram in it are undefined while its n is 0. */
 struct image_result {

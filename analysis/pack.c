@@ -369,7 +369,7 @@ void pack_study(struct pack *b, const struct study *s)
     }
     pack_uint(b, s->n_images);
     for (size_t i = 0; i < s->n_images; i++) {
-        const float *profile = s->images[i].layer_sqnr;
+        const int16_t *profile = s->images[i].layer_sqnr;
         pack_score(b, &s->images[i]);
         pack_uint(b, profile != NULL);
         pack_bytes(b, profile, profile ? s->n_layers * sizeof *profile : 0);

@@ -88,15 +88,28 @@ void image_result_fini(struct image_result *r, size_t n_layers)
     *r = (struct image_result){0};
 }
 
+int16_t profile_code(double db)
+{
+    if (isnan(db)) {
+        return INT16_MIN;
+    }
+    return db > 327 ? INT16_MAX : (int16_t)lrint(100 * fmax(db, -327));
+}
+
+double profile_db(int16_t code)
+{
+    return code == INT16_MIN ? NAN : code == INT16_MAX ? INFINITY : code / 100.0;
+}
+
 /* SQNR of every layer on this image alone, and the layer that suffers most. profile: n_layers, or
  * NULL. */
-static void profile_layers(struct image_result *r, size_t n_layers, float *profile)
+static void profile_layers(struct image_result *r, size_t n_layers, int16_t *profile)
 {
     const struct metric *m = metric_find("sqnr");
     for (size_t i = 0; i < n_layers; i++) {
         double v = r->layers[i].images ? m->value(&r->layers[i].all, r->layers[i].scale) : NAN;
         if (profile) {
-            profile[i] = (float)v;
+            profile[i] = profile_code(v);
         }
         if (!isnan(v) && (r->score.worst_layer < 0 || v < r->score.worst_sqnr)) {
             r->score.worst_layer = (int)i;
@@ -142,7 +155,7 @@ void study_add(struct study *s, struct image_result *r)
         s->local = s->local ? s->local : local_study_new(s->n_layers, r->local->n_inputs);
         local_study_merge(s->local, r->local);
     }
-    float *profile = NULL;
+    int16_t *profile = NULL;
     if (r->score.ok && s->n_layers && s->n_images < PROFILES_MOST / s->n_layers) {
         profile = mem_alloc(s->n_layers * sizeof *profile);
     }

@@ -388,10 +388,12 @@ static void images_keep_profiles(void **state)
     }
     const double want = 10 * log10(25 / 0.25);
     for (int i = 0; i < 2; i++) {
-        assert_true(near((double)s->images[i].layer_sqnr[i], want, 1e-5));
-        assert_true(isnan(s->images[i].layer_sqnr[1 - i]));
+        assert_true(near(profile_db(s->images[i].layer_sqnr[i]), want, 0.0051 / want));
+        assert_true(isnan(profile_db(s->images[i].layer_sqnr[1 - i])));
         assert_int_equal(s->images[i].worst_layer, i);
     }
+    assert_true(isinf(profile_db(profile_code(INFINITY))));
+    assert_true(profile_db(profile_code(-1e9)) == -327);
     struct image_result failed;
     image_result_init(&failed, 2);
     failed.score.error = strdup("no file");

@@ -121,7 +121,7 @@ static struct study *random_study(size_t n_layers, size_t n_images)
         x.beyond_layers = random_count();
         x.layer_sqnr = random64() % 2 ? mem_alloc((n_layers + 1) * sizeof *x.layer_sqnr) : NULL;
         for (size_t k = 0; k < n_layers && x.layer_sqnr; k++) {
-            x.layer_sqnr[k] = (float)random_real();
+            x.layer_sqnr[k] = profile_code(random_real());
         }
         study_add_score(s, &x);
     }

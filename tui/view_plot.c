@@ -236,7 +236,7 @@ static double pooled(const struct session *s, size_t layer, const void *ctx)
 static double on_image(const struct session *s, size_t layer, const void *ctx)
 {
     (void)s;
-    return (double)((const float *)ctx)[layer];
+    return profile_db(((const int16_t *)ctx)[layer]);
 }
 
 void draw_profile(const struct session *s, struct grid *g, struct rect r)
