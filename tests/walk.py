@@ -7,6 +7,7 @@
 A walk presses keys and waits for what must then be on the screen.
 """
 
+import base64
 import os
 import random
 import re
@@ -615,6 +616,26 @@ def walk_prompt(_):
     t.wait("bfloat16")
     t.press("quit 7", "Enter")
     t.end(7)
+
+
+def walk_clipboard(_):
+    """A name goes to the terminal's clipboard when the user wants it, never otherwise."""
+    t = Terminal(OPEN)
+    t.wait("/block4/dw/Conv")
+    t.press("Y")
+    t.wait("'set clipboard on' first")
+    if b"\x1b]52" in t.raw:
+        raise Lost("copied without being allowed to")
+    t.command("set clipboard on")
+    t.press("1", "Y")
+    t.wait("copied: ")
+    text = re.search(r"copied: (\S+)", t.text())[1]
+    t.read(0.2)
+    sent = re.search(rb"\x1b\]52;c;([A-Za-z0-9+/=]+)\a", t.raw)
+    if not sent or base64.b64decode(sent[1]).decode() != text:
+        raise Lost(f"the clipboard has {sent and sent[1]}, not {text}\n{t.text()}")
+    t.press("Q")
+    t.end()
 
 
 def walk_monkey(_):

@@ -67,6 +67,8 @@ void term_picture(struct terminal *t, int row, int col, const char *bytes, size_
 void term_picture_forget(struct terminal *t);
 /* Pixels of a cell; 8x16 where the terminal does not say. */
 void term_cell(int *w, int *h);
+/* Puts a text, which text_safe() has passed, into the clipboard of the terminal (cmd_copy.c). */
+void copy_send(const char *text);
 /* Gives the terminal back and stops the program; goes on when the program does. */
 void term_suspend(struct terminal *t);
 /* Takes the terminal again after the program was stopped by somebody else. */

@@ -67,6 +67,7 @@ const struct key keymap[] = {
     {"images", "&",     ":filter --images ",      "show only what fulfils an expression", 0, NULL},
     {"images", "m",     ":run @marked",          "run on the marked images", 0, NULL},
     {"images", "v",     "zoom",                  "the image on the whole screen", 0, NULL},
+    {"images", "Y",     "copy %image",           "copy its name, with set clipboard on", 0, NULL},
     {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
 
     {"graph",  "Enter", "open",                  "open the layer, or unfold", 2, "open"},
@@ -146,6 +147,7 @@ const struct key keymap[] = {
     {"*",      ":",     ":",                     "type a command", 9, "command"},
     {"*",      "F2",    "%record",               "record the session as a script, or stop", 0, NULL},
     {"*",      "y",     "%record",               NULL, 0, NULL},
+    {"*",      "Y",     "copy %layer",           "copy its name, with set clipboard on", 0, NULL},
     {"*",      "?",     "keys",                  "keys and commands", 10, "help"},
     {"*",      "F1",    "keys",                  NULL, 0, NULL},
     {"*",      "q",     "back --quit",           "back; leaves from the first view", 11, "back"},

@@ -45,17 +45,24 @@ static bool want_color(const struct options *o)
 /* What options say wins over settings from anywhere else. */
 static void overrule(struct session *s, const struct options *o)
 {
-    if (o->json)
+    if (o->json) {
         session_form(s, FORM_JSON);
-    if (o->ascii)
+        origin_note(s, "output", "--json");
+    }
+    if (o->ascii) {
         s->set.ascii = true;
-    if (o->no_cache)
+        origin_note(s, "ascii", "--ascii");
+    }
+    if (o->no_cache) {
         s->set.cache = false;
+        origin_note(s, "cache", "--no-cache");
+    }
     s->own->consent = o->commands;
     for (size_t i = 0; i < o->n_defines; i++) {
         const char *eq = strchr(o->defines[i], '=');
         char *name = mem_printf("%.*s", (int)(eq - o->defines[i]), o->defines[i]);
         json_object_set_new_nocheck(s->vars, name, json_string_nocheck(eq + 1));
+        origin_note(s, name, "--define");
         free(name);
     }
 }
@@ -115,7 +122,7 @@ static int load_words(struct session *s, const struct options *o, struct err *er
     char *jobs[1] = {(char *)(uintptr_t)o->jobs};
     int rc = OK;
     if (o->jobs)
-        rc = run_and_free(s, "qscope", cmd_join("set jobs", 1, jobs), err);
+        rc = run_and_free(s, "--jobs", cmd_join("set jobs", 1, jobs), err);
     if (rc == OK && o->n_words >= 1)
         rc = run_and_free(s, "qscope",
                           cmd_join(o->n_words == 1 ? "load fp32" : "load pair",

@@ -481,6 +481,10 @@ static void paint(struct screen *sc)
     term_paint(sc->term, sc->grid, t.row, t.col, s->ui.redraw);
     s->ui.redraw = false;
     pixels_show(sc, &wanted);
+    if (s->clip)
+        copy_send(s->clip);
+    free(s->clip);
+    s->clip = NULL;
 }
 
 /* Pictures cost a run of both models or the reading of a file: they are made when no key comes.

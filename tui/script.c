@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tui/front.h"
+#include "tui/shell.h"
 
 enum { LINE_LIMIT = 1 << 20, SCRIPT_LIMIT = 64 << 20, SOURCE_DEPTH = 16, N_SHOWN = 20 };
 
@@ -187,7 +188,10 @@ static int run_one(struct session *s, const char *where, const char *text, bool 
         session_log(s, '>', text);
     /* What another command runs is part of that one's answer. */
     struct tee *tee = out == stdout ? tee_open(s, out) : NULL;
+    const char *before = s->shell->where;
+    s->shell->where = where;
     const int rc = cmd_line(s, command, tee ? tee_stream(tee) : out, note, &e);
+    s->shell->where = before;
     if (tee)
         tee_close(tee);
     if ((fflush(out) != 0 || ferror(out)) && rc == OK)

@@ -195,6 +195,7 @@ void session_free(struct session *s)
     }
     free(s->log);
     free(s->offer);
+    free(s->clip);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

@@ -10,6 +10,7 @@ struct shell *shell_new(void)
 {
     struct shell *sh = mem_alloc(sizeof(*sh));
     sh->recorder = recorder_new();
+    sh->origins = json_object();
     sh->aliases = json_object();
     sh->named = json_object();
     return sh;
@@ -18,6 +19,7 @@ struct shell *shell_new(void)
 void shell_free(struct shell *sh)
 {
     recorder_free(sh->recorder);
+    json_decref(sh->origins);
     json_decref(sh->aliases);
     json_decref(sh->named);
     for (size_t i = 0; i < sh->n_bound; i++)

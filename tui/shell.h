@@ -15,8 +15,10 @@ struct shell {
     bool own_script; /* the start-up file runs, or a script of the command line */
     bool keyed;      /* a key made the line */
     struct recorder *recorder;
-    json_t *aliases; /* name -> line */
-    json_t *named;   /* aliases that scripts being checked will make: names */
+    const char *where; /* the script line, option or variable that is running; NULL: typed */
+    json_t *origins;   /* setting or variable -> where its value comes from; none: the default */
+    json_t *aliases;   /* name -> line */
+    json_t *named;     /* aliases that scripts being checked will make: names */
     size_t n_bound, cap_bound;
     struct key *bound; /* owned strings; they come before the keymap's rows */
 
@@ -29,6 +31,9 @@ struct shell {
 };
 struct shell *shell_new(void);
 void shell_free(struct shell *sh);
+/* Remembers where the value of a setting or variable comes from; NULL: what is running
+ * (cmd_setting.c). */
+void origin_note(struct session *s, const char *name, const char *from);
 /* Writes what `record` and `output` still hold. */
 int shell_finish(struct session *s, struct err *err);
 

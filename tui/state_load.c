@@ -243,9 +243,12 @@ static void quietly(struct session *s, const char *head, const char *word)
     if (!null)
         return;
     char *line = cmd_join(head, 1, words);
+    const char *before = s->shell->where;
+    s->shell->where = "session";
     s->shell->depth++;
     cmd_line(s, line, null, null, &err);
     s->shell->depth--;
+    s->shell->where = before;
     free(line);
     fclose(null);
 }
@@ -266,6 +269,7 @@ static void restore_settings(struct session *s, const json_t *state)
     {
         if (json_is_string(value))
             json_object_set(s->vars, name, value);
+        origin_note(s, name, "session");
     }
 }
 

@@ -114,9 +114,10 @@ struct setting_values {
     bool cache;        /* results are kept and taken; off until a front turns it on */
     size_t cache_size; /* bytes on disk */
     enum graphics graphics;
-    bool mouse; /* clicks and the wheel come to the screen, not to the terminal */
-    int top;    /* default rows of listings, 0 = all */
-    int local;  /* images of a run on which local errors are measured; -1: all, 0: none */
+    bool mouse;     /* clicks and the wheel come to the screen, not to the terminal */
+    bool clipboard; /* `copy` may write to the terminal's */
+    int top;        /* default rows of listings, 0 = all */
+    int local;      /* images of a run on which local errors are measured; -1: all, 0: none */
 };
 
 /* What the screen shows; changed by commands of cmd_ui.c and cmd_choice.c only. */
@@ -243,6 +244,7 @@ struct session {
     char *offer; /* the last session in a few words, while nothing is loaded; NULL: none */
     struct log_line *log;
     size_t n_log, cap_log;
+    char *clip; /* what the screen still has to put into the clipboard; NULL: nothing */
     struct ui ui;
     struct typing *typing; /* NULL: the command line is closed */
 };
@@ -500,9 +502,9 @@ struct cmd {
 /* Families, each ending with name NULL; gathered in cmd.c. */
 extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fused[], cmd_sums[],
     cmd_judge[], cmd_image[], cmd_graph[], cmd_pin[], cmd_sensitivity[], cmd_sweep[], cmd_metric[],
-    cmd_culprit[], cmd_whatif[], cmd_quantize[], cmd_file[], cmd_shell[], cmd_record[],
-    cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[], cmd_choice[],
-    cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
+    cmd_culprit[], cmd_whatif[], cmd_quantize[], cmd_file[], cmd_setting[], cmd_copy[], cmd_shell[],
+    cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[],
+    cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
 /* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
  * them here. echo: put the line into the log. */
@@ -569,7 +571,7 @@ json_t *json_num(double v);
 json_t *json_time(void);
 /* A text from a file: as it is when it is UTF-8, else sanitized; NULL -> null. */
 json_t *json_text(const char *text);
-/* Settings (cmd_shell.c): name and help of row i, NULL behind the last; "a|b|c" or "N"; value. */
+/* Settings (cmd_setting.c): name and help of row i, NULL behind the last; "a|b|c" or "N"; value. */
 const char *setting_name(size_t i);
 const char *setting_help(size_t i);
 const char *setting_choices(const char *name);
