@@ -305,19 +305,25 @@ static void max_f32(const struct taps *x, size_t c, void *y)
     memcpy(y, best, c * sizeof *best);
 }
 
-/* Of `lanes` channels from j on. */
+typedef double doubles __attribute__((vector_size(FEW * sizeof(double))));
+typedef float floats __attribute__((vector_size(FEW * sizeof(float))));
+
+/* Of `lanes` channels from j on, in vectors by hand: compilers add up lane after lane. */
 static inline __attribute__((always_inline)) void mean_lanes(const struct taps *x, size_t j,
                                                              const size_t lanes, float *y)
 {
-    double sum[LANES] = {0};
+    doubles sum[LANES / FEW] = {0};
     for (size_t t = 0; t < x->n; t++) {
         const float *v = (const float *)tap(x, t) + j;
-        for (size_t i = 0; i < lanes; i++) {
-            sum[i] += (double)v[i];
+        for (size_t i = 0; i < lanes / FEW; i++) {
+            floats few;
+            memcpy(&few, v + i * FEW, sizeof few);
+            sum[i] += __builtin_convertvector(few, doubles);
         }
     }
-    for (size_t i = 0; i < lanes; i++) {
-        y[j + i] = (float)(sum[i] / x->count);
+    for (size_t i = 0; i < lanes / FEW; i++) {
+        const floats few = __builtin_convertvector(sum[i] / x->count, floats);
+        memcpy(y + j + i * FEW, &few, sizeof few);
     }
 }
 
