@@ -7,6 +7,7 @@
 #include "engine/par.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Mean and variance of channel ch over images and planes. */
 static void channel_moments(const struct tensor *x, int64_t ch, int64_t plane, double *mean,
@@ -43,12 +44,13 @@ static void channel_affine(const struct tensor *x, struct tensor *y, int64_t ch,
     }
 }
 
-/* a and b of y = x * a + b for channel ch, whose mean and variance are m. */
-static void channel_terms(const struct op_call *c, int64_t ch, const double m[2], double ab[2])
+/* a and b of y = x * a + b for channel ch, whose mean and variance are m; v: scale and bias. */
+static void channel_terms(const struct node *n, const struct tensor *const *v, size_t ch,
+                          const double m[2], double ab[2])
 {
-    const double epsilon = (double)attr_float(c->node, "epsilon", 1e-5F);
-    ab[0] = tensor_f64(c->in[1], (size_t)ch) / sqrt(m[1] + epsilon);
-    ab[1] = tensor_f64(c->in[2], (size_t)ch) - m[0] * ab[0];
+    const double epsilon = (double)attr_float(n, "epsilon", 1e-5F);
+    ab[0] = tensor_f64(v[0], ch) / sqrt(m[1] + epsilon);
+    ab[1] = tensor_f64(v[1], ch) - m[0] * ab[0];
 }
 
 static bool is_training(const struct op_call *c)
@@ -90,22 +92,77 @@ static int batch_norm(struct op_call *c, struct err *err)
                 }
             }
         }
-        channel_terms(c, ch, m, ab);
+        channel_terms(c->node, c->in + 1, (size_t)ch, m, ab);
         channel_affine(x, c->out[0], ch, plane, ab);
     }
     return OK;
 }
 
-/* The same in float32 with channels last: terms of y = x * a + b, all a, then all b. */
+/* ---- The same in float32 with channels last ------------------------------------------------- */
+
+enum {
+    CHUNK = 1 << 14, /* elements that a thread takes at a time */
+    BLOCK = 1 << 8,  /* elements that a loop takes at a time, at least */
+};
+
+/* y = x * a + b for whole pixels: the terms of as many as make a block, all a, then all b. */
+struct terms {
+    size_t channels, block; /* block: elements, a multiple of the channels */
+    float *ab;
+};
+
+static void terms_free(void *terms)
+{
+    struct terms *t = terms;
+    if (t) {
+        free(t->ab);
+        free(t);
+    }
+}
+
+/* v: scale, bias, mean and variance, of the length of the first. */
+static struct terms *terms_new(const struct node *n, const struct tensor *const *v)
+{
+    struct terms *t = mem_alloc(sizeof *t);
+    t->channels = v[0]->n;
+    t->block = t->channels * MAX((size_t)BLOCK / t->channels, (size_t)1);
+    t->ab = mem_alloc(2 * t->block * sizeof *t->ab);
+    for (size_t ch = 0; ch < t->channels; ch++) {
+        double ab[2];
+        const double m[] = {tensor_f64(v[2], ch), tensor_f64(v[3], ch)};
+        channel_terms(n, v, ch, m, ab);
+        for (size_t i = ch; i < t->block; i += t->channels) {
+            t->ab[i] = (float)ab[0];
+            t->ab[t->block + i] = (float)ab[1];
+        }
+    }
+    return t;
+}
+
+/* Constant terms are made once. What does not fit together the first call says. */
+static int batch_norm_prepare(const struct op_prep *p, void **state, struct err *err)
+{
+    const struct tensor *const *v = p->constants + 1;
+    (void)err;
+    for (int i = 0; i < 4; i++) {
+        if (!v[i] || !dtype_is_float(v[i]->dtype) || v[i]->rank != 1 || v[i]->n != v[0]->n) {
+            return OK;
+        }
+    }
+    *state = v[0]->n ? terms_new(p->node, v) : NULL;
+    return OK;
+}
+
 struct affine_job {
-    const float *x, *terms;
+    const float *x;
+    const struct terms *terms;
     float *y, *act; /* act: behind the activation. Either may be NULL */
-    size_t pixels, channels, chunk;
+    size_t n, chunk;
     struct op_tail tail;
 };
 
-VECTOR_CLONES static void affine_pixel(size_t n, const float *restrict x, const float *restrict a,
-                                       const float *restrict b, float *restrict y)
+VECTOR_CLONES static void affine(size_t n, const float *restrict x, const float *restrict a,
+                                 const float *restrict b, float *restrict y)
 {
     for (size_t i = 0; i < n; i++) {
         y[i] = x[i] * a[i] + b[i];
@@ -125,30 +182,17 @@ VECTOR_CLONES static void affine_clamp(size_t n, const float *restrict x, const 
 static void affine_chunk(void *ctx, size_t i)
 {
     const struct affine_job *j = ctx;
-    const size_t n = j->channels, end = MIN((i + 1) * j->chunk, j->pixels);
-    const float *a = j->terms, *b = j->terms + n;
-    for (size_t p = i * j->chunk; p < end; p++) {
+    const size_t block = j->terms->block, end = MIN((i + 1) * j->chunk, j->n);
+    const float *a = j->terms->ab, *b = a + block;
+    for (size_t e = i * j->chunk; e < end; e += block) {
+        const size_t n = MIN(block, end - e);
         if (j->y) {
-            affine_pixel(n, j->x + p * n, a, b, j->y + p * n);
+            affine(n, j->x + e, a, b, j->y + e);
         }
         if (j->act) {
-            affine_clamp(n, j->x + p * n, a, b, j->tail.lo, j->tail.hi, j->act + p * n);
+            affine_clamp(n, j->x + e, a, b, j->tail.lo, j->tail.hi, j->act + e);
         }
     }
-}
-
-static int batch_norm_terms(struct op_call *c, struct tensor **terms, struct err *err)
-{
-    const int64_t channels = c->in[0]->dims[1], dims[] = {2, channels};
-    int rc = tensor_new(DT_F32, 2, dims, c->budget, terms, err);
-    for (int64_t ch = 0; ch < channels && !rc; ch++) {
-        const double m[] = {tensor_f64(c->in[3], (size_t)ch), tensor_f64(c->in[4], (size_t)ch)};
-        double ab[2];
-        channel_terms(c, ch, m, ab);
-        ((float *)(*terms)->data)[ch] = (float)ab[0];
-        ((float *)(*terms)->data)[channels + ch] = (float)ab[1];
-    }
-    return rc;
 }
 
 static enum op_layout batch_norm_layout(const struct op_call *c)
@@ -158,25 +202,21 @@ static enum op_layout batch_norm_layout(const struct op_call *c)
 
 static int batch_norm_fast(struct op_call *c, struct err *err)
 {
-    enum { CHUNK = 1 << 14 }; /* elements that a thread takes at a time */
     const struct tensor *x = c->in[0];
-    struct tensor *terms = NULL;
-    struct affine_job j = {.x = x->data};
+    struct terms *own = NULL;
+    struct affine_job j = {.x = x->data, .terms = c->state, .n = x->n};
     if (!c->channels_last) {
         return batch_norm(c, err);
     }
     int rc = op_want_vectors(c, 4, x->dims[1], err);
     rc = rc ? rc : op_out_tail(c, x->rank, x->dims, &j.y, &j.act, err);
-    rc = rc ? rc : batch_norm_terms(c, &terms, err);
     if (!rc && x->n > 0) {
-        j.terms = terms->data;
-        j.channels = (size_t)x->dims[1];
-        j.pixels = x->n / j.channels;
-        j.chunk = MAX(CHUNK / j.channels, (size_t)1);
+        j.terms = j.terms ? j.terms : (own = terms_new(c->node, c->in + 1));
+        j.chunk = MAX(CHUNK / j.terms->block, (size_t)1) * j.terms->block;
         j.tail = c->tail ? *c->tail : j.tail;
-        par_for(c->par, (j.pixels + j.chunk - 1) / j.chunk, affine_chunk, &j);
+        par_for(c->par, (j.n + j.chunk - 1) / j.chunk, affine_chunk, &j);
     }
-    tensor_free(terms);
+    terms_free(own);
     return rc;
 }
 
@@ -188,6 +228,8 @@ const struct op op_batchnorm[] = {
         .max_in = 5,
         .ref = batch_norm,
         .fast = batch_norm_fast,
+        .prepare = batch_norm_prepare,
+        .release = terms_free,
         .spec = "ONNX BatchNormalization-15",
         .layout = batch_norm_layout,
         .tails = true,
