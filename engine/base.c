@@ -172,28 +172,94 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
 
 /* ---- Budget --------------------------------------------------------------------------------- */
 
+enum { PURSE = 1 << 18 }; /* bytes that a thread takes at a time, and keeps at least */
+
+/* The purse of this thread; more threads than there are share them. */
+static atomic_size_t *purse_of(struct budget *b)
+{
+    static atomic_uint threads;
+    static _Thread_local unsigned mine; /* plus 1 */
+    mine = mine ? mine : 1 + atomic_fetch_add(&threads, 1) % BUDGET_PURSES;
+    return &b->purses[mine - 1].bytes;
+}
+
+/* Adds to what is used, unless that is too much. */
+static bool use(struct budget *b, size_t size)
+{
+    size_t used = atomic_load(&b->used), sum;
+    do {
+        if (!add_ok(used, size, &sum) || (b->limit && sum > b->limit)) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&b->used, &used, sum));
+    size_t peak = atomic_load(&b->peak);
+    while (sum > peak && !atomic_compare_exchange_weak(&b->peak, &peak, sum)) {
+    }
+    return true;
+}
+
+static void empty_purses(struct budget *b)
+{
+    for (size_t i = 0; i < BUDGET_PURSES; i++) {
+        atomic_fetch_sub(&b->used, atomic_exchange(&b->purses[i].bytes, 0));
+    }
+}
+
 int budget_take(struct budget *b, size_t size, struct err *err)
 {
     if (!b) {
         return OK;
     }
-    size_t used = atomic_fetch_add(&b->used, size) + size;
-    if (b->limit && used > b->limit) {
-        atomic_fetch_sub(&b->used, size);
-        return err_set(err, E_LIMIT, "needs %zu MiB more while %zu of %zu MiB are in use",
-                       (size >> 20) + 1, (used - size) >> 20, b->limit >> 20);
+    if (size <= PURSE && (!b->limit || atomic_load(&b->used) <= b->limit)) {
+        atomic_size_t *purse = purse_of(b);
+        size_t have = atomic_load(purse);
+        while (have >= size) {
+            if (atomic_compare_exchange_weak(purse, &have, have - size)) {
+                return OK;
+            }
+        }
+        if (use(b, size + PURSE)) {
+            atomic_fetch_add(purse, PURSE);
+            return OK;
+        }
     }
-    size_t peak = atomic_load(&b->peak);
-    while (used > peak && !atomic_compare_exchange_weak(&b->peak, &peak, used)) {
+    if (use(b, size)) {
+        return OK;
     }
-    return OK;
+    empty_purses(b);
+    if (use(b, size)) {
+        return OK;
+    }
+    return err_set(err, E_LIMIT, "needs %zu MiB more while %zu of %zu MiB are in use",
+                   (size >> 20) + 1, atomic_load(&b->used) >> 20, b->limit >> 20);
 }
 
 void budget_give(struct budget *b, size_t size)
 {
-    if (b) {
-        atomic_fetch_sub(&b->used, size);
+    if (!b) {
+        return;
     }
+    if (size > PURSE) {
+        atomic_fetch_sub(&b->used, size);
+        return;
+    }
+    atomic_size_t *purse = purse_of(b);
+    size_t have = atomic_fetch_add(purse, size) + size;
+    while (have > (size_t)2 * PURSE) {
+        if (atomic_compare_exchange_weak(purse, &have, PURSE)) {
+            atomic_fetch_sub(&b->used, have - PURSE);
+            return;
+        }
+    }
+}
+
+size_t budget_used(const struct budget *b)
+{
+    size_t used = atomic_load(&b->used);
+    for (size_t i = 0; i < BUDGET_PURSES; i++) {
+        used -= atomic_load(&b->purses[i].bytes);
+    }
+    return used;
 }
 
 /* ---- String map ----------------------------------------------------------------------------- */

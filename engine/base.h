@@ -80,14 +80,23 @@ char *arena_dup_n(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* ---- Budget: bytes that may be taken for tensors; shared by threads. ------------------------ */
+enum { BUDGET_PURSES = 16 };
 struct budget {
-    atomic_size_t used; /* bytes */
-    atomic_size_t peak; /* bytes */
+    atomic_size_t used; /* bytes, with those in purses */
+    atomic_size_t peak; /* most of these */
     size_t limit;       /* bytes; 0 = none */
+    /* Bytes that threads hold for what they take next: tensors come and go faster than two
+     * processors could hand `used` to each other. */
+    struct budget_purse {
+        char apart[120]; /* so that no two are in one cache line */
+        atomic_size_t bytes;
+    } purses[BUDGET_PURSES];
 };
 /* Takes size bytes; E_LIMIT with both numbers when over. */
 int budget_take(struct budget *b, size_t size, struct err *err);
 void budget_give(struct budget *b, size_t size);
+/* Bytes that were taken and not given back; exact while no other thread takes or gives. */
+size_t budget_used(const struct budget *b);
 
 /* ---- Map from string to int: seeded hash, keys are borrowed and must outlive the map. ------- */
 struct strmap {

@@ -232,7 +232,7 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
 {
     const struct step *s = &r->p->steps[i];
     struct as_ctx as = {r, c->node};
-    if (r->held && wide_node(c->node) && reads_half(r, c)) {
+    if (r->held && reads_half(r, c) && wide_node(c->node)) {
         return step_wide(r, i, c, err);
     }
     int rc = layout_inputs(c, s->op, run_as, &as, err);

@@ -503,7 +503,7 @@ static void nonsense_round(int chaos)
     tensor_free(out);
     plan_free(p);
     fixture_free(&f);
-    assert_int_equal(atomic_load(&budget.used), 0);
+    assert_int_equal(budget_used(&budget), 0);
 }
 
 /* QSCOPE_NONSENSE: number of rounds, for longer runs. */

@@ -99,7 +99,7 @@ static void replays_together_fail_by_themselves(void **state)
     struct tensor *out[3] = {0}, *whole = run_whole(&p, base);
     const struct tensor *in[] = {p.x};
     const struct replay_options o = {0};
-    const size_t used = b.used;
+    const size_t used = budget_used(&b);
     size_t failed = 0, made = 0;
     for (size_t room = 0; room < 64 << 10; room += 1 << 10) {
         struct activations *nothing = activations_new();
@@ -118,7 +118,7 @@ static void replays_together_fail_by_themselves(void **state)
             tensor_free(tasks[k].rc ? NULL : out[k]);
         }
         activations_free(nothing);
-        assert_int_equal(b.used, used);
+        assert_int_equal(budget_used(&b), used);
     }
     assert_true(failed > 0 && made > 0);
     b.limit = 0;
