@@ -109,38 +109,36 @@ static int tensor_shape(struct tensor *t, enum dtype d, size_t each, int rank, c
     return OK;
 }
 
-/* A tensor with data of its own; more: bytes behind the elements. */
+/* A tensor with data of its own, which stands behind it in the same memory: tensors come and go
+ * by the microsecond. more: bytes behind the elements. */
 static int tensor_make(enum dtype d, size_t each, int rank, const int64_t *dims, size_t more,
                        struct budget *b, struct tensor **out, struct err *err)
 {
-    struct tensor *t = mem_alloc(sizeof *t);
-    int rc = tensor_shape(t, d, each, rank, dims, err);
-    if (!rc && (!add_ok(t->size, more, &t->size) || t->size > tensor_max_size)) {
+    enum { HEAD = (sizeof(struct tensor) + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN };
+    struct tensor made = {.budget = b};
+    int rc = tensor_shape(&made, d, each, rank, dims, err);
+    if (!rc && (!add_ok(made.size, more, &made.size) || made.size > tensor_max_size)) {
         rc = err_set(err, E_LIMIT, "tensor of %zu bytes is over the limit of 2^40 bytes", more);
     }
     if (rc) {
-        goto out;
+        return rc;
     }
     /* Rounded up, so that vector kernels may read whole registers at the end. */
-    size_t room = (t->size + 2 * TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
-    rc = budget_take(b, room, err);
+    made.taken = (made.size + 2 * TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
+    rc = budget_take(b, made.taken, err);
     if (rc) {
-        goto out;
+        return rc;
     }
-    t->data = pool_take(room);
-    if (!t->data) {
-        budget_give(b, room);
-        rc = err_set(err, E_LIMIT, "out of memory for a tensor of %zu bytes", t->size);
-        goto out;
+    struct tensor *t = pool_take(HEAD + made.taken);
+    if (!t) {
+        budget_give(b, made.taken);
+        return err_set(err, E_LIMIT, "out of memory for a tensor of %zu bytes", made.size);
     }
-    t->budget = b;
-    t->taken = room;
+    *t = made;
+    t->data = (char *)t + HEAD;
     atomic_init(&t->refs, 1);
     *out = t;
     return OK;
-out:
-    free(t);
-    return rc;
 }
 
 int tensor_new(enum dtype d, int rank, const int64_t *dims, struct budget *b, struct tensor **out,
@@ -251,12 +249,12 @@ void tensor_free(struct tensor *t)
     if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    if (t->base) {
-        tensor_free(t->base);
-    } else if (!t->borrowed) {
-        pool_give(t->data);
+    if (!t->base && !t->borrowed) {
         budget_give(t->budget, t->taken);
+        pool_give(t);
+        return;
     }
+    tensor_free(t->base);
     free(t);
 }
 
