@@ -360,27 +360,38 @@ int walk_broadcast_last(struct walk *w, int n, const struct tensor *const *in, i
     return broadcast(w, n, in, true, rank, dims, err);
 }
 
+/* Rows of elements for a copy; steps in bytes. */
+struct rows {
+    int64_t n, d_step, s_step;        /* rows, and from one to the next */
+    int64_t each, d_stride, s_stride; /* elements of a row, and from one to the next */
+};
+
+enum { UNIT = 32 }; /* bytes */
+
+/* Short rows without gaps, of whole units: a call for each would take longer than the copy. */
+VECTOR_CLONES static void copy_units(const struct rows *r, size_t units, uint8_t *restrict d,
+                                     const uint8_t *restrict s)
+{
+    for (int64_t i = 0; i < r->n; i++, d += r->d_step, s += r->s_step) {
+        for (size_t u = 0; u < units; u++) {
+            memcpy(d + u * UNIT, s + u * UNIT, UNIT);
+        }
+    }
+}
+
 #define COPY(type)                                                                                 \
-    for (int64_t i = 0; i < n; i++) {                                                              \
-        memcpy(d + i * ds * (int64_t)sizeof(type), s + i * ss * (int64_t)sizeof(type),             \
-               sizeof(type));                                                                      \
+    for (int64_t i = 0; i < r->n; i++, d += r->d_step, s += r->s_step) {                           \
+        for (int64_t e = 0; e < r->each; e++) {                                                    \
+            memcpy(d + e * r->d_stride, s + e * r->s_stride, sizeof(type));                        \
+        }                                                                                          \
     }                                                                                              \
     break
 
-void walk_copy(struct walk *w, void *dst, const void *src, size_t size)
+static void copy_rows(const struct rows *r, uint8_t *d, const uint8_t *s, size_t size)
 {
-    if (!walk_start(w)) {
-        return;
-    }
-    do {
-        const int64_t n = w->dims[w->rank - 1];
-        const int64_t ds = w->stride[0][w->rank - 1], ss = w->stride[1][w->rank - 1];
-        uint8_t *d = (uint8_t *)dst + w->at[0] * (int64_t)size;
-        const uint8_t *s = (const uint8_t *)src + w->at[1] * (int64_t)size;
-        if (n == 1 || (ds == 1 && ss == 1)) {
-            memcpy(d, s, (size_t)n * size);
-            continue;
-        }
+    enum { MANY = 16 }; /* units from which on rows are not short */
+    const size_t bytes = (size_t)r->each * size;
+    if (r->each > 1 && (r->d_stride != (int64_t)size || r->s_stride != (int64_t)size)) {
         switch (size) {
         case 1:
             COPY(uint8_t);
@@ -391,6 +402,37 @@ void walk_copy(struct walk *w, void *dst, const void *src, size_t size)
         default:
             COPY(uint64_t);
         }
+        return;
+    }
+    if (bytes % UNIT == 0 && bytes <= (size_t)MANY * UNIT) {
+        copy_units(r, bytes / UNIT, d, s);
+        return;
+    }
+    for (int64_t i = 0; i < r->n; i++, d += r->d_step, s += r->s_step) {
+        memcpy(d, s, bytes);
+    }
+}
+
+void walk_copy(struct walk *w, void *dst, const void *src, size_t size)
+{
+    const int64_t by = (int64_t)size;
+    struct rows r = {.n = 1};
+    if (!walk_start(w)) {
+        return;
+    }
+    if (w->rank > 1) {
+        const int d = w->rank - 2;
+        r.n = w->dims[d];
+        r.d_step = w->stride[0][d] * by;
+        r.s_step = w->stride[1][d] * by;
+        drop_loop(w, d);
+    }
+    const int last = w->rank - 1;
+    r.each = w->dims[last];
+    r.d_stride = w->stride[0][last] * by;
+    r.s_stride = w->stride[1][last] * by;
+    do {
+        copy_rows(&r, (uint8_t *)dst + w->at[0] * by, (const uint8_t *)src + w->at[1] * by, size);
     } while (walk_next(w));
 }
 
