@@ -29,6 +29,13 @@ int64_t elem_trunc(double v);
 int elem_to_f64(const struct tensor *t, struct budget *b, struct tensor **out, struct err *err);
 int elem_to_s64(const struct tensor *t, struct budget *b, struct tensor **out, struct err *err);
 
+/* y[i] = a[i] + b[i] and so on, of n floats. */
+typedef void f32_pair_fn(size_t n, const float *restrict a, const float *restrict b,
+                         float *restrict y);
+f32_pair_fn elem_add_f32, elem_sub_f32, elem_mul_f32, elem_div_f32;
+/* y[i] = min(max(x[i], lo), hi), NaN stays NaN. */
+void elem_clamp_f32(size_t n, const float *restrict x, float lo, float hi, float *restrict y);
+
 /* ---- Walks: nested loops over one shape, an offset per operand ------------------------------ */
 enum { WALK_MAX = 4 };
 /* Fill rank, n, dims and stride, then walk_start(). The innermost loop is the caller's:

@@ -2,7 +2,7 @@
  *
  * op.c: gathers the operator families and gives kernels their common services.
  */
-#include "engine/op.h"
+#include "engine/chain.h"
 
 #include "engine/kernel_int8.h"
 
@@ -75,7 +75,7 @@ int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, flo
     if (!rc && c->tail) {
         c->tail_out->channels_last = c->channels_last && rank >= 3;
     }
-    return rc;
+    return rc || !c->chain ? rc : chain_open(c, rank, dims, err);
 }
 
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,

@@ -41,6 +41,8 @@ struct op_call {
     const struct op_tail *tail;
     struct tensor *tail_out;
     bool raw;
+    /* Operators with op.chains only; NULL: none. op_out_tail() makes what chain_block() fills. */
+    struct chain_run *chain;
     bool sums;      /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
     bool reference; /* see plan_options */
 };
@@ -82,7 +84,8 @@ struct op {
     /* What the fast kernel (ref, where that is the only one) takes for this call, whose inputs may
      * have either order; NULL: rows. Plain kernels get rows. */
     enum op_layout (*layout)(const struct op_call *c);
-    bool tails; /* the fast kernel applies op_call.tail */
+    bool tails;  /* the fast kernel applies op_call.tail */
+    bool chains; /* and computes op_call.chain */
     /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
     unsigned any_address;
     /* Whether the fast kernel computes every sample of this call, an index of dimension 0 of input
@@ -107,7 +110,8 @@ const struct op *op_find(const char *domain, const char *name, int opset);
 /* Allocates output i. */
 int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims, struct err *err);
 /* The float32 outputs of an operator that applies the activation behind it: output 0 unless only
- * the activation is wanted, tail_out if there is one. *y, *act: their data, NULL when not made. */
+ * the activation is wanted, tail_out if there is one, and those of the chain, which it may set to
+ * NULL. *y, *act: data of the first two, NULL when not made. */
 int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
                 struct err *err);
 /* Output i shares the data of t under a new shape. */

@@ -2,8 +2,7 @@
  *
  * op_batchnorm.c: BatchNormalization: in double, rounded once; in float32 with channels last.
  */
-#include "engine/elem.h"
-#include "engine/op.h"
+#include "engine/chain.h"
 #include "engine/par.h"
 
 #include <math.h>
@@ -102,7 +101,6 @@ static int batch_norm(struct op_call *c, struct err *err)
 
 enum {
     CHUNK = 1 << 14, /* elements that a thread takes at a time */
-    BLOCK = 1 << 8,  /* elements that a loop takes at a time, at least */
 };
 
 /* y = x * a + b for whole pixels: the terms of as many as make a block, all a, then all b. */
@@ -125,7 +123,7 @@ static struct terms *terms_new(const struct node *n, const struct tensor *const 
 {
     struct terms *t = mem_alloc(sizeof *t);
     t->channels = v[0]->n;
-    t->block = t->channels * MAX((size_t)BLOCK / t->channels, (size_t)1);
+    t->block = t->channels * MAX((size_t)ELEM_BLOCK / t->channels, (size_t)1);
     t->ab = mem_alloc(2 * t->block * sizeof *t->ab);
     for (size_t ch = 0; ch < t->channels; ch++) {
         double ab[2];
@@ -159,6 +157,7 @@ struct affine_job {
     float *y, *act; /* act: behind the activation. Either may be NULL */
     size_t n, chunk;
     struct op_tail tail;
+    const struct chain_run *chain; /* NULL: none */
 };
 
 VECTOR_CLONES static void affine(size_t n, const float *restrict x, const float *restrict a,
@@ -169,28 +168,20 @@ VECTOR_CLONES static void affine(size_t n, const float *restrict x, const float 
     }
 }
 
-VECTOR_CLONES static void affine_clamp(size_t n, const float *restrict x, const float *restrict a,
-                                       const float *restrict b, float lo, float hi,
-                                       float *restrict y)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float v = x[i] * a[i] + b[i], w = v < lo ? lo : v;
-        y[i] = w > hi ? hi : w;
-    }
-}
-
 static void affine_chunk(void *ctx, size_t i)
 {
     const struct affine_job *j = ctx;
     const size_t block = j->terms->block, end = MIN((i + 1) * j->chunk, j->n);
-    const float *a = j->terms->ab, *b = a + block;
-    for (size_t e = i * j->chunk; e < end; e += block) {
-        const size_t n = MIN(block, end - e);
-        if (j->y) {
-            affine(n, j->x + e, a, b, j->y + e);
+    float raw[ELEM_BLOCK];
+    for (size_t e = i * j->chunk, in = 0, n; e < end; e += n, in = (in + n) % block) {
+        n = MIN(MIN(end - e, block - in), (size_t)ELEM_BLOCK);
+        float *y = j->y ? j->y + e : raw, *act = j->act ? j->act + e : NULL;
+        affine(n, j->x + e, j->terms->ab + in, j->terms->ab + block + in, y);
+        if (act) {
+            elem_clamp_f32(n, y, j->tail.lo, j->tail.hi, act);
         }
-        if (j->act) {
-            affine_clamp(n, j->x + e, a, b, j->tail.lo, j->tail.hi, j->act + e);
+        if (j->chain) {
+            chain_block(j->chain, e, n, y, act);
         }
     }
 }
@@ -214,6 +205,7 @@ static int batch_norm_fast(struct op_call *c, struct err *err)
         j.terms = j.terms ? j.terms : (own = terms_new(c->node, c->in + 1));
         j.chunk = MAX(CHUNK / j.terms->block, (size_t)1) * j.terms->block;
         j.tail = c->tail ? *c->tail : j.tail;
+        j.chain = c->chain;
         par_for(c->par, (j.n + j.chunk - 1) / j.chunk, affine_chunk, &j);
     }
     terms_free(own);
@@ -233,6 +225,7 @@ const struct op op_batchnorm[] = {
         .spec = "ONNX BatchNormalization-15",
         .layout = batch_norm_layout,
         .tails = true,
+        .chains = true,
     },
     {0},
 };

@@ -4,8 +4,7 @@
  * Where. One loop runs them all; an operator is a row with its formula in double, in int64 and,
  * where the sign matters at 64 bits, in uint64. Functions of one input live in op_activation.c.
  */
-#include "engine/elem.h"
-#include "engine/op.h"
+#include "engine/chain.h"
 #include "engine/par.h"
 
 #include <math.h>
@@ -13,7 +12,6 @@
 /* y[i] = f(a[i], b[i]) for one block. `mode`: attribute of the operator (fmod of Mod). */
 typedef void f64_fn(size_t n, const double *a, const double *b, double *y);
 typedef void s64_fn(size_t n, const int64_t *a, const int64_t *b, int64_t *y);
-typedef void f32_fn(size_t n, const float *restrict a, const float *restrict b, float *restrict y);
 
 #define BINARY(name, type, expr)                                                                   \
     static void name(size_t n, const type *a, const type *b, type *y)                              \
@@ -23,30 +21,17 @@ typedef void f32_fn(size_t n, const float *restrict a, const float *restrict b, 
             y[i] = (expr);                                                                         \
         }                                                                                          \
     }
-#define BINARY_F32(name, expr)                                                                     \
-    VECTOR_CLONES static void name(size_t n, const float *restrict a, const float *restrict b,     \
-                                   float *restrict y)                                              \
-    {                                                                                              \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            const float p = a[i], q = b[i];                                                        \
-            y[i] = (expr);                                                                         \
-        }                                                                                          \
-    }
 
 /* Integers wrap: computed unsigned, where that is defined. */
 #define WRAP(p, op, q) (int64_t)((uint64_t)(p)op(uint64_t)(q))
 
 BINARY(add_f64, double, p + q)
 BINARY(add_s64, int64_t, WRAP(p, +, q))
-BINARY_F32(add_f32, p + q)
 BINARY(sub_f64, double, p - q)
 BINARY(sub_s64, int64_t, WRAP(p, -, q))
-BINARY_F32(sub_f32, p - q)
 BINARY(mul_f64, double, p *q)
 BINARY(mul_s64, int64_t, WRAP(p, *, q))
-BINARY_F32(mul_f32, p *q)
 BINARY(div_f64, double, p / q)
-BINARY_F32(div_f32, p / q)
 /* Integer division truncates; a zero divisor gives 0 instead of a trap. */
 BINARY(div_s64, int64_t, q == 0 ? 0 : q == -1 ? WRAP(0, -, p) : p / q)
 BINARY(div_u64, int64_t, q == 0 ? 0 : (int64_t)((uint64_t)p / (uint64_t)q))
@@ -127,21 +112,21 @@ struct binary {
     bool to_bool; /* the result is bool, else of the first input's type */
     f64_fn *f64;
     s64_fn *s64;
-    s64_fn *u64; /* NULL: as s64 */
-    f32_fn *f32; /* both inputs and the output float32; NULL: through f64 */
+    s64_fn *u64;      /* NULL: as s64 */
+    f32_pair_fn *f32; /* both inputs and the output float32; NULL: through f64 */
 };
 
 static const struct binary binaries[] = {
-    {"Add", TAKES_NUMBERS, false, add_f64, add_s64, NULL, add_f32},
-    {"Sub", TAKES_NUMBERS, false, sub_f64, sub_s64, NULL, sub_f32},
-    {"Mul", TAKES_NUMBERS, false, mul_f64, mul_s64, NULL, mul_f32},
-    {"Div", TAKES_NUMBERS, false, div_f64, div_s64, div_u64, div_f32},
+    {"Add", TAKES_NUMBERS, false, add_f64, add_s64, NULL, elem_add_f32},
+    {"Sub", TAKES_NUMBERS, false, sub_f64, sub_s64, NULL, elem_sub_f32},
+    {"Mul", TAKES_NUMBERS, false, mul_f64, mul_s64, NULL, elem_mul_f32},
+    {"Div", TAKES_NUMBERS, false, div_f64, div_s64, div_u64, elem_div_f32},
     {"Mod", TAKES_NUMBERS, false, mod_f64, mod_s64, mod_u64, NULL},
     {"fmod", TAKES_NUMBERS, false, fmod_f64, fmod_s64, mod_u64, NULL},
     {"Max", TAKES_NUMBERS, false, max_f64, max_s64, max_u64, NULL},
     {"Min", TAKES_NUMBERS, false, min_f64, min_s64, min_u64, NULL},
-    {"Sum", TAKES_NUMBERS, false, add_f64, add_s64, NULL, add_f32},
-    {"Mean", TAKES_NUMBERS, false, add_f64, add_s64, NULL, add_f32},
+    {"Sum", TAKES_NUMBERS, false, add_f64, add_s64, NULL, elem_add_f32},
+    {"Mean", TAKES_NUMBERS, false, add_f64, add_s64, NULL, elem_add_f32},
     {"Pow", TAKES_NUMBERS, false, pow_f64, pow_s64, NULL, NULL},
     {"PRelu", TAKES_NUMBERS, false, prelu_f64, prelu_s64, mul_s64, NULL},
     {"Equal", TAKES_ALL, true, equal_f64, equal_s64, NULL, NULL},
@@ -271,16 +256,9 @@ struct f32_row {
     float room[2][ELEM_BLOCK];
     float *y, *act; /* act: behind the activation. Either may be NULL */
     struct op_tail tail;
+    const struct chain_run *chain; /* NULL: none */
+    size_t from;                   /* elements of the result in front of the row */
 };
-
-VECTOR_CLONES static void clamp_block(size_t n, const float *restrict x, float *restrict y,
-                                      float lo, float hi)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float v = x[i] < lo ? lo : x[i];
-        y[i] = v > hi ? hi : v;
-    }
-}
 
 /* n elements of operand k from e on; room: for one whose elements are not neighbours. */
 static const float *row_operand(const struct f32_row *r, int k, size_t e, size_t n, float *room)
@@ -304,8 +282,12 @@ static void row_chunk(void *ctx, size_t i)
         const float *a = row_operand(r, 0, e, n, room[0]), *b = row_operand(r, 1, e, n, room[1]);
         float *y = r->y ? r->y + e : raw;
         r->f->f32(n, a, b, y);
-        if (r->act) {
-            clamp_block(n, y, r->act + e, r->tail.lo, r->tail.hi);
+        float *act = r->act ? r->act + e : NULL;
+        if (act) {
+            elem_clamp_f32(n, y, r->tail.lo, r->tail.hi, act);
+        }
+        if (r->chain) {
+            chain_block(r->chain, r->from + e, n, y, act);
         }
     }
 }
@@ -350,7 +332,7 @@ static void run_f32(struct op_call *c, const struct binary *f, struct walk *w,
                     const struct tensor *a, const struct tensor *b, float *y, float *act)
 {
     const float *const in[] = {a->data, b->data};
-    struct f32_row r = {.f = f, .block = ELEM_BLOCK};
+    struct f32_row r = {.f = f, .block = ELEM_BLOCK, .chain = c->chain};
     bool periodic[2] = {false, false};
     if (!walk_start(w)) {
         return;
@@ -370,6 +352,7 @@ static void run_f32(struct op_call *c, const struct binary *f, struct walk *w,
                 repeat(r.room[k], MIN(r.block, r.n), r.at[k], r.step[k] ? (size_t)period : 1);
             }
         }
+        r.from = (size_t)w->at[0];
         r.y = y ? y + w->at[0] : NULL;
         r.act = act ? act + w->at[0] : NULL;
         par_for(c->par, (r.n + r.chunk - 1) / r.chunk, row_chunk, &r);
@@ -554,7 +537,8 @@ static int where(struct op_call *c, struct err *err)
 #define ROW_FAST(op_name, first, spec_text)                                                        \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 2, .max_in = 2, .ref = binary_ref,          \
-        .fast = binary_fast, .spec = (spec_text), .layout = layout_broadcast, .tails = true        \
+        .fast = binary_fast, .spec = (spec_text), .layout = layout_broadcast, .tails = true,       \
+        .chains = true                                                                             \
     }
 #define ROW_MANY(op_name, fast_fn, spec_text)                                                      \
     {                                                                                              \

@@ -3,6 +3,7 @@
  * plan.c: makes a graph ready to run: fuse, bind operators, fold constants, pack weights. A plan is
  * immutable once made, so threads share it; run.c runs it.
  */
+#include "engine/chain.h"
 #include "engine/layout.h"
 #include "engine/plan.h"
 #include "engine/wide.h"
@@ -469,6 +470,7 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     if (!rc) {
         count_uses(p);
         join_tails(p);
+        chain_join(p);
         *out = p;
         return OK;
     }
@@ -486,6 +488,7 @@ int plan_leave_out(struct plan *p, int node, const char *why, struct err *err)
         refuse(p, (size_t)node, why);
         count_uses(p);
         join_tails(p);
+        chain_join(p);
     }
     int rc = check_gaps(p, err);
     return rc && p->g->path ? err_in(err, "%s", p->g->path) : rc;
@@ -512,6 +515,9 @@ void plan_free(struct plan *p)
     free(p->gaps);
     free(p->quants);
     free(p->uses);
+    for (size_t i = 0; p->steps && i < p->g->n_nodes; i++) {
+        chain_free(p->steps[i].chain);
+    }
     free(p->steps);
     graph_free(p->g);
     free(p);

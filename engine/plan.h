@@ -13,8 +13,9 @@ struct step {
     size_t quants; /* where the parameters of inputs, then outputs, start in plan.quants */
     int tail;      /* node whose activation this one applies on the way, -1; see op_call.tail */
     struct op_tail tail_range;
-    bool folded;  /* outputs are constants of the plan */
-    bool blocked; /* by a gap: not run */
+    struct chain *chain; /* nodes that this one computes as well, see chain.h; NULL: none */
+    bool folded;         /* outputs are constants of the plan */
+    bool blocked;        /* by a gap: not run */
 };
 
 struct plan {

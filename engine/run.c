@@ -3,6 +3,7 @@
  * run.c: runs a plan on one sample, node by node. Everything that belongs to one run lives in
  * struct run; the plan is shared between threads and not written.
  */
+#include "engine/chain.h"
 #include "engine/layout.h"
 #include "engine/plan.h"
 #include "engine/wide.h"
@@ -76,6 +77,7 @@ int call_run(const struct plan *p, size_t i, struct op_call *c, struct err *err)
         }
         tensor_free(c->tail_out);
         c->tail_out = NULL;
+        chain_drop(c->chain);
         return err_in(err, "node '%.120s' (%s)", n->name, n->op);
     }
     return OK;
@@ -227,7 +229,41 @@ static bool reads_half(const struct run *r, const struct op_call *c)
     return false;
 }
 
-/* Computes node i, and the activation behind it where it can do so on the way. */
+static bool is_skipped(const struct run *r, int node)
+{
+    return r->skip && node >= 0 && r->skip[node];
+}
+
+/* Readies the chain behind step s, where this run is to make all of it as it is; else NULL. */
+static struct chain_run *chain_begin(const struct run *r, const struct step *s,
+                                     struct chain_run *room)
+{
+    bool whole = s->chain && !(r->o && r->o->swap);
+    if (!whole) {
+        return NULL;
+    }
+    *room = (struct chain_run){.chain = s->chain};
+    for (int k = 0; whole && k < s->chain->n; k++) {
+        const struct step *link = &r->p->steps[s->chain->links[k].node];
+        room->tails[k] = link->tail >= 0 ? &link->tail_range : NULL;
+        whole = !is_skipped(r, s->chain->links[k].node) && !is_skipped(r, link->tail);
+    }
+    return whole ? room : NULL;
+}
+
+/* What the kernel has made of the chain is there for the nodes' own steps. */
+static void chain_end(struct run *r, struct chain_run *made)
+{
+    for (int k = 0; k < made->chain->n; k++) {
+        const int node = made->chain->links[k].node, tail = r->p->steps[node].tail;
+        r->tails[node] = made->out[k];
+        if (tail >= 0) {
+            r->tails[tail] = made->act[k];
+        }
+    }
+}
+
+/* Computes node i, and what is joined to it where it can do so on the way. */
 static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *err)
 {
     const struct step *s = &r->p->steps[i];
@@ -239,15 +275,20 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
     if (rc) {
         return rc;
     }
-    bool tail = s->tail >= 0 && !(r->skip && r->skip[s->tail]);
+    struct chain_run chain;
+    const bool tail = s->tail >= 0 && !is_skipped(r, s->tail);
     if (tail) {
         int v = c->node->out[0];
         c->tail = &s->tail_range;
         c->raw = tap_wants(r->o, v) || swaps(r->o, v) || r->left[v] > 1;
     }
+    c->chain = tail || s->tail < 0 ? chain_begin(r, s, &chain) : NULL;
     rc = call_run(r->p, i, c, err);
     if (tail) {
         r->tails[s->tail] = c->tail_out;
+    }
+    if (c->chain) {
+        chain_end(r, c->chain);
     }
     return rc;
 }
