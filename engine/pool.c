@@ -136,13 +136,19 @@ static void bin_add(struct heap *h, struct block *b)
     }
     h->bins[bin] = b;
     h->filled |= UINT64_C(1) << bin;
-    atomic_fetch_add(&kept, whole_region(b));
+    const size_t whole = whole_region(b);
+    if (whole) { /* else threads would hand the count to each other at every tensor */
+        atomic_fetch_add(&kept, whole);
+    }
 }
 
 static void bin_remove(struct heap *h, struct block *b)
 {
     const unsigned bin = bin_of(b->size);
-    atomic_fetch_sub(&kept, whole_region(b));
+    const size_t whole = whole_region(b);
+    if (whole) {
+        atomic_fetch_sub(&kept, whole);
+    }
     if (b->last) {
         b->last->next = b->next;
     } else {
