@@ -38,12 +38,12 @@ static bool is_made_by(const struct plan *p, int i, int v, bool *activation)
     return *activation || p->g->nodes[i].out[0] == v;
 }
 
-/* The single float that an operand is; false: it is something else. */
+/* Sets *f to the single float that an operand is; false: it is something else. */
 static bool is_constant(const struct plan *p, int v, float *f)
 {
     const struct tensor *t = v >= 0 ? plan_constant(p, v) : NULL;
     const bool is = t && t->dtype == DT_F32 && t->n == 1 && t->rank <= 1;
-    *f = is ? (float)tensor_f64(t, 0) : 0;
+    *f = is ? (float)tensor_f64(t, 0) : *f;
     return is;
 }
 

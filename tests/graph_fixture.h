@@ -5,7 +5,7 @@
 #ifndef TESTS_GRAPH_FIXTURE_H
 #define TESTS_GRAPH_FIXTURE_H
 
-#include "analysis/analysis.h"
+#include "engine/engine.h"
 
 /* How many inputs a node has, and their names. */
 #define IN(...)                                                                                    \

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "analysis/analysis.h"
 #include "tests/graph_fixture.h"
 
 enum { N = 4 };
