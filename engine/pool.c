@@ -55,7 +55,7 @@ struct block {
 
 /* A region is one block when all is free, and behind it one of no size that is always used. */
 struct heap {
-    pthread_mutex_t lock;
+    _Alignas(2 * LINE) pthread_mutex_t lock; /* not in one line with what a neighbour writes */
     struct block *bins[BINS];
     uint64_t filled; /* bit b: bin b has blocks */
     size_t users;    /* under heaps_lock */
