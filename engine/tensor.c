@@ -246,7 +246,9 @@ struct tensor *tensor_ref(const struct tensor *t)
 
 void tensor_free(struct tensor *t)
 {
-    if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) {
+    /* Most have one owner, which need not tell others. */
+    if (!t || (atomic_load_explicit(&t->refs, memory_order_acquire) != 1 &&
+               atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)) {
         return;
     }
     if (!t->base && !t->borrowed) {
