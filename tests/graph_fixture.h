@@ -27,4 +27,24 @@ static inline int constant(struct graph *g, const char *name, enum dtype d, int 
     return v;
 }
 
+/* A graph of one float32 input, "x". */
+static inline struct graph *graph_with_input(void)
+{
+    struct graph *g = graph_new();
+    g->opset = 13;
+    g->inputs = mem_alloc(sizeof *g->inputs);
+    g->outputs = mem_alloc(sizeof *g->outputs);
+    g->inputs[g->n_inputs++] = graph_value(g, "x");
+    g->values[0].is_input = true;
+    g->values[0].dtype = DT_F32;
+    return g;
+}
+
+static inline void output(struct graph *g, const char *name)
+{
+    g->outputs = mem_grow(g->outputs, (g->n_outputs + 1) * sizeof *g->outputs);
+    g->outputs[g->n_outputs] = graph_value(g, name);
+    g->values[g->outputs[g->n_outputs++]].is_output = true;
+}
+
 #endif

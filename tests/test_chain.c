@@ -63,13 +63,7 @@ static void add(struct graph *g, const char *op, const char *out, int n_in, cons
 
 static struct graph *graph_open(void)
 {
-    struct graph *g = graph_new();
-    g->opset = 13;
-    g->inputs = mem_alloc(sizeof *g->inputs);
-    g->outputs = mem_alloc(sizeof *g->outputs);
-    g->inputs[g->n_inputs++] = graph_value(g, "x");
-    g->values[0].is_input = true;
-    g->values[0].dtype = DT_F32;
+    struct graph *g = graph_with_input();
     scalar(g, "three", 3);
     scalar(g, "six", 6);
     scalar(g, "zero", 0);
@@ -81,8 +75,7 @@ static struct plan *graph_close(struct graph *g, const char *out)
     const struct plan_options o = {.kernels = KERNELS_FAST, .reference = true};
     struct plan *p = NULL;
     struct err e = {0};
-    g->outputs[g->n_outputs] = graph_value(g, out);
-    g->values[g->outputs[g->n_outputs++]].is_output = true;
+    output(g, out);
     assert_int_equal(graph_finish(g, &e), OK);
     assert_int_equal(plan_new(g, &o, &p, &e), OK);
     graph_free(g);

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
+#include "tests/graph_fixture.h"
 
 /* ---- base ----------------------------------------------------------------------------------- */
 
@@ -239,25 +240,6 @@ static struct node *add(struct graph *g, const char *op, const char *a, const ch
 {
     int in[2] = {graph_value(g, a), b ? graph_value(g, b) : -1}, y = graph_value(g, out);
     return graph_add(g, op, "", out, b ? 2 : 1, in, 1, &y);
-}
-
-static struct graph *graph_with_input(void)
-{
-    struct graph *g = graph_new();
-    g->opset = 13;
-    g->inputs = mem_alloc(sizeof *g->inputs);
-    g->outputs = mem_alloc(sizeof *g->outputs);
-    g->inputs[g->n_inputs++] = graph_value(g, "x");
-    g->values[0].is_input = true;
-    g->values[0].dtype = DT_F32;
-    return g;
-}
-
-static void output(struct graph *g, const char *name)
-{
-    g->outputs = mem_grow(g->outputs, (g->n_outputs + 1) * sizeof *g->outputs);
-    g->outputs[g->n_outputs] = graph_value(g, name);
-    g->values[g->outputs[g->n_outputs++]].is_output = true;
 }
 
 static void nodes_are_sorted_stably(void **state)
