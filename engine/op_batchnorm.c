@@ -3,6 +3,7 @@
  * op_batchnorm.c: BatchNormalization: in double, rounded once; in float32 with channels last.
  */
 #include "engine/chain.h"
+#include "engine/op_quant.h"
 #include "engine/par.h"
 
 #include <math.h>
@@ -113,19 +114,20 @@ static void terms_free(void *terms)
 {
     struct terms *t = terms;
     if (t) {
-        free(t->ab);
+        scratch_free(t->ab);
         free(t);
     }
 }
 
 /* v: scale, bias, mean and variance, of the length of the first. */
-static struct terms *terms_new(const struct node *n, const struct tensor *const *v)
+static int terms_new(const struct node *n, const struct tensor *const *v, struct terms **out,
+                     struct err *err)
 {
     struct terms *t = mem_alloc(sizeof *t);
     t->channels = v[0]->n;
     t->block = t->channels * MAX((size_t)ELEM_BLOCK / t->channels, (size_t)1);
-    t->ab = mem_alloc(2 * t->block * sizeof *t->ab);
-    for (size_t ch = 0; ch < t->channels; ch++) {
+    int rc = scratch_new(t->block, 2 * sizeof *t->ab, (void **)&t->ab, err);
+    for (size_t ch = 0; ch < t->channels && !rc; ch++) {
         double ab[2];
         const double m[] = {tensor_f64(v[2], ch), tensor_f64(v[3], ch)};
         channel_terms(n, v, ch, m, ab);
@@ -134,21 +136,27 @@ static struct terms *terms_new(const struct node *n, const struct tensor *const 
             t->ab[t->block + i] = (float)ab[1];
         }
     }
-    return t;
+    if (rc) {
+        terms_free(t);
+        return rc;
+    }
+    *out = t;
+    return OK;
 }
 
 /* Constant terms are made once. What does not fit together the first call says. */
 static int batch_norm_prepare(const struct op_prep *p, void **state, struct err *err)
 {
     const struct tensor *const *v = p->constants + 1;
-    (void)err;
+    struct terms *t = NULL;
     for (int i = 0; i < 4; i++) {
         if (!v[i] || !dtype_is_float(v[i]->dtype) || v[i]->rank != 1 || v[i]->n != v[0]->n) {
             return OK;
         }
     }
-    *state = v[0]->n ? terms_new(p->node, v) : NULL;
-    return OK;
+    int rc = v[0]->n ? terms_new(p->node, v, &t, err) : OK;
+    *state = t;
+    return rc;
 }
 
 struct affine_job {
@@ -201,8 +209,11 @@ static int batch_norm_fast(struct op_call *c, struct err *err)
     }
     int rc = op_want_vectors(c, 4, x->dims[1], err);
     rc = rc ? rc : op_out_tail(c, x->rank, x->dims, &j.y, &j.act, err);
+    if (!rc && x->n > 0 && !j.terms) {
+        rc = terms_new(c->node, c->in + 1, &own, err);
+        j.terms = own;
+    }
     if (!rc && x->n > 0) {
-        j.terms = j.terms ? j.terms : (own = terms_new(c->node, c->in + 1));
         j.chunk = MAX(CHUNK / j.terms->block, (size_t)1) * j.terms->block;
         j.tail = c->tail ? *c->tail : j.tail;
         j.chain = c->chain;
