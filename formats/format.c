@@ -48,6 +48,23 @@ const struct format *format_of(const char *path, const uint8_t *head, size_t n)
     return NULL;
 }
 
+int format_of_file(const char *path, const struct format **out, struct err *err)
+{
+    uint8_t head[64]; /* more than any probe looks at */
+    struct file_part f;
+    int rc = file_open(path, 0, &f, err);
+    if (rc) {
+        return rc;
+    }
+    const size_t n = MIN(f.size, sizeof head);
+    rc = file_read_part(&f, 0, n, head, err);
+    file_close(&f);
+    if (!rc) {
+        *out = format_of(path, head, n);
+    }
+    return rc;
+}
+
 int model_load(const char *path, struct graph **out, struct err *err)
 {
     struct file f = {0};

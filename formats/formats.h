@@ -67,6 +67,8 @@ struct format {
 extern const struct format *const formats[];
 /* By first bytes, else by extension; NULL when nothing fits. */
 const struct format *format_of(const char *path, const uint8_t *head, size_t n);
+/* The same of a file, of which nothing else is read. Fails as file_open(). */
+int format_of_file(const char *path, const struct format **out, struct err *err);
 
 /* Loads a model of any known format. E_FORMAT says the byte offset, what was found and expected. */
 int model_load(const char *path, struct graph **out, struct err *err);

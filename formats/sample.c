@@ -301,11 +301,9 @@ static int find_input(const char *dir, const char *name, int k, char **out, stru
  * file counts as one, image_load() says what is wrong with it. */
 static bool is_picture(const char *path)
 {
-    struct file f = {0};
     const struct format *format = format_of(path, NULL, 0);
-    if (!format && !file_map(path, 0, &f, NULL)) {
-        format = format_of(path, f.data, f.size);
-        file_unmap(&f);
+    if (!format) {
+        format_of_file(path, &format, NULL);
     }
     return !format || format->load_image;
 }

@@ -193,13 +193,11 @@ static int walk_file(struct walk *w, const char *path, struct scope scope, struc
                        "%s: one file, the model has %d inputs: add a directory per sample", path,
                        w->o->n_inputs);
     }
-    struct file f = {0};
-    int rc = file_map(path, 0, &f, err);
+    const struct format *format = NULL;
+    int rc = format_of_file(path, &format, err);
     if (rc) {
         return rc;
     }
-    const struct format *format = format_of(path, f.data, f.size);
-    file_unmap(&f);
     if (!format || (!format->load_image && !format->load_tensor)) {
         return err_set(err, E_UNSUPPORTED, "%s: neither a picture nor an array (found %s)", path,
                        format ? format->name : "unknown bytes");

@@ -328,6 +328,9 @@ static int run_call(struct call *c, const char *line, struct err *err)
     }
     const struct record_before was = record_before(s);
     session_form(s, c->form ? c->form : before);
+    if (s->batch && !c->cmd->own_judge) {
+        judged_run(s);
+    }
     rc = c->cmd->exec(c, err);
     results_tell(s->results, c->note);
     if (c->form) {

@@ -190,6 +190,17 @@ static int filter_layers(struct call *c, size_t *rows, size_t *n, struct err *er
     return rc;
 }
 
+/* Does the listing show, sort or filter by what a run alone does not tell? */
+static bool layers_judged(const struct call *c, const struct columns *cols, const char *sort)
+{
+    const struct metric *by = metric_find(sort);
+    bool judged = c->s->json || call_opt(c, "--where") || (by && by->of != METRIC_CUMULATIVE);
+    for (int k = 0; k < cols->n; k++) {
+        judged = judged || cols->m[k]->of != METRIC_CUMULATIVE;
+    }
+    return judged;
+}
+
 static int exec_layers(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -202,7 +213,10 @@ static int exec_layers(struct call *c, struct err *err)
     if (rc) {
         return rc;
     }
-    session_judge(s);
+    run_local(s);
+    if (layers_judged(c, &cols, name)) {
+        judged_renew(s);
+    }
     size_t *rows = mem_alloc((s->match.n_layers + 1) * sizeof *rows);
     size_t n = session_layer_order(s, metric_find(name), dir, rows);
     rc = filter_layers(c, rows, &n, err);
@@ -564,6 +578,7 @@ const struct cmd cmd_rank[] = {
                   "be compared are listed by 'match --unmatched', never dropped silently.",
         .example = "layers --sort sqnr --top 5",
         .needs = NEED_MODEL,
+        .own_judge = true,
         .opts = layers_opts,
         .exec = exec_layers,
     },

@@ -58,6 +58,13 @@ void judged_renew(struct session *s)
     s->judged->ran = s->study != NULL;
 }
 
+void judged_run(struct session *s)
+{
+    if (s->study && s->job.state != JOB_RUNNING && !s->job.ctx) {
+        judged_renew(s);
+    }
+}
+
 void session_judge(struct session *s)
 {
     run_local(s);

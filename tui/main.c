@@ -179,6 +179,9 @@ static int run_batch(struct session *s, const struct options *o, bool batch)
         s->shell->own_script = false;
     }
     signals_busy(false);
+    if (!batch) {
+        judged_run(s); /* the screen shows it */
+    }
     s->batch = batch;
     pthread_mutex_unlock(&s->lock);
     if (signals_ended())

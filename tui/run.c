@@ -173,7 +173,9 @@ static int run_finish(struct session *s, void *ctx, struct err *err)
 {
     (void)err;
     runner_free(ctx);
-    judged_renew(s);
+    if (!s->batch) {
+        judged_renew(s);
+    }
     return OK;
 }
 

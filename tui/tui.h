@@ -383,6 +383,9 @@ struct judged {
 void session_judge(struct session *s);
 /* The same without measuring local errors that are missing. */
 void judged_renew(struct session *s);
+/* The same of a run that is over, if there is one: in a batch, where no view shows what is judged
+ * after a run, done by the first command that may ask. */
+void judged_run(struct session *s);
 /* What the analysis is to be asked with. */
 struct judge_input session_judge_input(const struct session *s);
 void judged_forget(struct session *s);
@@ -495,6 +498,7 @@ struct cmd {
     const char *example; /* a line that works on the sample pair */
     unsigned needs;
     bool unrecorded; /* means nothing to a replay: the terminal, the recording itself */
+    bool own_judge;  /* has judgements made by itself, where it needs any */
     struct arg_spec args[6];
     const struct opt_spec *opts; /* NULL = none */
     int (*exec)(struct call *c, struct err *err);
