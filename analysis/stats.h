@@ -23,10 +23,11 @@
 #endif
 
 enum {
-    LANES = 16,        /* lanes of a group: one register of floats, two of doubles */
-    PANEL = 4 * LANES, /* lanes of codes that are read at a time: one register of bytes */
-    ROWS_MAX = 128,    /* rows of codes that are read at a time: a byte counts them */
-    BIN_TABLES = 8,    /* neighbouring values count in different tables */
+    LANES = 16,             /* lanes of a group: one register of floats, two of doubles */
+    PANEL = 4 * LANES,      /* lanes of codes that are read at a time: one register of bytes */
+    ROWS_MAX = 128,         /* rows of codes that are read at a time: a byte counts them */
+    BIN_TABLES = 8,         /* neighbouring values count in different tables */
+    TALLY_BINS = 32 * 1024, /* bins that wait at most */
 };
 
 /* Sums of LANES lanes; the fields are those of struct sums. Codes are kept shifted to u8. */
@@ -40,6 +41,13 @@ struct lanes {
 /* Least and greatest x seen in each lane. */
 struct reach {
     float lo[LANES], hi[LANES];
+};
+
+/* Bins of values that wait to be counted, each by its distance from the middle one. */
+struct backlog {
+    const int16_t *bin;
+    size_t n;
+    uint16_t (*count)[HIST_BINS]; /* [BIN_TABLES] */
 };
 
 /* Ends of the integer range as real values; no range for float tensors. */
@@ -67,9 +75,11 @@ enum { PAIRS_NONFINITE = 1, PAIRS_BEYOND = 2 };
 struct stats_kernels {
     const char *name;
     /* Adds a block of n <= LANES to xx yy xy ee ae top xlo xhi, and widens `reach`. Returns
-     * PAIRS_BEYOND when some x lies outside r; PAIRS_NONFINITE, having changed nothing, when there
-     * is a NaN or infinity. */
-    unsigned (*pairs)(struct lanes *g, const struct block *b, struct range r, struct reach *reach);
+     * PAIRS_BEYOND when some x lies outside r; PAIRS_NONFINITE, having changed nothing of these,
+     * when there is a NaN or infinity. With every row LANES bins are taken from the backlog and
+     * counted: sums need the vector units, counting the others, so one hides the other. */
+    unsigned (*pairs)(struct lanes *g, const struct block *b, struct range r, struct reach *reach,
+                      struct backlog *left);
     /* Adds to low and high. */
     void (*beyond)(struct lanes *g, const struct block *b, struct range r);
     /* Adds the y of a block to ylo yhi zeros. */
@@ -86,7 +96,7 @@ struct stats_kernels {
     /* bin[i] = floor(x[i] * scale), within -HIST_BINS / 2 .. HIST_BINS / 2 - 1, of n finite values;
      * without those of 0 when `squeeze`. scale is a power of two; bin has room for n + LANES.
      * Returns how many it wrote. */
-    size_t (*bins)(const float *x, size_t n, float scale, bool squeeze, int32_t *bin);
+    size_t (*bins)(const float *x, size_t n, float scale, bool squeeze, int16_t *bin);
     /* to = the bytes of p that are not `code`; to has room for n + 64. Returns how many. NULL: not
      * worth it on this CPU. */
     size_t (*squeeze)(const uint8_t *p, size_t n, uint8_t code, uint8_t *to);
@@ -112,11 +122,25 @@ void layer_stats_begin(struct layer_stats *s);
 struct tally {
     const struct stats_kernels *k;
     struct hist *h;
-    size_t n;       /* values counted in `count` and `zeros` */
-    uint64_t zeros; /* left out of `count` */
+    size_t n;            /* values counted in `count` and `zeros`, with those in `left` */
+    uint64_t zeros;      /* left out of `count` */
+    struct backlog left; /* in `bin` */
     uint16_t count[BIN_TABLES][HIST_BINS];
+    _Alignas(64) int16_t bin[TALLY_BINS + LANES];
 };
 void tally_init(struct tally *t, const struct stats_kernels *k, struct hist *h);
+/* Counts LANES bins. Neighbours often are equal: counting them in different tables spares waiting
+ * for each other. */
+static inline void backlog_count_row(struct backlog *left)
+{
+    uint16_t *middle = left->count[0] + HIST_BINS / 2;
+#pragma GCC unroll 16
+    for (size_t k = 0; k < LANES; k++) {
+        middle[(ptrdiff_t)(k % BIN_TABLES * HIST_BINS) + left->bin[k]]++;
+    }
+    left->bin += LANES;
+    left->n -= LANES;
+}
 /* n values that lie in [lo, hi], all finite. */
 void tally_add(struct tally *t, const float *x, size_t n, float lo, float hi);
 void tally_flush(struct tally *t);

@@ -62,49 +62,69 @@ INLINE AVX512 void widen(float *lo, float *hi, __m512 least, __m512 most)
     _mm512_storeu_ps(hi, _mm512_max_ps(most, _mm512_loadu_ps(hi)));
 }
 
+/* The sums and extremes of a group on their way through its rows. */
+struct pairs16 {
+    struct sums8 s0, s1;
+    __m512 lo, hi;
+};
+
+INLINE AVX512 void pairs_row(struct pairs16 *p, const float *x, const float *y, __mmask16 m,
+                             const bool full)
+{
+    if (full) { /* converting from memory spares a shuffle */
+        __m512 v = _mm512_loadu_ps(x);
+        p->lo = _mm512_min_ps(v, p->lo);
+        p->hi = _mm512_max_ps(v, p->hi);
+        sums8_add(&p->s0, _mm512_cvtps_pd(_mm256_loadu_ps(x)), _mm512_cvtps_pd(_mm256_loadu_ps(y)));
+        sums8_add(&p->s1, _mm512_cvtps_pd(_mm256_loadu_ps(x + LANES / 2)),
+                  _mm512_cvtps_pd(_mm256_loadu_ps(y + LANES / 2)));
+    } else {
+        __m512 v = _mm512_maskz_loadu_ps(m, x), w = _mm512_maskz_loadu_ps(m, y);
+        p->lo = _mm512_mask_min_ps(p->lo, m, v, p->lo);
+        p->hi = _mm512_mask_max_ps(p->hi, m, v, p->hi);
+        sums8_add(&p->s0, _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+                  _mm512_cvtps_pd(_mm512_castps512_ps256(w)));
+        sums8_add(&p->s1, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)),
+                  _mm512_cvtps_pd(_mm512_extractf32x8_ps(w, 1)));
+    }
+}
+
 INLINE AVX512 unsigned pairs_rows(struct lanes *g, const struct block *b, struct range r,
-                                  struct reach *reach, const bool full)
+                                  struct reach *reach, struct backlog *left, const bool full)
 {
     const __mmask16 m = full ? 0xffff : (__mmask16)((1U << b->n) - 1);
+    const size_t rows = b->rows, x_step = b->x_step, y_step = b->y_step;
     const float *x = b->x, *y = b->y;
-    struct sums8 s0 = sums8_load(g, 0), s1 = sums8_load(g, LANES / 2);
-    __m512 lo = _mm512_set1_ps(INFINITY), hi = _mm512_set1_ps(-INFINITY);
-    for (size_t i = 0; i < b->rows; i++, x += b->x_step, y += b->y_step) {
-        if (full) { /* converting from memory spares a shuffle */
-            __m512 v = _mm512_loadu_ps(x);
-            lo = _mm512_min_ps(v, lo);
-            hi = _mm512_max_ps(v, hi);
-            sums8_add(&s0, _mm512_cvtps_pd(_mm256_loadu_ps(x)),
-                      _mm512_cvtps_pd(_mm256_loadu_ps(y)));
-            sums8_add(&s1, _mm512_cvtps_pd(_mm256_loadu_ps(x + LANES / 2)),
-                      _mm512_cvtps_pd(_mm256_loadu_ps(y + LANES / 2)));
-        } else {
-            __m512 v = _mm512_maskz_loadu_ps(m, x), w = _mm512_maskz_loadu_ps(m, y);
-            lo = _mm512_mask_min_ps(lo, m, v, lo);
-            hi = _mm512_mask_max_ps(hi, m, v, hi);
-            sums8_add(&s0, _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
-                      _mm512_cvtps_pd(_mm512_castps512_ps256(w)));
-            sums8_add(&s1, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)),
-                      _mm512_cvtps_pd(_mm512_extractf32x8_ps(w, 1)));
-        }
+    struct pairs16 p = {sums8_load(g, 0), sums8_load(g, LANES / 2), _mm512_set1_ps(INFINITY),
+                        _mm512_set1_ps(-INFINITY)};
+    struct backlog count = *left;
+    size_t i = 0;
+    for (; i < rows && count.n >= LANES; i++, x += x_step, y += y_step) {
+        pairs_row(&p, x, y, m, full);
+        backlog_count_row(&count);
     }
-    if (sums8_bad(&s0) || sums8_bad(&s1)) {
+    for (; i < rows; i++, x += x_step, y += y_step) {
+        pairs_row(&p, x, y, m, full);
+    }
+    *left = count;
+    if (sums8_bad(&p.s0) || sums8_bad(&p.s1)) {
         return PAIRS_NONFINITE;
     }
-    sums8_store(g, 0, &s0);
-    sums8_store(g, LANES / 2, &s1);
-    widen(g->xlo, g->xhi, lo, hi);
-    widen(reach->lo, reach->hi, lo, hi);
-    return _mm512_cmp_ps_mask(lo, _mm512_set1_ps(r.lo), _CMP_LT_OQ) |
-                   _mm512_cmp_ps_mask(hi, _mm512_set1_ps(r.hi), _CMP_GT_OQ)
+    sums8_store(g, 0, &p.s0);
+    sums8_store(g, LANES / 2, &p.s1);
+    widen(g->xlo, g->xhi, p.lo, p.hi);
+    widen(reach->lo, reach->hi, p.lo, p.hi);
+    return _mm512_cmp_ps_mask(p.lo, _mm512_set1_ps(r.lo), _CMP_LT_OQ) |
+                   _mm512_cmp_ps_mask(p.hi, _mm512_set1_ps(r.hi), _CMP_GT_OQ)
                ? PAIRS_BEYOND
                : 0;
 }
 
 AVX512 static unsigned pairs_avx512(struct lanes *g, const struct block *b, struct range r,
-                                    struct reach *reach)
+                                    struct reach *reach, struct backlog *left)
 {
-    return b->n == LANES ? pairs_rows(g, b, r, reach, true) : pairs_rows(g, b, r, reach, false);
+    return b->n == LANES ? pairs_rows(g, b, r, reach, left, true)
+                         : pairs_rows(g, b, r, reach, left, false);
 }
 
 /* counters[0 .. 16) += n */
@@ -335,7 +355,7 @@ AVX512 static void turn_codes_avx512(const uint8_t *src, size_t step, size_t n, 
 
 /* Rounding down at every step: the floor of a product that was rounded down is its own floor. */
 INLINE AVX512 size_t bins_of(const float *x, size_t n, float scale, const bool squeeze,
-                             int32_t *bin)
+                             int16_t *bin)
 {
     enum { DOWN = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC };
     const __m512 by = _mm512_set1_ps(scale);
@@ -348,13 +368,13 @@ INLINE AVX512 size_t bins_of(const float *x, size_t n, float scale, const bool s
             m = _mm512_mask_cmp_ps_mask(m, v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
             at = _mm512_maskz_compress_epi32(m, at);
         }
-        _mm512_storeu_si512(bin + made, at);
+        _mm256_storeu_si256((__m256i *)(bin + made), _mm512_cvtepi32_epi16(at));
         made += (size_t)_mm_popcnt_u32(m);
     }
     return made;
 }
 
-AVX512 static size_t bins_avx512(const float *x, size_t n, float scale, bool squeeze, int32_t *bin)
+AVX512 static size_t bins_avx512(const float *x, size_t n, float scale, bool squeeze, int16_t *bin)
 {
     return squeeze ? bins_of(x, n, scale, true, bin) : bins_of(x, n, scale, false, bin);
 }

@@ -108,7 +108,7 @@ double hist_quantile(const struct hist *h, double p)
 
 enum {
     CODES = 256,
-    BATCH = 1024,          /* values whose bins are made, then counted */
+    BATCH = 1024,          /* values whose bins are made in one way */
     TALLY_MAX = 1 << 18,   /* values that 16 bits can count if all fall into one bin */
     PAIRS_FROM = 32 * 1024 /* codes that are worth a table of pairs */
 };
@@ -118,6 +118,20 @@ void tally_init(struct tally *t, const struct stats_kernels *k, struct hist *h)
     t->k = k;
     t->h = h;
     t->n = 0;
+    t->left = (struct backlog){.count = t->count};
+}
+
+/* Counts what is left. */
+static void tally_settle(struct tally *t)
+{
+    struct backlog left = t->left;
+    while (left.n >= LANES) {
+        backlog_count_row(&left);
+    }
+    for (size_t k = 0; k < left.n; k++) {
+        t->count[k % BIN_TABLES][left.bin[k] + HIST_BINS / 2]++;
+    }
+    t->left.n = 0;
 }
 
 void tally_flush(struct tally *t)
@@ -125,6 +139,7 @@ void tally_flush(struct tally *t)
     if (!t->n) {
         return;
     }
+    tally_settle(t);
     uint32_t sum[HIST_BINS] = {0};
     for (int k = 0; k < BIN_TABLES; k++) {
         for (int i = 0; i < HIST_BINS; i++) {
@@ -139,22 +154,6 @@ void tally_flush(struct tally *t)
     t->n = 0;
 }
 
-/* Neighbours often are equal: counting them in different tables spares waiting for each other. */
-static void count_bins(uint16_t count[BIN_TABLES][HIST_BINS], const int32_t *bin, size_t n)
-{
-    uint16_t *middle = &count[0][HIST_BINS / 2];
-    size_t i = 0;
-    for (; i + BIN_TABLES <= n; i += BIN_TABLES) {
-#pragma GCC unroll 8
-        for (size_t k = 0; k < BIN_TABLES; k++) {
-            middle[(ptrdiff_t)(k * HIST_BINS) + bin[i + k]]++;
-        }
-    }
-    for (; i < n; i++) {
-        middle[(ptrdiff_t)(i % BIN_TABLES * HIST_BINS) + bin[i]]++;
-    }
-}
-
 /* Every fourth of the first values, as behind a Relu. */
 static bool many_zeros(const float *x, size_t n)
 {
@@ -166,17 +165,29 @@ static bool many_zeros(const float *x, size_t n)
     return zeros >= LOOK / 4;
 }
 
+/* Bins of n <= TALLY_BINS values, from the first of `bin` on; returns how many are worth counting.
+ */
+static size_t make_bins(struct tally *t, const float *x, size_t n, float scale)
+{
+    size_t made = 0;
+    for (size_t m; n; n -= m, x += m) {
+        m = MIN(n, (size_t)BATCH);
+        made += t->k->bins(x, m, scale, many_zeros(x, m), t->bin + made);
+    }
+    return made;
+}
+
 void tally_add(struct tally *t, const float *x, size_t n, float lo, float hi)
 {
     struct hist *h = t->h;
-    _Alignas(64) int32_t bin[BATCH + LANES];
     if (h->width == 0 || !hist_holds(h, (double)lo, (double)hi)) {
         tally_flush(t);
         hist_reach(h, (double)lo, (double)hi);
     }
     const float scale = (float)(1 / h->width);
     for (size_t m; n; n -= m, x += m) {
-        m = MIN(n, (size_t)BATCH);
+        m = MIN(n, (size_t)TALLY_BINS);
+        tally_settle(t);
         if (t->n + m > TALLY_MAX) {
             tally_flush(t);
         }
@@ -184,8 +195,9 @@ void tally_add(struct tally *t, const float *x, size_t n, float lo, float hi)
             memset(t->count, 0, sizeof t->count);
             t->zeros = 0;
         }
-        size_t made = t->k->bins(x, m, scale, many_zeros(x, m), bin);
-        count_bins(t->count, bin, made);
+        size_t made = make_bins(t, x, m, scale);
+        t->left.bin = t->bin;
+        t->left.n = made;
         t->zeros += m - made;
         t->n += m;
     }

@@ -73,7 +73,7 @@ static void add_panel(struct walk *w, struct lanes *g, const struct block *b,
         part.x += at;
         part.y += at;
         part.n = MIN(b->n - at, (size_t)LANES);
-        unsigned seen = w->k->pairs(s, &part, r, &w->x_reach);
+        unsigned seen = w->k->pairs(s, &part, r, &w->x_reach, &w->tally.left);
         good[at / LANES] = !(seen & PAIRS_NONFINITE);
         all = all && good[at / LANES];
         if (seen & PAIRS_NONFINITE) {

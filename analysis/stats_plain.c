@@ -38,11 +38,14 @@ INLINE void pairs_rows(struct lanes *s, const struct block *b, struct reach *own
 
 /* A NaN or infinity shows in xx or yy, which no finite floats can overflow. */
 AVX2_CLONE static unsigned pairs_plain(struct lanes *g, const struct block *b, struct range r,
-                                       struct reach *reach)
+                                       struct reach *reach, struct backlog *left)
 {
     struct lanes s = *g;
     struct reach own;
     bool finite = true, beyond = false;
+    for (size_t i = 0; i < b->rows && left->n >= LANES; i++) {
+        backlog_count_row(left);
+    }
     for (size_t j = 0; j < LANES; j++) {
         own.lo[j] = INFINITY;
         own.hi[j] = -INFINITY;
@@ -160,12 +163,12 @@ TURN(turn_codes_plain, uint8_t)
 /* The product is exact, unless it vanishes: then a negative one lies in the bin below 0. The floor
  * is made of a truncation, since compilers do not vectorize floorf(). */
 AVX2_CLONE static size_t bins_plain(const float *restrict x, size_t n, float scale, bool squeeze,
-                                    int32_t *restrict bin)
+                                    int16_t *restrict bin)
 {
     for (size_t i = 0; i < n; i++) {
         float v = x[i] * scale;
         int32_t whole = (int32_t)v;
-        bin[i] = whole - ((float)whole > v) - ((v == 0) & (x[i] < 0));
+        bin[i] = (int16_t)(whole - ((float)whole > v) - ((v == 0) & (x[i] < 0)));
     }
     size_t made = squeeze ? 0 : n;
     for (size_t i = 0; squeeze && i < n; i++) {

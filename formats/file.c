@@ -50,7 +50,7 @@ static bool read_fully(int fd, uint8_t *dst, size_t size, off_t offset)
 static void *file_buffer(size_t size)
 {
     static const size_t huge = (size_t)2 << 20;
-    if (size < 2 * huge) {
+    if (size < huge) {
         return malloc(size);
     }
     size_t whole = (size + huge - 1) / huge * huge;
