@@ -13,12 +13,12 @@ void hist_init(struct hist *h)
 /* Doubles the range, which lies around zero: two neighbouring bins become one. */
 static void hist_double(struct hist *h)
 {
-    uint64_t old[HIST_BINS];
-    memcpy(old, h->bin, sizeof old);
-    memset(h->bin, 0, sizeof h->bin);
-    for (int i = 0; i < HIST_BINS; i++) {
-        h->bin[(i + HIST_BINS / 2) / 2] += old[i];
+    uint64_t half[HIST_BINS / 2];
+    for (int i = 0; i < HIST_BINS / 2; i++) {
+        half[i] = h->bin[2 * i] + h->bin[2 * i + 1];
     }
+    memset(h->bin, 0, sizeof h->bin);
+    memcpy(h->bin + HIST_BINS / 4, half, sizeof half);
     h->lo *= 2;
     h->width *= 2;
 }
@@ -44,10 +44,17 @@ static void hist_reach(struct hist *h, double lo, double hi)
     }
 }
 
+/* floor() of what an int can hold, without a call. */
+static int floor_int(double x)
+{
+    const int whole = (int)x;
+    return whole - (whole > x);
+}
+
 /* Exact, since the width is a power of two. */
 static int hist_bin(const struct hist *h, double x)
 {
-    return (int)floor(x / h->width) + HIST_BINS / 2;
+    return floor_int(x / h->width) + HIST_BINS / 2;
 }
 
 static void hist_count(struct hist *h, double x, uint64_t count)
@@ -245,12 +252,20 @@ void hist_add(struct hist *h, size_t n, const float *x)
 
 static void count_singly(uint64_t total[CODES], const uint8_t *p, size_t n)
 {
-    uint32_t count[4][CODES] = {0};
-    for (size_t i = 0; i < n; i++) {
-        count[i % 4][p[i]]++;
+    enum { SET = 4 };
+    uint32_t count[SET][CODES] = {0};
+    size_t i = 0;
+    for (; i + SET <= n; i += SET) {
+#pragma GCC unroll 4
+        for (size_t k = 0; k < SET; k++) {
+            count[k][p[i + k]]++;
+        }
     }
-    for (int i = 0; i < CODES; i++) {
-        total[i] += (uint64_t)count[0][i] + count[1][i] + count[2][i] + count[3][i];
+    for (; i < n; i++) {
+        count[0][p[i]]++;
+    }
+    for (int c = 0; c < CODES; c++) {
+        total[c] += (uint64_t)count[0][c] + count[1][c] + count[2][c] + count[3][c];
     }
 }
 
@@ -277,7 +292,7 @@ static void count_pairs(uint64_t total[CODES], uint8_t pairs[CODES * CODES], con
     }
 }
 
-static void add_pairs(uint64_t total[CODES], const uint8_t pairs[CODES * CODES])
+AVX2_CLONE static void add_pairs(uint64_t total[CODES], const uint8_t pairs[CODES * CODES])
 {
     uint16_t column[CODES] = {0};
     for (size_t i = 0; i < CODES; i++) {
@@ -329,16 +344,20 @@ void hist_add_codes(struct hist *h, const struct stats_kernels *k, const struct 
     for (int i = 0; i < CODES; i++) {
         real[i] = (double)((float)((i ^ c->flip) - c->zero) * c->scale);
         if (total[i] && isfinite(real[i])) {
-            lo = fmin(lo, real[i]);
-            hi = fmax(hi, real[i]);
+            lo = real[i] < lo ? real[i] : lo;
+            hi = real[i] > hi ? real[i] : hi;
         }
     }
     if (lo <= hi) {
         hist_reach(h, lo, hi); /* once: 0 alone would ask for the narrowest of ranges first */
     }
+    const double per_width = lo <= hi ? 1 / h->width : 0; /* exact */
     for (int i = 0; i < CODES; i++) {
-        if (total[i]) {
-            hist_count(h, real[i], total[i]);
+        if (total[i] && isfinite(real[i])) {
+            h->bin[HIST_BINS / 2 + floor_int(real[i] * per_width)] += total[i];
+            h->n += total[i];
+        } else {
+            h->nonfinite += total[i];
         }
     }
 }
