@@ -93,9 +93,9 @@ struct stats_kernels {
     /* dst [cols][LANES] = src [n <= LANES][cols], rows of src `step` apart; the rest is 0. */
     void (*turn_floats)(const float *src, size_t step, size_t n, size_t cols, float *dst);
     void (*turn_codes)(const uint8_t *src, size_t step, size_t n, size_t cols, uint8_t *dst);
-    /* bin[i] = floor(x[i] * scale), within -HIST_BINS / 2 .. HIST_BINS / 2 - 1, of n finite values;
-     * without those of 0 when `squeeze`. scale is a power of two; bin has room for n + LANES.
-     * Returns how many it wrote. */
+    /* bin = floor(x[i] * scale), within -HIST_BINS / 2 .. HIST_BINS / 2 - 1, of n finite values in
+     * any order; without those of 0 when `squeeze`. scale is a power of two; bin has room for n +
+     * LANES. Returns how many it wrote. */
     size_t (*bins)(const float *x, size_t n, float scale, bool squeeze, int16_t *bin);
     /* to = the bytes of p that are not `code`; to has room for n + 64. Returns how many. NULL: not
      * worth it on this CPU. */
