@@ -78,6 +78,25 @@ static void test_map_large(void **state)
     file_unmap(&f);
 }
 
+/* What a file is, is told by its first bytes, else by its name; what cannot be read is nothing. */
+static void test_format(void **state)
+{
+    (void)state;
+    const struct format *format = NULL;
+    struct err err = {0};
+    put_file("picture.npy", "P6\n1 1\n255\nabc");
+    assert_int_equal(format_of_file(scratch("picture.npy"), &format, &err), OK);
+    assert_string_equal(format->name, "pnm");
+    put_file("empty.npy", "");
+    assert_int_equal(format_of_file(scratch("empty.npy"), &format, &err), OK);
+    assert_string_equal(format->name, "npy");
+    put_file("unknown", "?");
+    assert_int_equal(format_of_file(scratch("unknown"), &format, &err), OK);
+    assert_null(format);
+    assert_int_equal(format_of_file(scratch("none"), &format, &err), E_IO);
+    assert_int_equal(format_of_file(scratch_dir, &format, &err), E_IO);
+}
+
 static void test_write(void **state)
 {
     (void)state;
@@ -277,13 +296,9 @@ static void test_external_inlined(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_map),
-        IN_DIR(test_map_large),
-        IN_DIR(test_write),
-        IN_DIR(test_directories),
-        IN_DIR(test_below),
-        IN_DIR(test_external),
-        IN_DIR(test_external_inlined),
+        IN_DIR(test_map),      IN_DIR(test_map_large),        IN_DIR(test_format),
+        IN_DIR(test_write),    IN_DIR(test_directories),      IN_DIR(test_below),
+        IN_DIR(test_external), IN_DIR(test_external_inlined),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
