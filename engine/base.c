@@ -344,3 +344,14 @@ int strmap_get(const struct strmap *m, const char *key, int missing)
     const struct strmap_slot *s = strmap_slot(m, key, strmap_hash(key));
     return s->key ? s->value : missing;
 }
+
+void strmap_copy(struct strmap *dst, const struct strmap *src,
+                 const char *(*key)(const void *ctx, int value), const void *ctx)
+{
+    *dst = *src;
+    dst->slots = mem_alloc(src->cap * sizeof *dst->slots);
+    for (size_t i = 0; i < src->cap; i++) {
+        dst->slots[i] = src->slots[i];
+        dst->slots[i].key = src->slots[i].key ? key(ctx, src->slots[i].value) : NULL;
+    }
+}

@@ -106,6 +106,10 @@ struct strmap {
 void strmap_fini(struct strmap *m);
 void strmap_put(struct strmap *m, const char *key, int value); /* replaces */
 int strmap_get(const struct strmap *m, const char *key, int missing);
+/* dst, which is empty, becomes the same with equal keys at other places: key() gives that of a
+ * value. */
+void strmap_copy(struct strmap *dst, const struct strmap *src,
+                 const char *(*key)(const void *ctx, int value), const void *ctx);
 
 /* ---- Digests (digest.c): 128 bits by which contents are known; no protection against forgery. --
  */

@@ -129,6 +129,11 @@ static const struct quant *quant_clone(struct arena *a, const struct quant *s)
     return q;
 }
 
+static const char *value_name(const void *graph, int v)
+{
+    return ((const struct graph *)graph)->values[v].name;
+}
+
 struct graph *graph_clone(const struct graph *s)
 {
     struct graph *g = graph_new();
@@ -144,8 +149,8 @@ struct graph *graph_clone(const struct graph *s)
         v->name = arena_dup(&g->arena, v->name);
         v->constant = v->constant ? tensor_ref(v->constant) : NULL;
         v->quant = quant_clone(&g->arena, v->quant);
-        strmap_put(&g->by_name, v->name, (int)i);
     }
+    strmap_copy(&g->by_name, &s->by_name, value_name, g);
     g->n_nodes = g->cap_nodes = s->n_nodes;
     g->nodes = mem_alloc(s->n_nodes * sizeof *s->nodes);
     for (size_t i = 0; i < g->n_nodes; i++) {

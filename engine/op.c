@@ -7,6 +7,8 @@
 #include "engine/kernel_int8.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 static const struct op *const families[] = {
     op_conv,      op_matmul,     op_pool,     op_eltwise,    op_norm,      op_batchnorm,
@@ -17,16 +19,40 @@ static const struct op *const families[] = {
     op_tfl_unary, op_tfl_reduce, op_tfl_move, op_tfl_gather, op_tfl_quant, op_mlas_sums,
 };
 
-const struct op *op_find(const char *domain, const char *name, int opset)
+/* All operators by name: every node of every plan is looked up. */
+static const struct op **sorted;
+static size_t n_sorted;
+
+static int by_name(const void *pa, const void *pb)
 {
-    const struct op *best = NULL;
+    const struct op *a = *(const struct op *const *)pa, *b = *(const struct op *const *)pb;
+    const int names = strcmp(a->name, b->name);
+    return names ? names : strcmp(a->domain ? a->domain : "", b->domain ? b->domain : "");
+}
+
+static void sort_once(void)
+{
+    size_t cap = 0;
     for (size_t f = 0; f < COUNT(families); f++) {
         for (const struct op *o = families[f]; o->name; o++) {
-            if (strcmp(o->name, name) == 0 && strcmp(o->domain ? o->domain : "", domain) == 0 &&
-                o->since <= opset && (!best || o->since > best->since)) {
-                best = o;
-            }
+            sorted = mem_push(sorted, n_sorted, &cap, sizeof *sorted);
+            sorted[n_sorted++] = o;
         }
+    }
+    qsort(sorted, n_sorted, sizeof *sorted, by_name);
+}
+
+const struct op *op_find(const char *domain, const char *name, int opset)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct op wanted = {.name = name, .domain = domain}, *best = NULL, *const key = &wanted;
+    pthread_once(&once, sort_once);
+    const struct op **at = bsearch(&key, sorted, n_sorted, sizeof *sorted, by_name);
+    while (at && at > sorted && by_name(&at[-1], &key) == 0) {
+        at--;
+    }
+    for (; at && at < sorted + n_sorted && by_name(at, &key) == 0; at++) {
+        best = (*at)->since <= opset && (!best || (*at)->since > best->since) ? *at : best;
     }
     return best;
 }
