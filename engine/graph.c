@@ -134,6 +134,12 @@ static const char *value_name(const void *graph, int v)
     return ((const struct graph *)graph)->values[v].name;
 }
 
+/* Most copies are made to be edited: room for what is added, so that the rest need not move. */
+static size_t room_beside(size_t n)
+{
+    return n + n / 2 + 16;
+}
+
 struct graph *graph_clone(const struct graph *s)
 {
     struct graph *g = graph_new();
@@ -142,8 +148,10 @@ struct graph *graph_clone(const struct graph *s)
     g->dialect = s->dialect;
     g->opset = s->opset;
     g->opset_ms = s->opset_ms;
-    g->n_values = g->cap_values = s->n_values;
-    g->values = copy_bytes(s->values, s->n_values * sizeof *s->values);
+    g->n_values = s->n_values;
+    g->cap_values = room_beside(s->n_values);
+    g->values = mem_alloc(g->cap_values * sizeof *s->values);
+    memcpy(g->values, s->values, s->n_values * sizeof *s->values);
     for (size_t i = 0; i < g->n_values; i++) {
         struct value *v = &g->values[i];
         v->name = arena_dup(&g->arena, v->name);
@@ -151,8 +159,9 @@ struct graph *graph_clone(const struct graph *s)
         v->quant = quant_clone(&g->arena, v->quant);
     }
     strmap_copy(&g->by_name, &s->by_name, value_name, g);
-    g->n_nodes = g->cap_nodes = s->n_nodes;
-    g->nodes = mem_alloc(s->n_nodes * sizeof *s->nodes);
+    g->n_nodes = s->n_nodes;
+    g->cap_nodes = room_beside(s->n_nodes);
+    g->nodes = mem_alloc(g->cap_nodes * sizeof *s->nodes);
     for (size_t i = 0; i < g->n_nodes; i++) {
         node_clone(g, &g->nodes[i], &s->nodes[i]);
     }
