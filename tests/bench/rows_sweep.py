@@ -6,11 +6,15 @@ import statistics
 import sys
 
 from make_models import NETWORKS
-from measure import PEERS, QSCOPE, ROOT, compare, interleave, qscope, run
+from measure import DATA, PEERS, QSCOPE, ROOT, compare, interleave, qscope, run, stat
 from rows_compare import files, word
 from rows_forward import TITLES
 
+sys.path.append(str(ROOT / "tests/oracle"))
+from common import image_files, int8_files, metas, preprocess_words
+
 TOP = 8
+RACE_IMAGES = 32
 
 
 def has(command):
@@ -28,12 +32,15 @@ def ask(options, network, command):
     return done, json.loads(done.out.splitlines()[-1])
 
 
-def sweep(options, network, images, how):
-    """Leave-one-out in one of its ways; {layer: mean square error of the outputs} by rank, and
-    all that it says."""
-    done, said = ask(options, network,
-                     f"sensitivity --ways loo {how} --images {images} --metric mse")
-    return done, {row["name"]: row["mse"] for row in said["layers"]}, said
+def ranking(said):
+    """{layer: mean square error of the outputs} by rank, and all that a sweep says."""
+    return {row["name"]: row["mse"] for row in said["layers"]}, said
+
+
+def sweep(options, network, how):
+    """Leave-one-out in one of its ways, on some images: a finished process and its ranking."""
+    done, said = ask(options, network, f"sensitivity --ways loo --metric mse {how}")
+    return done, *ranking(said)
 
 
 def seconds(found):
@@ -49,11 +56,11 @@ def lean_script(options, network, layers, images, batch):
 
 
 def against_lean(options, network, images, pairs):
-    mse = sweep(options, network, images, "--brute")[1]
+    mse = sweep(options, network, f"--brute --images {images}")[1]
     layers = list(mse)
     batch = min((1, 8), key=lambda n: lean_script(options, network, layers[:6], images,
                                                   n)[0].seconds)
-    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "--exact"),
+    found = interleave(pairs, qscope=lambda: sweep(options, network, f"--exact --images {images}"),
                        lean=lambda: lean_script(options, network, layers, images, batch))
     exact, lean = found["qscope"][0][1], found["lean"][0][1]
     equal = sum(exact[layer] == mse[layer] for layer in layers)
@@ -70,7 +77,7 @@ def against_lean(options, network, images, pairs):
 def against_script(options, network, images, pairs, count):
     """The script is measured on a few layers and scaled to all."""
     fp32, _, inputs = files(options, network)
-    layers = [layer for layer in sweep(options, network, 1, "--exact")[1]
+    layers = [layer for layer in sweep(options, network, "--exact --images 1")[1]
               if layer.startswith(("conv", "fc"))]
     some = layers[::len(layers) // count][:count]
 
@@ -78,7 +85,7 @@ def against_script(options, network, images, pairs, count):
         found = run(sys.executable, PEERS / "ort_quantize_loo.py", fp32, inputs, images, *some)
         return statistics.mean(json.loads(found.out)["seconds"]) * len(layers)
 
-    found = interleave(pairs, qscope=lambda: sweep(options, network, images, "--exact"),
+    found = interleave(pairs, qscope=lambda: sweep(options, network, f"--exact --images {images}"),
                        script=script)
     return compare(f"{TITLES[network]}, {images} images",
                    f"quantize_static for each layer, {len(some)} of {len(layers)} measured", "s",
@@ -103,29 +110,93 @@ def leave_one_out(options):
 
 # ---- Progressive ----------------------------------------------------------------------------
 
+def race(ask_how, pairs, images):
+    """Race and brute force by turns: both times, and what each says of all layers."""
+    return interleave(pairs, qscope=lambda: ask_how(f"--top {TOP} --images {images}"),
+                      brute=lambda: ask_how(f"--brute --images {images}"))
+
+
+def race_line(case, found, target=None):
+    """By wall time; also by CPU time, which others on the machine disturb less."""
+    line = compare(case, "brute force", "s", seconds(found["qscope"]), seconds(found["brute"]),
+                   target, faster=True)
+    line["cpu"] = stat([brute[0].cpu / ours[0].cpu for ours, brute
+                        in zip(found["qscope"], found["brute"], strict=True)])
+    return line
+
+
+def firsts(found):
+    """The first places of race and brute force, and how many of these the race has as well."""
+    first, whole = (list(found[who][0][1])[:TOP] for who in ("qscope", "brute"))
+    return first, whole, len(set(first) & set(whole))
+
+
+def real_pairs():
+    """(name, lines that load the pair and its images, their number) of trained models, as the
+    collection says to feed them."""
+    for folder, meta in metas():
+        pictures = image_files(DATA / "images" / meta["images"])
+        # Spread over the set: neighbours are of one class.
+        pictures = pictures[::max(1, len(pictures) // RACE_IMAGES)][:RACE_IMAGES]
+        for int8 in int8_files(folder):
+            lines = [f"load pair {word(folder / 'fp32.onnx')} {word(int8)}",
+                     "dataset add " + " ".join(map(word, pictures)),
+                     preprocess_words(meta["preprocess_onnx"])]
+            yield f"{folder.name} {int8.stem.removeprefix('int8_')}", lines, len(pictures)
+
+
+def real_races(options):
+    """A line for each pair that has twice as many layers as there are places; a note on all."""
+    lines, same, others = [], 0, []
+    for name, setup, images in real_pairs():
+        def ask_how(how, setup=setup):
+            done = qscope(*setup, f"sensitivity --ways loo --metric mse {how}",
+                          options=["--json"])
+            return done, *ranking(json.loads(done.out.splitlines()[-1]))
+
+        layers = len(ask_how("--exact --images 1")[1])
+        if layers < 2 * TOP or (options.quick and lines):
+            continue
+        found = race(ask_how, 1 if options.quick else 3, images)
+        lines.append(race_line(f"{name}, {layers} layers, {images} images", found))
+        first, whole, count = firsts(found)
+        same += first == whole
+        if first != whole:
+            others.append(f"{name} {count} ({found['qscope'][0][2]['missed']:.2g} layers were "
+                          "expected to be missing)")
+    ratios = [line["ratio"]["median"] for line in lines]
+    return lines, [
+        f"Trained pairs: geometric mean {statistics.geometric_mean(ratios):.2f}x less, from "
+        f"{min(ratios):.2f}x to {max(ratios):.2f}x. The first {TOP} layers are those of brute "
+        f"force in the same order in {same} of {len(lines)}" +
+        (f"; of the first {TOP} the others have: " + ", ".join(others) if others else "") + "."
+    ] if lines else []
+
+
 def progressive(options):
     if not has("sensitivity"):
         return None
-    lines, notes, images = [], [], 8 if options.quick else 32
+    lines, notes, images = [], [], 8 if options.quick else RACE_IMAGES
     for network in NETWORKS:
-        found = interleave(
-            1 if options.quick else 5,
-            qscope=lambda: sweep(options, network, images, f"--top {TOP}"),
-            brute=lambda: sweep(options, network, images, "--brute"))
-        lines.append(compare(f"{TITLES[network]}, {images} images", "brute force", "s",
-                             seconds(found["qscope"]), seconds(found["brute"]), 7, faster=True))
-        first, whole = list(found["qscope"][0][1]), list(found["brute"][0][1])[:TOP]
-        same = " in the same order" if first == whole else ""
-        race, brute = found["qscope"][0][2], found["brute"][0][2]
-        notes.append(f"{TITLES[network]}: {len(set(first) & set(whole))} of the first {TOP} "
-                     f"layers are those of brute force{same}, after {race['runs']} runs, most of "
-                     f"them parts, instead of {brute['runs']} whole ones; {race['missed']:.2g} "
+        found = race(lambda how, network=network: sweep(options, network, how),
+                     1 if options.quick else 5, images)
+        lines.append(race_line(f"{TITLES[network]}, {images} images", found, 7))
+        first, whole, count = firsts(found)
+        order = " in the same order" if first == whole else ""
+        said, brute = found["qscope"][0][2], found["brute"][0][2]
+        notes.append(f"{TITLES[network]}: {count} of the first {TOP} "
+                     f"layers are those of brute force{order}, after {said['runs']} runs, most of "
+                     f"them parts, instead of {brute['runs']} whole ones; {said['missed']:.2g} "
                      "layers were expected to be missing.")
+    more_lines, more_notes = real_races(options)
     return {"title": f"First {TOP} of the ranking",
             "text": ["The race, a whole process, against qscope itself without any "
                      "reuse: each layer in float alone, all images from the first layer to the "
-                     "last."],
-            "lines": lines, "notes": notes}
+                     "last.",
+                     "The two networks have random weights, so most of their layers differ by "
+                     "less than chance; below them stand trained models, which are not part of "
+                     "this project, on real pictures."],
+            "lines": lines + more_lines, "notes": notes + more_notes}
 
 
 # ---- Search for pins ------------------------------------------------------------------------
