@@ -7,7 +7,6 @@
 #include "engine/conv_f32.h"
 #include "engine/elem.h"
 #include "engine/par.h"
-#include "engine/product_f32.h"
 
 #include <stdlib.h>
 
@@ -86,18 +85,6 @@ int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void *
 
 /* ---- Where factors lie ---------------------------------------------------------------------- */
 
-struct job {
-    const struct conv *v;
-    const struct pack *pack;
-    const struct f32_kernels *kernels;
-    const float *x, *zeros;
-    bool rows;            /* a segment is a row of taps of x with padded rows, else one tap */
-    int64_t width;        /* of a row of x in pixels */
-    size_t segments, len; /* of a product */
-    size_t pixels, blocks, chunks; /* chunks: parts that the panels are split into */
-    struct f32_dest y;
-};
-
 VECTOR_CLONES void conv_pointers(const float **table, const float *at, size_t step, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -107,7 +94,7 @@ VECTOR_CLONES void conv_pointers(const float **table, const float *at, size_t st
 
 /* table[i] for n neighbouring outputs of a row, from output `o` on: the pixel that filter column kw
  * sees, row being pixel 0 of its row. */
-static void fill_run(const struct job *j, const float *row, int64_t kw, int64_t o, int64_t n,
+static void fill_run(const struct dense_job *j, const float *row, int64_t kw, int64_t o, int64_t n,
                      const float **table)
 {
     const struct window *w = &j->v->w;
@@ -119,17 +106,17 @@ static void fill_run(const struct job *j, const float *row, int64_t kw, int64_t 
     }
     const int64_t first = MIN(MAX(o0 - o, 0), n), end = MAX(MIN(o1 - o, n), first);
     for (int64_t i = 0; i < first; i++) {
-        table[i] = j->zeros;
+        table[i] = j->zero;
     }
     conv_pointers(table + first, at + first * step, (size_t)step, (size_t)(end - first));
     for (int64_t i = end; i < n; i++) {
-        table[i] = j->zeros;
+        table[i] = j->zero;
     }
 }
 
 /* The same for all taps of n neighbouring outputs of row r = (image, od, oh); pitch: between taps
  * in the table. */
-static void fill_taps(const struct job *j, int64_t r, int64_t o, int64_t n, size_t pitch,
+static void fill_taps(const struct dense_job *j, int64_t r, int64_t o, int64_t n, size_t pitch,
                       const float **table)
 {
     const struct window *w = &j->v->w;
@@ -146,7 +133,7 @@ static void fill_taps(const struct job *j, int64_t r, int64_t o, int64_t n, size
                     fill_run(j, j->x + row * j->width * w->c, kw, o, n, table);
                 }
                 for (int64_t i = 0; i < n && !inside; i++) {
-                    table[i] = j->zeros;
+                    table[i] = j->zero;
                 }
             }
         }
@@ -154,7 +141,7 @@ static void fill_taps(const struct job *j, int64_t r, int64_t o, int64_t n, size
 }
 
 /* Pixels [p0, p1) of all images, in the order of the output. */
-static void fill_table(const struct job *j, size_t p0, size_t p1, const float **table)
+static void fill_table(const struct dense_job *j, size_t p0, size_t p1, const float **table)
 {
     const int64_t ow = j->v->w.out[2];
     for (size_t p = p0; p < p1;) {
@@ -167,26 +154,21 @@ static void fill_table(const struct job *j, size_t p0, size_t p1, const float **
 
 /* ---- Work ----------------------------------------------------------------------------------- */
 
-/* Item i: a group, a block of pixels, a part of the panels. */
-static void run_item(void *ctx, size_t i)
+void conv_dense_pixels(const struct dense_job *j, size_t g, size_t p0, size_t p1, size_t panel,
+                       size_t panel_end, struct f32_later *later)
 {
-    const struct job *j = ctx;
     const struct conv *v = j->v;
-    const size_t g = i / (j->blocks * j->chunks), rest = i % (j->blocks * j->chunks);
-    const size_t block = rest / j->chunks, chunk = rest % j->chunks;
-    const size_t p0 = block * j->pixels / j->blocks, p1 = (block + 1) * j->pixels / j->blocks;
-    const struct f32_panels *panels = &j->pack->panels[g];
-    const size_t panel = chunk * panels->count / j->chunks;
+    const struct f32_panels *panels = &j->panels[g];
     const size_t at = p0 * j->y.pitch + g * (size_t)v->oc + f32_panels_column(panels, panel);
     const float *table[TABLE];
-    struct job group = *j;
+    struct dense_job group = *j;
     group.x += g * (size_t)v->ic;
     fill_table(&group, p0, p1, table);
     const struct f32_product p = {
         .kernels = j->kernels,
         .panels = panels,
         .panel = panel,
-        .panel_end = (chunk + 1) * panels->count / j->chunks,
+        .panel_end = panel_end,
         .x = table,
         .rows = p1 - p0,
         .pitch = p1 - p0,
@@ -199,21 +181,35 @@ static void run_item(void *ctx, size_t i)
               .pitch = j->y.pitch,
               .lo = j->y.lo,
               .hi = j->y.hi},
+        .later = later,
     };
     f32_product_run(&p);
 }
 
-/* How the work is split. */
-static void plan_items(struct job *j, size_t threads)
+/* Item i: a group, a block of pixels, a part of the panels. */
+static void run_item(void *ctx, size_t i)
 {
-    const struct conv *v = j->v;
-    const size_t panels = j->pack->panels[0].count;
-    size_t most = BLOCK_DATA / (size_t)MAX(v->ic, 1);
-    most = MIN(MAX(most, (size_t)F32_LANES), (size_t)BLOCK_MOST);
-    most = MIN(most, TABLE / MAX(j->segments, (size_t)1));
-    j->blocks = (j->pixels + most - 1) / most;
-    const size_t items = j->blocks * (size_t)v->groups;
-    j->chunks = threads < 2 ? 1 : MIN((TASKS * threads + items - 1) / items, panels);
+    const struct dense_job *j = ctx;
+    const size_t g = i / (j->blocks * j->chunks), rest = i % (j->blocks * j->chunks);
+    const size_t block = rest / j->chunks, chunk = rest % j->chunks, count = j->panels[g].count;
+    conv_dense_pixels(j, g, block * j->pixels / j->blocks, (block + 1) * j->pixels / j->blocks,
+                      chunk * count / j->chunks, (chunk + 1) * count / j->chunks, NULL);
+}
+
+/* Most pixels of a piece. */
+static size_t most_pixels(const struct conv *v, size_t segments)
+{
+    const size_t most = BLOCK_DATA / (size_t)MAX(v->ic, 1);
+    return MIN(MIN(MAX(most, (size_t)F32_LANES), (size_t)BLOCK_MOST),
+               TABLE / MAX(segments, (size_t)1));
+}
+
+/* How the work is split. */
+static void plan_items(struct dense_job *j, size_t threads)
+{
+    j->blocks = (j->pixels + j->most - 1) / j->most;
+    const size_t items = j->blocks * (size_t)j->v->groups;
+    j->chunks = threads < 2 ? 1 : MIN((TASKS * threads + items - 1) / items, j->panels[0].count);
 }
 
 /* y [width][c] = a row of each of c planes, which are `plane` elements apart. */
@@ -280,32 +276,55 @@ bool conv_dense_copies(const struct conv *v)
     return !v->block && reads_rows(v) && (v->w.lo[2] || v->w.hi[2]);
 }
 
+int conv_dense_begin(const struct conv *v, const void *form, struct f32_dest y, struct budget *b,
+                     struct dense_job *j, struct err *err)
+{
+    const struct window *w = &v->w;
+    const struct pack *pack = form;
+    *j = (struct dense_job){
+        .v = v, .panels = pack->panels, .kernels = kernel_f32(), .x = v->x->data, .y = y};
+    j->rows = !v->block && reads_rows(v);
+    j->width = w->in[2];
+    j->len = (size_t)(j->rows ? v->ic * w->k[2] : v->ic);
+    j->segments = (size_t)(j->rows ? w->k[0] * w->k[1] : w->k_n);
+    j->pixels = (size_t)(w->n * w->out_n);
+    j->most = most_pixels(v, j->segments);
+    j->y.pitch = (size_t)(v->groups * v->oc);
+    const int64_t n_zeros = (int64_t)j->len;
+    int rc = tensor_new(DT_F32, 1, &n_zeros, b, &j->zeros, err);
+    if (!rc && conv_dense_copies(v)) {
+        rc = pad_rows(v, b, &j->padded, err);
+        j->x = rc ? NULL : j->padded->data;
+        j->width = w->lo[2] + w->in[2] + w->hi[2];
+    }
+    if (rc) {
+        conv_dense_end(j);
+        return rc;
+    }
+    memset(j->zeros->data, 0, j->zeros->size);
+    j->zero = j->zeros->data;
+    return OK;
+}
+
+void conv_dense_end(struct dense_job *j)
+{
+    tensor_free(j->zeros);
+    tensor_free(j->padded);
+}
+
 int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err)
 {
-    const struct window *w = &v->w;
-    struct tensor *padded = NULL, *zeros = NULL;
-    struct job j = {.v = v, .pack = form, .kernels = kernel_f32(), .x = v->x->data, .y = y};
-    j.rows = !v->block && reads_rows(v);
-    j.width = w->in[2];
-    j.len = (size_t)(j.rows ? v->ic * w->k[2] : v->ic);
-    j.segments = (size_t)(j.rows ? w->k[0] * w->k[1] : w->k_n);
-    j.pixels = (size_t)(w->n * w->out_n);
-    j.y.pitch = (size_t)(v->groups * v->oc);
-    const int64_t n_zeros = (int64_t)j.len;
-    int rc = tensor_new(DT_F32, 1, &n_zeros, b, &zeros, err);
-    if (!rc && conv_dense_copies(v)) {
-        rc = pad_rows(v, b, &padded, err);
-        j.x = rc ? NULL : padded->data;
-        j.width = w->lo[2] + w->in[2] + w->hi[2];
+    struct dense_job j;
+    if (conv_dense_copies(v) && conv_scan_fits(v)) {
+        conv_scan_run(v, ((const struct pack *)form)->panels, y, par);
+        return OK;
     }
+    int rc = conv_dense_begin(v, form, y, b, &j, err);
     if (!rc) {
-        memset(zeros->data, 0, zeros->size);
-        j.zeros = zeros->data;
         plan_items(&j, par_threads(par));
         par_for(par, (size_t)v->groups * j.blocks * j.chunks, run_item, &j);
+        conv_dense_end(&j);
     }
-    tensor_free(zeros);
-    tensor_free(padded);
     return rc;
 }

@@ -7,7 +7,10 @@
 #include "engine/par.h"
 #include "engine/pool.h"
 
-enum { TABLE = 8192 }; /* pointers for a row of outputs; on the stack of the thread */
+enum {
+    TABLE = 8192, /* pointers for a row of outputs; on the stack of the thread */
+    LEAST = 4,    /* outputs at a time that repay filling it */
+};
 
 void conv_depth_free(void *form)
 {
@@ -31,14 +34,6 @@ int conv_depth_pack(const struct tensor *w, void **form, struct err *err)
     return OK;
 }
 
-struct job {
-    const struct conv *v;
-    const struct f32_kernels *kernels;
-    const float *w, *zeros;
-    size_t part, parts; /* a row of outputs is computed in parts of so many */
-    struct f32_dest y;
-};
-
 /* Pixels that n neighbouring outputs of a row reach. */
 static size_t reach(const struct window *w, size_t n)
 {
@@ -47,26 +42,27 @@ static size_t reach(const struct window *w, size_t n)
 
 /* table[i] = pixel first + i of a row, or zeros where the row has none; row: NULL for a row of the
  * padding. */
-static void fill_row(const struct job *j, const float *row, int64_t first, int64_t n,
+static void fill_row(const struct depth_job *j, const float *row, int64_t first, int64_t n,
                      const float **table)
 {
     const struct window *w = &j->v->w;
     const int64_t begin = row ? MIN(MAX(-first, 0), n) : n;
     const int64_t end = MAX(MIN(w->in[2] - first, n), begin);
     for (int64_t i = 0; i < begin; i++) {
-        table[i] = j->zeros;
+        table[i] = j->zero;
     }
     if (begin < end) {
         conv_pointers(table + begin, row + (first + begin) * w->c, (size_t)w->c,
                       (size_t)(end - begin));
     }
     for (int64_t i = end; i < n; i++) {
-        table[i] = j->zeros;
+        table[i] = j->zero;
     }
 }
 
 /* Where the pixels lie that outputs from `o` on of row r = (image, od, oh) see: [kd*kh][n]. */
-static void fill_table(const struct job *j, int64_t r, int64_t o, int64_t n, const float **table)
+static void fill_table(const struct depth_job *j, int64_t r, int64_t o, int64_t n,
+                       const float **table)
 {
     const struct window *w = &j->v->w;
     const int64_t oh = r % w->out[1], od = r / w->out[1] % w->out[0];
@@ -82,17 +78,15 @@ static void fill_table(const struct job *j, int64_t r, int64_t o, int64_t n, con
     }
 }
 
-/* Item i: a part of a row of outputs. The last outputs are computed twice rather than one by one;
- * they are the same. */
-static void run_item(void *ctx, size_t i)
+void conv_depth_piece(const struct depth_job *j, size_t i)
 {
-    const struct job *j = ctx;
     const struct window *w = &j->v->w;
     const size_t r = i / j->parts, o = i % j->parts * j->part;
     const size_t n = MIN(j->part, (size_t)w->out[2] - o), wide = reach(w, n);
     const float *table[TABLE];
     fill_table(j, (int64_t)r, (int64_t)o, (int64_t)wide, table);
     struct f32_depth d = {
+        .x = table,
         .pitch = wide,
         .step = (size_t)w->s[2],
         .gap = (size_t)w->d[2],
@@ -103,14 +97,10 @@ static void run_item(void *ctx, size_t i)
         .bias = j->v->bias ? j->v->bias->data : NULL,
         .y = j->y,
     };
-    const size_t rows = n < F32_DEPTH ? 1 : F32_DEPTH;
-    for (size_t at = 0; at < n; at += rows) {
-        const size_t from = MIN(at, n - rows), to = (r * (size_t)w->out[2] + o + from) * d.c;
-        d.x = table + from * d.step;
-        d.y.raw = j->y.raw ? j->y.raw + to : NULL;
-        d.y.act = j->y.act ? j->y.act + to : NULL;
-        j->kernels->depth(&d, rows);
-    }
+    const size_t to = (r * (size_t)w->out[2] + o) * d.c;
+    d.y.raw = j->y.raw ? j->y.raw + to : NULL;
+    d.y.act = j->y.act ? j->y.act + to : NULL;
+    j->kernels->depth(&d, n);
 }
 
 /* Outputs whose pixels the table holds. */
@@ -122,24 +112,45 @@ static size_t part_of(const struct window *w)
 
 bool conv_depth_fits(const struct window *w)
 {
-    return part_of(w) >= F32_DEPTH;
+    return part_of(w) >= LEAST;
+}
+
+int conv_depth_begin(const struct conv *v, const void *form, struct f32_dest y, struct budget *b,
+                     struct depth_job *j, struct err *err)
+{
+    const struct window *w = &v->w;
+    *j = (struct depth_job){.v = v, .kernels = kernel_f32(), .w = form, .y = y};
+    int rc = tensor_new(DT_F32, 1, &w->c, b, &j->zeros, err);
+    if (rc) {
+        return rc;
+    }
+    memset(j->zeros->data, 0, j->zeros->size);
+    j->zero = j->zeros->data;
+    j->y.pitch = (size_t)w->c;
+    j->part = MIN(part_of(w), (size_t)w->out[2]);
+    j->parts = ((size_t)w->out[2] + j->part - 1) / j->part;
+    return OK;
+}
+
+void conv_depth_end(struct depth_job *j)
+{
+    tensor_free(j->zeros);
+}
+
+static void run_item(void *ctx, size_t i)
+{
+    conv_depth_piece(ctx, i);
 }
 
 int conv_depth_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err)
 {
     const struct window *w = &v->w;
-    struct tensor *zeros = NULL;
-    struct job j = {.v = v, .kernels = kernel_f32(), .w = form, .y = y};
-    int rc = tensor_new(DT_F32, 1, &w->c, b, &zeros, err);
+    struct depth_job j;
+    int rc = conv_depth_begin(v, form, y, b, &j, err);
     if (!rc) {
-        memset(zeros->data, 0, zeros->size);
-        j.zeros = zeros->data;
-        j.y.pitch = (size_t)w->c;
-        j.part = MIN(part_of(w), (size_t)w->out[2]);
-        j.parts = ((size_t)w->out[2] + j.part - 1) / j.part;
         par_for(par, (size_t)(w->n * w->out[0] * w->out[1]) * j.parts, run_item, &j);
+        conv_depth_end(&j);
     }
-    tensor_free(zeros);
     return rc;
 }

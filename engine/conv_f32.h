@@ -7,6 +7,7 @@
 #define ENGINE_CONV_F32_H
 
 #include "engine/kernel_f32.h"
+#include "engine/product_f32.h"
 #include "engine/window.h"
 
 /* A checked call. Channels: group g reads ic inputs and writes oc outputs. */
@@ -41,6 +42,32 @@ void conv_dense_free(void *form);
 bool conv_dense_copies(const struct conv *v);
 int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err);
+/* conv_dense_run() in pieces: what the threads share that compute them, between begin and end. */
+struct dense_job {
+    const struct conv *v;
+    const struct f32_panels *panels; /* per group */
+    const struct f32_kernels *kernels;
+    const float *x, *zero;
+    bool rows;             /* a segment is a row of taps of x with padded rows, else one tap */
+    int64_t width;         /* of a row of x in pixels */
+    size_t segments, len;  /* of a product */
+    size_t pixels, most;   /* most: pixels of a piece */
+    size_t blocks, chunks; /* chunks: parts that the panels are split into */
+    struct f32_dest y;
+    struct tensor *padded, *zeros;
+};
+int conv_dense_begin(const struct conv *v, const void *form, struct f32_dest y, struct budget *b,
+                     struct dense_job *j, struct err *err);
+/* Pixels [p0, p1), j->most at most, of all images in the order of the output, for panels
+ * [panel, panel_end) of group g; later: as in struct f32_product. */
+void conv_dense_pixels(const struct dense_job *j, size_t g, size_t p0, size_t p1, size_t panel,
+                       size_t panel_end, struct f32_later *later);
+void conv_dense_end(struct dense_job *j);
+
+/* The same for few channels and x in either order. */
+bool conv_scan_fits(const struct conv *v);
+void conv_scan_run(const struct conv *v, const struct f32_panels *panels, struct f32_dest y,
+                   struct par *par);
 
 /* 3x3 filters that move by single pixels, where this is faster. *finite false: some result is not,
  * and those around it may be wrong: use conv_dense_run(). */
@@ -57,5 +84,26 @@ int conv_depth_pack(const struct tensor *w, void **form, struct err *err);
 void conv_depth_free(void *form);
 int conv_depth_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
                    struct budget *b, struct err *err);
+/* The same in pieces. */
+struct depth_job {
+    const struct conv *v;
+    const struct f32_kernels *kernels;
+    const float *w, *zero;
+    size_t part, parts; /* a row of outputs is computed in parts of so many */
+    struct f32_dest y;
+    struct tensor *zeros;
+};
+int conv_depth_begin(const struct conv *v, const void *form, struct f32_dest y, struct budget *b,
+                     struct depth_job *j, struct err *err);
+/* Piece i of the rows of outputs of all images, `parts` for each. */
+void conv_depth_piece(const struct depth_job *j, size_t i);
+void conv_depth_end(struct depth_job *j);
+
+/* A convolution whose filter is one pixel and a depthwise one that reads what it makes, `act` where
+ * there is one: rows of the second are computed while what they read is in the cache. */
+bool conv_pair_fits(const struct conv *dense, const struct conv *depth);
+int conv_pair_run(const struct conv *dense, const void *dense_form, struct f32_dest y,
+                  const struct conv *depth, const void *depth_form, struct f32_dest z,
+                  struct par *par, struct budget *b, struct err *err);
 
 #endif

@@ -20,7 +20,6 @@ enum {
     F32_LANES = 16, /* columns are computed in units of so many */
     F32_COLS = 64,  /* most columns of a tile */
     F32_ROWS = 8,   /* most rows of a tile */
-    F32_DEPTH = 4,  /* outputs that the depthwise kernel computes at a time */
 };
 
 /* Where results go: v to raw, min(max(v, lo), hi) to act, where NaN stays NaN; either may be NULL.
@@ -48,7 +47,20 @@ struct f32_tile {
     struct f32_dest y;
 };
 
-/* Neighbouring outputs of a depthwise convolution, all channels:
+/* Neighbouring outputs of a convolution of few channels, in planes of padded rows:
+ *   v[r][j] = bias[j] + sum over k of x[at[k] + r * step] * w[k * cols + j]
+ * summed in this order before the bias joins, as tile() would; cols as in struct f32_tile. */
+struct f32_scan {
+    const float *x;
+    const uint32_t *at;
+    size_t factors, step; /* step: 1 or 2 */
+    const float *w;
+    size_t n;          /* columns, at most F32_COLS */
+    const float *bias; /* n values; NULL: 0 */
+    struct f32_dest y;
+};
+
+/* Neighbouring outputs of a depthwise convolution, all channels, r < rows:
  *   v[r][j] = bias[j] + sum over i, k of x[i * pitch + r * step + k * gap][j] * w[(i * kw + k) * c
  * + j] in this order; i < kh counts rows of taps of all dimensions but the last. */
 struct f32_depth {
@@ -59,6 +71,14 @@ struct f32_depth {
     const float *bias; /* c values; NULL: 0 */
     struct f32_dest y;
 };
+
+/* part: d from output r on. */
+static inline void f32_depth_at(const struct f32_depth *d, size_t r, struct f32_depth *part)
+{
+    part->x = d->x + r * d->step;
+    part->y.raw = d->y.raw ? d->y.raw + r * d->y.pitch : NULL;
+    part->y.act = d->y.act ? d->y.act + r * d->y.pitch : NULL;
+}
 
 /* y[j] = the largest of x[t][j], t < n, for j < c; a NaN wins. n is at least 1. */
 typedef void f32_largest(const float *const *x, size_t n, size_t c, float *y);
@@ -72,8 +92,10 @@ struct f32_kernels {
     /* Most rows that tile() takes for 1 to F32_COLS / F32_LANES units of columns; [0] is unused. */
     uint8_t rows[F32_COLS / F32_LANES + 1];
     void (*tile)(const struct f32_tile *t, size_t rows);
-    /* rows: 1 or F32_DEPTH. */
-    void (*depth)(const struct f32_depth *d, size_t rows);
+    /* Rows that scan() computes for so many units of columns; scan NULL: use tile(). */
+    uint8_t scan_rows[F32_COLS / F32_LANES + 1];
+    void (*scan)(const struct f32_scan *s);
+    void (*depth)(const struct f32_depth *d, size_t rows); /* rows: 1 or more */
     f32_largest *largest;
     f32_transpose *transpose;
 };

@@ -10,7 +10,7 @@
 
 #define AVX2 __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline))
-enum { ROWS = 6, HALF = 8 };
+enum { ROWS = 6, HALF = 8, DEPTH = 4 };
 
 /* c += x * w as one instruction on a register, see kernel_f32_avx512.c. */
 INLINE AVX2 void madd(__m256 *c, __m256 x, __m256 w)
@@ -113,10 +113,10 @@ static void tile_avx2(const struct f32_tile *t, size_t rows)
 
 /* ---- Depthwise ------------------------------------------------------------------------------ */
 
-/* Eight channels from j on of `rows` outputs. */
+/* Eight channels from j on of `rows` outputs, at most DEPTH. */
 INLINE AVX2 void depth_part(const struct f32_depth *d, size_t j, __m256i m, const int rows)
 {
-    __m256 c[F32_DEPTH];
+    __m256 c[DEPTH];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
         c[r] = d->bias ? _mm256_maskload_ps(d->bias + j, m) : _mm256_setzero_ps();
@@ -137,13 +137,19 @@ INLINE AVX2 void depth_part(const struct f32_depth *d, size_t j, __m256i m, cons
     }
 }
 
+/* The last outputs are computed twice rather than one by one; they are the same. */
 AVX2 static void depth_avx2(const struct f32_depth *d, size_t rows)
 {
-    for (size_t j = 0; j < d->c; j += HALF) {
-        if (rows == F32_DEPTH) {
-            depth_part(d, j, lanes(d->c - j), F32_DEPTH);
-        } else {
-            depth_part(d, j, lanes(d->c - j), 1);
+    struct f32_depth part = *d;
+    const size_t each = rows < DEPTH ? 1 : DEPTH;
+    for (size_t at = 0; at < rows; at += each) {
+        f32_depth_at(d, MIN(at, rows - each), &part);
+        for (size_t j = 0; j < d->c; j += HALF) {
+            if (each == DEPTH) {
+                depth_part(&part, j, lanes(d->c - j), DEPTH);
+            } else {
+                depth_part(&part, j, lanes(d->c - j), 1);
+            }
         }
     }
 }

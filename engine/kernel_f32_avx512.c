@@ -11,7 +11,7 @@
 
 #define AVX512 __attribute__((target("avx512f")))
 #define INLINE static inline __attribute__((always_inline))
-enum { UNITS = F32_COLS / F32_LANES, CACHE_LINE = 64 };
+enum { UNITS = F32_COLS / F32_LANES, CACHE_LINE = 64, DEPTH = 4 };
 
 /* c += x * w as one instruction on a register: contraction is off, and gcc 12 copies accumulators
  * around the intrinsic. */
@@ -35,7 +35,7 @@ INLINE AVX512 __m512 clamp(__m512 v, const struct f32_dest *y)
 
 /* Adds the sums to the bias or to what the part before left, and stores them. */
 INLINE AVX512 void finish(const struct f32_tile *t, const int rows, const int units,
-                          __m512 c[F32_ROWS][UNITS])
+                          __m512 c[][UNITS])
 {
     const struct f32_dest y = t->y;
     const __mmask16 last = unit_mask(t, units - 1, units);
@@ -145,6 +145,62 @@ static void tile_avx512(const struct f32_tile *t, size_t rows)
     tiles[(t->n - 1) / F32_LANES][rows - 1](t);
 }
 
+/* ---- Few channels --------------------------------------------------------------------------- */
+
+/* Inputs lie at constant distances from one pointer per factor, so that more rows fit a tile. */
+enum { SCAN_1 = 16, SCAN_2 = 14, SCAN_3 = 8, SCAN_4 = 6 };
+
+INLINE AVX512 void scan(const struct f32_scan *s, const int rows, const int units, const int step)
+{
+    __m512 c[SCAN_1][UNITS];
+    const float *w = s->w;
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int u = 0; u < units; u++) {
+            c[r][u] = _mm512_setzero_ps();
+        }
+    }
+    for (size_t k = 0; k < s->factors; k++, w += units * F32_LANES) {
+        const float *x = s->x + s->at[k];
+        __m512 v[UNITS];
+#pragma GCC unroll 4
+        for (int u = 0; u < units; u++) {
+            v[u] = _mm512_loadu_ps(w + u * F32_LANES);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            const __m512 b = _mm512_set1_ps(x[r * step]);
+#pragma GCC unroll 4
+            for (int u = 0; u < units; u++) {
+                madd(&c[r][u], b, v[u]);
+            }
+        }
+    }
+    const struct f32_tile t = {.n = s->n, .bias = s->bias, .first = true, .last = true, .y = s->y};
+    finish(&t, rows, units, c);
+}
+
+#define SCAN(units)                                                                                \
+    AVX512 static void scan_##units(const struct f32_scan *s)                                      \
+    {                                                                                              \
+        if (s->step == 1) {                                                                        \
+            scan(s, SCAN_##units, units, 1);                                                       \
+        } else {                                                                                   \
+            scan(s, SCAN_##units, units, 2);                                                       \
+        }                                                                                          \
+    }
+SCAN(1)
+SCAN(2)
+SCAN(3)
+SCAN(4)
+
+static void scan_avx512(const struct f32_scan *s)
+{
+    static void (*const scans[UNITS])(const struct f32_scan *) = {scan_1, scan_2, scan_3, scan_4};
+    scans[(s->n - 1) / F32_LANES](s);
+}
+
 /* ---- Depthwise ------------------------------------------------------------------------------ */
 
 INLINE AVX512 void put(const struct f32_dest *y, size_t at, __mmask16 m, __m512 v)
@@ -160,7 +216,7 @@ INLINE AVX512 void put(const struct f32_dest *y, size_t at, __mmask16 m, __m512 
 /* Any filter, one unit of channels from j on. */
 INLINE AVX512 void depth_unit(const struct f32_depth *d, size_t j, __mmask16 m, const int rows)
 {
-    __m512 c[F32_DEPTH];
+    __m512 c[DEPTH];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
         c[r] = d->bias ? _mm512_maskz_loadu_ps(m, d->bias + j) : _mm512_setzero_ps();
@@ -181,17 +237,46 @@ INLINE AVX512 void depth_unit(const struct f32_depth *d, size_t j, __mmask16 m, 
     }
 }
 
-/* F32_DEPTH outputs of `units` units of channels, for rows of kw neighbouring taps: each input is
+/* Lines of DEPTH rows of `units` units from y on: stores to several places by turns would wait for
+ * each other. */
+INLINE AVX512 void fetch(const float *y, size_t pitch, const int units)
+{
+#pragma GCC unroll 4
+    for (int r = 0; y && r < DEPTH; r++, y += pitch) {
+#pragma GCC unroll 4
+        for (int u = 0; u < units; u++) {
+            _mm_prefetch((const char *)(y + u * F32_LANES), _MM_HINT_T0);
+        }
+    }
+}
+
+/* DEPTH rows of `units` units to y; of act they are clamped. */
+INLINE AVX512 void put_units(const struct f32_depth *d, float *y, const int units, const bool act,
+                             __m512 c[][UNITS])
+{
+#pragma GCC unroll 4
+    for (int r = 0; y && r < DEPTH; r++, y += d->y.pitch) {
+#pragma GCC unroll 4
+        for (int u = 0; u < units; u++) {
+            _mm512_storeu_ps(y + u * F32_LANES, act ? clamp(c[r][u], &d->y) : c[r][u]);
+        }
+    }
+}
+
+/* DEPTH outputs of `units` units of channels, for rows of kw neighbouring taps: each input is
  * loaded once for all outputs that it takes part in. */
 INLINE AVX512 void depth_slide(const struct f32_depth *d, size_t j, const int kw, const int step,
                                const int units)
 {
-    __m512 c[F32_DEPTH][UNITS];
+    __m512 c[DEPTH][UNITS];
+    float *raw = d->y.raw ? d->y.raw + j : NULL, *act = d->y.act ? d->y.act + j : NULL;
+    fetch(raw, d->y.pitch, units);
+    fetch(act, d->y.pitch, units);
 #pragma GCC unroll 4
     for (int u = 0; u < units; u++) {
         const float *bias = d->bias ? d->bias + j + u * F32_LANES : NULL;
 #pragma GCC unroll 4
-        for (int r = 0; r < F32_DEPTH; r++) {
+        for (int r = 0; r < DEPTH; r++) {
             c[r][u] = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps();
         }
     }
@@ -206,13 +291,13 @@ INLINE AVX512 void depth_slide(const struct f32_depth *d, size_t j, const int kw
             }
         }
 #pragma GCC unroll 16
-        for (int p = 0; p < (F32_DEPTH - 1) * step + kw; p++) {
+        for (int p = 0; p < (DEPTH - 1) * step + kw; p++) {
             const float *at = x[p] + j;
 #pragma GCC unroll 4
             for (int u = 0; u < units; u++) {
                 const __m512 b = _mm512_loadu_ps(at + u * F32_LANES);
 #pragma GCC unroll 4
-                for (int r = 0; r < F32_DEPTH; r++) {
+                for (int r = 0; r < DEPTH; r++) {
                     if (p >= r * step && p < r * step + kw) {
                         madd(&c[r][u], b, v[p - r * step][u]);
                     }
@@ -220,13 +305,8 @@ INLINE AVX512 void depth_slide(const struct f32_depth *d, size_t j, const int kw
             }
         }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < F32_DEPTH; r++) {
-#pragma GCC unroll 4
-        for (int u = 0; u < units; u++) {
-            put(&d->y, (size_t)r * d->y.pitch + j + (size_t)(u * F32_LANES), 0xffff, c[r][u]);
-        }
-    }
+    put_units(d, raw, units, false, c);
+    put_units(d, act, units, true, c);
 }
 
 /* All whole units; returns the first channel that is left. */
@@ -243,20 +323,90 @@ INLINE AVX512 size_t depth_units(const struct f32_depth *d, const int kw, const 
     return j;
 }
 
-AVX512 static void depth_avx512(const struct f32_depth *d, size_t rows)
+/* DEPTH outputs or, unless `four`, one. */
+INLINE AVX512 void depth_few(const struct f32_depth *d, bool four)
 {
     size_t j = 0;
-    if (rows == F32_DEPTH && d->gap == 1 && d->step <= 2 && (d->kw == 3 || d->kw == 5)) {
+    if (four && d->gap == 1 && d->step <= 2 && (d->kw == 3 || d->kw == 5)) {
         j = d->kw == 3 ? (d->step == 1 ? depth_units(d, 3, 1, 4) : depth_units(d, 3, 2, 4))
                        : (d->step == 1 ? depth_units(d, 5, 1, 2) : depth_units(d, 5, 2, 2));
     }
     for (; j < d->c; j += F32_LANES) {
         const size_t rest = d->c - j;
         const __mmask16 m = rest >= F32_LANES ? 0xffff : (__mmask16)((1u << rest) - 1);
-        if (rows == F32_DEPTH) {
-            depth_unit(d, j, m, F32_DEPTH);
+        if (four) {
+            depth_unit(d, j, m, DEPTH);
         } else {
             depth_unit(d, j, m, 1);
+        }
+    }
+}
+
+/* One unit of channels, which are all, of `rows` outputs, at least DEPTH, of filters of 3x3, which
+ * stay in registers. */
+INLINE AVX512 void depth_line(const struct f32_depth *d, __mmask16 m, size_t rows, const int step)
+{
+    __m512 w[3][3], bias = _mm512_setzero_ps();
+    const float *const *x = d->x;
+    struct f32_dest y = {.pitch = d->y.pitch, .lo = d->y.lo, .hi = d->y.hi};
+#pragma GCC unroll 9
+    for (size_t t = 0; t < 9; t++) {
+        w[t / 3][t % 3] = _mm512_maskz_loadu_ps(m, d->w + t * d->c);
+    }
+    if (d->bias) {
+        bias = _mm512_maskz_loadu_ps(m, d->bias);
+    }
+    for (size_t at = 0; at < rows; at += DEPTH) {
+        const size_t from = MIN(at, rows - DEPTH);
+        __m512 c[DEPTH];
+#pragma GCC unroll 4
+        for (int r = 0; r < DEPTH; r++) {
+            c[r] = bias;
+        }
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) {
+            const float *const *line = x + (size_t)i * d->pitch + from * (size_t)step;
+#pragma GCC unroll 16
+            for (int p = 0; p < (DEPTH - 1) * step + 3; p++) {
+                const __m512 b = _mm512_maskz_loadu_ps(m, line[p]);
+#pragma GCC unroll 4
+                for (int r = 0; r < DEPTH; r++) {
+                    if (p >= r * step && p < r * step + 3) {
+                        madd(&c[r], b, w[i][p - r * step]);
+                    }
+                }
+            }
+        }
+        y.raw = d->y.raw ? d->y.raw + from * y.pitch : NULL;
+        y.act = d->y.act ? d->y.act + from * y.pitch : NULL;
+#pragma GCC unroll 4
+        for (int r = 0; r < DEPTH; r++) {
+            put(&y, (size_t)r * y.pitch, m, c[r]);
+        }
+    }
+}
+
+/* The last outputs are computed twice rather than one by one; they are the same. */
+AVX512 static void depth_avx512(const struct f32_depth *d, size_t rows)
+{
+    if (rows >= DEPTH && d->c <= F32_LANES && d->kh == 3 && d->kw == 3 && d->gap == 1 &&
+        d->step <= 2) {
+        const __mmask16 m = (__mmask16)((1u << d->c) - 1);
+        if (d->step == 1) {
+            depth_line(d, m, rows, 1);
+        } else {
+            depth_line(d, m, rows, 2);
+        }
+        return;
+    }
+    struct f32_depth part = *d;
+    const size_t each = rows < DEPTH ? 1 : DEPTH;
+    for (size_t at = 0; at < rows; at += each) {
+        f32_depth_at(d, MIN(at, rows - each), &part);
+        if (each == DEPTH) {
+            depth_few(&part, true);
+        } else {
+            depth_few(&part, false);
         }
     }
 }
@@ -334,6 +484,8 @@ const struct f32_kernels kernel_f32_avx512 = {
     .name = "avx512",
     .rows = {0, 8, 8, 8, 6},
     .tile = tile_avx512,
+    .scan_rows = {0, SCAN_1, SCAN_2, SCAN_3, SCAN_4},
+    .scan = scan_avx512,
     .depth = depth_avx512,
     .largest = largest_avx512,
     .transpose = transpose_avx512,

@@ -43,6 +43,10 @@ struct op_call {
     bool raw;
     /* Operators with op.chains only; NULL: none. op_out_tail() makes what chain_block() fills. */
     struct chain_run *chain;
+    /* Operators with op.pairs only: a call that lacks nothing but input 0, which is out[0] or, with
+     * a tail, tail_out. The kernel may run it on the way; then it sets behind_made. */
+    struct op_call *behind;
+    bool behind_made;
     bool sums;      /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
     bool reference; /* see plan_options */
 };
@@ -86,6 +90,7 @@ struct op {
     enum op_layout (*layout)(const struct op_call *c);
     bool tails;  /* the fast kernel applies op_call.tail */
     bool chains; /* and computes op_call.chain */
+    bool pairs;  /* and looks at op_call.behind */
     /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
     unsigned any_address;
     /* Whether the fast kernel computes every sample of this call, an index of dimension 0 of input

@@ -173,6 +173,7 @@ struct form {
 /* Forms are made when a call first asks: which way is best depends on the size of its images.
  * Shared by threads. */
 struct packed {
+    _Atomic(struct conv *) seen; /* the first call, as conv_read() has checked it; NULL: none yet */
     pthread_mutex_t lock;
     pthread_cond_t filled;
     struct tensor *w;
@@ -197,6 +198,7 @@ static void conv_release(void *state)
         conv_dense_free(p->forms[WAY_DENSE].data);
         conv_depth_free(p->forms[WAY_DEPTHWISE].data);
         conv_winograd_free(p->forms[WAY_WINOGRAD].data);
+        free(atomic_load(&p->seen));
         tensor_free(p->w);
         pthread_cond_destroy(&p->filled);
         pthread_mutex_destroy(&p->lock);
@@ -279,6 +281,49 @@ static int conv_prepare(const struct op_prep *p, void **state, struct err *err)
     return OK;
 }
 
+/* Whether the call is like the first one, whose attributes need not be looked up again. */
+static bool read_seen(const struct op_call *c, const struct packed *p, struct conv *v)
+{
+    const struct conv *seen = p ? atomic_load(&p->seen) : NULL;
+    const struct tensor *x = c->in[0], *bias = c->n_in > 2 ? c->in[2] : NULL;
+    if (!seen || c->in[1] != p->w || x->dtype != DT_F32 || x->rank != seen->w.rank + 2 ||
+        x->dims[0] != seen->w.n || x->dims[1] != seen->w.c) {
+        return false;
+    }
+    for (int a = 2; a < x->rank; a++) {
+        if (x->dims[a] != seen->w.in[WINDOW_RANK - x->rank + a]) {
+            return false;
+        }
+    }
+    if (bias &&
+        (bias->dtype != DT_F32 || bias->rank != 1 || bias->dims[0] != seen->oc * seen->groups)) {
+        return false;
+    }
+    *v = *seen;
+    v->x = x;
+    v->wt = c->in[1];
+    v->bias = bias;
+    return true;
+}
+
+/* conv_read() of a call that the fast kernel may take. */
+static int read_fast(const struct op_call *c, struct conv *v, struct err *err)
+{
+    struct packed *p = (struct packed *)c->state; /* `seen` is atomic */
+    if (read_seen(c, p, v)) {
+        return OK;
+    }
+    int rc = conv_read(c, v, err);
+    if (!rc && p && v->x->dtype == DT_F32 && !atomic_load(&p->seen)) {
+        struct conv *first = mem_alloc(sizeof *first), *none = NULL;
+        *first = *v;
+        if (!atomic_compare_exchange_strong(&p->seen, &none, first)) {
+            free(first);
+        }
+    }
+    return rc;
+}
+
 static bool is_depthwise(const struct conv *v)
 {
     return v->groups > 1 && v->ic == 1 && v->oc == 1 && conv_depth_fits(&v->w);
@@ -299,7 +344,7 @@ static enum way find_way(const struct conv *v)
 static enum op_layout conv_layout(const struct op_call *c)
 {
     struct conv v;
-    if (conv_read(c, &v, NULL) || !is_fast(&v)) {
+    if (read_fast(c, &v, NULL) || !is_fast(&v)) {
         return LAYOUT_ROWS;
     }
     return find_way(&v) == WAY_DENSE && conv_dense_copies(&v) ? LAYOUT_TO_LAST : LAYOUT_LAST;
@@ -332,6 +377,31 @@ static int run_way(const struct op_call *c, const struct conv *v, struct packed 
                                  : conv_dense_run(v, form, y, c->par, c->budget, err);
 }
 
+/* Runs the depthwise convolution behind this one on the way, if it is one and large. On failure
+ * nothing has been made: it will be run by itself. */
+static void run_behind(struct op_call *c, const struct conv *v, struct packed *p, struct f32_dest y)
+{
+    struct op_call *next = c->behind;
+    struct conv depth;
+    struct f32_dest z = {0};
+    const void *form, *depth_form;
+    next->in[0] = c->tail ? c->tail_out : c->out[0];
+    next->channels_last = true;
+    if (!next->state || read_fast(next, &depth, NULL) || !is_depthwise(&depth) ||
+        !conv_pair_fits(v, &depth) || make_outputs(next, &depth, &z, NULL)) {
+        return;
+    }
+    c->behind_made =
+        !packed_get(p, WAY_DENSE, c->par, &form, NULL) &&
+        !packed_get((struct packed *)next->state, WAY_DEPTHWISE, c->par, &depth_form, NULL) &&
+        !conv_pair_run(v, form, y, &depth, depth_form, z, c->par, c->budget, NULL);
+    if (!c->behind_made) {
+        tensor_free(next->out[0]);
+        tensor_free(next->tail_out);
+        next->out[0] = next->tail_out = NULL;
+    }
+}
+
 static int run_packed(struct op_call *c, const struct conv *v, struct packed *p, struct err *err)
 {
     struct f32_dest y = {0};
@@ -341,6 +411,12 @@ static int run_packed(struct op_call *c, const struct conv *v, struct packed *p,
         return rc;
     }
     const enum way way = find_way(v);
+    if (c->behind && way == WAY_DENSE) {
+        run_behind(c, v, p, y);
+    }
+    if (c->behind_made) {
+        return OK;
+    }
     rc = run_way(c, v, p, way, y, &finite, err);
     return rc || finite ? rc : run_way(c, v, p, WAY_DENSE, y, &finite, err);
 }
@@ -373,7 +449,7 @@ static int conv_fast(struct op_call *c, struct err *err)
 {
     struct conv v;
     struct packed *own = NULL, *p = (struct packed *)c->state; /* it has a lock */
-    int rc = conv_read(c, &v, err);
+    int rc = read_fast(c, &v, err);
     if (rc || !is_fast(&v)) {
         return rc ? rc : conv_ref(c, err);
     }
@@ -474,6 +550,7 @@ const struct op op_conv[] = {
         .spec = "ONNX Conv-22",
         .layout = conv_layout,
         .tails = true,
+        .pairs = true,
         .any_address = 1u << 1,
     },
     {

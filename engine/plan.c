@@ -390,10 +390,7 @@ static bool tail_range(const struct plan *p, const struct node *n, struct op_tai
 /* Joins activations to the operator in front of them, where its kernel can apply them. */
 static void join_tails(struct plan *p)
 {
-    for (size_t i = 0; i < p->g->n_nodes; i++) {
-        p->steps[i].tail = -1;
-    }
-    for (size_t j = 0; j < p->g->n_nodes && p->o.kernels == KERNELS_FAST; j++) {
+    for (size_t j = 0; j < p->g->n_nodes; j++) {
         const struct node *n = &p->g->nodes[j];
         int i = n->n_in > 0 && n->in[0] >= 0 ? p->g->values[n->in[0]].producer : -1;
         struct op_tail range;
@@ -405,6 +402,54 @@ static void join_tails(struct plan *p)
         p->steps[i].tail = (int)j;
         p->steps[i].tail_range = range;
     }
+}
+
+/* Whether node i is a convolution that looks at the node behind it, of several groups or of one. */
+static bool is_conv(const struct plan *p, int i, bool grouped)
+{
+    const struct step *s = &p->steps[i];
+    return !s->blocked && !s->folded && s->op->pairs &&
+           (attr_int(&p->g->nodes[i], "group", 1) > 1) == grouped;
+}
+
+/* The convolution of one group whose result, or whose activation, a node reads; -1: none. */
+static int conv_before(const struct plan *p, const struct node *n)
+{
+    int i = n->n_in > 0 && n->in[0] >= 0 ? p->g->values[n->in[0]].producer : -1, tail = -1;
+    if (i >= 0 && !is_conv(p, i, false)) {
+        const struct node *act = &p->g->nodes[i];
+        tail = i;
+        i = act->n_in > 0 && act->in[0] >= 0 ? p->g->values[act->in[0]].producer : -1;
+    }
+    return i >= 0 && is_conv(p, i, false) && p->steps[i].tail == tail ? i : -1;
+}
+
+/* Joins grouped convolutions to the one in front, whose kernel may compute them on the way. */
+static void join_pairs(struct plan *p)
+{
+    for (size_t k = 0; k < p->g->n_nodes; k++) {
+        const struct node *n = &p->g->nodes[k];
+        const int i = is_conv(p, (int)k, true) ? conv_before(p, n) : -1;
+        bool fits = i >= 0 && p->steps[i].behind < 0;
+        for (int m = 1; m < n->n_in; m++) {
+            fits = fits && (n->in[m] < 0 || plan_constant(p, n->in[m]));
+        }
+        if (fits) {
+            p->steps[i].behind = (int)k;
+        }
+    }
+}
+
+static void join_steps(struct plan *p)
+{
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        p->steps[i].tail = p->steps[i].behind = -1;
+    }
+    if (p->o.kernels == KERNELS_FAST) {
+        join_tails(p);
+        join_pairs(p);
+    }
+    chain_join(p);
 }
 
 static void count_uses(struct plan *p)
@@ -469,8 +514,7 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     rc = rc ? rc : check_gaps(p, err);
     if (!rc) {
         count_uses(p);
-        join_tails(p);
-        chain_join(p);
+        join_steps(p);
         *out = p;
         return OK;
     }
@@ -487,8 +531,7 @@ int plan_leave_out(struct plan *p, int node, const char *why, struct err *err)
     if (!p->steps[node].blocked) {
         refuse(p, (size_t)node, why);
         count_uses(p);
-        join_tails(p);
-        chain_join(p);
+        join_steps(p);
     }
     int rc = check_gaps(p, err);
     return rc && p->g->path ? err_in(err, "%s", p->g->path) : rc;

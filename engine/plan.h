@@ -14,8 +14,9 @@ struct step {
     int tail;      /* node whose activation this one applies on the way, -1; see op_call.tail */
     struct op_tail tail_range;
     struct chain *chain; /* nodes that this one computes as well, see chain.h; NULL: none */
-    bool folded;         /* outputs are constants of the plan */
-    bool blocked;        /* by a gap: not run */
+    int behind;   /* node that may be computed on the way, tail and all, -1; see op_call.behind */
+    bool folded;  /* outputs are constants of the plan */
+    bool blocked; /* by a gap: not run */
 };
 
 struct plan {
@@ -72,6 +73,7 @@ struct run {
     struct tensor **values;
     struct tensor **other; /* the same in the other order, when some node asked for it */
     struct tensor **tails; /* per node: its result, made by the node in front of it */
+    bool *made;            /* per node: so, although there may be no result for want of readers */
     int *left;
     bool *held;    /* per value: float16 held as float32; NULL when the plan has no wide values */
     bool *missing; /* per value: a kernel refused it, or it is behind such; NULL: none is */

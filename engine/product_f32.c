@@ -13,6 +13,7 @@ enum {
     CACHE_LINE = 64,  /* bytes */
     AHEAD = 256,      /* bytes of a column that are fetched before they are read */
     ACROSS = 8 << 10, /* weights that fit the L1 cache beside rows and results */
+    ACROSS_MOST = 8,  /* panels that are passed by turns */
     BLOCK = 96,       /* rows of a matrix that pass by all panels together */
 };
 
@@ -157,22 +158,37 @@ void f32_panels_fini(struct f32_panels *p)
 
 /* ---- Products ------------------------------------------------------------------------------- */
 
+/* `n` floats to fetch, or NULL. */
+static const float *take_later(struct f32_later *later, size_t n)
+{
+    for (int i = 0; later && i < 2; i++) {
+        if (later->at[i] < later->end[i]) {
+            const float *at = later->at[i];
+            later->at[i] += MIN(n, (size_t)(later->end[i] - at));
+            return at;
+        }
+    }
+    return NULL;
+}
+
 /* All rows of a tile's columns and factors, spread evenly over tiles. Each fetches the rows of the
  * next one, which mostly are neighbours, and the first ones the weights that come next, as long as
- * there are some: `left` floats behind those of the tile. */
+ * there are some: `left` floats behind those of the tile. The others fetch p->later. */
 static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t cols, size_t left)
 {
     const size_t most = p->kernels->rows[cols / F32_LANES];
     const size_t tiles = (p->rows + most - 1) / most;
+    const size_t each = p->rows / MAX(tiles, (size_t)1), more = p->rows - each * tiles;
     const size_t factors = t->segments * t->len, size = factors * cols;
     const size_t fetched = factors * (CACHE_LINE / sizeof *t->w); /* by one tile */
     const float *const *x = t->x;
     const struct f32_dest y = t->y;
-    for (size_t i = 0; i < tiles; i++) {
-        const size_t r0 = i * p->rows / tiles, r1 = (i + 1) * p->rows / tiles;
+    for (size_t i = 0, r0 = 0, r1; i < tiles; i++, r0 = r1) {
+        r1 = r0 + each + (i < more);
         t->x = x + r0;
         t->ahead = t->segments == 1 && i + 1 < tiles ? x[r1] + t->off : NULL;
         t->next = (i + 1) * fetched <= MIN(size, left) ? t->w + size + i * fetched : NULL;
+        t->next = t->next ? t->next : take_later(p->later, fetched);
         t->y.raw = y.raw ? y.raw + r0 * y.pitch : NULL;
         t->y.act = y.act ? y.act + r0 * y.pitch : NULL;
         p->kernels->tile(t, r1 - r0);
@@ -270,25 +286,36 @@ static void run_panel(const struct f32_product *p, size_t panel)
 static void run_across(const struct f32_product *p)
 {
     const size_t count = p->panel_end - p->panel;
-    const size_t units = first_unit(p->panels, p->panel + 1) - first_unit(p->panels, p->panel);
-    const size_t most = p->kernels->rows[units], tiles = (p->rows + most - 1) / most;
-    for (size_t i = 0; i < tiles * count; i++) {
-        const size_t r0 = i / count * p->rows / tiles, r1 = (i / count + 1) * p->rows / tiles;
-        size_t cols;
-        struct f32_tile t = panel_tile(p, p->panel + i % count, &cols);
-        t.x += r0;
-        t.y.raw = t.y.raw ? t.y.raw + r0 * t.y.pitch : NULL;
-        t.y.act = t.y.act ? t.y.act + r0 * t.y.pitch : NULL;
-        p->kernels->tile(&t, r1 - r0);
+    struct f32_tile panels[ACROSS_MOST];
+    size_t cols = 0;
+    for (size_t i = count; i-- > 0;) { /* the first is the widest */
+        panels[i] = panel_tile(p, p->panel + i, &cols);
     }
+    const size_t most = p->kernels->rows[cols / F32_LANES], tiles = (p->rows + most - 1) / most;
+    const size_t each = p->rows / MAX(tiles, (size_t)1), more = p->rows - each * tiles;
+    for (size_t i = 0, rows; i < tiles; i++) {
+        rows = each + (i < more);
+        for (size_t k = 0; k < count; k++) {
+            struct f32_tile *t = &panels[k];
+            p->kernels->tile(t, rows);
+            t->x += rows;
+            t->y.raw = t->y.raw ? t->y.raw + rows * t->y.pitch : NULL;
+            t->y.act = t->y.act ? t->y.act + rows * t->y.pitch : NULL;
+        }
+    }
+}
+
+bool f32_product_at_once(size_t segments, size_t len)
+{
+    return len <= RUN && segments * len < RUN + RUN / 2;
 }
 
 /* Whether a product is to be run across its panels; the sums are the same. */
 static bool goes_across(const struct f32_product *p)
 {
     const size_t factors = p->segments * p->len;
-    return !p->block && factors < RUN + RUN / 2 && p->len <= RUN && p->panel + 1 < p->panel_end &&
-           factors * p->panels->n <= ACROSS;
+    return !p->block && f32_product_at_once(p->segments, p->len) && p->panel + 1 < p->panel_end &&
+           p->panel_end - p->panel <= ACROSS_MOST && factors * p->panels->n <= ACROSS;
 }
 
 void f32_product_run(const struct f32_product *p)

@@ -43,6 +43,12 @@ void f32_panels_fini(struct f32_panels *p);
 /* First column of a panel, a multiple of F32_LANES; of panel `count`: behind the last. */
 size_t f32_panels_column(const struct f32_panels *p, size_t panel);
 
+/* Places that will be written to soon. Products fetch them into the L2 cache, line by line, while
+ * they are busy with multiplying. */
+struct f32_later {
+    const float *at[2], *end[2];
+};
+
 /* Rows [0, rows) of activations times the panels [panel, panel_end): row r is x[s * pitch + r] for
  * each of the segments, `len` elements long. They meet segments * len factors of the weights,
  * beginning with number `from`. */
@@ -55,10 +61,13 @@ struct f32_product {
     /* 0: parts of sums as it is fast. Else a part is `block` elements of all segments, parts are
      * added in this order, and the bias comes last; then only y.raw is written. */
     size_t block;
-    const float *bias; /* panels->n values; NULL: 0 */
-    struct f32_dest y; /* of row 0 and the first column of the first panel */
+    const float *bias;       /* panels->n values; NULL: 0 */
+    struct f32_dest y;       /* of row 0 and the first column of the first panel */
+    struct f32_later *later; /* what has been fetched is taken off; NULL: nothing */
 };
 void f32_product_run(const struct f32_product *p);
+/* Whether sums of so many factors are one part, without a block. */
+bool f32_product_at_once(size_t segments, size_t len);
 /* y [rows, n] = x [rows, k] times all panels, plus bias; y.pitch need not be set. */
 void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, const float *bias,
                         struct f32_dest y, struct par *par);

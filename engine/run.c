@@ -263,6 +263,50 @@ static void chain_end(struct run *r, struct chain_run *made)
     }
 }
 
+/* Which results of node i its call is to make. */
+static void want_results(const struct run *r, size_t i, struct op_call *c)
+{
+    const struct step *s = &r->p->steps[i];
+    if (s->tail >= 0 && !is_skipped(r, s->tail)) {
+        int v = c->node->out[0];
+        c->tail = &s->tail_range;
+        c->raw = tap_wants(r->o, v) || swaps(r->o, v) || r->left[v] > 1;
+    }
+}
+
+/* Runs the call of node i with that of the node behind it at hand. */
+static int run_pair(struct run *r, size_t i, struct op_call *c, struct err *err)
+{
+    const size_t k = (size_t)r->p->steps[i].behind;
+    const struct node *n = &r->p->g->nodes[k];
+    struct slots s;
+    slots_init(&s, n);
+    for (int m = 1; m < n->n_in; m++) {
+        s.in[m] = n->in[m] >= 0 ? plan_constant(r->p, n->in[m]) : NULL;
+    }
+    struct op_call behind = plan_call(r->p, k, s.in, s.out);
+    behind.par = c->par;
+    want_results(r, k, &behind);
+    c->behind = &behind;
+    int rc = call_run(r->p, i, c, err);
+    if (!rc && c->behind_made) {
+        r->made[k] = true;
+        r->tails[k] = s.out[0];
+        if (behind.tail) {
+            r->tails[r->p->steps[k].tail] = behind.tail_out;
+        }
+    }
+    c->behind = NULL;
+    slots_fini(&s);
+    return rc;
+}
+
+/* Whether what node i makes goes unchanged to the node behind it, which is to be run as well. */
+static bool may_pair(const struct run *r, size_t i)
+{
+    return r->p->steps[i].behind >= 0 && !r->skip && !(r->o && r->o->swap);
+}
+
 /* Computes node i, and what is joined to it where it can do so on the way. */
 static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *err)
 {
@@ -276,15 +320,10 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
         return rc;
     }
     struct chain_run chain;
-    const bool tail = s->tail >= 0 && !is_skipped(r, s->tail);
-    if (tail) {
-        int v = c->node->out[0];
-        c->tail = &s->tail_range;
-        c->raw = tap_wants(r->o, v) || swaps(r->o, v) || r->left[v] > 1;
-    }
-    c->chain = tail || s->tail < 0 ? chain_begin(r, s, &chain) : NULL;
-    rc = call_run(r->p, i, c, err);
-    if (tail) {
+    want_results(r, i, c);
+    c->chain = c->tail || s->tail < 0 ? chain_begin(r, s, &chain) : NULL;
+    rc = may_pair(r, i) ? run_pair(r, i, c, err) : call_run(r->p, i, c, err);
+    if (c->tail) {
         r->tails[s->tail] = c->tail_out;
     }
     if (c->chain) {
@@ -340,7 +379,7 @@ static int step_run(struct run *r, size_t i, struct err *err)
     }
     slots_init(&s, n);
     int rc = OK;
-    if (r->tails[i]) { /* the node in front has made it */
+    if (r->tails[i] || r->made[i]) { /* by the node in front */
         s.out[0] = r->tails[i];
         r->tails[i] = NULL;
     } else {
@@ -459,6 +498,7 @@ int run_begin(const struct plan *p, const struct tensor *const *inputs, const st
     r->values = mem_alloc((g->n_values + 1) * sizeof *r->values);
     r->other = mem_alloc((g->n_values + 1) * sizeof *r->other);
     r->tails = mem_alloc((g->n_nodes + 1) * sizeof *r->tails);
+    r->made = mem_alloc(g->n_nodes + 1);
     r->left = mem_alloc((g->n_values + 1) * sizeof *r->left);
     r->held = p->wide ? mem_alloc(g->n_values + 1) : NULL;
     memcpy(r->left, p->uses, g->n_values * sizeof *r->left);
@@ -501,6 +541,7 @@ int run_end(struct run *r, struct tensor **outputs, struct err *err)
     free(r->values);
     free(r->other);
     free(r->tails);
+    free(r->made);
     free(r->held);
     free(r->missing);
     free(r->skip);

@@ -139,6 +139,22 @@ static void add_conv(struct fixture *f)
     f->node = &f->g->nodes[0]; /* they have moved */
 }
 
+/* The first convolution of a network: few channels, which may be last, and rows of many pixels. */
+static void make_colours(struct fixture *f)
+{
+    const int64_t k = random_int(2, 5), pad = random_int(1, k / 2), s = random_int(1, 2);
+    const int64_t w[] = {random_int(1, 90), random_int(1, 5), k, k}, pads[] = {pad, pad, 0, pad};
+    const int64_t x[] = {random_int(1, 2), w[1], random_int(5, 9), random_int(16, 50)};
+    const int64_t strides[] = {random_int(1, 3), s};
+    graph_attr_ints(f->g, f->node, "pads", 4, pads);
+    graph_attr_ints(f->g, f->node, "strides", 2, strides);
+    fixture_input(f, random_tensor(4, x, -1, 1), false);
+    add_weights(f, 2, w);
+    if (random_int(0, 1)) {
+        add_conv(f);
+    }
+}
+
 /* Two inputs that broadcast: the second is whole, or has some dimensions of 1 or none. */
 static void make_binary(struct fixture *f)
 {
@@ -338,6 +354,7 @@ static const struct {
     {"Conv", make_conv, 150, BOUND_SUM},
     {"Conv", make_depthwise, 150, BOUND_SUM},
     {"Conv", make_winograd, 30, BOUND_MAX},
+    {"Conv", make_colours, 80, BOUND_MAX},
     {"Conv", make_empty_conv, 8, BOUND_SUM},
     {"Add", make_binary, 60, BOUND_TEN},
     {"Mul", make_binary, 60, BOUND_TEN},
