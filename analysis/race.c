@@ -179,13 +179,14 @@ static void estimate(const struct sweep *w, size_t n, struct runner *r, size_t s
 }
 
 /* Squared standard error of an effect. On few images the noise of one trial says little, so that of
- * all is mixed in. */
+ * all is mixed in. What it adds counts, what it takes away does not: single trials, such as those
+ * of first layers, really are far noisier than the rest. */
 static double error_squared(const struct sweep *w, const struct runner *r, double common,
                             size_t seen)
 {
     double seen2, left2, size = sizes_between(w, 0, seen, &seen2), n = (double)seen;
     double left = sizes_between(w, seen, w->n_images, &left2);
-    double noise = (r->noise * (n - 1) + common * PRIOR) / (n - 1 + PRIOR);
+    double noise = fmax(r->noise, (r->noise * (n - 1) + common * PRIOR) / (n - 1 + PRIOR));
     return noise * (left2 + left * left * seen2 / (size * size));
 }
 
@@ -328,9 +329,19 @@ static double median_distance(size_t n, const struct runner *r, double from)
     return median;
 }
 
+/* Probability that Student's t with that many degrees of freedom lies above x: by a normal deviate
+ * (Wallace 1959). With three it is 7 % too large at 0.01 and 20 % at 0.001, with more less. */
+static double student_above(double x, double freedom)
+{
+    double z = sqrt(freedom * log1p(x * x / freedom)) * (8 * freedom + 1) / (8 * freedom + 3);
+    double p = 0.5 * erfc(z / sqrt(2));
+    return x < 0 ? 1 - p : p;
+}
+
 /* Expected number of the first n trials above the bar. Effects are taken as drawn from those of all
  * trials, so that a surprising one counts as noise in part (empirical Bayes, normal, median and
- * median deviation of all: a few of them stand far out). */
+ * median deviation of all: a few of them stand far out); the noise comes from the few images that
+ * the trial has seen, hence Student's t. */
 static double above(size_t n, size_t all, const struct runner *r, double bar)
 {
     double middle = median_distance(all, r, NAN), errors = 0, sum = 0;
@@ -342,7 +353,8 @@ static double above(size_t n, size_t all, const struct runner *r, double bar)
     for (size_t i = 0; i < n; i++) {
         double share = r[i].error > 0 ? spread / (spread + r[i].error) : 1;
         double likely = middle + share * (r[i].effect - middle), v = share * r[i].error;
-        sum += v > 0 ? 0.5 * erfc((bar - likely) / sqrt(2 * v)) : likely > bar;
+        sum +=
+            v > 0 ? student_above((bar - likely) / sqrt(v), (double)r[i].t->n - 1) : likely > bar;
     }
     return sum;
 }
