@@ -33,6 +33,9 @@ int elem_to_s64(const struct tensor *t, struct budget *b, struct tensor **out, s
 typedef void f32_pair_fn(size_t n, const float *restrict a, const float *restrict b,
                          float *restrict y);
 f32_pair_fn elem_add_f32, elem_sub_f32, elem_mul_f32, elem_div_f32;
+/* v[i] += bias[i], then act[i] = min(max(v[i], lo), hi). bias, act may be NULL: not done; act may
+ * be v. */
+void elem_finish_f32(size_t n, float *v, const float *bias, float lo, float hi, float *act);
 /* y[i] = min(max(x[i], lo), hi), NaN stays NaN. */
 void elem_clamp_f32(size_t n, const float *restrict x, float lo, float hi, float *restrict y);
 

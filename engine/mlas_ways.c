@@ -146,7 +146,7 @@ static void fill_patches(void *ctx, size_t from, size_t to)
 
 /* Some pixels at a time become the pixels of an image that a filter of one pixel passes over. */
 int mlas_run_patches(const struct op_call *c, const struct mlas_conv *j, const struct conv *v,
-                     const void *form, struct err *err)
+                     const void *form, struct f32_dest y, struct err *err)
 {
     enum { FLOATS = 1 << 17, PIECE = 16 };
     const size_t pixels = (size_t)(j->s.n * j->s.oh * j->s.ow), each = (size_t)j->s.c * j->taps;
@@ -167,8 +167,12 @@ int mlas_run_patches(const struct op_call *c, const struct mlas_conv *j, const s
         par_pieces(c->par, n, PIECE, fill_patches, &p);
         flat.w.in[WINDOW_RANK - 1] = flat.w.out[WINDOW_RANK - 1] = (int64_t)n;
         flat.w.in_n = flat.w.out_n = (int64_t)n;
-        const struct f32_dest y = {.raw = (float *)j->y->data + p0 * (size_t)j->s.o};
-        rc = conv_dense_run(&flat, form, y, c->par, c->budget, err);
+        const size_t at = p0 * (size_t)j->s.o;
+        const struct f32_dest part = {.raw = y.raw ? y.raw + at : NULL,
+                                      .act = y.act ? y.act + at : NULL,
+                                      .lo = y.lo,
+                                      .hi = y.hi};
+        rc = conv_dense_run(&flat, form, part, c->par, c->budget, err);
     }
     tensor_free(x);
     return rc;

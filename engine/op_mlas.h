@@ -43,9 +43,10 @@ struct mlas_conv {
 /* Two fast ways, channels last in and out. Each is given the weights in a form of conv_f32.h. */
 
 /* SUM_CHAIN in the order channel, ky, kx of more than one tap: products are gathered first. form:
- * of conv_dense_pack() for filters of one pixel with k channels; v: the call. */
+ * of conv_dense_pack() for filters of one pixel with k channels; v: the call; y: all of the output.
+ */
 int mlas_run_patches(const struct op_call *c, const struct mlas_conv *j, const struct conv *v,
-                     const void *form, struct err *err);
+                     const void *form, struct f32_dest y, struct err *err);
 /* SUM_SINGLE of one filter per channel, of at most MLAS_FOURS products, without the bias; w:
  * [taps][channels]. */
 enum { MLAS_FOURS = 512 };

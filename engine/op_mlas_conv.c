@@ -370,43 +370,74 @@ static enum op_layout conv_order(const struct op_call *c)
     return ours && choose_way(c, &j, &v) != WAY_PLAIN ? LAYOUT_LAST : LAYOUT_ROWS;
 }
 
-/* Rows of y plus the bias, where a kernel did not add it. */
-struct biasing {
-    float *y;
-    const float *bias;
-    size_t n;
+/* What comes behind the sums where a kernel does not do it, row by row: they are in y.raw, or in
+ * y.act where there is no raw. */
+struct finishing {
+    struct f32_dest y;
+    const float *bias; /* NULL: it is in the sums */
+    struct depth_job depth;
 };
 
-VECTOR_CLONES static void add_bias(void *ctx, size_t from, size_t to)
+static void finish_rows(void *ctx, size_t from, size_t to)
 {
-    const struct biasing *b = ctx;
-    const float *restrict bias = b->bias;
+    const struct finishing *f = ctx;
+    const size_t n = f->y.pitch;
     for (size_t r = from; r < to; r++) {
-        float *restrict y = b->y + r * b->n;
-        for (size_t i = 0; i < b->n; i++) {
-            y[i] += bias[i];
-        }
+        float *act = f->y.act ? f->y.act + r * n : NULL;
+        elem_finish_f32(n, f->y.raw ? f->y.raw + r * n : act, f->bias, f->y.lo, f->y.hi, act);
     }
 }
 
-static int run_form(const struct op_call *c, const struct mlas_conv *j, struct conv *v,
-                    enum way way, const void *form, struct err *err)
+static void finish_all(struct finishing *f, size_t rows, struct par *par)
 {
-    const struct f32_dest y = {.raw = j->y->data, .pitch = (size_t)j->s.o};
+    enum { ROWS = 64 };
+    if (f->bias || f->y.act) {
+        par_pieces(par, rows, ROWS, finish_rows, f);
+    }
+}
+
+/* Piece i of the rows, and what comes behind while it is in the cache. */
+static void run_depth(void *ctx, size_t i)
+{
+    struct finishing *f = ctx;
+    const struct depth_job *d = &f->depth;
+    const size_t width = (size_t)d->v->w.out[2], from = i % d->parts * d->part;
+    const size_t row = i / d->parts * width;
+    conv_depth_piece(d, i);
+    finish_rows(f, row + from, row + MIN(from + d->part, width));
+}
+
+static int depth_all(const struct op_call *c, const struct conv *v, const void *form,
+                     struct finishing *f, struct err *err)
+{
+    const struct f32_dest sums = {.raw = f->y.raw ? f->y.raw : f->y.act};
+    int rc = conv_depth_begin(v, form, sums, c->budget, &f->depth, err);
+    if (!rc) {
+        const size_t rows = (size_t)(v->w.n * v->w.out[0] * v->w.out[1]);
+        par_for(c->par, rows * f->depth.parts, run_depth, f);
+        conv_depth_end(&f->depth);
+    }
+    return rc;
+}
+
+static int run_form(const struct op_call *c, const struct mlas_conv *j, struct conv *v,
+                    enum way way, const void *form, struct f32_dest y, struct err *err)
+{
     if (way == WAY_DENSE) {
         return conv_dense_run(v, form, y, c->par, c->budget, err);
     }
     if (way == WAY_PATCH) {
-        return mlas_run_patches(c, j, v, form, err);
+        return mlas_run_patches(c, j, v, form, y, err);
     }
+    struct finishing f = {.y = y, .bias = j->bias};
     v->bias = NULL; /* those kernels begin with it */
     v->block = 0;
-    int rc = way == WAY_FOURS ? mlas_run_fours(j, form, c->par, err)
-                              : conv_depth_run(v, form, y, c->par, c->budget, err);
-    if (!rc && j->bias) {
-        enum { ROWS = 64 };
-        struct biasing b = {y.raw, j->bias, (size_t)j->s.o};
-        par_pieces(c->par, j->y->n / b.n, ROWS, add_bias, &b);
+    if (way == WAY_DEPTH) {
+        return depth_all(c, v, form, &f, err);
+    }
+    int rc = mlas_run_fours(j, form, c->par, err);
+    if (!rc) {
+        finish_all(&f, j->y->n / y.pitch, c->par);
     }
     return rc;
 }
@@ -425,19 +456,25 @@ static int op_conv_fast(struct op_call *c, struct err *err)
     if (rc || way == WAY_PLAIN || !c->channels_last) {
         return rc ? rc : op_conv_ref(c, err);
     }
-    rc = op_out(c, 0, DT_F32, j.s.rank, j.s.out, err);
-    if (rc || c->out[0]->n == 0) {
+    struct f32_dest y = {.pitch = (size_t)j.s.o};
+    rc = op_out_tail(c, j.s.rank, j.s.out, &y.raw, &y.act, err);
+    j.y = c->out[0] ? c->out[0] : c->tail_out;
+    if (rc || j.y->n == 0) {
         return rc;
     }
-    j.y = c->out[0];
+    y.lo = c->tail ? c->tail->lo : 0;
+    y.hi = c->tail ? c->tail->hi : 0;
     if (way == WAY_PIXEL) {
-        return run_plain(&j, true, err);
+        struct finishing f = {.y = y};
+        rc = run_plain(&j, true, err);
+        finish_all(&f, rc ? 0 : j.y->n / y.pitch, c->par);
+        return rc;
     }
     if (!p || p->way != form_of(way)) {
         rc = packed_new(c->node, j.w, j.s.g, form_of(way), &own, err);
         p = own;
     }
-    rc = rc ? rc : run_form(c, &j, &v, way, p->form, err);
+    rc = rc ? rc : run_form(c, &j, &v, way, p->form, y, err);
     packed_free(own);
     return rc;
 }
@@ -464,7 +501,7 @@ static int op_conv_prepare(const struct op_prep *p, void **state, struct err *er
 
 // clang-format off
 const struct op op_mlas_conv[] = {
-    {.name = "Conv", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_conv_ref, .fast = op_conv_fast, .prepare = op_conv_prepare, .release = packed_free, .layout = conv_order, .any_address = 1u << 1, .spec = "ORT Conv, order of sums"},
+    {.name = "Conv", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_conv_ref, .fast = op_conv_fast, .prepare = op_conv_prepare, .release = packed_free, .layout = conv_order, .tails = true, .any_address = 1u << 1, .spec = "ORT Conv, order of sums"},
     {0},
 };
 // clang-format on

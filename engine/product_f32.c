@@ -196,14 +196,12 @@ static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t col
     t->y = y;
 }
 
-VECTOR_CLONES static void add_bias(const struct f32_dest *y, size_t rows, size_t n,
-                                   const float *restrict bias)
+/* What comes behind sums in parts, which are in y->raw, or in y->act where there is no raw. */
+static void finish_rows(const struct f32_dest *y, size_t rows, size_t n, const float *bias)
 {
     for (size_t r = 0; r < rows; r++) {
-        float *restrict v = y->raw + r * y->pitch;
-        for (size_t j = 0; j < n; j++) {
-            v[j] += bias[j];
-        }
+        float *act = y->act ? y->act + r * y->pitch : NULL;
+        elem_finish_f32(n, y->raw ? y->raw + r * y->pitch : act, bias, y->lo, y->hi, act);
     }
 }
 
@@ -211,7 +209,12 @@ VECTOR_CLONES static void add_bias(const struct f32_dest *y, size_t rows, size_t
 static void run_blocks(const struct f32_product *p, struct f32_tile *t, size_t cols)
 {
     const float *bias = t->bias;
+    const struct f32_dest y = t->y;
     t->bias = NULL;
+    if (bias) { /* it comes before the activation */
+        t->y.raw = y.raw ? y.raw : y.act;
+        t->y.act = NULL;
+    }
     t->segments = p->segments;
     for (t->off = 0; t->off < p->len || t->first; t->off += p->block) {
         t->len = MIN(p->block, p->len - t->off);
@@ -221,8 +224,9 @@ static void run_blocks(const struct f32_product *p, struct f32_tile *t, size_t c
         t->w += t->segments * t->len * cols;
         t->first = false;
     }
+    t->y = y;
     if (bias) {
-        add_bias(&t->y, p->rows, t->n, bias);
+        finish_rows(&t->y, p->rows, t->n, bias);
     }
 }
 
