@@ -63,7 +63,8 @@ static size_t survivors(const struct search_job *j, size_t n, size_t *list, doub
         list[kept] = list[i];
         kept += in;
     }
-    if (!j->c.has_limit || (kept > most && seen >= 4 * SETS_LOOK)) {
+    const size_t enough = MIN((size_t)4 * SETS_LOOK, (j->w->n_images + 1) / 2);
+    if (!j->c.has_limit || (kept > most && seen >= enough)) {
         sets_sort(j, kept, list);
         kept = MIN(kept, MAX(j->c.has_limit ? 0 : kept / 2, most));
     }
