@@ -370,8 +370,7 @@ static enum op_layout conv_order(const struct op_call *c)
     return ours && choose_way(c, &j, &v) != WAY_PLAIN ? LAYOUT_LAST : LAYOUT_ROWS;
 }
 
-/* What comes behind the sums where a kernel does not do it, row by row: they are in y.raw, or in
- * y.act where there is no raw. */
+/* What comes behind the sums, see f32_finish_rows(). */
 struct finishing {
     struct f32_dest y;
     const float *bias; /* NULL: it is in the sums */
@@ -381,11 +380,7 @@ struct finishing {
 static void finish_rows(void *ctx, size_t from, size_t to)
 {
     const struct finishing *f = ctx;
-    const size_t n = f->y.pitch;
-    for (size_t r = from; r < to; r++) {
-        float *act = f->y.act ? f->y.act + r * n : NULL;
-        elem_finish_f32(n, f->y.raw ? f->y.raw + r * n : act, f->bias, f->y.lo, f->y.hi, act);
-    }
+    f32_finish_rows(&f->y, from, to, f->y.pitch, f->bias);
 }
 
 static void finish_all(struct finishing *f, size_t rows, struct par *par)

@@ -196,10 +196,9 @@ static void run_rows(const struct f32_product *p, struct f32_tile *t, size_t col
     t->y = y;
 }
 
-/* What comes behind sums in parts, which are in y->raw, or in y->act where there is no raw. */
-static void finish_rows(const struct f32_dest *y, size_t rows, size_t n, const float *bias)
+void f32_finish_rows(const struct f32_dest *y, size_t from, size_t to, size_t n, const float *bias)
 {
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = from; r < to; r++) {
         float *act = y->act ? y->act + r * y->pitch : NULL;
         elem_finish_f32(n, y->raw ? y->raw + r * y->pitch : act, bias, y->lo, y->hi, act);
     }
@@ -226,7 +225,7 @@ static void run_blocks(const struct f32_product *p, struct f32_tile *t, size_t c
     }
     t->y = y;
     if (bias) {
-        finish_rows(&t->y, p->rows, t->n, bias);
+        f32_finish_rows(&t->y, 0, p->rows, t->n, bias);
     }
 }
 

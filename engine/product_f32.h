@@ -66,6 +66,10 @@ struct f32_product {
     struct f32_later *later; /* what has been fetched is taken off; NULL: nothing */
 };
 void f32_product_run(const struct f32_product *p);
+/* What comes behind sums of rows [from, to), n columns, where no kernel does it: the bias (NULL: it
+ * is in them), then the activation into y->act. The sums are in y->raw, or in y->act where there is
+ * no raw. */
+void f32_finish_rows(const struct f32_dest *y, size_t from, size_t to, size_t n, const float *bias);
 /* Whether sums of so many factors are one part, without a block. */
 bool f32_product_at_once(size_t segments, size_t len);
 /* y [rows, n] = x [rows, k] times all panels, plus bias; y.pitch need not be set. */

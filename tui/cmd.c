@@ -100,6 +100,17 @@ char *cmd_usage(const struct cmd *c)
 
 /* ---- Options and arguments ------------------------------------------------------------------ */
 
+char *call_words(const struct call *c)
+{
+    char *text = mem_dup("");
+    for (size_t i = 0; i < c->n_args; i++) {
+        char *longer = mem_printf("%s%s%s", text, i ? " " : "", c->args[i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
 const char *call_opt(const struct call *c, const char *name)
 {
     for (size_t i = c->n_opts; i > 0; i--) { /* the last one said counts */

@@ -35,12 +35,7 @@ void copy_send(const char *text)
 static int exec_copy(struct call *c, struct err *err)
 {
     struct session *s = c->s;
-    char *text = mem_dup("");
-    for (size_t i = 0; i < c->n_args; i++) {
-        char *longer = mem_printf("%s%s%s", text, i ? " " : "", c->args[i]);
-        free(text);
-        text = longer;
-    }
+    char *text = call_words(c);
     /* Names come with a model: what is pasted into a shell must not bring lines or sequences. */
     const size_t size = 4 * strlen(text) + 1;
     char *safe = mem_alloc(size);

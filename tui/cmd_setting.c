@@ -2,6 +2,7 @@
  *
  * cmd_setting.c: THE table of settings, and the commands set and show.
  */
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "tui/graphics.h"
@@ -16,7 +17,8 @@ struct setting {
     const char *help;
     int (*set)(struct session *s, const char *value, struct err *err);
     void (*show)(const struct session *s, char *dst, size_t size);
-    bool kept; /* in a saved session */
+    bool kept;     /* in a saved session */
+    size_t on_off; /* without set and show: where in a session its switch is */
 };
 
 static int read_count(const char *name, const char *value, long lo, long hi, int *out,
@@ -163,35 +165,6 @@ static void show_rows(const struct session *s, char *dst, size_t size)
     snprintf(dst, size, "%d", s->ui.rows > 0 ? s->ui.rows : 24);
 }
 
-static int read_switch(const char *name, const char *v, bool *out, struct err *err)
-{
-    if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
-        return err_set(err, E_USAGE, "%s is on or off, found '%s'", name, v);
-    }
-    *out = strcmp(v, "on") == 0;
-    return OK;
-}
-
-static int set_ascii(struct session *s, const char *v, struct err *err)
-{
-    return read_switch("ascii", v, &s->set.ascii, err);
-}
-
-static int set_mouse(struct session *s, const char *v, struct err *err)
-{
-    return read_switch("mouse", v, &s->set.mouse, err);
-}
-
-static int set_clipboard(struct session *s, const char *v, struct err *err)
-{
-    return read_switch("clipboard", v, &s->set.clipboard, err);
-}
-
-static void show_clipboard(const struct session *s, char *dst, size_t size)
-{
-    snprintf(dst, size, "%s", s->set.clipboard ? "on" : "off");
-}
-
 static int set_graphics(struct session *s, const char *v, struct err *err)
 {
     for (int g = 0; graphics_name((enum graphics)g); g++) {
@@ -206,26 +179,6 @@ static int set_graphics(struct session *s, const char *v, struct err *err)
 static void show_graphics(const struct session *s, char *dst, size_t size)
 {
     snprintf(dst, size, "%s", graphics_name(s->set.graphics));
-}
-
-static void show_mouse(const struct session *s, char *dst, size_t size)
-{
-    snprintf(dst, size, "%s", s->set.mouse ? "on" : "off");
-}
-
-static void show_ascii(const struct session *s, char *dst, size_t size)
-{
-    snprintf(dst, size, "%s", s->set.ascii ? "on" : "off");
-}
-
-static int set_cache(struct session *s, const char *v, struct err *err)
-{
-    return read_switch("cache", v, &s->set.cache, err);
-}
-
-static void show_cache(const struct session *s, char *dst, size_t size)
-{
-    snprintf(dst, size, "%s", s->set.cache ? "on" : "off");
 }
 
 static int set_cache_size(struct session *s, const char *v, struct err *err)
@@ -258,34 +211,50 @@ static void show_output(const struct session *s, char *dst, size_t size)
 }
 
 static const struct setting settings[] = {
-    {"jobs", "N", "worker threads of runs", set_jobs, show_jobs, false},
-    {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory, false},
-    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics, true},
+    {"jobs", "N", "worker threads of runs", set_jobs, show_jobs, false, 0},
+    {"memory", "SIZE", "limit for activations, such as 4G", set_memory, show_memory, false, 0},
+    {"numerics", NULL, "whose INT8 arithmetic is computed", set_numerics, show_numerics, true, 0},
     {"kernels", "fast|plain", "vector kernels, or the plain loops they are checked against",
-     set_kernels, show_kernels, true},
-    {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output, false},
-    {"top", "N", "rows of listings, 0 for all", set_top, show_top, true},
+     set_kernels, show_kernels, true, 0},
+    {"output", "table|json|jsonl|csv", "form of listings", set_output, show_output, false, 0},
+    {"top", "N", "rows of listings, 0 for all", set_top, show_top, true, 0},
     {"local", "N|all|off", "images of a run on which local errors are measured, from the first on",
-     set_local, show_local, true},
+     set_local, show_local, true, 0},
     {"on_error", "stop|continue", "what a script does after an error", set_on_error, show_on_error,
-     true},
+     true, 0},
     {"rows", "N", "height of the screen that pages are measured by; a real one overrules it",
-     set_rows, show_rows, false},
-    {"ascii", "on|off", "draw with ASCII characters only", set_ascii, show_ascii, false},
-    {"cache", "on|off", "take and keep results of equal questions, see cache info", set_cache,
-     show_cache, false},
+     set_rows, show_rows, false, 0},
+    {"ascii", "on|off", "draw with ASCII characters only", NULL, NULL, false,
+     offsetof(struct session, set.ascii)},
+    {"cache", "on|off", "take and keep results of equal questions, see cache info", NULL, NULL,
+     false, offsetof(struct session, set.cache)},
     {"cache-size", "SIZE", "limit of what is kept on disk, such as 512M", set_cache_size,
-     show_cache_size, false},
+     show_cache_size, false, 0},
     {"graphics", "auto|kitty|sixel|blocks",
      "how `zoom` shows a picture; all but blocks need libchafa and a terminal with that protocol",
-     set_graphics, show_graphics, false},
+     set_graphics, show_graphics, false, 0},
     {"mouse", "on|off",
      "clicks choose rows, columns to sort by and views, the wheel moves; Shift leaves them to the "
      "terminal",
-     set_mouse, show_mouse, false},
-    {"clipboard", "on|off", "`copy` writes to the clipboard of the terminal, by OSC 52",
-     set_clipboard, show_clipboard, false},
+     NULL, NULL, false, offsetof(struct session, set.mouse)},
+    {"clipboard", "on|off", "`copy` writes to the clipboard of the terminal, by OSC 52", NULL, NULL,
+     false, offsetof(struct session, set.clipboard)},
 };
+
+static int read_switch(const char *name, const char *v, bool *out, struct err *err)
+{
+    if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0) {
+        return err_set(err, E_USAGE, "%s is on or off, found '%s'", name, v);
+    }
+    *out = strcmp(v, "on") == 0;
+    return OK;
+}
+
+static int setting_set(struct session *s, const struct setting *k, const char *v, struct err *err)
+{
+    return k->set ? k->set(s, v, err)
+                  : read_switch(k->name, v, (bool *)((char *)s + k->on_off), err);
+}
 
 static const struct setting *setting_find(const char *name)
 {
@@ -309,7 +278,12 @@ const char *setting_help(size_t i)
 
 void setting_show(const struct session *s, size_t i, char *dst, size_t size)
 {
-    settings[i].show(s, dst, size);
+    const struct setting *k = &settings[i];
+    if (k->show) {
+        k->show(s, dst, size);
+    } else {
+        snprintf(dst, size, "%s", *(const bool *)((const char *)s + k->on_off) ? "on" : "off");
+    }
 }
 
 bool setting_kept(size_t i)
@@ -327,7 +301,7 @@ static int exec_set(struct call *c, struct err *err)
 {
     const struct setting *k = setting_find(c->args[0]);
     if (k) {
-        int rc = k->set(c->s, c->args[1], err);
+        int rc = setting_set(c->s, k, c->args[1], err);
         if (!rc) {
             origin_note(c->s, k->name, NULL);
         }
@@ -366,14 +340,25 @@ static void print_settings(struct call *c, json_t *o, bool origin)
     }
 }
 
+static json_t *origins_json(const struct session *s, json_t *values)
+{
+    json_t *o = json_object(), *value;
+    const char *key;
+    json_object_foreach(values, key, value)
+    {
+        json_object_set_new(o, key, json_string(origin_of(s, key)));
+    }
+    return o;
+}
+
 static int exec_show(struct call *c, struct err *err)
 {
     bool origin = call_opt(c, "--origin");
-    json_t *o = json_object(), *from = json_object(), *value;
+    json_t *o = json_object(), *value;
     const char *key;
     char text[512];
     for (size_t i = 0; i < COUNT(settings); i++) {
-        settings[i].show(c->s, text, sizeof text);
+        setting_show(c->s, i, text, sizeof text);
         if (!c->n_args || strcmp(c->args[0], settings[i].name) == 0) {
             json_object_set_new(o, settings[i].name, json_string(text));
         }
@@ -386,21 +371,15 @@ static int exec_show(struct call *c, struct err *err)
     }
     if (c->n_args && !json_object_size(o)) {
         json_decref(o);
-        json_decref(from);
         return err_set(err, E_USAGE, "no setting or variable '%s'", c->args[0]);
-    }
-    json_object_foreach(o, key, value)
-    {
-        json_object_set_new(from, key, json_string(origin_of(c->s, key)));
     }
     if (!c->s->json) {
         print_settings(c, o, origin);
     } else if (origin) {
-        emit_json(c, json_pack("{s:O,s:O}", "settings", o, "origin", from));
+        emit_json(c, json_pack("{s:O,s:o}", "settings", o, "origin", origins_json(c->s, o)));
     } else {
         emit_json(c, json_pack("{s:O}", "settings", o));
     }
-    json_decref(from);
     json_decref(o);
     return OK;
 }

@@ -102,12 +102,7 @@ static int exec_assert(struct call *c, struct err *err)
 {
     struct expr_value v;
     const char *message = call_opt(c, "--message");
-    char *text = mem_dup("");
-    for (size_t i = 0; i < c->n_args; i++) { /* the expression may be typed without quotes */
-        char *longer = mem_printf("%s%s%s", text, i ? " " : "", c->args[i]);
-        free(text);
-        text = longer;
-    }
+    char *text = call_words(c); /* the expression may be typed without quotes */
     int rc = expr_eval(text, assert_lookup, c->s, &v, err);
     bool ok = !rc && expr_true(&v);
     if (!rc && c->s->json) {

@@ -50,12 +50,12 @@ int sets_rank_harm(struct session *s, struct search_job *j, struct err *err)
     pthread_mutex_unlock(&s->lock);
     int rc = lab_base(lab, only, err);
     /* The front of the list counts: after the first image the half that does more harm goes on. */
-    const size_t front = (n + 1) / 2;
-    rc = rc ? rc : lab_measure(lab, only, n, order, MIN(n_images, (size_t)1), err);
+    const size_t front = (n + 1) / 2, first = MIN(n_images, (size_t)1);
+    rc = rc ? rc : lab_measure(lab, only, n, order, first, err);
     sweep_rank(only, order);
     rc = rc ? rc : lab_measure(lab, only, front, order, n_images, err);
     sweep_rank(only, order);
-    j->s->runs += n_images + n + front * (n_images - MIN(n_images, (size_t)1));
+    j->s->runs += n_images + n * first + front * (n_images - first);
     for (size_t i = 0; i < n && !rc; i++) {
         j->harm[i] = only->trials[order[i]].layer;
     }

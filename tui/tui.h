@@ -521,6 +521,7 @@ void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx);
 char *cmd_usage(const struct cmd *c); /* "pin LAYER... [--precision fp32]"; free() it */
 const char *call_opt(const struct call *c,
                      const char *name); /* value, "" for a flag, NULL absent */
+char *call_words(const struct call *c); /* its arguments with a space between; free() it */
 /* "u8", "s16" ... of an option; none when NULL. */
 enum dtype type_word(const char *word, enum dtype none);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
