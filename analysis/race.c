@@ -48,31 +48,40 @@ static double base_error(const struct sweep *w, size_t i)
     return isfinite(e) ? e : 0;
 }
 
-static bool is_fresh(const struct sweep *w)
+bool sweep_orders(const struct sweep *w)
 {
-    bool fresh = w->base.n == w->n_images;
+    bool fresh = true;
     for (size_t i = 0; i < w->n_trials && fresh; i++) {
         fresh = w->trials[i].n == 0;
     }
-    return fresh;
+    return fresh && !w->outcome->counts && sweep_is_gain(w);
+}
+
+bool sweep_is_uneven(const struct sweep *w)
+{
+    const double uneven = 0.3; /* standard deviation over mean: below it is mostly chance which
+                                  errors are large, and those images would flatter every trial */
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < w->base.n; i++) {
+        double size = base_error(w, i);
+        sum += size;
+        squares += size * size;
+    }
+    return sum > 0 && isfinite(squares) &&
+           squares * (double)w->base.n > sum * sum * (1 + uneven * uneven);
 }
 
 bool sweep_order(struct sweep *w, size_t *order)
 {
-    const double floor = 0.1;  /* a small error may well grow */
-    const double uneven = 0.3; /* standard deviation over mean: below it is mostly chance which
-                                  errors are large, and those images would flatter every trial */
+    const double floor = 0.1; /* a small error may well grow */
     size_t n = w->base.n;
     struct sized *x = mem_alloc((n + 1) * sizeof *x);
-    double sum = 0, squares = 0;
+    double sum = 0;
     for (size_t i = 0; i < n; i++) {
         x[i] = (struct sized){i, base_error(w, i)};
         sum += x[i].size;
-        squares += x[i].size * x[i].size;
     }
-    bool sized = is_fresh(w) && sum > 0 && isfinite(squares) &&
-                 squares * (double)n > sum * sum * (1 + uneven * uneven) && !w->outcome->counts &&
-                 sweep_is_gain(w);
+    bool sized = n == w->n_images && sweep_orders(w) && sweep_is_uneven(w);
     if (sized) {
         qsort(x, n, sizeof *x, largest_first);
         free(w->sizes);
@@ -99,15 +108,24 @@ enum {
     PRIOR = 10, /* images that the noise of all trials counts as, beside those of one */
 };
 
-/* Change of the outcome with either of its sums, larger coming first. */
-static void slopes(const struct sweep *w, double k[2])
+/* Sums of the base over all images, by those that it has seen. */
+static void base_sums(const struct sweep *w, double sum[2])
 {
-    double sum[2] = {0, 0}, sign = sweep_larger_first(w) ? 1 : -1;
-    sign *= sweep_is_gain(w) && !w->outcome->higher_is_better ? -1 : 1;
+    sum[0] = sum[1] = 0;
     for (size_t i = 0; i < w->base.n; i++) {
         sum[0] += w->base.terms[i][0];
         sum[1] += w->base.terms[i][1];
     }
+    for (int i = 0; i < 2 && w->base.n < w->n_images; i++) {
+        sum[i] *= (double)w->n_images / (double)w->base.n;
+    }
+}
+
+/* Change of the outcome with either of its sums, larger coming first. */
+static void slopes_at(const struct sweep *w, const double sum[2], double k[2])
+{
+    double sign = sweep_larger_first(w) ? 1 : -1;
+    sign *= sweep_is_gain(w) && !w->outcome->higher_is_better ? -1 : 1;
     for (int i = 0; i < 2; i++) {
         /* At zero some outcomes are infinite. */
         double low[2] = {sum[0], sum[1]}, high[2] = {sum[0], sum[1]};
@@ -118,10 +136,18 @@ static void slopes(const struct sweep *w, double k[2])
     }
 }
 
+static void slopes(const struct sweep *w, double k[2])
+{
+    double sum[2];
+    base_sums(w, sum);
+    slopes_at(w, sum, k);
+}
+
 struct runner {
     const struct trial *t;
     size_t index;  /* of the trial */
-    double effect; /* what it changes on all images, as far as known: larger is better */
+    double effect; /* what it changes on all images, as far as known, by the slopes at the base:
+                      larger is better */
     double noise;  /* variance of the noise over size^2 */
     double error;  /* squared standard error of the effect, once it is asked for */
 };
@@ -208,6 +234,29 @@ static double common_noise(const struct sweep *w, size_t n, const struct runner 
     return n > from ? sum / (double)(n - from) : 0;
 }
 
+/* How much of an effect w->within is beside a trial. Where that has taken away most of the error,
+ * the same change makes more decibels than at the base, whose slopes effects are in. */
+static double tolerance(const struct sweep *w, const struct trial *t)
+{
+    double k[2], at[2], sum[2], squares, steeper = 0;
+    double all = sizes_between(w, 0, w->n_images, &squares);
+    double seen = sizes_between(w, 0, t->n, &squares);
+    base_sums(w, sum);
+    slopes_at(w, sum, k);
+    for (int j = 0; j < 2; j++) {
+        double d = 0;
+        for (size_t i = 0; i < t->n; i++) {
+            d += t->terms[i][j] - w->base.terms[i][j];
+        }
+        sum[j] = fmax(0, sum[j] + d * all / seen);
+    }
+    slopes_at(w, sum, at);
+    for (int j = 0; j < 2; j++) {
+        steeper = k[j] != 0 ? fmax(steeper, at[j] / k[j]) : steeper;
+    }
+    return steeper > 0 ? w->within / steeper : w->within;
+}
+
 /* ---- The race ------------------------------------------------------------------------------- */
 
 /* Marks those that go on; returns how many. */
@@ -218,10 +267,11 @@ static size_t choose(const struct sweep *w, size_t n, struct runner *r, size_t s
     double common = common_noise(w, n, r);
     const struct runner *last = n > w->top ? &r[w->top - 1] : NULL;
     double error = last ? error_squared(w, last, common, seen) : 0;
+    double bar = last ? last->effect + tolerance(w, last->t) : 0;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         double reach = w->doubt * sqrt(error + error_squared(w, &r[i], common, seen));
-        bool out = last && i >= w->top && r[i].effect + reach < last->effect;
+        bool out = last && i >= w->top && r[i].effect + reach < bar;
         next[r[i].index] = !out;
         kept += !out;
     }
@@ -250,7 +300,9 @@ size_t sweep_race(const struct sweep *w, bool *next)
     } else if (seen < w->n_images) {
         kept = choose(w, n, r, seen, next);
         /* A few too many are soon run. */
-        upto = kept <= w->top + 2 ? w->n_images : seen + MAX(seen * 3 / 20, (size_t)1);
+        const bool all = w->within == 0 && kept <= w->top + 2;
+        upto = all ? w->n_images : seen + MAX(seen * 3 / 20, (size_t)1);
+        kept = w->within > 0 && kept <= w->top ? 0 : kept;
     }
     free(r);
     return kept ? MIN(upto, w->n_images) : 0;
@@ -265,15 +317,21 @@ static int by_images(const void *pa, const void *pb)
                               : (a->index > b->index) - (a->index < b->index);
 }
 
-/* What the trials that have seen all images change on each of them, in the mean. */
+/* What n trials that have seen as many images change on each of them, in the mean, and so on the
+ * images behind those. */
 static double *mean_change(const struct sweep *w, size_t n, const struct runner *r)
 {
-    double *mean = mem_alloc((w->n_images + 1) * sizeof *mean), k[2];
+    double *mean = mem_alloc((w->n_images + 1) * sizeof *mean), k[2], squares, sum = 0;
+    const size_t seen = r->t->n;
     slopes(w, k);
-    for (size_t i = 0; i < w->n_images; i++) {
+    for (size_t i = 0; i < seen; i++) {
         for (size_t j = 0; j < n; j++) {
             mean[i] += change(w, r[j].t, i, k) / (double)n;
         }
+        sum += mean[i] * size_of(w, i);
+    }
+    for (size_t i = seen; i < w->n_images; i++) {
+        mean[i] = sum / sizes_between(w, 0, seen, &squares);
     }
     return mean;
 }
@@ -338,60 +396,71 @@ static double student_above(double x, double freedom)
     return x < 0 ? 1 - p : p;
 }
 
-/* Expected number of the first n trials above the bar. Effects are taken as drawn from those of all
- * trials, so that a surprising one counts as noise in part (empirical Bayes, normal, median and
- * median deviation of all: a few of them stand far out); the noise comes from the few images that
- * the trial has seen, hence Student's t. */
-static double above(size_t n, size_t all, const struct runner *r, double bar)
+/* Expected number of n trials above the bar, those from `in` to `end` left out. Effects are taken
+ * as drawn from those of all trials, so that a surprising one counts as noise in part (empirical
+ * Bayes, normal, median and median deviation of all: a few of them stand far out); the noise comes
+ * from the few images that the trial has seen, hence Student's t. error: of the bar. */
+static double above(size_t n, const struct runner *r, size_t in, size_t end, double bar,
+                    double error)
 {
-    double middle = median_distance(all, r, NAN), errors = 0, sum = 0;
-    double spread = 1.4826 * median_distance(all, r, middle);
-    for (size_t i = 0; i < all; i++) {
-        errors += r[i].error / (double)all;
+    double middle = median_distance(n, r, NAN), errors = 0, sum = 0;
+    double spread = 1.4826 * median_distance(n, r, middle);
+    for (size_t i = 0; i < n; i++) {
+        errors += r[i].error / (double)n;
     }
     spread = fmax(spread * spread - errors, 0.1 * errors);
     for (size_t i = 0; i < n; i++) {
+        if (i >= in && i < end) {
+            continue;
+        }
         double share = r[i].error > 0 ? spread / (spread + r[i].error) : 1;
-        double likely = middle + share * (r[i].effect - middle), v = share * r[i].error;
+        double likely = middle + share * (r[i].effect - middle), v = share * r[i].error + error;
         sum +=
             v > 0 ? student_above((bar - likely) / sqrt(v), (double)r[i].t->n - 1) : likely > bar;
     }
     return sum;
 }
 
+/* Of n trials by the images that they have seen, those from `in` on all that the race has got to,
+ * how many others are to be expected among the first places. */
+static double missing(const struct sweep *w, size_t n, struct runner *r, size_t in)
+{
+    struct runner *last = r + in + w->top - 1;
+    const size_t seen = last->t->n;
+    estimate(w, n - in, r + in, seen, n - in > 1);
+    qsort(r + in, n - in, sizeof *r, best_first);
+    double common = common_noise(w, n - in, r + in);
+    for (size_t i = in; i < n; i++) {
+        r[i].error = error_squared(w, &r[i], common, seen);
+    }
+    double *known = mean_change(w, n - in, r + in);
+    for (size_t a = 0, b; a < in; a = b) {
+        for (b = a; b < in && r[b].t->n == r[a].t->n; b++) {
+        }
+        look_back(w, b - a, r + a, known);
+    }
+    free(known);
+    return above(n, r, in, in + w->top, last->effect + tolerance(w, last->t), last->error);
+}
+
 double sweep_missed(const struct sweep *w)
 {
     struct runner *r = mem_alloc((w->n_trials + 1) * sizeof *r);
-    size_t n = 0, out = 0;
-    double sum = 0;
+    size_t n = 0, in = 0;
     for (size_t i = 0; i < w->n_trials; i++) {
         if (!w->trials[i].error) {
             r[n++] = (struct runner){.t = &w->trials[i], .index = i};
         }
     }
     qsort(r, n, sizeof *r, by_images);
-    while (out < n && r[out].t->n < w->n_images) {
-        out++;
+    const size_t seen = n ? r[n - 1].t->n : 0;
+    while (in < n && r[in].t->n < seen) {
+        in++;
     }
-    size_t top = MIN(w->top, n);
-    if (out && n - out < top) { /* the first places are not exact yet */
-        sum = NAN;
-    } else if (out && top) {
-        struct runner *in = r + out;
-        estimate(w, n - out, in, w->n_images, false);
-        qsort(in, n - out, sizeof *in, best_first);
-        double *known = mean_change(w, n - out, in), bar = in[top - 1].effect;
-        for (size_t a = 0, b; a < out; a = b) {
-            for (b = a; b < out && r[b].t->n == r[a].t->n; b++) {
-            }
-            if (r[a].t->n < 2) {
-                bar = NAN;
-                break;
-            }
-            look_back(w, b - a, r + a, known);
-        }
-        sum = isnan(bar) ? NAN : above(out, n, r, bar);
-        free(known);
+    double sum = 0;
+    if (w->top && n > w->top) {
+        const bool over = seen == w->n_images || w->within > 0;
+        sum = over && n - in >= w->top && r->t->n > 1 ? missing(w, n, r, in) : NAN;
     }
     free(r);
     return sum;

@@ -164,7 +164,8 @@ bool sweep_same(const struct sweep *a, const struct sweep *b)
 {
     bool same = a->kind == b->kind && a->outcome == b->outcome && a->n_layers == b->n_layers &&
                 a->n_images == b->n_images && a->top == b->top && a->doubt == b->doubt &&
-                a->n_trials == b->n_trials && trial_same(a, &a->base, &b->base);
+                a->within == b->within && a->n_trials == b->n_trials &&
+                trial_same(a, &a->base, &b->base);
     for (size_t i = 0; same && i < a->n_trials; i++) {
         same = trial_same(a, &a->trials[i], &b->trials[i]);
     }

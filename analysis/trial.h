@@ -83,6 +83,9 @@ struct sweep {
     size_t *images; /* data set indices in the order in which they are measured */
     size_t top;     /* first places that a race makes exact; 0: no race */
     double doubt;   /* standard errors within which a race takes no decision */
+    double within;  /* differences that do not matter to a race, in the unit of the outcome: it is
+                       over when no other is so much better than the last of the first places; 0:
+                       when  those are exact */
     double *sizes;  /* per image, how much it may change; NULL: all the same, see sweep_order() */
     size_t failed;  /* images that could not be read */
     size_t runs;    /* of models that it took, parts included */
@@ -142,17 +145,22 @@ void sweep_shuffle(size_t n, size_t *images);
 void sweep_permute(struct sweep *w, const size_t *order);
 /* The same in the order of their sizes, largest first: the base's error, as measured on all of
  * them; a tenth of the mean at least. order: room for n_images, filled in. false, and nothing is
- * done, where trials have seen images, and where errors say nothing: of shares, of values that are
- * no gains, where they are even. */
+ * done, where sweep_orders() or sweep_is_uneven() is false. */
 bool sweep_order(struct sweep *w, size_t *order);
+/* Whether the base's errors may order the images: no trial has seen any, and effects are gains that
+ * are no shares. */
+bool sweep_orders(const struct sweep *w);
+/* Whether the base's errors differ enough on the images that it has seen. */
+bool sweep_is_uneven(const struct sweep *w);
 /* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
- * w->doubt standard errors, see a seventh more, and so on until all images are seen. Marks the
- * trials to be measured next (per trial) and returns up to which image; 0 when it is over. */
+ * w->doubt standard errors, see a seventh more, and so on until all images are seen, or with
+ * w->within until no other is left. Marks the trials to be measured next (per trial) and returns up
+ * to which image; 0 when it is over. The base has seen as many as the trials at least. */
 size_t sweep_race(const struct sweep *w, bool *next);
-/* Of a race that is over: expected number of trials that went out although they belong to the first
- * places, by what the images that they have seen say of the others. At most that is the
- * probability that some do. 0 when nothing was left out or it is no race,
- * NAN unknown. */
+/* Of a race that is over: expected number of trials that are not among the first places although
+ * they are better than the last of those, by more than w->within, by what the images that they have
+ * seen say of the others. At most that is the probability that some are. 0 when nothing was left
+ * out or it is no race, NAN unknown. */
 double sweep_missed(const struct sweep *w);
 
 /* ---- Goals (goal.c) ------------------------------------------------------------------------- */

@@ -146,6 +146,95 @@ static void races_say_what_they_may_have_missed(void **state)
     assert_true(careful.wrong < bold.wrong / 8 && careful.missed < bold.missed / 8);
 }
 
+/* ---- Races that end within a difference ----------------------------------------------------- */
+
+/* Runner k takes away the share that makes k * step decibels, on an image more or less by `noise`
+ * of the base's error. Ends within `within` decibels; adds up runs, what is said to be missing,
+ * and what is. */
+static void race_within(double step, double noise, double within, double doubt, struct races *r)
+{
+    static double left[RUNNERS][TRACK];
+    struct sweep *w = sweep_of(SWEEP_LOO, "sqnr", RUNNERS, TRACK);
+    double total[RUNNERS] = {0}, last = 0;
+    bool next[RUNNERS];
+    size_t seen = 0, runs = 0, order[RUNNERS], wrong = 0;
+    for (size_t k = 0; k < RUNNERS; k++) {
+        for (size_t i = 0; i < TRACK; i++) {
+            left[k][i] = 50 * (pow(10, -(double)k * step / 10) + noise * normal());
+            total[k] += left[k][i];
+        }
+    }
+    w->top = PLACES;
+    w->doubt = doubt;
+    w->within = within;
+    for (size_t upto; (upto = sweep_race(w, next)); seen = upto) {
+        for (size_t i = seen; i < upto; i++) {
+            add_base(w, 50); /* on no more images than the trials */
+        }
+        for (size_t k = 0; k < RUNNERS; k++) {
+            for (size_t i = seen; i < upto && next[k]; i++, runs++) {
+                add(w, k, left[k][i]);
+            }
+        }
+    }
+    sweep_rank(w, order);
+    last = total[order[PLACES - 1]];
+    for (size_t i = PLACES; i < RUNNERS; i++) {
+        wrong += 10 * log10(last / total[order[i]]) > within;
+    }
+    r->right += !wrong;
+    r->wrong += wrong;
+    r->missed += sweep_missed(w);
+    r->share += (double)runs / (RUNNERS * TRACK);
+    sweep_free(w);
+}
+
+/* Most are as good as others: it soon says so, where an exact race goes to the end. */
+static void equals_are_told_soon(void **state)
+{
+    (void)state;
+    struct races exact = {0}, rough = {0}, fine = {0};
+    const size_t n = 60;
+    for (size_t i = 0; i < n; i++) {
+        race_within(0.001, 0.005, 0, 2.5, &exact);
+        race_within(0.001, 0.005, 0.1, 2.5, &rough);
+        race_within(0.001, 0.005, 0.01, 2.5, &fine);
+    }
+    assert_true(rough.right == n && rough.share < 0.2 * (double)n);
+    assert_true(exact.share > 2 * rough.share && fine.share > 1.5 * rough.share);
+}
+
+/* Steps of 0.3 dB up to 16 dB: at the first places little error is left, so that a difference of it
+ * is many more decibels than at the base. */
+static void differences_are_those_of_the_first_places(void **state)
+{
+    (void)state;
+    struct races r = {0};
+    const size_t n = 200;
+    for (size_t i = 0; i < n; i++) {
+        race_within(0.3, 0.005, 0.2, 2.5, &r);
+    }
+    assert_true(r.wrong < n / 10);
+    assert_true((double)r.wrong < 2 * r.missed + 3);
+    assert_true(r.share < 0.7 * (double)n);
+}
+
+/* What is said to be missing by more than `within` is not too little, and tells bold from careful.
+ */
+static void what_is_more_than_within_is_counted(void **state)
+{
+    (void)state;
+    struct races bold = {0}, careful = {0};
+    const size_t n = 300;
+    for (size_t i = 0; i < n; i++) {
+        race_within(0.02, 0.03, 0.05, 1, &bold);
+        race_within(0.02, 0.03, 0.05, 3, &careful);
+    }
+    assert_true(bold.wrong > 40 && careful.wrong < bold.wrong / 8);
+    assert_true(bold.missed > (double)bold.wrong && careful.missed > (double)careful.wrong);
+    assert_true(careful.missed < bold.missed / 4);
+}
+
 static void partial_trials_stand_for_all_images(void **state)
 {
     (void)state;
@@ -204,6 +293,7 @@ static void orders_are_for_races_that_begin(void **state)
     size_t order[3];
     add_base(w, 1);
     add_base(w, 10);
+    assert_true(sweep_orders(w) && sweep_is_uneven(w));
     assert_false(sweep_order(w, order)); /* an image is missing */
     add_base(w, 100);
     assert_true(sweep_order(w, order));
@@ -211,7 +301,7 @@ static void orders_are_for_races_that_begin(void **state)
     assert_true(sweep_order(w, order)); /* again: it is in order */
     assert_int_equal(order[0], 0);
     add(w, 1, 50);
-    assert_false(sweep_order(w, order)); /* a trial has seen the first */
+    assert_false(sweep_orders(w) || sweep_order(w, order)); /* a trial has seen the first */
     assert_non_null(w->sizes);
     sweep_free(w);
 }
@@ -257,6 +347,9 @@ int main(void)
         cmocka_unit_test(races_find_the_first_places),
         cmocka_unit_test(noisy_ones_are_not_judged_by_the_others),
         cmocka_unit_test(races_say_what_they_may_have_missed),
+        cmocka_unit_test(equals_are_told_soon),
+        cmocka_unit_test(differences_are_those_of_the_first_places),
+        cmocka_unit_test(what_is_more_than_within_is_counted),
         cmocka_unit_test(partial_trials_stand_for_all_images),
         cmocka_unit_test(orders_need_errors),
         cmocka_unit_test(orders_are_for_races_that_begin),

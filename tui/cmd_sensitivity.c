@@ -84,6 +84,18 @@ static int started(struct call *c, bool background, size_t n_images, int rc, str
     return rc;
 }
 
+static int read_within(const struct call *c, struct sweep_choice *x, struct err *err)
+{
+    const char *within = call_opt(c, "--within");
+    x->within = within ? strtod(within, NULL) : 0;
+    if (within && !x->race) {
+        return err_set(err, E_USAGE, "--within ends a race early: not with --exact or --brute");
+    }
+    return within && !(x->within > 0 && isfinite(x->within))
+               ? err_set(err, E_USAGE, "--within is above 0, found '%s'", within)
+               : OK;
+}
+
 static int exec_sensitivity(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -92,9 +104,10 @@ static int exec_sensitivity(struct call *c, struct err *err)
     const char *ways = call_opt(c, "--ways");
     int rc = sweep_read_choice(c, SWEEP_LOO, &x, err);
     rc = rc ? rc : sweep_read_rows(c, 0, &rows, err);
+    x.race = !call_opt(c, "--exact") && !x.brute;
+    rc = rc ? rc : read_within(c, &x, err);
     if (!rc) {
         x.rows = rows;
-        x.race = !call_opt(c, "--exact") && !x.brute;
         x.ways = !ways || strcmp(ways, "both") == 0 ? WAY_LOO | WAY_ONLY
                  : strcmp(ways, "loo") == 0         ? WAY_LOO
                                                     : WAY_ONLY;
@@ -150,6 +163,8 @@ static int exec_tried(struct call *c, struct err *err)
 static const struct opt_spec sensitivity_opts[] = {
     {"--exact", ARG_FLAG, NULL, "all layers on all images", NULL},
     {"--top", ARG_INT, "K", "rows to show, and places that are made exact (8)", NULL},
+    {"--within", ARG_REAL, "X",
+     "end when no other is more than X (in the unit of METRIC) better than place K", NULL},
     {"--ways", ARG_CHOICE, "WAYS", "loo: back in FP32, only: alone in INT8 (both)",
      "both|loo|only"},
     AS_OPT,
@@ -190,7 +205,9 @@ const struct cmd cmd_sensitivity[] = {
             "see 4 images, where errors are uneven those on which INT8 is furthest off, those that "
             "may still belong to the "
             "first K see more, until the K have seen all, and these are tried alone in INT8 too. "
-            "Gains of the others are what their images say of all. Intervals of 95 % are for other "
+            "Gains of the others are what their images say of all. With --within it ends as soon "
+            "as the K are the first up to so small a difference, by the images seen until then. "
+            "Intervals of 95 % are for other "
             "images like these. What is cancelled keeps what it has found, and goes on from there "
             "when the same is asked again. @1 is then the first row.",
         .example = "sensitivity --exact --images 4 --top 5",

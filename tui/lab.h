@@ -10,11 +10,11 @@
 /* What a job needs to measure: a copy of what the session had when it started. */
 struct lab;
 struct lab_options {
-    int jobs;    /* threads */
-    bool brute;  /* every trial by itself and as a whole: nothing is reused */
-    bool retain; /* images will be asked for again: what is known of them is kept while it fits */
-    bool race;   /* lab_survey() comes first, then images are asked for once more: inputs and FP32's
-                    outputs are kept until then while they fit */
+    int jobs;     /* threads */
+    bool brute;   /* every trial by itself and as a whole: nothing is reused */
+    bool retain;  /* images will be asked for again: what is known of them is kept while it fits */
+    bool race;    /* lab_survey() and lab_ahead() come first, then images are asked for once more:
+                     inputs and FP32's outputs are kept until then while they fit */
     size_t first; /* the base leaves activations of the first so many images alone; 0: of all */
 };
 /* Called with the lock held. The images of the sweep are used in its order. */
@@ -37,9 +37,12 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
 /* Whether a trial was once found to give the scores that its model gives by itself. */
 bool lab_verified(const struct lab *l, size_t trial);
 void lab_keep_verified(const struct lab *l, size_t trial);
-/* Measures the base on all images, and puts them in the order in which a race takes them, see
- * sweep_order(), unless trials of an earlier race, which was cancelled, have seen some. */
+/* Before a race: where the base's errors may order the images, it is measured on a few of them; are
+ * these uneven, on all, and the images are put in the order in which a race takes them, see
+ * sweep_order(). */
 int lab_survey(struct lab *l, struct sweep *w, struct err *err);
+/* Measures the base on the images up to `upto`, and a few more, each thread one of its own. */
+int lab_ahead(struct lab *l, struct sweep *w, size_t upto, struct err *err);
 /* Runs that lab_measure() of n trials up to `upto` will add to the progress. */
 size_t lab_runs(const struct sweep *w, size_t n, const size_t *trials, size_t upto);
 /* Runs so far: of the FP32 model, of the base, of trials. */

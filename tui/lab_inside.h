@@ -44,7 +44,7 @@ struct lab {
     size_t n_images;
     struct sample *samples; /* copies: the data set may grow meanwhile */
     struct shelf *shelves;  /* per image of the sweep */
-    bool survey;            /* of a race: the base is measured, trials follow */
+    bool survey;            /* of a race: the base alone is measured, trials follow */
     struct bench base;      /* opened when something is to be run */
     unsigned n_bases;
     size_t n_trials;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * lab_order.c: the base before any trial: it is measured on all images, which then come in an order
- * that says most first.
+ * lab_order.c: the base before any trial: on a few images that come next, or on all where these
+ * then come in an order that says most first.
  */
 #include "tui/lab_inside.h"
 
@@ -32,12 +32,31 @@ void lab_order(struct lab *l, struct sweep *w, const size_t *order)
     reorder(l, order);
 }
 
+int lab_ahead(struct lab *l, struct sweep *w, size_t upto, struct err *err)
+{
+    enum { TOGETHER = 4 }; /* whatever the threads: what a race finds depends on what was seen */
+    upto = MIN((upto + TOGETHER - 1) / TOGETHER * TOGETHER, w->n_images);
+    if (w->base.n >= upto) {
+        return OK;
+    }
+    l->survey = true;
+    int rc = lab_measure(l, w, 0, NULL, upto, err);
+    l->survey = false;
+    return rc;
+}
+
 int lab_survey(struct lab *l, struct sweep *w, struct err *err)
 {
+    enum { PILOT = 8 };
+    if (!sweep_orders(w)) {
+        return OK;
+    }
+    int rc = lab_ahead(l, w, MIN((size_t)PILOT, w->n_images), err);
+    if (rc || !sweep_is_uneven(w)) {
+        return rc;
+    }
+    rc = lab_ahead(l, w, w->n_images, err);
     size_t *order = mem_alloc((w->n_images + 1) * sizeof *order);
-    l->survey = true;
-    int rc = lab_measure(l, w, 0, NULL, w->n_images, err);
-    l->survey = false;
     pthread_mutex_lock(&l->s->lock);
     if (!rc && sweep_order(w, order)) {
         reorder(l, order);

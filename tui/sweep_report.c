@@ -149,6 +149,25 @@ static void print_head(const struct session *s, FILE *out, const struct sweep *w
     fprintf(out, " %6s\n", "IMAGES");
 }
 
+/* What a race may have missed. */
+static void note_missed(const struct call *c, const struct sweep *w, const size_t *order)
+{
+    const double missed = sweep_missed(w);
+    const size_t seen = w->n_trials ? w->trials[order[0]].n : 0;
+    if (w->within > 0 && seen < w->n_images && isfinite(missed)) {
+        fprintf(c->note,
+                "the first %zu are by %zu of %zu images: %.2g other layers are expected to be more "
+                "than %g%s%s better than the last of them\n",
+                MIN(w->top, w->n_trials), seen, w->n_images, missed < 0.005 ? 0 : missed, w->within,
+                *w->outcome->unit ? " " : "", w->outcome->unit);
+    } else if (missed >= 0.005) {
+        fprintf(c->note,
+                "the first %zu are exact on these images; by what the others did on fewer, %.2g "
+                "layers that belong to them are expected to be missing\n",
+                MIN(w->top, w->n_trials), missed);
+    }
+}
+
 static void sweep_text(struct call *c, const size_t *order, size_t n)
 {
     const struct sweep *w = c->s->sweep;
@@ -156,13 +175,7 @@ static void sweep_text(struct call *c, const size_t *order, size_t n)
     for (size_t i = 0; i < n; i++) {
         print_row(c->s, c->out, w, i + 1, &w->trials[order[i]]);
     }
-    double missed = sweep_missed(w);
-    if (missed >= 0.005) {
-        fprintf(c->note,
-                "the first %zu are exact on these images; by what the others did on fewer, %.2g "
-                "layers that belong to them are expected to be missing\n",
-                MIN(w->top, w->n_trials), missed);
-    }
+    note_missed(c, w, order);
     size_t doubtful = sweep_doubtful(w, order);
     if (doubtful) {
         fprintf(c->note, "on other images, %zu more may be among the first %zu (95 %% intervals)\n",
@@ -247,6 +260,7 @@ static void sweep_json(struct call *c, const size_t *order, size_t n)
     }
     json_object_set_new(o, "exact", json_boolean(!w->top));
     json_object_set_new(o, "layers", rows);
+    json_object_set_new(o, "within", w->within > 0 ? json_num(w->within) : json_null());
     json_object_set_new(o, "missed", json_num(sweep_missed(w)));
     json_object_set_new(o, "doubtful", json_integer((json_int_t)sweep_doubtful(w, order)));
     json_object_set_new(o, "runs", json_integer((json_int_t)(w->runs + (only ? only->runs : 0))));

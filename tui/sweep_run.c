@@ -68,14 +68,14 @@ void session_forget_sweep(struct session *s)
 
 /* ---- Measuring ------------------------------------------------------------------------------ */
 
-static int measure_all(struct lab *lab, struct sweep *w, struct err *err)
+static int measure_all(struct lab *lab, struct sweep *w, size_t upto, struct err *err)
 {
     size_t *all = mem_alloc((w->n_trials + 1) * sizeof *all);
     for (size_t i = 0; i < w->n_trials; i++) {
         all[i] = i;
     }
-    lab_expect(lab, lab_runs(w, w->n_trials, all, w->n_images));
-    int rc = lab_measure(lab, w, w->n_trials, all, w->n_images, err);
+    lab_expect(lab, lab_runs(w, w->n_trials, all, upto));
+    int rc = lab_measure(lab, w, w->n_trials, all, upto, err);
     free(all);
     return rc;
 }
@@ -93,8 +93,9 @@ int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
                 list[n++] = i;
             }
         }
+        rc = lab_ahead(lab, w, upto, err);
         lab_expect(lab, lab_runs(w, n, list, w->n_images));
-        rc = lab_measure(lab, w, n, list, upto, err);
+        rc = rc ? rc : lab_measure(lab, w, n, list, upto, err);
     }
     free(list);
     free(next);
@@ -110,25 +111,27 @@ void sweep_account(struct session *s, struct sweep *w, const struct lab *lab,
     pthread_mutex_unlock(&s->lock);
 }
 
-/* One way: all trials, exactly or in a race. */
-static int run_way(struct session *s, struct lab *lab, struct sweep *w, bool race, struct err *err)
+/* One way: all trials, in a race or on the images up to `upto`. */
+static int run_way(struct session *s, struct lab *lab, struct sweep *w, bool race, size_t upto,
+                   struct err *err)
 {
     struct timespec from;
     clock_gettime(CLOCK_MONOTONIC, &from);
     int rc = lab_base(lab, w, err);
-    rc = rc ? rc : race ? sweep_run_race(lab, w, err) : measure_all(lab, w, err);
+    rc = rc ? rc : race ? sweep_run_race(lab, w, err) : measure_all(lab, w, upto, err);
     sweep_account(s, w, lab, &from);
     return rc;
 }
 
-/* The other way: of all layers, after a race of those that came first. */
+/* The other way: of all layers, after a race of those that came first, on as many images. */
 static int run_only(struct session *s, struct sweep_job *j, struct err *err)
 {
     struct sweep *w = j->w;
-    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order);
+    size_t *order = mem_alloc((w->n_trials + 1) * sizeof *order), upto = 0;
     size_t n = j->only->n_trials ? 0 : j->c.race ? MIN(w->n_trials, w->top) : w->n_trials;
     pthread_mutex_lock(&s->lock);
     sweep_rank(w, order);
+    upto = w->trials[order[0]].n;
     for (size_t i = 0; i < n; i++) {
         size_t layer = w->trials[order[i]].layer;
         bool *set = mem_alloc(w->n_layers + 1);
@@ -139,13 +142,13 @@ static int run_only(struct session *s, struct sweep_job *j, struct err *err)
     }
     pthread_mutex_unlock(&s->lock);
     free(order);
-    return run_way(s, j->lab_only, j->only, false, err);
+    return run_way(s, j->lab_only, j->only, false, upto, err);
 }
 
 static int sweep_body(struct session *s, void *ctx, struct err *err)
 {
     struct sweep_job *j = ctx;
-    int rc = run_way(s, j->lab, j->w, j->c.race, err);
+    int rc = run_way(s, j->lab, j->w, j->c.race, j->w->n_images, err);
     return rc || !j->only ? rc : run_only(s, j, err);
 }
 
@@ -205,7 +208,7 @@ static struct sweep *make_sweep(const struct session *s, const struct sweep_choi
     for (size_t i = 0; i < c->n_images; i++) {
         images[i] = i;
     }
-    if (race) {
+    if (c->race) {
         sweep_shuffle(c->n_images, images);
     }
     struct sweep *w = sweep_new(kind, c->goal.outcome, s->match.n_layers, n, rows, all, base,
@@ -213,6 +216,7 @@ static struct sweep *make_sweep(const struct session *s, const struct sweep_choi
     sweep_pins_in_force(s, w, kind == SWEEP_LOO ? c->as : PREC_FP32);
     w->top = race ? c->top : 0;
     w->doubt = 2.5;
+    w->within = race ? c->within : 0;
     free(base);
     return w;
 }

@@ -28,6 +28,7 @@ struct sweep_choice {
     int ways;
     bool race; /* progressive: exact for the `top` first places only */
     size_t top;
+    double within;   /* of a race: it may end when those are right within that; 0: exact */
     bool brute;      /* nothing is reused */
     size_t max_pins; /* of a search; 0 = no limit */
     double seconds;  /* likewise */

@@ -15,3 +15,12 @@ tried --top 4
 sensitivity --ways only --metric mse --top 4 --brute
 pareto
 outcomes
+# A race that may end early; on some of the images, also alone in INT8.
+dataset clear
+dataset add samples/images
+sensitivity --top 2 --within 0.5
+sensitivity --top 2 --within 30
+tried --top 3 --json
+-sensitivity --within 0
+-sensitivity --within nan
+-sensitivity --within 1 --exact
