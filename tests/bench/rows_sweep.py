@@ -15,6 +15,7 @@ from common import image_files, int8_files, metas, preprocess_words
 
 TOP = 8
 RACE_IMAGES = 32
+WITHIN = 0.25  # dB
 
 
 def has(command):
@@ -111,24 +112,43 @@ def leave_one_out(options):
 # ---- Progressive ----------------------------------------------------------------------------
 
 def race(ask_how, pairs, images):
-    """Race and brute force by turns: both times, and what each says of all layers."""
-    return interleave(pairs, qscope=lambda: ask_how(f"--top {TOP} --images {images}"),
-                      brute=lambda: ask_how(f"--brute --images {images}"))
+    """Races, to the end and within a difference, and brute force by turns: processes, and what
+    each says of all layers."""
+    how = {"qscope": f"--top {TOP}", "within": f"--top {TOP} --within {WITHIN}", "brute": "--brute"}
+    found = {who: [] for who in how}
+    for _ in range(pairs):
+        for who, words in how.items():
+            done, said = ask_how(f"sensitivity --ways loo {words} --images {images}")
+            found[who].append((done, {row["name"]: row["loo_gain"] for row in said["layers"]}, said))
+    return found
 
 
-def race_line(case, found, target=None):
+def race_line(case, found, who="qscope", target=None):
     """By wall time; also by CPU time, which others on the machine disturb less."""
-    line = compare(case, "brute force", "s", seconds(found["qscope"]), seconds(found["brute"]),
+    line = compare(case, "brute force", "s", seconds(found[who]), seconds(found["brute"]),
                    target, faster=True)
     line["cpu"] = stat([brute[0].cpu / ours[0].cpu for ours, brute
-                        in zip(found["qscope"], found["brute"], strict=True)])
+                        in zip(found[who], found["brute"], strict=True)])
     return line
 
 
-def firsts(found):
+def firsts(found, who="qscope"):
     """The first places of race and brute force, and how many of these the race has as well."""
-    first, whole = (list(found[who][0][1])[:TOP] for who in ("qscope", "brute"))
+    first, whole = (list(found[x][0][1])[:TOP] for x in (who, "brute"))
     return first, whole, len(set(first) & set(whole))
+
+
+def short(found):
+    """How much worse the worst of the first places of the race within a difference is than the
+    last of brute force, by the gains of that: dB."""
+    gain = found["brute"][0][1]
+    first, whole, _ = firsts(found, "within")
+    return max(0, gain[whole[-1]] - min(gain[layer] for layer in first))
+
+
+def seen(found):
+    """Images that the last ones of that race have seen."""
+    return found["within"][0][2]["layers"][0]["images"]
 
 
 def real_pairs():
@@ -147,18 +167,19 @@ def real_pairs():
 
 def real_races(options):
     """A line for each pair that has twice as many layers as there are places; a note on all."""
-    lines, same, others = [], 0, []
+    lines, same, others, near, off = [], 0, [], [], []
     for name, setup, images in real_pairs():
-        def ask_how(how, setup=setup):
-            done = qscope(*setup, f"sensitivity --ways loo --metric mse {how}",
-                          options=["--json"])
-            return done, *ranking(json.loads(done.out.splitlines()[-1]))
+        def ask_how(command, setup=setup):
+            done = qscope(*setup, command, options=["--json"])
+            return done, json.loads(done.out.splitlines()[-1])
 
-        layers = len(ask_how("--exact --images 1")[1])
+        layers = len(ask_how("sensitivity --ways loo --exact --images 1")[1]["layers"])
         if layers < 2 * TOP or (options.quick and lines):
             continue
         found = race(ask_how, 1 if options.quick else 3, images)
         lines.append(race_line(f"{name}, {layers} layers, {images} images", found))
+        near.append(race_line("", found, "within")["ratio"]["median"])
+        off.append(short(found))
         first, whole, count = firsts(found)
         same += first == whole
         if first != whole:
@@ -169,7 +190,11 @@ def real_races(options):
         f"Trained pairs: geometric mean {statistics.geometric_mean(ratios):.2f}x less, from "
         f"{min(ratios):.2f}x to {max(ratios):.2f}x. The first {TOP} layers are those of brute "
         f"force in the same order in {same} of {len(lines)}" +
-        (f"; of the first {TOP} the others have: " + ", ".join(others) if others else "") + "."
+        (f"; of the first {TOP} the others have: " + ", ".join(others) if others else "") + ".",
+        f"Within {WITHIN} dB: geometric mean {statistics.geometric_mean(near):.2f}x less, from "
+        f"{min(near):.2f}x to {max(near):.2f}x; in {sum(x <= WITHIN for x in off)} of {len(off)} "
+        f"the worst of the first {TOP} is at most so much below the last of brute force, at "
+        f"most {max(off):.2f} dB."
     ] if lines else []
 
 
@@ -178,21 +203,26 @@ def progressive(options):
         return None
     lines, notes, images = [], [], 8 if options.quick else RACE_IMAGES
     for network in NETWORKS:
-        found = race(lambda how, network=network: sweep(options, network, how),
+        found = race(lambda command, network=network: ask(options, network, command),
                      1 if options.quick else 5, images)
-        lines.append(race_line(f"{TITLES[network]}, {images} images", found, 7))
+        case = f"{TITLES[network]}, {images} images"
+        lines += [race_line(case, found, target=7),
+                  race_line(f"{case}, within {WITHIN} dB", found, "within", 7)]
         first, whole, count = firsts(found)
         order = " in the same order" if first == whole else ""
         said, brute = found["qscope"][0][2], found["brute"][0][2]
         notes.append(f"{TITLES[network]}: {count} of the first {TOP} "
                      f"layers are those of brute force{order}, after {said['runs']} runs, most of "
                      f"them parts, instead of {brute['runs']} whole ones; {said['missed']:.2g} "
-                     "layers were expected to be missing.")
+                     f"layers were expected to be missing. Within {WITHIN} dB, after "
+                     f"{seen(found)} images, the worst of the first {TOP} is {short(found):.2f} dB "
+                     "below the last of brute force.")
     more_lines, more_notes = real_races(options)
     return {"title": f"First {TOP} of the ranking",
             "text": ["The race, a whole process, against qscope itself without any "
                      "reuse: each layer in float alone, all images from the first layer to the "
-                     "last.",
+                     "last. It ends when the first are exact, or with `--within` when no other is "
+                     "so much better than the last of them.",
                      "The two networks have random weights, so most of their layers differ by "
                      "less than chance; below them stand trained models, which are not part of "
                      "this project, on real pictures."],
