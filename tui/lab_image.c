@@ -198,12 +198,12 @@ void shelf_close(struct lab *l, size_t at)
 {
     struct shelf *x = &l->shelves[at];
     const size_t limit = l->s->budget.limit;
-    const bool again = l->o.race ? l->survey : l->o.retain;
+    const bool again = l->o.race ? l->survey != SURVEY_NONE : l->o.retain;
     if (!x->in || !again) {
         shelf_clear(l, x);
         return;
     }
-    if (l->o.race) { /* in new memory they would cost more than they save */
+    if (l->survey == SURVEY_ALL) { /* in new memory they would cost more than they save */
         activations_free(x->known);
         x->known = activations_new();
         x->base = 0;

@@ -32,17 +32,23 @@ void lab_order(struct lab *l, struct sweep *w, const size_t *order)
     reorder(l, order);
 }
 
+static int measure_base(struct lab *l, struct sweep *w, size_t upto, enum survey survey,
+                        struct err *err)
+{
+    if (w->base.n >= upto) {
+        return OK;
+    }
+    l->survey = survey;
+    int rc = lab_measure(l, w, 0, NULL, upto, err);
+    l->survey = SURVEY_NONE;
+    return rc;
+}
+
 int lab_ahead(struct lab *l, struct sweep *w, size_t upto, struct err *err)
 {
     enum { TOGETHER = 4 }; /* whatever the threads: what a race finds depends on what was seen */
     upto = MIN((upto + TOGETHER - 1) / TOGETHER * TOGETHER, w->n_images);
-    if (w->base.n >= upto) {
-        return OK;
-    }
-    l->survey = true;
-    int rc = lab_measure(l, w, 0, NULL, upto, err);
-    l->survey = false;
-    return rc;
+    return measure_base(l, w, upto, SURVEY_AHEAD, err);
 }
 
 int lab_survey(struct lab *l, struct sweep *w, struct err *err)
@@ -55,7 +61,7 @@ int lab_survey(struct lab *l, struct sweep *w, struct err *err)
     if (rc || !sweep_is_uneven(w)) {
         return rc;
     }
-    rc = lab_ahead(l, w, w->n_images, err);
+    rc = measure_base(l, w, w->n_images, SURVEY_ALL, err);
     size_t *order = mem_alloc((w->n_images + 1) * sizeof *order);
     pthread_mutex_lock(&l->s->lock);
     if (!rc && sweep_order(w, order)) {
