@@ -65,6 +65,35 @@ static int score_model(const struct lab *l, const struct plan *p, const struct s
     return rc;
 }
 
+/* FP32's outputs in real numbers: those that an earlier run has left, or the model runs. */
+static int run_fp32(struct lab *l, struct shelf *x, struct tensor *const *in, struct err *err)
+{
+    struct memo *m = l->q ? results_memo(l->s->results) : NULL;
+    const struct digest image =
+        m ? question_sample(l->q, (size_t)(x - l->shelves)) : (struct digest){0};
+    const size_t n = l->match->n_outputs;
+    if (m && memo_recall_outputs(m, l->plan_fp32, image, n, x->ref)) {
+        return OK;
+    }
+    struct run_options o = {.cancel = &l->s->job.cancel};
+    int rc = plan_run(l->plan_fp32, (const struct tensor *const *)in, x->ref, &o, err);
+    atomic_fetch_add(&l->runs, 1);
+    for (size_t i = 0; i < n && !rc; i++) {
+        struct tensor *real = NULL;
+        rc = x->ref[i] ? feed_output(plan_graph(l->plan_fp32), i, x->ref[i], NULL, &real, err)
+                       : err_set(err, E_UNSUPPORTED, "output %zu cannot be computed", i);
+        if (!rc) {
+            tensor_free(x->ref[i]);
+            x->ref[i] = real;
+        }
+    }
+    if (m && !rc) {
+        memo_hold_outputs(m, l->plan_fp32, image, n, x->ref,
+                          memo_room(l->s->budget.limit, l->s->batch));
+    }
+    return rc;
+}
+
 /* Loads an image and runs it through the FP32 model. */
 static int shelf_load(struct lab *l, const struct sample *sample, struct shelf *x, struct err *err)
 {
@@ -79,18 +108,7 @@ static int shelf_load(struct lab *l, const struct sample *sample, struct shelf *
         rc = feed_input(g[SIDE_FP32], i, in[i], NULL, &own[i], err);
         rc = rc ? rc : feed_input(g[SIDE_INT8], i, in[i], NULL, &x->in[i], err);
     }
-    struct run_options o = {.cancel = &l->s->job.cancel};
-    rc = rc ? rc : plan_run(l->plan_fp32, (const struct tensor *const *)own, x->ref, &o, err);
-    atomic_fetch_add(&l->runs, 1);
-    for (size_t i = 0; i < l->match->n_outputs && !rc; i++) {
-        struct tensor *real = NULL;
-        rc = x->ref[i] ? feed_output(g[SIDE_FP32], i, x->ref[i], NULL, &real, err)
-                       : err_set(err, E_UNSUPPORTED, "output %zu cannot be computed", i);
-        if (!rc) {
-            tensor_free(x->ref[i]);
-            x->ref[i] = real;
-        }
-    }
+    rc = rc ? rc : run_fp32(l, x, own, err);
     x->own = NAN;
     if (!rc && l->own) {
         rc = run_own(l, x, x->ref, &x->own, err);
@@ -203,7 +221,10 @@ void shelf_close(struct lab *l, size_t at)
         shelf_clear(l, x);
         return;
     }
-    if (l->survey == SURVEY_ALL) { /* in new memory they would cost more than they save */
+    /* Activations of many images would cost more, in new memory, than they save; and where memory
+     * is short, it is the runs that need it. */
+    const bool few = l->survey == SURVEY_AHEAD;
+    if (l->o.race && !(few && (!limit || activations_size(x->known) <= limit / 64))) {
         activations_free(x->known);
         x->known = activations_new();
         x->base = 0;

@@ -24,6 +24,12 @@ struct memo {
     size_t found, recalled;
 };
 
+size_t memo_room(size_t limit, bool batch)
+{
+    const size_t most = batch ? OUTPUTS_SIZE : HELD_SIZE;
+    return limit ? MIN(limit / 8, most) : most;
+}
+
 struct memo *memo_new(void)
 {
     struct memo *m = mem_alloc(sizeof *m);
@@ -145,20 +151,22 @@ static void choose_held(struct memo_keys *k, const struct run_setup *u, size_t r
     }
 }
 
-static struct digest fp32_key(const struct run_setup *u, const char *kind, int value)
+static struct digest fp32_key(const struct plan *fp32, const char *kind, int value)
 {
+    const struct digest id = plan_identity(fp32, value);
     struct digest d = {0};
     digest_text(&d, kind);
-    add_identity(&d, u, SIDE_FP32, value);
+    digest_add(&d, &id, sizeof id);
     return d;
 }
 
 void memo_keys_init(struct memo_keys *k, const struct run_setup *u, size_t images, size_t held)
 {
-    size_t n = u->match->n_layers, n_out = u->match->n_outputs;
-    *k = (struct memo_keys){.n_layers = n, .score = score_key(u), .n_outputs = n_out};
+    size_t n = u->match->n_layers;
+    *k = (struct memo_keys){.n_layers = n, .score = score_key(u), .n_outputs = u->match->n_outputs};
     k->hold = mem_alloc(n + 1);
-    k->fp32 = mem_alloc((n + n_out + 1) * sizeof *k->fp32);
+    k->plan_fp32 = u->plan[SIDE_FP32];
+    k->fp32 = mem_alloc((n + 1) * sizeof *k->fp32);
     k->layers = mem_alloc((n + 1) * sizeof *k->layers);
     int(*at)[2] = mem_alloc((n + 1) * sizeof *at);
     memset(at, 0xff, n * sizeof *at);
@@ -172,11 +180,8 @@ void memo_keys_init(struct memo_keys *k, const struct run_setup *u, size_t image
     for (size_t i = 0; i < n; i++) {
         if (at[i][SIDE_FP32] >= 0 && at[i][SIDE_INT8] >= 0) {
             k->layers[i] = layer_key(u, i, at[i]);
-            k->fp32[i] = fp32_key(u, "activation", at[i][SIDE_FP32]);
+            k->fp32[i] = fp32_key(k->plan_fp32, "activation", at[i][SIDE_FP32]);
         }
-    }
-    for (size_t i = 0; i < n_out; i++) {
-        k->fp32[n + i] = fp32_key(u, "output", plan_graph(u->plan[SIDE_FP32])->outputs[i]);
     }
     choose_held(k, u, held / MAX(images, (size_t)1));
     free(at);
@@ -272,39 +277,83 @@ static void put(struct memo *m, struct digest key, struct pack *b)
     }
 }
 
-void memo_hold(struct memo *m, const struct memo_keys *k, struct digest image, size_t i,
+void memo_hold(struct memo *m, const struct memo_keys *k, struct digest image, size_t layer,
                struct tensor *t)
 {
-    if (i >= k->n_layers || k->hold[i]) {
+    if (k->hold[layer]) {
         pthread_mutex_lock(&m->lock);
-        if (add(m, with_image(k->fp32[i], image), NULL, t)) {
+        if (add(m, with_image(k->fp32[layer], image), NULL, t)) {
             tensor_ref(t);
         }
         pthread_mutex_unlock(&m->lock);
     }
 }
 
-bool memo_recall(struct memo *m, const struct memo_keys *k, struct digest image, const bool *known,
-                 struct tensor **out)
+static struct digest output_key(const struct plan *fp32, size_t i, struct digest image)
+{
+    return with_image(fp32_key(fp32, "output", plan_graph(fp32)->outputs[i]), image);
+}
+
+void memo_hold_outputs(struct memo *m, const struct plan *fp32, struct digest image, size_t n,
+                       struct tensor *const *out, size_t room)
+{
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < n; i++) {
+        if (out[i] && m->held + out[i]->size <= room &&
+            add(m, output_key(fp32, i, image), NULL, out[i])) {
+            tensor_ref(out[i]);
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Called with the lock held. */
+static bool recall(struct memo *m, struct digest key, struct tensor **out)
+{
+    int at = digest_map_get(&m->index, key, -1);
+    if (at >= 0) {
+        m->entries[at].run = m->run;
+        *out = tensor_ref(m->entries[at].t);
+    }
+    return at >= 0;
+}
+
+static void forget(size_t n, struct tensor **out)
+{
+    for (size_t i = 0; i < n; i++) {
+        tensor_free(out[i]);
+        out[i] = NULL;
+    }
+}
+
+bool memo_recall_outputs(struct memo *m, const struct plan *fp32, struct digest image, size_t n,
+                         struct tensor **out)
 {
     bool all = true;
     pthread_mutex_lock(&m->lock);
-    for (size_t i = 0; i < k->n_layers + k->n_outputs && all; i++) {
-        if (i < k->n_layers && (known[i] || is_none(k->layers[i]))) {
-            continue;
-        }
-        int at = digest_map_get(&m->index, with_image(k->fp32[i], image), -1);
-        all = at >= 0;
-        if (all) {
-            m->entries[at].run = m->run;
-            out[i] = tensor_ref(m->entries[at].t);
-        }
+    for (size_t i = 0; i < n && all; i++) {
+        all = recall(m, output_key(fp32, i, image), &out[i]);
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (!all) {
+        forget(n, out);
+    }
+    return all;
+}
+
+bool memo_recall(struct memo *m, const struct memo_keys *k, struct digest image, const bool *known,
+                 struct tensor **out)
+{
+    bool all = memo_recall_outputs(m, k->plan_fp32, image, k->n_outputs, out + k->n_layers);
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < k->n_layers && all; i++) {
+        all =
+            known[i] || is_none(k->layers[i]) || recall(m, with_image(k->fp32[i], image), &out[i]);
     }
     m->recalled += all;
     pthread_mutex_unlock(&m->lock);
-    for (size_t i = 0; i < k->n_layers + k->n_outputs && !all; i++) {
-        tensor_free(out[i]);
-        out[i] = NULL;
+    if (!all) {
+        forget(k->n_layers + k->n_outputs, out);
     }
     return all;
 }

@@ -24,9 +24,10 @@ struct runner {
     struct err err;         /* of the first image that failed; under s->lock */
     pthread_cond_t merged;
     int jobs, n_workers;
-    struct par *par;    /* of the only worker, when one image runs alone */
-    struct question *q; /* NULL: nothing is taken from earlier runs */
-    struct memo *memo;  /* NULL: nor from single images */
+    struct par *par;      /* of the only worker, when one image runs alone */
+    struct question *q;   /* NULL: nothing is taken from earlier runs */
+    struct memo *memo;    /* NULL: nor from single images */
+    struct memo *outputs; /* NULL: FP32's outputs are not kept for trials */
     struct memo_keys keys;
     size_t n_local; /* images that local errors are measured on */
 };
@@ -76,9 +77,11 @@ static void *worker(void *arg)
                                 .par = w->par,
                                 .memo = w->memo,
                                 .keys = &w->keys,
+                                .outputs = w->outputs,
+                                .room = memo_room(w->s->budget.limit, w->s->batch),
                                 .local = i < w->n_local,
                                 .sums = i == 0};
-        if (w->memo) {
+        if (w->outputs) {
             with.image = question_sample(w->q, i);
         }
         int rc = run_one(&w->u, &w->samples[i], &with, &r, &err);
@@ -123,7 +126,7 @@ static void take_known(struct session *s, struct runner *w)
 {
     struct study *known;
     if (!w->q || !question_ready(w->q, w->jobs, &s->job.cancel)) {
-        w->memo = NULL;
+        w->memo = w->outputs = NULL;
         return;
     }
     size_t n = question_study(w->q, w->u.match->n_layers, &known);
@@ -212,10 +215,10 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
     }
     run_setup_init(&w->u, s);
     w->q = question_new(s, n, w->samples, true);
+    w->outputs = w->q && s->pair ? results_memo(s->results) : NULL;
     if (w->q && s->pair && !s->batch) { /* a batch has seldom two runs: its memory is spared */
         w->memo = results_memo(s->results);
-        size_t room = s->budget.limit ? MIN(s->budget.limit / 8, (size_t)HELD_SIZE) : HELD_SIZE;
-        memo_keys_init(&w->keys, &w->u, n, room);
+        memo_keys_init(&w->keys, &w->u, n, memo_room(s->budget.limit, false));
         memo_begin(w->memo);
     }
     w->n_local = s->set.local < 0 ? n : (size_t)s->set.local;

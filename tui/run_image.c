@@ -371,17 +371,6 @@ static int run_both(const struct run_setup *u, struct tensor *const *in,
     return rc;
 }
 
-/* Outputs of the FP32 model for the next run with other pins. */
-static void hold_outputs(const struct run_setup *u, const struct run_with *with,
-                         struct tensor *const *out)
-{
-    for (size_t i = 0; i < u->match->n_outputs && with->memo; i++) {
-        if (out[i]) {
-            memo_hold(with->memo, with->keys, with->image, u->match->n_layers + i, out[i]);
-        }
-    }
-}
-
 static int run_sides(const struct run_setup *u, struct tensor *const *in,
                      const struct run_with *with, int label, struct image_result *r,
                      struct err *err)
@@ -390,8 +379,8 @@ static int run_sides(const struct run_setup *u, struct tensor *const *in,
     struct tensor **out = mem_alloc((2 * n_out + 1) * sizeof *out);
     int rc = run_both(u, in, with, r, out, err);
     bool complete = true;
-    if (!rc) {
-        hold_outputs(u, with, out);
+    if (!rc && with->outputs) {
+        memo_hold_outputs(with->outputs, u->plan[SIDE_FP32], with->image, n_out, out, with->room);
     }
     for (size_t i = 0; i < 2 * n_out; i++) {
         complete = complete && (out[i] || !u->plan[i / n_out]);

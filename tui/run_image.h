@@ -29,7 +29,9 @@ struct run_with {
     struct par *par;                /* threads inside a layer, or NULL */
     struct memo *memo;              /* what is known of single images, or NULL */
     const struct memo_keys *keys;   /* with a memo */
-    struct digest image;            /* likewise: what the sample is, its label too */
+    struct memo *outputs;           /* where FP32's outputs are held, or NULL */
+    size_t room;                    /* bytes of all that is held there */
+    struct digest image;            /* with either: what the sample is, its label too */
     struct tensor *const *recalled; /* the FP32 side, as memo_recall() gives it: it is not run */
     bool local; /* local errors too, where the setup has them and all is run anew */
     bool sums;  /* and accumulators, which is slow */
