@@ -230,8 +230,11 @@ int budget_take(struct budget *b, size_t size, struct err *err)
     if (use(b, size)) {
         return OK;
     }
-    return err_set(err, E_LIMIT, "needs %zu MiB more while %zu of %zu MiB are in use",
-                   (size >> 20) + 1, atomic_load(&b->used) >> 20, b->limit >> 20);
+    const bool small = b->limit >> 20 < 16;
+    const int shift = small ? 10 : 20;
+    return err_set(err, E_LIMIT, "needs %zu %s more while %zu of %zu are in use",
+                   (size >> shift) + 1, small ? "KiB" : "MiB", atomic_load(&b->used) >> shift,
+                   b->limit >> shift);
 }
 
 void budget_give(struct budget *b, size_t size)
