@@ -154,8 +154,9 @@ bool sweep_orders(const struct sweep *w);
 bool sweep_is_uneven(const struct sweep *w);
 /* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
  * w->doubt standard errors, see a seventh more, and so on until all images are seen, or with
- * w->within until no other is left. Marks the trials to be measured next (per trial) and returns up
- * to which image; 0 when it is over. The base has seen as many as the trials at least. */
+ * w->within until no other is left. Then those left behind that may still belong there, with a
+ * chance of a tenth, catch up. Marks the trials to be measured next (per trial) and returns up to
+ * which image; 0 when it is over. The base has seen as many as the trials at least. */
 size_t sweep_race(const struct sweep *w, bool *next);
 /* Of a race that is over: expected number of trials that are not among the first places although
  * they are better than the last of those, by more than w->within, by what the images that they have

@@ -80,10 +80,11 @@ static void race_with(double spread, double noise, double doubt, size_t wild, st
         }
     }
     for (size_t upto; (upto = sweep_race(w, next)); seen = upto) {
-        assert_true(upto > seen && upto <= TRACK);
+        assert_true(upto >= seen && upto <= TRACK);
         for (size_t k = 0; k < RUNNERS; k++) {
             assert_true(seen > 0 || next[k]);
-            for (size_t i = seen; i < upto && next[k]; i++, runs++) {
+            assert_true(!next[k] || w->trials[k].n < upto);
+            for (size_t i = w->trials[k].n; i < upto && next[k]; i++, runs++) {
                 add(w, k, 1000 * size[i] - gain[k][i]);
             }
         }
@@ -111,8 +112,9 @@ static void noisy_ones_are_not_judged_by_the_others(void **state)
     for (size_t i = 0; i < n; i++) {
         race_with(0, 0.3, 2.5, RUNNERS - 2, &r); /* the last but one belongs to the first places */
     }
-    assert_true(r.wrong < n / 15);
-    assert_true((double)r.wrong < 2.2 * r.missed);
+    assert_true(r.wrong < n / 30);
+    /* Those that looked doubtful were run to the end; the rest are surprises by nature. */
+    assert_true((double)r.wrong < 9 * r.missed);
 }
 
 static void races_find_the_first_places(void **state)
@@ -142,7 +144,7 @@ static void races_say_what_they_may_have_missed(void **state)
         race(0.5, 20, 3, &careful);
     }
     assert_true(bold.wrong > 40); /* bold enough to err */
-    assert_true(bold.missed > 0.5 * (double)bold.wrong && bold.missed < 2 * (double)bold.wrong);
+    assert_true(bold.missed > (double)bold.wrong && bold.missed < 3 * (double)bold.wrong);
     assert_true(careful.wrong < bold.wrong / 8 && careful.missed < bold.missed / 8);
 }
 
@@ -172,7 +174,7 @@ static void race_within(double step, double noise, double within, double doubt, 
             add_base(w, 50); /* on no more images than the trials */
         }
         for (size_t k = 0; k < RUNNERS; k++) {
-            for (size_t i = seen; i < upto && next[k]; i++, runs++) {
+            for (size_t i = w->trials[k].n; i < upto && next[k]; i++, runs++) {
                 add(w, k, left[k][i]);
             }
         }

@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { SMALL = 1 << 20 }; /* bytes of outputs that may stay for what is not likely */
+
 static void tensors_free(struct tensor **t, size_t n)
 {
     for (size_t i = 0; t && i < n; i++) {
@@ -94,25 +96,27 @@ static int run_fp32(struct lab *l, struct shelf *x, struct tensor *const *in, st
     return rc;
 }
 
-/* Loads an image and runs it through the FP32 model. */
+/* Loads an image and runs it through the FP32 model, unless its outputs are there. */
 static int shelf_load(struct lab *l, const struct sample *sample, struct shelf *x, struct err *err)
 {
     size_t n = l->n_inputs;
     const struct graph *g[2] = {plan_graph(l->plan_fp32), plan_graph(l->base.plan)};
     struct tensor **in = mem_alloc((n + 1) * sizeof *in), **own = mem_alloc((n + 1) * sizeof *own);
     x->in = mem_alloc((n + 1) * sizeof *x->in);
-    x->ref = mem_alloc((l->match->n_outputs + 1) * sizeof *x->ref);
-    x->known = activations_new();
+    x->known = x->known ? x->known : activations_new();
     int rc = n ? sample_load(sample, l->pp, (int)n, l->inputs, in, err) : OK;
     for (size_t i = 0; i < n && !rc; i++) {
         rc = feed_input(g[SIDE_FP32], i, in[i], NULL, &own[i], err);
         rc = rc ? rc : feed_input(g[SIDE_INT8], i, in[i], NULL, &x->in[i], err);
     }
-    rc = rc ? rc : run_fp32(l, x, own, err);
-    x->own = NAN;
-    if (!rc && l->own) {
-        rc = run_own(l, x, x->ref, &x->own, err);
-        note_own(l, rc);
+    if (!rc && !x->ref) {
+        x->ref = mem_alloc((l->match->n_outputs + 1) * sizeof *x->ref);
+        rc = run_fp32(l, x, own, err);
+        x->own = NAN;
+        if (!rc && l->own) {
+            rc = run_own(l, x, x->ref, &x->own, err);
+            note_own(l, rc);
+        }
     }
     tensors_free(in, n);
     tensors_free(own, n);
@@ -206,7 +210,7 @@ int shelf_open(struct lab *l, size_t at, bool trials, struct err *err)
 static size_t tensors_size(struct tensor *const *t, size_t n)
 {
     size_t size = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; t && i < n; i++) {
         size += t[i] ? t[i]->size : 0;
     }
     return size;
@@ -217,9 +221,14 @@ void shelf_close(struct lab *l, size_t at)
     struct shelf *x = &l->shelves[at];
     const size_t limit = l->s->budget.limit;
     const bool again = l->o.race ? l->survey != SURVEY_NONE : l->o.retain;
-    if (!x->in || !again) {
+    const size_t outputs = tensors_size(x->ref, l->match->n_outputs);
+    if (!x->in || atomic_load(&l->tight) || !(again || (l->o.race && outputs <= SMALL))) {
         shelf_clear(l, x);
         return;
+    }
+    if (!again) { /* it comes back if at all for a few trials that catch up */
+        tensors_free(x->in, l->n_inputs);
+        x->in = NULL;
     }
     /* Activations of many images would cost more, in new memory, than they save; and where memory
      * is short, it is the runs that need it. */
@@ -229,8 +238,7 @@ void shelf_close(struct lab *l, size_t at)
         x->known = activations_new();
         x->base = 0;
     }
-    const size_t size = activations_size(x->known) + tensors_size(x->in, l->n_inputs) +
-                        tensors_size(x->ref, l->match->n_outputs);
+    const size_t size = activations_size(x->known) + tensors_size(x->in, l->n_inputs) + outputs;
     if (limit && atomic_load(&l->kept) + size >= limit / 2) {
         shelf_clear(l, x);
         return;

@@ -63,6 +63,7 @@ struct lab {
     atomic_int level;         /* rises where memory is short */
     atomic_size_t size;       /* the largest shelf so far */
     atomic_size_t kept;       /* bytes on shelves of images that are not open */
+    atomic_bool tight;        /* memory was short: nothing is kept there any more */
     atomic_size_t runs;       /* of whole models and of trials */
     size_t done, total;       /* progress; under s->lock */
     struct err failed;        /* of the first image that could not be run; under m->lock */

@@ -17,6 +17,7 @@ enum { TOGETHER = 8 };
 struct slot {
     enum { SLOT_FREE, SLOT_CHOSEN, SLOT_OPENING, SLOT_OPEN, SLOT_DONE } state;
     size_t at, next, left;      /* image; next trial to take; trials not finished */
+    bool alone;                 /* it is opened by the only thread at work */
     struct image_score *scores; /* per trial, the base behind them */
     char **errors;              /* of trials */
     size_t n_again, *again;     /* trials that found too little memory */
@@ -78,13 +79,35 @@ static void add_done(struct measuring *m)
     }
 }
 
-/* Whether what failed for lack of memory is to be tried again, alone. */
-static bool try_alone(struct measuring *m, int rc)
+/* Frees what is kept of images that are not under way. */
+static void clear_shelves(struct measuring *m)
 {
-    bool again = rc == E_LIMIT && !m->alone;
-    m->alone = m->alone || again;
-    m->most = again ? 1 : m->most;
-    return again;
+    struct lab *l = m->l;
+    for (size_t at = 0; at < l->n_images; at++) {
+        struct shelf *x = &l->shelves[at];
+        bool busy = false;
+        for (int i = 0; i < m->n_slots; i++) {
+            busy = busy || (m->slots[i].state != SLOT_FREE && m->slots[i].at == at);
+        }
+        if (!busy) {
+            atomic_fetch_sub(&l->kept, x->kept);
+            shelf_clear(l, x);
+        }
+    }
+}
+
+/* Whether what failed for lack of memory is to be tried again, with all the memory that there is.
+ * alone: it had that. Called with the lock held. */
+static bool try_alone(struct measuring *m, int rc, bool alone)
+{
+    if (rc != E_LIMIT || alone) {
+        return false;
+    }
+    m->alone = true;
+    m->most = 1;
+    atomic_store(&m->l->tight, true);
+    clear_shelves(m);
+    return true;
 }
 
 /* Whether all that is to be measured on an image was measured before. scores: as in a slot. */
@@ -135,7 +158,7 @@ static void open_image(struct measuring *m, struct slot *s)
     pthread_mutex_lock(&m->lock);
     const bool refused = rc && atomic_load(&l->own_failed);
     m->stopped = m->stopped || rc == E_STOP || refused;
-    if (!refused && try_alone(m, rc)) {
+    if (!refused && try_alone(m, rc, s->alone)) {
         s->state = SLOT_CHOSEN;
         return;
     }
@@ -181,14 +204,14 @@ static size_t list_tasks(const struct measuring *m, struct slot *s, size_t n, co
 }
 
 /* Whether what came of a trial is final. */
-static bool end_task(struct measuring *m, struct slot *s, const struct task *t)
+static bool end_task(struct measuring *m, struct slot *s, const struct task *t, bool alone)
 {
     struct lab *l = m->l;
     if (!t->rc) {
         sheet_put(lab_sheet(l, m->trials[t->trial]), s->at, &s->scores[t->trial]);
     }
     m->stopped = m->stopped || t->rc == E_STOP;
-    if (try_alone(m, t->rc) || (t->rc == E_LIMIT && shelf_shrink(l, &l->shelves[s->at]))) {
+    if (try_alone(m, t->rc, alone) || (t->rc == E_LIMIT && shelf_shrink(l, &l->shelves[s->at]))) {
         s->again[s->n_again++] = t->trial;
         return false;
     }
@@ -202,12 +225,13 @@ static void run_trials(struct measuring *m, struct slot *s, size_t n, const size
     struct task tasks[TOGETHER];
     pthread_mutex_lock(&m->lock);
     const size_t count = list_tasks(m, s, n, trials, tasks);
+    const bool alone = m->alone;
     pthread_mutex_unlock(&m->lock);
     shelf_trials(l, s->at, count, tasks);
     pthread_mutex_lock(&m->lock);
     size_t done = n;
     for (size_t i = 0; i < count; i++) {
-        done -= !end_task(m, s, &tasks[i]);
+        done -= !end_task(m, s, &tasks[i], alone);
     }
     count_runs(l, done);
     s->left -= done;
@@ -269,6 +293,7 @@ static bool choose(struct measuring *m, struct slot **slot, size_t *n, size_t *t
     }
     image->at = image->state == SLOT_CHOSEN ? image->at : m->next++;
     image->state = SLOT_OPENING;
+    image->alone = m->alone;
     *slot = image;
     return true;
 }
