@@ -89,14 +89,14 @@ struct depth_job {
     const struct conv *v;
     const struct f32_kernels *kernels;
     const float *w, *zero;
-    size_t part, parts; /* a row of outputs is computed in parts of so many */
+    size_t strips; /* parts of a row of outputs, computed for some rows before the next part */
     struct f32_dest y;
     struct tensor *zeros;
 };
 int conv_depth_begin(const struct conv *v, const void *form, struct f32_dest y, struct budget *b,
                      struct depth_job *j, struct err *err);
-/* Piece i of the rows of outputs of all images, `parts` for each. */
-void conv_depth_piece(const struct depth_job *j, size_t i);
+/* Rows [from, end) of the outputs of all images. */
+void conv_depth_rows(const struct depth_job *j, size_t from, size_t end);
 void conv_depth_end(struct depth_job *j);
 
 /* A convolution whose filter is one pixel and a depthwise one that reads what it makes, `act` where

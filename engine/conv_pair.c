@@ -50,10 +50,8 @@ static struct strip strip_of(const struct pair *p, int64_t i)
 /* Rows [from, end) of the second's outputs. */
 static void depth_rows(const struct pair *p, int64_t image, int64_t from, int64_t end)
 {
-    const size_t parts = p->depth.parts, first = (size_t)(image * p->depth.v->w.out[1]);
-    for (size_t i = (first + (size_t)from) * parts; i < (first + (size_t)end) * parts; i++) {
-        conv_depth_piece(&p->depth, i);
-    }
+    const size_t first = (size_t)(image * p->depth.v->w.out[1]);
+    conv_depth_rows(&p->depth, first + (size_t)from, first + (size_t)end);
 }
 
 /* Where rows [from, end) of the second's outputs will go. */
