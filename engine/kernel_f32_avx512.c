@@ -428,40 +428,44 @@ AVX512 static void depth_avx512(const struct f32_depth *d, size_t rows)
 
 /* ---- Maxima --------------------------------------------------------------------------------- */
 
-/* `units` units of channels from j on; the last one has lanes m. The instruction gives its second
- * operand when one is NaN, so that a NaN wins unless it was there before: then nothing is done. */
-INLINE AVX512 void largest_units(const float *const *x, size_t n, size_t j, __mmask16 m, float *y,
+/* `units` units of channels that lie `at` behind the pixels; the last one has lanes m. The
+ * instruction gives its second operand when one is NaN, so that a NaN wins unless it was there
+ * before: then nothing is done. */
+INLINE AVX512 void largest_units(const float *const *x, size_t n, size_t at, __mmask16 m, float *y,
                                  const int units)
 {
     __m512 best[UNITS];
 #define LANES_OF(u) (u + 1 < units ? (__mmask16)0xffff : m)
 #pragma GCC unroll 4
     for (int u = 0; u < units; u++) {
-        best[u] = _mm512_maskz_loadu_ps(LANES_OF(u), x[0] + j + u * F32_LANES);
+        best[u] = _mm512_maskz_loadu_ps(LANES_OF(u), x[0] + at + u * F32_LANES);
     }
     for (size_t t = 1; t < n; t++) {
 #pragma GCC unroll 4
         for (int u = 0; u < units; u++) {
-            const __m512 v = _mm512_maskz_loadu_ps(LANES_OF(u), x[t] + j + u * F32_LANES);
+            const __m512 v = _mm512_maskz_loadu_ps(LANES_OF(u), x[t] + at + u * F32_LANES);
             const __mmask16 number = _mm512_cmp_ps_mask(best[u], best[u], _CMP_ORD_Q);
             best[u] = _mm512_mask_max_ps(best[u], number, best[u], v);
         }
     }
 #pragma GCC unroll 4
     for (int u = 0; u < units; u++) {
-        _mm512_mask_storeu_ps(y + j + u * F32_LANES, LANES_OF(u), best[u]);
+        _mm512_mask_storeu_ps(y + u * F32_LANES, LANES_OF(u), best[u]);
     }
 }
 
-AVX512 static void largest_avx512(const float *const *x, size_t n, size_t c, float *y)
+AVX512 static void largest_avx512(const float *const *x, size_t n, size_t c, size_t step,
+                                  size_t outs, float *y)
 {
-    size_t j = 0;
-    for (; j + (size_t)UNITS * F32_LANES <= c; j += (size_t)UNITS * F32_LANES) {
-        largest_units(x, n, j, 0xffff, y, UNITS);
-    }
-    for (; j < c; j += F32_LANES) {
-        const size_t rest = c - j;
-        largest_units(x, n, j, rest >= F32_LANES ? 0xffff : (__mmask16)((1u << rest) - 1), y, 1);
+    const __mmask16 last = (__mmask16)((1u << (c - 1) % F32_LANES << 1) - 1);
+    for (size_t at = 0; outs--; at += step, y += c) {
+        size_t j = 0;
+        for (; j + (size_t)UNITS * F32_LANES <= c; j += (size_t)UNITS * F32_LANES) {
+            largest_units(x, n, at + j, 0xffff, y + j, UNITS);
+        }
+        for (; j < c; j += F32_LANES) {
+            largest_units(x, n, at + j, c - j > F32_LANES ? 0xffff : last, y + j, 1);
+        }
     }
 }
 

@@ -291,7 +291,7 @@ static void max_f32(const struct taps *x, size_t c, void *y)
     const float *list[TAPS];
     float best[LANES];
     if (x->list) {
-        kernel_f32()->largest((const float *const *)x->list, x->n, c, y);
+        kernel_f32()->largest((const float *const *)x->list, x->n, c, 0, 1, y);
         return;
     }
     for (size_t t = 0; t < x->n;) { /* of a whole image, part by part; c <= LANES then */
@@ -300,7 +300,7 @@ static void max_f32(const struct taps *x, size_t c, void *y)
         for (; n < TAPS && t < x->n; t++) {
             list[n++] = tap(x, t);
         }
-        kernel_f32()->largest(list, n, c, best);
+        kernel_f32()->largest(list, n, c, 0, 1, best);
     }
     memcpy(y, best, c * sizeof *best);
 }
@@ -391,14 +391,33 @@ static size_t find_taps(const struct last_job *j, int64_t image, const int64_t *
     return n;
 }
 
-/* Whether the window of output o of a row lies within the input. */
-static bool is_inner(const struct window *w, int64_t o)
+/* How many windows from output o of a row on see the same pixels, each some further: those within
+ * the input. */
+static int64_t count_alike(const struct window *w, int64_t o)
 {
-    const int64_t first = o * w->s[2] - w->lo[2];
-    return first >= 0 && first + (w->k[2] - 1) * w->d[2] < w->in[2];
+    const int64_t first = o * w->s[2] - w->lo[2], end = w->in[2] - (w->k[2] - 1) * w->d[2];
+    return first < 0 || first >= end ? 1 : MIN((end - 1 - first) / w->s[2] + 1, w->out[2] - o);
 }
 
-/* Item i: a row of outputs. Neighbours within the input see the same pixels, some further. */
+/* n windows that are alike, the first of which sees these. */
+static void run_alike(const struct last_job *j, const struct taps *taps, const uint8_t **list,
+                      size_t n, uint8_t *y)
+{
+    const struct window *w = &j->p->w;
+    const size_t c = (size_t)w->c, step = (size_t)w->s[2] * c;
+    if (j->fold == max_f32) {
+        kernel_f32()->largest((const float *const *)list, taps->n, c, step, n, (float *)y);
+        return;
+    }
+    for (size_t i = 0; i < n; i++, y += c * j->size) {
+        j->fold(taps, c, y);
+        for (size_t t = 0; t < taps->n; t++) {
+            list[t] += step * j->size;
+        }
+    }
+}
+
+/* Item i: a row of outputs. */
 static void last_row(void *ctx, size_t i)
 {
     const struct last_job *j = ctx;
@@ -410,18 +429,11 @@ static void last_row(void *ctx, size_t i)
     const double count = axis_count(j->p, 0, o[0]) * axis_count(j->p, 1, o[1]);
     const uint8_t *list[TAPS];
     struct taps taps = {.list = list};
-    bool inner = false;
-    for (; o[2] < w->out[2]; o[2]++, y += bytes) {
-        const bool before = inner;
-        inner = is_inner(w, o[2]);
-        for (size_t t = 0; t < taps.n && inner && before; t++) {
-            list[t] += (size_t)w->s[2] * bytes;
-        }
-        if (!inner || !before) {
-            taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
-            taps.count = count * axis_count(j->p, 2, o[2]);
-        }
-        j->fold(&taps, (size_t)w->c, y);
+    for (int64_t n; o[2] < w->out[2]; o[2] += n, y += (size_t)n * bytes) {
+        n = count_alike(w, o[2]);
+        taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
+        taps.count = count * axis_count(j->p, 2, o[2]);
+        run_alike(j, &taps, list, (size_t)n, y);
     }
 }
 
