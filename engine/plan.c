@@ -404,32 +404,37 @@ static void join_tails(struct plan *p)
     }
 }
 
-/* Whether node i is a convolution that looks at the node behind it, of several groups or of one. */
-static bool is_conv(const struct plan *p, int i, bool grouped)
+static bool is_by_rows(const struct plan *p, int i)
 {
     const struct step *s = &p->steps[i];
-    return !s->blocked && !s->folded && s->op->pairs &&
-           (attr_int(&p->g->nodes[i], "group", 1) > 1) == grouped;
+    return !s->blocked && !s->folded && s->op->rows;
 }
 
-/* The convolution of one group whose result, or whose activation, a node reads; -1: none. */
-static int conv_before(const struct plan *p, const struct node *n)
+/* Whether node k may follow row by row. A product is not bound by what it reads. */
+static bool may_follow(const struct plan *p, int k)
+{
+    const struct node *n = &p->g->nodes[k];
+    return is_by_rows(p, k) && (strcmp(n->op, "Conv") != 0 || attr_int(n, "group", 1) > 1);
+}
+
+/* The node whose result, or whose activation, a node reads, if that can go row by row; -1: none. */
+static int rows_before(const struct plan *p, const struct node *n)
 {
     int i = n->n_in > 0 && n->in[0] >= 0 ? p->g->values[n->in[0]].producer : -1, tail = -1;
-    if (i >= 0 && !is_conv(p, i, false)) {
+    if (i >= 0 && !is_by_rows(p, i)) {
         const struct node *act = &p->g->nodes[i];
         tail = i;
         i = act->n_in > 0 && act->in[0] >= 0 ? p->g->values[act->in[0]].producer : -1;
     }
-    return i >= 0 && is_conv(p, i, false) && p->steps[i].tail == tail ? i : -1;
+    return i >= 0 && is_by_rows(p, i) && p->steps[i].tail == tail ? i : -1;
 }
 
-/* Joins grouped convolutions to the one in front, whose kernel may compute them on the way. */
-static void join_pairs(struct plan *p)
+/* Joins nodes that can be computed row by row to those in front of them. */
+static void join_lines(struct plan *p)
 {
     for (size_t k = 0; k < p->g->n_nodes; k++) {
         const struct node *n = &p->g->nodes[k];
-        const int i = is_conv(p, (int)k, true) ? conv_before(p, n) : -1;
+        const int i = may_follow(p, (int)k) ? rows_before(p, n) : -1;
         bool fits = i >= 0 && p->steps[i].behind < 0;
         for (int m = 1; m < n->n_in; m++) {
             fits = fits && (n->in[m] < 0 || plan_constant(p, n->in[m]));
@@ -447,7 +452,7 @@ static void join_steps(struct plan *p)
     }
     if (p->o.kernels == KERNELS_FAST) {
         join_tails(p);
-        join_pairs(p);
+        join_lines(p);
     }
     chain_join(p);
 }

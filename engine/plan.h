@@ -14,9 +14,9 @@ struct step {
     int tail;      /* node whose activation this one applies on the way, -1; see op_call.tail */
     struct op_tail tail_range;
     struct chain *chain; /* nodes that this one computes as well, see chain.h; NULL: none */
-    int behind;   /* node that may be computed on the way, tail and all, -1; see op_call.behind */
-    bool folded;  /* outputs are constants of the plan */
-    bool blocked; /* by a gap: not run */
+    int behind;          /* node that may follow row by row, tail and all, -1; see rows.h */
+    bool folded;         /* outputs are constants of the plan */
+    bool blocked;        /* by a gap: not run */
 };
 
 struct plan {

@@ -6,6 +6,7 @@
 #include "engine/chain.h"
 #include "engine/layout.h"
 #include "engine/plan.h"
+#include "engine/rows.h"
 #include "engine/wide.h"
 
 #include <stdlib.h>
@@ -41,6 +42,7 @@ struct op_call plan_call(const struct plan *p, size_t i, const struct tensor **i
 {
     const struct node *n = &p->g->nodes[i];
     return (struct op_call){
+        .op = p->steps[i].op,
         .node = n,
         .opset = plan_opset(p->g, n),
         .n_in = n->n_in,
@@ -71,13 +73,7 @@ int call_run(const struct plan *p, size_t i, struct op_call *c, struct err *err)
         }
     }
     if (rc) {
-        for (int k = 0; k < n->n_out; k++) {
-            tensor_free(c->out[k]);
-            c->out[k] = NULL;
-        }
-        tensor_free(c->tail_out);
-        c->tail_out = NULL;
-        chain_drop(c->chain);
+        op_drop(c);
         return err_in(err, "node '%.120s' (%s)", n->name, n->op);
     }
     return OK;
@@ -274,35 +270,60 @@ static void want_results(const struct run *r, size_t i, struct op_call *c)
     }
 }
 
-/* Runs the call of node i with that of the node behind it at hand. */
-static int run_pair(struct run *r, size_t i, struct op_call *c, struct err *err)
+/* A node that may be computed row by row. */
+struct follower {
+    int node;
+    struct op_call call;
+    struct slots slots;
+};
+
+/* The nodes behind node i, whose inputs but the first are constants; returns how many. */
+static int find_followers(const struct run *r, size_t i, const struct op_call *c,
+                          struct follower *f)
 {
-    const size_t k = (size_t)r->p->steps[i].behind;
-    const struct node *n = &r->p->g->nodes[k];
-    struct slots s;
-    slots_init(&s, n);
-    for (int m = 1; m < n->n_in; m++) {
-        s.in[m] = n->in[m] >= 0 ? plan_constant(r->p, n->in[m]) : NULL;
-    }
-    struct op_call behind = plan_call(r->p, k, s.in, s.out);
-    behind.par = c->par;
-    want_results(r, k, &behind);
-    c->behind = &behind;
-    int rc = call_run(r->p, i, c, err);
-    if (!rc && c->behind_made) {
-        r->made[k] = true;
-        r->tails[k] = s.out[0];
-        if (behind.tail) {
-            r->tails[r->p->steps[k].tail] = behind.tail_out;
+    int n = 0;
+    for (int k = r->p->steps[i].behind; k >= 0 && n < ROWS_MOST - 1; k = r->p->steps[k].behind) {
+        const struct node *node = &r->p->g->nodes[k];
+        slots_init(&f->slots, node);
+        for (int m = 1; m < node->n_in; m++) {
+            f->slots.in[m] = node->in[m] >= 0 ? plan_constant(r->p, node->in[m]) : NULL;
         }
+        f->node = k;
+        f->call = plan_call(r->p, (size_t)k, f->slots.in, f->slots.out);
+        f->call.par = c->par;
+        want_results(r, (size_t)k, &f->call);
+        f++;
+        n++;
     }
-    c->behind = NULL;
-    slots_fini(&s);
-    return rc;
+    return n;
+}
+
+/* Computes node i and nodes behind it row by row; false: it is to be run by itself. */
+static bool run_line(struct run *r, size_t i, struct op_call *c)
+{
+    struct follower f[ROWS_MOST - 1];
+    struct op_call *calls[ROWS_MOST] = {c};
+    const int n = find_followers(r, i, c, f);
+    for (int k = 0; k < n; k++) {
+        calls[k + 1] = &f[k].call;
+    }
+    const int made = rows_run(calls, n + 1);
+    for (int k = 0; k < n; k++) {
+        const int node = f[k].node;
+        if (k + 1 < made) { /* for the nodes' own steps */
+            r->made[node] = true;
+            r->tails[node] = f[k].call.out[0];
+            if (f[k].call.tail) {
+                r->tails[r->p->steps[node].tail] = f[k].call.tail_out;
+            }
+        }
+        slots_fini(&f[k].slots);
+    }
+    return made;
 }
 
 /* Whether what node i makes goes unchanged to the node behind it, which is to be run as well. */
-static bool may_pair(const struct run *r, size_t i)
+static bool may_line(const struct run *r, size_t i)
 {
     return r->p->steps[i].behind >= 0 && !r->skip && !(r->o && r->o->swap);
 }
@@ -322,7 +343,7 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
     struct chain_run chain;
     want_results(r, i, c);
     c->chain = c->tail || s->tail < 0 ? chain_begin(r, s, &chain) : NULL;
-    rc = may_pair(r, i) ? run_pair(r, i, c, err) : call_run(r->p, i, c, err);
+    rc = may_line(r, i) && run_line(r, i, c) ? OK : call_run(r->p, i, c, err);
     if (c->tail) {
         r->tails[s->tail] = c->tail_out;
     }
