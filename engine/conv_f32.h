@@ -112,6 +112,19 @@ int conv_depth_begin(const struct conv *v, const void *form, struct f32_dest y, 
 void conv_depth_rows(const struct depth_job *j, size_t from, size_t end);
 void conv_depth_end(struct depth_job *j);
 
+/* Several convolutions of single pixels that have the same x, and together at most F32_LANES output
+ * channels, as one; each gives the bits that it gives alone. */
+struct conv_beside; /* their weights */
+bool conv_is_pixel(const struct conv *v);
+bool conv_beside_fits(const struct conv *v, int n);
+int conv_beside_new(const struct conv *v, int n, struct conv_beside **out, struct err *err);
+void conv_beside_free(struct conv_beside *b);
+/* Whether b was made of these. */
+bool conv_beside_is(const struct conv_beside *b, const struct conv *v, int n);
+/* y: of each. */
+int conv_beside_run(const struct conv_beside *b, const struct conv *v, const struct f32_dest *y,
+                    struct par *par, struct budget *budget, struct err *err);
+
 /* Row by row: depthwise ones, those whose filter is one pixel, and those that scan takes. */
 bool conv_rows_fit(const struct conv *v, bool depthwise);
 int conv_rows_begin(const struct conv *v, bool depthwise, const void *form, struct f32_dest y,

@@ -50,7 +50,7 @@ static void depth_free(void *job)
     free(job);
 }
 
-static bool is_pixel(const struct conv *v)
+bool conv_is_pixel(const struct conv *v)
 {
     const struct window *w = &v->w;
     bool is = v->groups == 1 && !v->block && w->k_n == 1;
@@ -67,7 +67,7 @@ static bool is_scan(const struct conv *v)
 
 bool conv_rows_fit(const struct conv *v, bool depthwise)
 {
-    return rows_fit(&v->w) && (depthwise || is_pixel(v) || is_scan(v));
+    return rows_fit(&v->w) && (depthwise || conv_is_pixel(v) || is_scan(v));
 }
 
 int conv_rows_begin(const struct conv *v, bool depthwise, const void *form, struct f32_dest y,

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 
 enum { MAX_OP_IN = 64, MAX_OP_OUT = 32 }; /* inline room; larger nodes are allocated */
+enum { BESIDE_MOST = 4 };                 /* calls that are made at once, see op.beside */
 
 struct op;
 struct rows;
@@ -94,6 +95,9 @@ struct op {
      * `first`: others are to follow, so that it should be large. False: it cannot, nothing was
      * made. */
     bool (*rows)(struct op_call *c, bool first, struct rows *r);
+    /* Makes the outputs of all of n calls, at most BESIDE_MOST, that have the same input 0. False:
+     * it cannot, nothing was made. */
+    bool (*beside)(struct op_call *const *calls, int n);
     /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
     unsigned any_address;
     /* Whether the fast kernel computes every sample of this call, an index of dimension 0 of input

@@ -179,6 +179,7 @@ struct packed {
     struct tensor *w;
     int64_t groups;
     struct form forms[WAYS];
+    struct conv_beside *beside; /* of this and the first others that were run with it; under lock */
 };
 
 static struct packed *packed_new(const struct tensor *w, int64_t groups)
@@ -198,6 +199,7 @@ static void conv_release(void *state)
         conv_dense_free(p->forms[WAY_DENSE].data);
         conv_depth_free(p->forms[WAY_DEPTHWISE].data);
         conv_winograd_free(p->forms[WAY_WINOGRAD].data);
+        conv_beside_free(p->beside);
         free(atomic_load(&p->seen));
         tensor_free(p->w);
         pthread_cond_destroy(&p->filled);
@@ -414,6 +416,40 @@ static bool conv_rows(struct op_call *c, bool first, struct rows *r)
     return true;
 }
 
+/* The weights of all, NULL: those there are belong to others. */
+static const struct conv_beside *beside_get(struct packed *p, const struct conv *v, int n)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->beside && conv_beside_new(v, n, &p->beside, NULL)) {
+        p->beside = NULL;
+    }
+    const struct conv_beside *b = p->beside;
+    pthread_mutex_unlock(&p->lock);
+    return b && conv_beside_is(b, v, n) ? b : NULL;
+}
+
+static bool conv_beside(struct op_call *const *calls, int n)
+{
+    struct packed *p = (struct packed *)calls[0]->state;
+    struct conv v[BESIDE_MOST];
+    struct f32_dest y[BESIDE_MOST] = {0};
+    bool fits = p && calls[0]->channels_last;
+    for (int k = 0; fits && k < n; k++) {
+        fits = !read_fast(calls[k], &v[k], NULL) && is_fast(&v[k]) &&
+               find_way(&v[k]) == WAY_DENSE && v[k].w.n * v[k].w.out_n > 0;
+    }
+    const struct conv_beside *b = fits && conv_beside_fits(v, n) ? beside_get(p, v, n) : NULL;
+    bool made = b;
+    for (int k = 0; made && k < n; k++) {
+        made = !make_outputs(calls[k], &v[k], &y[k], NULL);
+    }
+    made = made && !conv_beside_run(b, v, y, calls[0]->par, calls[0]->budget, NULL);
+    for (int k = 0; !made && k < n; k++) {
+        op_drop(calls[k]);
+    }
+    return made;
+}
+
 static int to_rows(const struct op_call *c, struct tensor **t, struct err *err)
 {
     struct tensor *last = *t;
@@ -544,6 +580,7 @@ const struct op op_conv[] = {
         .layout = conv_layout,
         .tails = true,
         .rows = conv_rows,
+        .beside = conv_beside,
         .any_address = 1u << 1,
     },
     {

@@ -6,7 +6,6 @@
 #include "engine/chain.h"
 #include "engine/layout.h"
 #include "engine/plan.h"
-#include "engine/rows.h"
 #include "engine/wide.h"
 
 #include <stdlib.h>
@@ -259,8 +258,7 @@ static void chain_end(struct run *r, struct chain_run *made)
     }
 }
 
-/* Which results of node i its call is to make. */
-static void want_results(const struct run *r, size_t i, struct op_call *c)
+void run_want(const struct run *r, size_t i, struct op_call *c)
 {
     const struct step *s = &r->p->steps[i];
     if (s->tail >= 0 && !is_skipped(r, s->tail)) {
@@ -268,64 +266,6 @@ static void want_results(const struct run *r, size_t i, struct op_call *c)
         c->tail = &s->tail_range;
         c->raw = tap_wants(r->o, v) || swaps(r->o, v) || r->left[v] > 1;
     }
-}
-
-/* A node that may be computed row by row. */
-struct follower {
-    int node;
-    struct op_call call;
-    struct slots slots;
-};
-
-/* The nodes behind node i, whose inputs but the first are constants; returns how many. */
-static int find_followers(const struct run *r, size_t i, const struct op_call *c,
-                          struct follower *f)
-{
-    int n = 0;
-    for (int k = r->p->steps[i].behind; k >= 0 && n < ROWS_MOST - 1; k = r->p->steps[k].behind) {
-        const struct node *node = &r->p->g->nodes[k];
-        slots_init(&f->slots, node);
-        for (int m = 1; m < node->n_in; m++) {
-            f->slots.in[m] = node->in[m] >= 0 ? plan_constant(r->p, node->in[m]) : NULL;
-        }
-        f->node = k;
-        f->call = plan_call(r->p, (size_t)k, f->slots.in, f->slots.out);
-        f->call.par = c->par;
-        want_results(r, (size_t)k, &f->call);
-        f++;
-        n++;
-    }
-    return n;
-}
-
-/* Computes node i and nodes behind it row by row; false: it is to be run by itself. */
-static bool run_line(struct run *r, size_t i, struct op_call *c)
-{
-    struct follower f[ROWS_MOST - 1];
-    struct op_call *calls[ROWS_MOST] = {c};
-    const int n = find_followers(r, i, c, f);
-    for (int k = 0; k < n; k++) {
-        calls[k + 1] = &f[k].call;
-    }
-    const int made = rows_run(calls, n + 1);
-    for (int k = 0; k < n; k++) {
-        const int node = f[k].node;
-        if (k + 1 < made) { /* for the nodes' own steps */
-            r->made[node] = true;
-            r->tails[node] = f[k].call.out[0];
-            if (f[k].call.tail) {
-                r->tails[r->p->steps[node].tail] = f[k].call.tail_out;
-            }
-        }
-        slots_fini(&f[k].slots);
-    }
-    return made;
-}
-
-/* Whether what node i makes goes unchanged to the node behind it, which is to be run as well. */
-static bool may_line(const struct run *r, size_t i)
-{
-    return r->p->steps[i].behind >= 0 && !r->skip && !(r->o && r->o->swap);
 }
 
 /* Computes node i, and what is joined to it where it can do so on the way. */
@@ -341,9 +281,9 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
         return rc;
     }
     struct chain_run chain;
-    want_results(r, i, c);
+    run_want(r, i, c);
     c->chain = c->tail || s->tail < 0 ? chain_begin(r, s, &chain) : NULL;
-    rc = may_line(r, i) && run_line(r, i, c) ? OK : call_run(r->p, i, c, err);
+    rc = run_joined(r, i, c) ? OK : call_run(r->p, i, c, err);
     if (c->tail) {
         r->tails[s->tail] = c->tail_out;
     }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * test_rows.c: a convolution, the depthwise one behind it and a pool behind that, which run row by
- * row where they are large: every value has the bits that it has when they run one after the other,
- * on every instruction set, for any number of threads and whoever looks.
+ * test_joined.c: nodes that run at once: a convolution, the depthwise one behind it and a pool
+ * behind that, which run row by row where they are large, and convolutions of few channels that
+ * have the same input. Every value has the bits that it has when they run one after the other, on
+ * every instruction set, for any number of threads and whoever looks.
  */
 #include "tests/op_fixture.h"
 
@@ -10,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { VALUES = 5 }; /* results of the three and of the activations behind two of them */
+enum { VALUES = 5, ALL = (1 << VALUES) - 1 }; /* results that are compared, at most */
 
 /* Appends a node that reads input 0 from `x`; `more`: constants behind it. */
 static struct node *append(struct graph *g, const char *op, int x, struct tensor *const *more,
@@ -26,6 +27,27 @@ static struct node *append(struct graph *g, const char *op, int x, struct tensor
     return graph_add(g, op, "", y, 1 + n_more, in, 1, &out);
 }
 
+static int add_input(struct fixture *f, const int64_t *x)
+{
+    const int in = graph_value(f->g, "in");
+    f->g->values[in].rank = -1;
+    f->g->values[in].is_input = true;
+    f->g->inputs[f->g->n_inputs++] = in;
+    f->in[f->n_in++] = random_tensor(4, x, -1, 1);
+    return in;
+}
+
+static void add_output(struct fixture *f, const char *name)
+{
+    int *old = f->g->outputs;
+    const int v = graph_value(f->g, name);
+    f->g->outputs = mem_alloc((f->g->n_outputs + 1) * sizeof *old);
+    memcpy(f->g->outputs, old, f->g->n_outputs * sizeof *old);
+    free(old);
+    f->g->outputs[f->g->n_outputs++] = v;
+    f->g->values[v].is_output = true;
+}
+
 /* Of single pixels, or of few channels, for c x high x wide results. */
 static void append_first(struct fixture *f, int64_t c, int64_t high, int64_t wide)
 {
@@ -36,12 +58,7 @@ static void append_first(struct fixture *f, int64_t c, int64_t high, int64_t wid
                          scale * wide};
     const int64_t w[] = {c, x[1], k, k};
     struct tensor *const constants[] = {random_tensor(4, w, -1, 1), random_tensor(1, w, -1, 1)};
-    const int in = graph_value(f->g, "in");
-    f->g->values[in].rank = -1;
-    f->g->values[in].is_input = true;
-    f->g->inputs[f->g->n_inputs++] = in;
-    f->in[f->n_in++] = random_tensor(4, x, -1, 1);
-    struct node *n = append(f->g, "Conv", in, constants, 2, "v0");
+    struct node *n = append(f->g, "Conv", add_input(f, x), constants, 2, "v0");
     if (few) {
         graph_attr_ints(f->g, n, "strides", 2, twice);
         graph_attr_ints(f->g, n, "pads", 4, around);
@@ -71,12 +88,7 @@ static void append_pool(struct fixture *f)
     graph_attr_ints(f->g, n, "strides", 2, strides);
     graph_attr_ints(f->g, n, "pads", 4, pads);
     graph_attr_int(f->g, n, "ceil_mode", random_int(0, 1));
-    free(f->g->outputs);
-    f->g->outputs = mem_alloc(2 * sizeof *f->g->outputs);
-    f->g->outputs[0] = graph_value(f->g, "y");
-    f->g->outputs[1] = graph_value(f->g, "v3");
-    f->g->values[f->g->outputs[1]].is_output = true;
-    f->g->n_outputs = 2;
+    add_output(f, "v3");
 }
 
 /* x -> Conv -> [Relu ->] depthwise Conv -> Relu [-> pool]; over 1 MiB lies between the first two,
@@ -97,6 +109,37 @@ static struct fixture make_line(void)
     }
     f.node = &f.g->nodes[0]; /* they have moved */
     f.node->in[f.node->n_in++] = graph_value(f.g, "v2");
+    return f;
+}
+
+/* x -> Conv -> Relu beside x -> Conv, two to four times in all, mostly so few channels that they
+ * are one product. alike: size and first weights are always the same. */
+static struct fixture make_heads(bool alike)
+{
+    static const char *const results[] = {"v0", "v1", "v2", "v3"};
+    struct fixture f = fixture_new("Relu", 13);
+    const int64_t c = alike ? 24 : random_int(1, 200), side = alike ? 9 : random_int(1, 40);
+    const int64_t x[] = {random_int(1, 2), c, side, side + 1};
+    const int n = (int)random_int(2, 4);
+    const int bias = alike ? 3 : (int)random_int(0, 3); /* all have one, the first or none */
+    const int in = add_input(&f, x);
+    for (int k = 0; k < n; k++) {
+        const int64_t w[] = {alike && k == 0 ? 3 : random_int(1, 6), c, 1, 1};
+        struct tensor *const constants[] = {random_tensor(4, w, -1, 1), random_tensor(1, w, -1, 1)};
+        if (alike && k == 0) {
+            memset(constants[0]->data, 0, constants[0]->size);
+        }
+        const bool has = bias < 2 || (bias == 2 && k == 0);
+        append(f.g, "Conv", in, constants, has ? 2 : 1, results[k]);
+        if (!has) {
+            tensor_free(constants[1]);
+        }
+        if (k) {
+            add_output(&f, results[k]);
+        }
+    }
+    f.node = &f.g->nodes[0]; /* they have moved */
+    f.node->in[f.node->n_in++] = graph_value(f.g, "v0");
     return f;
 }
 
@@ -156,20 +199,33 @@ static void made_fini(struct made *m)
     }
 }
 
-static void check_line(struct par *const pars[3])
+static struct plan *plan_it(struct fixture *f, struct plan_store *store)
 {
-    enum { ALL = (1 << VALUES) - 1 };
-    static const unsigned wants[] = {ALL, 1 << 3, 1 << 2, 1 << 1 | 1 << 3, 1 << 0 | 1 << 4};
-    static const char *const isas[] = {"plain", "avx2", "avx512"};
-    struct fixture f = make_line();
-    const struct plan_options o = {.numerics = NUM_ORT_UNFUSED, .kernels = KERNELS_FAST};
+    const struct plan_options o = {
+        .numerics = NUM_ORT_UNFUSED, .kernels = KERNELS_FAST, .store = store};
     struct plan *p = NULL;
     struct err err;
-    struct fixture other = f;
-    other.in[0] = random_tensor(4, f.in[0]->dims, -1, 1);
-    if (graph_finish(f.g, &err) || plan_new(f.g, &o, &p, &err)) {
+    if (graph_finish(f->g, &err) || plan_new(f->g, &o, &p, &err)) {
         fail_msg("%s", err.text);
     }
+    return p;
+}
+
+static void compare(const struct made *m, const struct made *apart, unsigned want)
+{
+    for (int v = 0; v < VALUES; v++) {
+        assert_int_equal(m->t[v] != NULL, apart->t[v] && want >> v & 1);
+        assert_true(!m->t[v] || tensor_equal(m->t[v], apart->t[v]));
+    }
+}
+
+static void check(struct fixture f, struct par *const pars[3])
+{
+    static const unsigned wants[] = {ALL, 1 << 3, 1 << 2, 1 << 1 | 1 << 3, 1 << 0 | 1 << 4};
+    static const char *const isas[] = {"plain", "avx2", "avx512"};
+    struct plan *p = plan_it(&f, NULL);
+    struct fixture other = f;
+    other.in[0] = random_tensor(4, f.in[0]->dims, -1, 1);
     for (size_t i = 0; i < COUNT(isas); i++) {
         const struct f32_kernels *k = kernel_f32_isa(isas[i]);
         kernel_f32_force(k);
@@ -182,10 +238,7 @@ static void check_line(struct par *const pars[3])
             struct made stale = run(p, &other, true, ALL, NULL); /* what memory holds then */
             made_fini(&stale);
             struct made m = run(p, &f, false, want, pars[way % 3]);
-            for (int v = 0; v < VALUES; v++) {
-                assert_int_equal(m.t[v] != NULL, apart.t[v] && want >> v & 1);
-                assert_true(!m.t[v] || tensor_equal(m.t[v], apart.t[v]));
-            }
+            compare(&m, &apart, want);
             made_fini(&m);
         }
         made_fini(&apart);
@@ -196,13 +249,42 @@ static void check_line(struct par *const pars[3])
     fixture_free(&f);
 }
 
-static void rows_change_no_bit(void **state)
+/* Plans that have the packed weights of the first convolution in common, but not those beside. */
+static void plans_share_the_first(void **state)
 {
-    enum { ROUNDS = 8 };
+    enum { PLANS = 4 };
+    struct fixture f[PLANS];
+    struct plan *p[PLANS];
+    struct plan_store *store = plan_store_new();
+    (void)state;
+    for (int i = 0; i < PLANS; i++) {
+        f[i] = make_heads(true);
+        p[i] = plan_it(&f[i], store);
+    }
+    for (int i = 0; i < PLANS; i++) {
+        struct made apart = run(p[i], &f[i], true, ALL, NULL);
+        struct made m = run(p[i], &f[i], false, ALL, NULL);
+        compare(&m, &apart, ALL);
+        made_fini(&m);
+        made_fini(&apart);
+    }
+    for (int i = 0; i < PLANS; i++) {
+        plan_free(p[i]);
+        fixture_free(&f[i]);
+    }
+    plan_store_free(store);
+}
+
+static void joining_changes_no_bit(void **state)
+{
+    enum { LINES = 8, HEADS = 40 };
     (void)state;
     struct par *pars[] = {NULL, par_new(2), par_new(3)};
-    for (int i = 0; i < ROUNDS; i++) {
-        check_line(pars);
+    for (int i = 0; i < LINES; i++) {
+        check(make_line(), pars);
+    }
+    for (int i = 0; i < HEADS; i++) {
+        check(make_heads(false), pars);
     }
     par_free(pars[1]);
     par_free(pars[2]);
@@ -210,6 +292,7 @@ static void rows_change_no_bit(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_change_no_bit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(joining_changes_no_bit),
+                                       cmocka_unit_test(plans_share_the_first)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
