@@ -235,8 +235,10 @@ static void check(struct fixture f, struct par *const pars[3])
         }
         for (size_t way = 0; k && way < 3 * COUNT(wants); way++) {
             const unsigned want = wants[way / 3];
-            struct made stale = run(p, &other, true, ALL, NULL); /* what memory holds then */
-            made_fini(&stale);
+            if (way < 3) { /* memory is to hold other values */
+                struct made stale = run(p, &other, true, ALL, NULL);
+                made_fini(&stale);
+            }
             struct made m = run(p, &f, false, want, pars[way % 3]);
             compare(&m, &apart, want);
             made_fini(&m);
@@ -277,7 +279,7 @@ static void plans_share_the_first(void **state)
 
 static void joining_changes_no_bit(void **state)
 {
-    enum { LINES = 8, HEADS = 40 };
+    enum { LINES = 5, HEADS = 20 };
     (void)state;
     struct par *pars[] = {NULL, par_new(2), par_new(3)};
     for (int i = 0; i < LINES; i++) {
