@@ -35,6 +35,11 @@ void conv_dense_free(void *form)
     free(p);
 }
 
+const struct f32_panels *conv_dense_panels(const void *form)
+{
+    return ((const struct pack *)form)->panels;
+}
+
 int conv_dense_new(const struct tensor *w, int64_t groups, size_t block, void **form,
                    size_t *pieces, struct err *err)
 {
@@ -317,7 +322,7 @@ int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, st
 {
     struct dense_job j;
     if (conv_dense_copies(v) && conv_scan_fits(v)) {
-        conv_scan_run(v, ((const struct pack *)form)->panels, y, par);
+        conv_scan_run(v, form, y, par);
         return OK;
     }
     int rc = conv_dense_begin(v, form, y, b, &j, err);

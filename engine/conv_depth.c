@@ -8,8 +8,12 @@
 #include "engine/pool.h"
 
 enum {
-    TABLE = 8192, /* pointers for a row of outputs; on the stack of the thread */
-    LEAST = 4,    /* outputs at a time that repay filling it */
+    TABLE = 8192,    /* pointers for a row of outputs; on the stack of the thread */
+    LEAST = 4,       /* outputs at a time that repay filling it */
+    STRIP = 2048,    /* floats of a row of a strip: what the next row sees stays in the L1 cache */
+    STRIP_LEAST = 8, /* outputs of a row of a strip */
+    ROWS = 8,        /* rows that pass strip by strip, where threads do not ask for fewer */
+    TASKS = 4,       /* pieces of work per thread */
 };
 
 void conv_depth_free(void *form)
@@ -78,11 +82,11 @@ static void fill_table(const struct depth_job *j, int64_t r, int64_t o, int64_t 
     }
 }
 
-void conv_depth_piece(const struct depth_job *j, size_t i)
+/* Outputs [o, o + n) of row r of all images. */
+static void run_strip(const struct depth_job *j, size_t r, size_t o, size_t n)
 {
     const struct window *w = &j->v->w;
-    const size_t r = i / j->parts, o = i % j->parts * j->part;
-    const size_t n = MIN(j->part, (size_t)w->out[2] - o), wide = reach(w, n);
+    const size_t wide = reach(w, n), to = (r * (size_t)w->out[2] + o) * (size_t)w->c;
     const float *table[TABLE];
     fill_table(j, (int64_t)r, (int64_t)o, (int64_t)wide, table);
     struct f32_depth d = {
@@ -97,10 +101,20 @@ void conv_depth_piece(const struct depth_job *j, size_t i)
         .bias = j->v->bias ? j->v->bias->data : NULL,
         .y = j->y,
     };
-    const size_t to = (r * (size_t)w->out[2] + o) * d.c;
     d.y.raw = j->y.raw ? j->y.raw + to : NULL;
     d.y.act = j->y.act ? j->y.act + to : NULL;
     j->kernels->depth(&d, n);
+}
+
+void conv_depth_rows(const struct depth_job *j, size_t from, size_t end)
+{
+    const size_t n = (size_t)j->v->w.out[2];
+    for (size_t i = 0; i < j->strips; i++) {
+        const size_t o = i * n / j->strips, o_end = (i + 1) * n / j->strips;
+        for (size_t r = from; r < end; r++) {
+            run_strip(j, r, o, o_end - o);
+        }
+    }
 }
 
 /* Outputs whose pixels the table holds. */
@@ -127,8 +141,8 @@ int conv_depth_begin(const struct conv *v, const void *form, struct f32_dest y, 
     memset(j->zeros->data, 0, j->zeros->size);
     j->zero = j->zeros->data;
     j->y.pitch = (size_t)w->c;
-    j->part = MIN(part_of(w), (size_t)w->out[2]);
-    j->parts = ((size_t)w->out[2] + j->part - 1) / j->part;
+    const size_t most = MIN(part_of(w), MAX(STRIP / (size_t)w->c, (size_t)STRIP_LEAST));
+    j->strips = ((size_t)w->out[2] + most - 1) / most;
     return OK;
 }
 
@@ -137,9 +151,9 @@ void conv_depth_end(struct depth_job *j)
     tensor_free(j->zeros);
 }
 
-static void run_item(void *ctx, size_t i)
+static void run_rows(void *ctx, size_t from, size_t to)
 {
-    conv_depth_piece(ctx, i);
+    conv_depth_rows(ctx, from, to);
 }
 
 int conv_depth_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
@@ -149,7 +163,10 @@ int conv_depth_run(const struct conv *v, const void *form, struct f32_dest y, st
     struct depth_job j;
     int rc = conv_depth_begin(v, form, y, b, &j, err);
     if (!rc) {
-        par_for(par, (size_t)(w->n * w->out[0] * w->out[1]) * j.parts, run_item, &j);
+        const size_t rows = (size_t)(w->n * w->out[0] * w->out[1]);
+        const size_t threads = par_threads(par);
+        const size_t each = threads > 1 ? MIN(rows / (TASKS * threads), (size_t)ROWS) : ROWS;
+        par_pieces(par, rows, MAX(each, (size_t)1), run_rows, &j);
         conv_depth_end(&j);
     }
     return rc;

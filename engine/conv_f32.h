@@ -7,8 +7,7 @@
 #define ENGINE_CONV_F32_H
 
 #include "engine/kernel_f32.h"
-#include "engine/product_f32.h"
-#include "engine/window.h"
+#include "engine/rows.h"
 
 /* A checked call. Channels: group g reads ic inputs and writes oc outputs. */
 struct conv {
@@ -38,6 +37,7 @@ void conv_dense_fill(void *form, const struct tensor *w, size_t piece);
 int conv_dense_pack(const struct tensor *w, int64_t groups, size_t block, void **form,
                     struct err *err);
 void conv_dense_free(void *form);
+const struct f32_panels *conv_dense_panels(const void *form); /* of each group */
 /* Whether it reads x in either order: it makes a copy with padded rows anyway. */
 bool conv_dense_copies(const struct conv *v);
 int conv_dense_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par,
@@ -64,10 +64,23 @@ void conv_dense_pixels(const struct dense_job *j, size_t g, size_t p0, size_t p1
                        size_t panel_end, struct f32_later *later);
 void conv_dense_end(struct dense_job *j);
 
-/* The same for few channels and x in either order. */
+/* The same for few channels and x in either order, which conv_dense_run() does where
+ * conv_dense_copies(). */
 bool conv_scan_fits(const struct conv *v);
-void conv_scan_run(const struct conv *v, const struct f32_panels *panels, struct f32_dest y,
-                   struct par *par);
+void conv_scan_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par);
+/* The same in pieces. */
+enum { SCAN_FACTORS = 192 }; /* of a sum, at most */
+struct scan_job {
+    const struct conv *v;
+    const struct f32_panels *panels;
+    const struct f32_kernels *kernels;
+    struct f32_dest y;
+    size_t width; /* of a copied row */
+    uint32_t at[SCAN_FACTORS];
+};
+void conv_scan_begin(const struct conv *v, const void *form, struct f32_dest y, struct scan_job *j);
+/* Rows [from, end) of the outputs of all images. */
+void conv_scan_rows(const struct scan_job *j, size_t from, size_t end);
 
 /* 3x3 filters that move by single pixels, where this is faster. *finite false: some result is not,
  * and those around it may be wrong: use conv_dense_run(). */
@@ -89,21 +102,32 @@ struct depth_job {
     const struct conv *v;
     const struct f32_kernels *kernels;
     const float *w, *zero;
-    size_t part, parts; /* a row of outputs is computed in parts of so many */
+    size_t strips; /* parts of a row of outputs, computed for some rows before the next part */
     struct f32_dest y;
     struct tensor *zeros;
 };
 int conv_depth_begin(const struct conv *v, const void *form, struct f32_dest y, struct budget *b,
                      struct depth_job *j, struct err *err);
-/* Piece i of the rows of outputs of all images, `parts` for each. */
-void conv_depth_piece(const struct depth_job *j, size_t i);
+/* Rows [from, end) of the outputs of all images. */
+void conv_depth_rows(const struct depth_job *j, size_t from, size_t end);
 void conv_depth_end(struct depth_job *j);
 
-/* A convolution whose filter is one pixel and a depthwise one that reads what it makes, `act` where
- * there is one: rows of the second are computed while what they read is in the cache. */
-bool conv_pair_fits(const struct conv *dense, const struct conv *depth);
-int conv_pair_run(const struct conv *dense, const void *dense_form, struct f32_dest y,
-                  const struct conv *depth, const void *depth_form, struct f32_dest z,
-                  struct par *par, struct budget *b, struct err *err);
+/* Several convolutions of single pixels that have the same x, and together at most F32_LANES output
+ * channels, as one; each gives the bits that it gives alone. */
+struct conv_beside; /* their weights */
+bool conv_is_pixel(const struct conv *v);
+bool conv_beside_fits(const struct conv *v, int n);
+int conv_beside_new(const struct conv *v, int n, struct conv_beside **out, struct err *err);
+void conv_beside_free(struct conv_beside *b);
+/* Whether b was made of these. */
+bool conv_beside_is(const struct conv_beside *b, const struct conv *v, int n);
+/* y: of each. */
+int conv_beside_run(const struct conv_beside *b, const struct conv *v, const struct f32_dest *y,
+                    struct par *par, struct budget *budget, struct err *err);
+
+/* Row by row: depthwise ones, those whose filter is one pixel, and those that scan takes. */
+bool conv_rows_fit(const struct conv *v, bool depthwise);
+int conv_rows_begin(const struct conv *v, bool depthwise, const void *form, struct f32_dest y,
+                    struct budget *b, struct rows *r, struct err *err);
 
 #endif

@@ -9,17 +9,7 @@
 
 enum {
     ROOM = 12 << 10, /* floats of the rows that a row of outputs sees; on the stack of the thread */
-    FACTORS = 192,   /* of a sum, at most */
     CHANNELS = 4,    /* most that are taken apart where they are last */
-};
-
-struct job {
-    const struct conv *v;
-    const struct f32_panels *panels;
-    const struct f32_kernels *kernels;
-    struct f32_dest y;
-    size_t width; /* of a copied row */
-    uint32_t at[FACTORS];
 };
 
 /* Outputs that the kernel computes at a time, at most. */
@@ -40,7 +30,7 @@ bool conv_scan_fits(const struct conv *v)
     return k->scan && v->groups == 1 && !v->block && w->k[0] == 1 && w->in[0] == 1 &&
            w->out[0] == 1 && w->s[2] <= 2 && w->d[1] == 1 && w->d[2] == 1 &&
            w->out[2] >= (int64_t)most_rows(k) && (!v->x->channels_last || v->ic <= CHANNELS) &&
-           v->ic * w->k_n <= FACTORS &&
+           v->ic * w->k_n <= SCAN_FACTORS &&
            f32_product_at_once((size_t)w->k[1], (size_t)(w->k[2] * v->ic)) &&
            width <= ROOM / (v->ic * w->k[1]);
 }
@@ -65,7 +55,7 @@ VECTOR_CLONES static void take_apart(const float *restrict x, size_t n, size_t c
 }
 
 /* Row h of all channels of an image, padded, to y and every `room` floats behind it. */
-static void copy_row(const struct job *j, int64_t image, int64_t h, float *y, size_t room)
+static void copy_row(const struct scan_job *j, int64_t image, int64_t h, float *y, size_t room)
 {
     const struct window *w = &j->v->w;
     const size_t lo = (size_t)w->lo[2], hi = (size_t)w->hi[2], n = (size_t)w->in[2];
@@ -86,7 +76,7 @@ static void copy_row(const struct job *j, int64_t image, int64_t h, float *y, si
 
 /* The columns of one panel for a row of outputs, whose first is pixel `first` of all. The last
  * outputs are computed twice rather than one by one; they are the same. */
-static void scan_panel(const struct job *j, const float *x, size_t panel, size_t first)
+static void scan_panel(const struct scan_job *j, const float *x, size_t panel, size_t first)
 {
     const struct window *w = &j->v->w;
     const struct f32_panels *p = j->panels;
@@ -110,10 +100,8 @@ static void scan_panel(const struct job *j, const float *x, size_t panel, size_t
     }
 }
 
-/* Item i: a row of outputs. */
-static void run_row(void *ctx, size_t i)
+static void run_row(const struct scan_job *j, size_t i)
 {
-    const struct job *j = ctx;
     const struct window *w = &j->v->w;
     const int64_t image = (int64_t)i / w->out[1], top = (int64_t)i % w->out[1] * w->s[1] - w->lo[1];
     _Alignas(sizeof(float) * F32_LANES) float rows[ROOM]; /* [c][kh][width] */
@@ -125,20 +113,38 @@ static void run_row(void *ctx, size_t i)
     }
 }
 
-void conv_scan_run(const struct conv *v, const struct f32_panels *panels, struct f32_dest y,
-                   struct par *par)
+void conv_scan_rows(const struct scan_job *j, size_t from, size_t end)
+{
+    for (size_t i = from; i < end; i++) {
+        run_row(j, i);
+    }
+}
+
+void conv_scan_begin(const struct conv *v, const void *form, struct f32_dest y, struct scan_job *j)
 {
     const struct window *w = &v->w;
-    struct job j = {.v = v, .panels = panels, .kernels = kernel_f32(), .y = y};
-    j.width = (size_t)(w->lo[2] + w->in[2] + w->hi[2]);
-    j.y.pitch = (size_t)v->oc;
+    *j = (struct scan_job){
+        .v = v, .panels = conv_dense_panels(form), .kernels = kernel_f32(), .y = y};
+    j->width = (size_t)(w->lo[2] + w->in[2] + w->hi[2]);
+    j->y.pitch = (size_t)v->oc;
     size_t n = 0;
     for (int64_t h = 0; h < w->k[1]; h++) {
         for (int64_t q = 0; q < w->k[2]; q++) {
             for (int64_t c = 0; c < v->ic; c++) {
-                j.at[n++] = (uint32_t)((size_t)(c * w->k[1] + h) * j.width + (size_t)q);
+                j->at[n++] = (uint32_t)((size_t)(c * w->k[1] + h) * j->width + (size_t)q);
             }
         }
     }
-    par_for(par, (size_t)(w->n * w->out[1]), run_row, &j);
+}
+
+static void run_item(void *ctx, size_t i)
+{
+    run_row(ctx, i);
+}
+
+void conv_scan_run(const struct conv *v, const void *form, struct f32_dest y, struct par *par)
+{
+    struct scan_job j;
+    conv_scan_begin(v, form, y, &j);
+    par_for(par, (size_t)(v->w.n * v->w.out[1]), run_item, &j);
 }

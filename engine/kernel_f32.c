@@ -71,15 +71,18 @@ static void depth_plain(const struct f32_depth *d, size_t rows)
     }
 }
 
-static void largest_plain(const float *const *x, size_t n, size_t c, float *y)
+static void largest_plain(const float *const *x, size_t n, size_t c, size_t step, size_t outs,
+                          float *y)
 {
-    for (size_t j = 0; j < c; j++) {
-        float best = x[0][j];
-        for (size_t t = 1; t < n; t++) {
-            const float v = x[t][j];
-            best = v > best || v != v ? v : best; /* v != v: NaN */
+    for (size_t o = 0; o < outs; o++, y += c) {
+        for (size_t j = 0; j < c; j++) {
+            float best = x[0][o * step + j];
+            for (size_t t = 1; t < n; t++) {
+                const float v = x[t][o * step + j];
+                best = v > best || v != v ? v : best; /* v != v: NaN */
+            }
+            y[j] = best;
         }
-        y[j] = best;
     }
 }
 

@@ -80,8 +80,11 @@ static inline void f32_depth_at(const struct f32_depth *d, size_t r, struct f32_
     part->y.act = d->y.act ? d->y.act + r * d->y.pitch : NULL;
 }
 
-/* y[j] = the largest of x[t][j], t < n, for j < c; a NaN wins. n is at least 1. */
-typedef void f32_largest(const float *const *x, size_t n, size_t c, float *y);
+/* Neighbouring windows, each of which sees n pixels, `step` floats behind those of the one before:
+ * y[o * c + j] = the largest of x[t][o * step + j], t < n, for j < c, o < outs; a NaN wins. n is at
+ * least 1. */
+typedef void f32_largest(const float *const *x, size_t n, size_t c, size_t step, size_t outs,
+                         float *y);
 
 /* y[i * F32_LANES + j] = the float at x + j * step + 4 * i, for i, j < F32_LANES; step: bytes, x
  * any address. */

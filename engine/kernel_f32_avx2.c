@@ -155,17 +155,21 @@ AVX2 static void depth_avx2(const struct f32_depth *d, size_t rows)
 }
 
 /* As in kernel_f32_avx512.c. */
-AVX2 static void largest_avx2(const float *const *x, size_t n, size_t c, float *y)
+AVX2 static void largest_avx2(const float *const *x, size_t n, size_t c, size_t step, size_t outs,
+                              float *y)
 {
-    for (size_t j = 0; j < c; j += HALF) {
-        const __m256i m = lanes(c - j);
-        __m256 best = _mm256_maskload_ps(x[0] + j, m);
-        for (size_t t = 1; t < n; t++) {
-            const __m256 v = _mm256_maskload_ps(x[t] + j, m);
-            const __m256 number = _mm256_cmp_ps(best, best, _CMP_ORD_Q);
-            best = _mm256_blendv_ps(best, _mm256_max_ps(best, v), number);
+    for (size_t o = 0; o < outs; o++, y += c) {
+        for (size_t j = 0; j < c; j += HALF) {
+            const size_t at = o * step + j;
+            const __m256i m = lanes(c - j);
+            __m256 best = _mm256_maskload_ps(x[0] + at, m);
+            for (size_t t = 1; t < n; t++) {
+                const __m256 v = _mm256_maskload_ps(x[t] + at, m);
+                const __m256 number = _mm256_cmp_ps(best, best, _CMP_ORD_Q);
+                best = _mm256_blendv_ps(best, _mm256_max_ps(best, v), number);
+            }
+            _mm256_maskstore_ps(y + j, m, best);
         }
-        _mm256_maskstore_ps(y + j, m, best);
     }
 }
 

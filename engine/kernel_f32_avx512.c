@@ -342,23 +342,30 @@ INLINE AVX512 void depth_few(const struct f32_depth *d, bool four)
     }
 }
 
-/* One unit of channels, which are all, of `rows` outputs, at least DEPTH, of filters of 3x3, which
- * stay in registers. */
-INLINE AVX512 void depth_line(const struct f32_depth *d, __mmask16 m, size_t rows, const int step)
+/* Lanes m of the unit of channels from j on, of `rows` outputs, at least DEPTH, of filters of 3x3,
+ * which stay in registers. The last outputs are computed twice rather than one by one. */
+INLINE AVX512 void depth_line(const struct f32_depth *d, size_t j, __mmask16 m, size_t rows,
+                              const int step)
 {
     __m512 w[3][3], bias = _mm512_setzero_ps();
     const float *const *x = d->x;
     struct f32_dest y = {.pitch = d->y.pitch, .lo = d->y.lo, .hi = d->y.hi};
 #pragma GCC unroll 9
     for (size_t t = 0; t < 9; t++) {
-        w[t / 3][t % 3] = _mm512_maskz_loadu_ps(m, d->w + t * d->c);
+        w[t / 3][t % 3] = _mm512_maskz_loadu_ps(m, d->w + t * d->c + j);
     }
     if (d->bias) {
-        bias = _mm512_maskz_loadu_ps(m, d->bias);
+        bias = _mm512_maskz_loadu_ps(m, d->bias + j);
     }
     for (size_t at = 0; at < rows; at += DEPTH) {
         const size_t from = MIN(at, rows - DEPTH);
         __m512 c[DEPTH];
+        y.raw = d->y.raw ? d->y.raw + from * y.pitch + j : NULL;
+        y.act = d->y.act ? d->y.act + from * y.pitch + j : NULL;
+        if (d->c > F32_LANES) { /* lines that do not follow each other */
+            fetch(y.raw ? y.raw + DEPTH * y.pitch : NULL, y.pitch, 1);
+            fetch(y.act ? y.act + DEPTH * y.pitch : NULL, y.pitch, 1);
+        }
 #pragma GCC unroll 4
         for (int r = 0; r < DEPTH; r++) {
             c[r] = bias;
@@ -368,7 +375,7 @@ INLINE AVX512 void depth_line(const struct f32_depth *d, __mmask16 m, size_t row
             const float *const *line = x + (size_t)i * d->pitch + from * (size_t)step;
 #pragma GCC unroll 16
             for (int p = 0; p < (DEPTH - 1) * step + 3; p++) {
-                const __m512 b = _mm512_maskz_loadu_ps(m, line[p]);
+                const __m512 b = _mm512_maskz_loadu_ps(m, line[p] + j);
 #pragma GCC unroll 4
                 for (int r = 0; r < DEPTH; r++) {
                     if (p >= r * step && p < r * step + 3) {
@@ -377,8 +384,6 @@ INLINE AVX512 void depth_line(const struct f32_depth *d, __mmask16 m, size_t row
                 }
             }
         }
-        y.raw = d->y.raw ? d->y.raw + from * y.pitch : NULL;
-        y.act = d->y.act ? d->y.act + from * y.pitch : NULL;
 #pragma GCC unroll 4
         for (int r = 0; r < DEPTH; r++) {
             put(&y, (size_t)r * y.pitch, m, c[r]);
@@ -386,16 +391,26 @@ INLINE AVX512 void depth_line(const struct f32_depth *d, __mmask16 m, size_t row
     }
 }
 
+/* All units. */
+INLINE AVX512 void depth_lines(const struct f32_depth *d, size_t rows, const int step)
+{
+    size_t j = 0;
+    for (; j + F32_LANES <= d->c; j += F32_LANES) {
+        depth_line(d, j, 0xffff, rows, step);
+    }
+    if (j < d->c) {
+        depth_line(d, j, (__mmask16)((1u << (d->c - j)) - 1), rows, step);
+    }
+}
+
 /* The last outputs are computed twice rather than one by one; they are the same. */
 AVX512 static void depth_avx512(const struct f32_depth *d, size_t rows)
 {
-    if (rows >= DEPTH && d->c <= F32_LANES && d->kh == 3 && d->kw == 3 && d->gap == 1 &&
-        d->step <= 2) {
-        const __mmask16 m = (__mmask16)((1u << d->c) - 1);
+    if (rows >= DEPTH && d->kh == 3 && d->kw == 3 && d->gap == 1 && d->step <= 2) {
         if (d->step == 1) {
-            depth_line(d, m, rows, 1);
+            depth_lines(d, rows, 1);
         } else {
-            depth_line(d, m, rows, 2);
+            depth_lines(d, rows, 2);
         }
         return;
     }
@@ -413,40 +428,44 @@ AVX512 static void depth_avx512(const struct f32_depth *d, size_t rows)
 
 /* ---- Maxima --------------------------------------------------------------------------------- */
 
-/* `units` units of channels from j on; the last one has lanes m. The instruction gives its second
- * operand when one is NaN, so that a NaN wins unless it was there before: then nothing is done. */
-INLINE AVX512 void largest_units(const float *const *x, size_t n, size_t j, __mmask16 m, float *y,
+/* `units` units of channels that lie `at` behind the pixels; the last one has lanes m. The
+ * instruction gives its second operand when one is NaN, so that a NaN wins unless it was there
+ * before: then nothing is done. */
+INLINE AVX512 void largest_units(const float *const *x, size_t n, size_t at, __mmask16 m, float *y,
                                  const int units)
 {
     __m512 best[UNITS];
 #define LANES_OF(u) (u + 1 < units ? (__mmask16)0xffff : m)
 #pragma GCC unroll 4
     for (int u = 0; u < units; u++) {
-        best[u] = _mm512_maskz_loadu_ps(LANES_OF(u), x[0] + j + u * F32_LANES);
+        best[u] = _mm512_maskz_loadu_ps(LANES_OF(u), x[0] + at + u * F32_LANES);
     }
     for (size_t t = 1; t < n; t++) {
 #pragma GCC unroll 4
         for (int u = 0; u < units; u++) {
-            const __m512 v = _mm512_maskz_loadu_ps(LANES_OF(u), x[t] + j + u * F32_LANES);
+            const __m512 v = _mm512_maskz_loadu_ps(LANES_OF(u), x[t] + at + u * F32_LANES);
             const __mmask16 number = _mm512_cmp_ps_mask(best[u], best[u], _CMP_ORD_Q);
             best[u] = _mm512_mask_max_ps(best[u], number, best[u], v);
         }
     }
 #pragma GCC unroll 4
     for (int u = 0; u < units; u++) {
-        _mm512_mask_storeu_ps(y + j + u * F32_LANES, LANES_OF(u), best[u]);
+        _mm512_mask_storeu_ps(y + u * F32_LANES, LANES_OF(u), best[u]);
     }
 }
 
-AVX512 static void largest_avx512(const float *const *x, size_t n, size_t c, float *y)
+AVX512 static void largest_avx512(const float *const *x, size_t n, size_t c, size_t step,
+                                  size_t outs, float *y)
 {
-    size_t j = 0;
-    for (; j + (size_t)UNITS * F32_LANES <= c; j += (size_t)UNITS * F32_LANES) {
-        largest_units(x, n, j, 0xffff, y, UNITS);
-    }
-    for (; j < c; j += F32_LANES) {
-        const size_t rest = c - j;
-        largest_units(x, n, j, rest >= F32_LANES ? 0xffff : (__mmask16)((1u << rest) - 1), y, 1);
+    const __mmask16 last = (__mmask16)((1u << (c - 1) % F32_LANES << 1) - 1);
+    for (size_t at = 0; outs--; at += step, y += c) {
+        size_t j = 0;
+        for (; j + (size_t)UNITS * F32_LANES <= c; j += (size_t)UNITS * F32_LANES) {
+            largest_units(x, n, at + j, 0xffff, y + j, UNITS);
+        }
+        for (; j < c; j += F32_LANES) {
+            largest_units(x, n, at + j, c - j > F32_LANES ? 0xffff : last, y + j, 1);
+        }
     }
 }
 

@@ -104,6 +104,17 @@ int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, flo
     return rc || !c->chain ? rc : chain_open(c, rank, dims, err);
 }
 
+void op_drop(struct op_call *c)
+{
+    for (int k = 0; k < c->n_out; k++) {
+        tensor_free(c->out[k]);
+        c->out[k] = NULL;
+    }
+    tensor_free(c->tail_out);
+    c->tail_out = NULL;
+    chain_drop(c->chain);
+}
+
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err)
 {

@@ -14,6 +14,10 @@
 #include "engine/engine.h"
 
 enum { MAX_OP_IN = 64, MAX_OP_OUT = 32 }; /* inline room; larger nodes are allocated */
+enum { BESIDE_MOST = 4 };                 /* calls that are made at once, see op.beside */
+
+struct op;
+struct rows;
 
 /* An activation behind an operator: y = min(max(x, lo), hi), NaN stays NaN. */
 struct op_tail {
@@ -23,6 +27,7 @@ struct op_tail {
 /* One execution of one node. in[i] is NULL for an omitted input. The kernel sets out[i] with
  * op_out() or op_out_view() for every i with node->out[i] >= 0. */
 struct op_call {
+    const struct op *op;
     const struct node *node;
     int opset;
     int n_in, n_out;
@@ -43,10 +48,6 @@ struct op_call {
     bool raw;
     /* Operators with op.chains only; NULL: none. op_out_tail() makes what chain_block() fills. */
     struct chain_run *chain;
-    /* Operators with op.pairs only: a call that lacks nothing but input 0, which is out[0] or, with
-     * a tail, tail_out. The kernel may run it on the way; then it sets behind_made. */
-    struct op_call *behind;
-    bool behind_made;
     bool sums;      /* QLinearConv, QLinearMatMul, QGemm: the int32 sums instead of codes */
     bool reference; /* see plan_options */
 };
@@ -90,7 +91,13 @@ struct op {
     enum op_layout (*layout)(const struct op_call *c);
     bool tails;  /* the fast kernel applies op_call.tail */
     bool chains; /* and computes op_call.chain */
-    bool pairs;  /* and looks at op_call.behind */
+    /* Makes the outputs and readies the fast kernel to compute them row by row, see rows.h;
+     * `first`: others are to follow, so that it should be large. False: it cannot, nothing was
+     * made. */
+    bool (*rows)(struct op_call *c, bool first, struct rows *r);
+    /* Makes the outputs of all of n calls, at most BESIDE_MOST, that have the same input 0. False:
+     * it cannot, nothing was made. */
+    bool (*beside)(struct op_call *const *calls, int n);
     /* Bit k: input k, when a float32 constant, may lie at any address, as files have them. */
     unsigned any_address;
     /* Whether the fast kernel computes every sample of this call, an index of dimension 0 of input
@@ -119,6 +126,8 @@ int op_out(struct op_call *c, int i, enum dtype d, int rank, const int64_t *dims
  * NULL. *y, *act: data of the first two, NULL when not made. */
 int op_out_tail(struct op_call *c, int rank, const int64_t *dims, float **y, float **act,
                 struct err *err);
+/* Frees all outputs that there are. */
+void op_drop(struct op_call *c);
 /* Output i shares the data of t under a new shape. */
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err);

@@ -179,6 +179,7 @@ struct packed {
     struct tensor *w;
     int64_t groups;
     struct form forms[WAYS];
+    struct conv_beside *beside; /* of this and the first others that were run with it; under lock */
 };
 
 static struct packed *packed_new(const struct tensor *w, int64_t groups)
@@ -198,6 +199,7 @@ static void conv_release(void *state)
         conv_dense_free(p->forms[WAY_DENSE].data);
         conv_depth_free(p->forms[WAY_DEPTHWISE].data);
         conv_winograd_free(p->forms[WAY_WINOGRAD].data);
+        conv_beside_free(p->beside);
         free(atomic_load(&p->seen));
         tensor_free(p->w);
         pthread_cond_destroy(&p->filled);
@@ -377,31 +379,6 @@ static int run_way(const struct op_call *c, const struct conv *v, struct packed 
                                  : conv_dense_run(v, form, y, c->par, c->budget, err);
 }
 
-/* Runs the depthwise convolution behind this one on the way, if it is one and large. On failure
- * nothing has been made: it will be run by itself. */
-static void run_behind(struct op_call *c, const struct conv *v, struct packed *p, struct f32_dest y)
-{
-    struct op_call *next = c->behind;
-    struct conv depth;
-    struct f32_dest z = {0};
-    const void *form, *depth_form;
-    next->in[0] = c->tail ? c->tail_out : c->out[0];
-    next->channels_last = true;
-    if (!next->state || read_fast(next, &depth, NULL) || !is_depthwise(&depth) ||
-        !conv_pair_fits(v, &depth) || make_outputs(next, &depth, &z, NULL)) {
-        return;
-    }
-    c->behind_made =
-        !packed_get(p, WAY_DENSE, c->par, &form, NULL) &&
-        !packed_get((struct packed *)next->state, WAY_DEPTHWISE, c->par, &depth_form, NULL) &&
-        !conv_pair_run(v, form, y, &depth, depth_form, z, c->par, c->budget, NULL);
-    if (!c->behind_made) {
-        tensor_free(next->out[0]);
-        tensor_free(next->tail_out);
-        next->out[0] = next->tail_out = NULL;
-    }
-}
-
 static int run_packed(struct op_call *c, const struct conv *v, struct packed *p, struct err *err)
 {
     struct f32_dest y = {0};
@@ -411,14 +388,66 @@ static int run_packed(struct op_call *c, const struct conv *v, struct packed *p,
         return rc;
     }
     const enum way way = find_way(v);
-    if (c->behind && way == WAY_DENSE) {
-        run_behind(c, v, p, y);
-    }
-    if (c->behind_made) {
-        return OK;
-    }
     rc = run_way(c, v, p, way, y, &finite, err);
     return rc || finite ? rc : run_way(c, v, p, WAY_DENSE, y, &finite, err);
+}
+
+/* What others are to follow must be large: see op.rows. */
+static bool conv_rows(struct op_call *c, bool first, struct rows *r)
+{
+    struct packed *p = (struct packed *)c->state;
+    struct conv v;
+    struct f32_dest y = {0};
+    const void *form;
+    if (!p || !c->channels_last || read_fast(c, &v, NULL) || !is_fast(&v) ||
+        (first && !rows_worth(&v.w, v.oc * v.groups))) {
+        return false;
+    }
+    const enum way way = find_way(&v);
+    const bool depthwise = way == WAY_DEPTHWISE;
+    if (way == WAY_WINOGRAD || !conv_rows_fit(&v, depthwise)) {
+        return false;
+    }
+    if (make_outputs(c, &v, &y, NULL) || packed_get(p, way, c->par, &form, NULL) ||
+        conv_rows_begin(&v, depthwise, form, y, c->budget, r, NULL)) {
+        op_drop(c);
+        return false;
+    }
+    return true;
+}
+
+/* The weights of all, NULL: those there are belong to others. */
+static const struct conv_beside *beside_get(struct packed *p, const struct conv *v, int n)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->beside && conv_beside_new(v, n, &p->beside, NULL)) {
+        p->beside = NULL;
+    }
+    const struct conv_beside *b = p->beside;
+    pthread_mutex_unlock(&p->lock);
+    return b && conv_beside_is(b, v, n) ? b : NULL;
+}
+
+static bool conv_beside(struct op_call *const *calls, int n)
+{
+    struct packed *p = (struct packed *)calls[0]->state;
+    struct conv v[BESIDE_MOST];
+    struct f32_dest y[BESIDE_MOST] = {0};
+    bool fits = p && calls[0]->channels_last;
+    for (int k = 0; fits && k < n; k++) {
+        fits = !read_fast(calls[k], &v[k], NULL) && is_fast(&v[k]) &&
+               find_way(&v[k]) == WAY_DENSE && v[k].w.n * v[k].w.out_n > 0;
+    }
+    const struct conv_beside *b = fits && conv_beside_fits(v, n) ? beside_get(p, v, n) : NULL;
+    bool made = b;
+    for (int k = 0; made && k < n; k++) {
+        made = !make_outputs(calls[k], &v[k], &y[k], NULL);
+    }
+    made = made && !conv_beside_run(b, v, y, calls[0]->par, calls[0]->budget, NULL);
+    for (int k = 0; !made && k < n; k++) {
+        op_drop(calls[k]);
+    }
+    return made;
 }
 
 static int to_rows(const struct op_call *c, struct tensor **t, struct err *err)
@@ -550,7 +579,8 @@ const struct op op_conv[] = {
         .spec = "ONNX Conv-22",
         .layout = conv_layout,
         .tails = true,
-        .pairs = true,
+        .rows = conv_rows,
+        .beside = conv_beside,
         .any_address = 1u << 1,
     },
     {

@@ -391,15 +391,13 @@ static void finish_all(struct finishing *f, size_t rows, struct par *par)
     }
 }
 
-/* Piece i of the rows, and what comes behind while it is in the cache. */
+/* Row i of all images, and what comes behind while it is in the cache. */
 static void run_depth(void *ctx, size_t i)
 {
     struct finishing *f = ctx;
-    const struct depth_job *d = &f->depth;
-    const size_t width = (size_t)d->v->w.out[2], from = i % d->parts * d->part;
-    const size_t row = i / d->parts * width;
-    conv_depth_piece(d, i);
-    finish_rows(f, row + from, row + MIN(from + d->part, width));
+    const size_t width = (size_t)f->depth.v->w.out[2];
+    conv_depth_rows(&f->depth, i, i + 1);
+    finish_rows(f, i * width, (i + 1) * width);
 }
 
 static int depth_all(const struct op_call *c, const struct conv *v, const void *form,
@@ -408,8 +406,7 @@ static int depth_all(const struct op_call *c, const struct conv *v, const void *
     const struct f32_dest sums = {.raw = f->y.raw ? f->y.raw : f->y.act};
     int rc = conv_depth_begin(v, form, sums, c->budget, &f->depth, err);
     if (!rc) {
-        const size_t rows = (size_t)(v->w.n * v->w.out[0] * v->w.out[1]);
-        par_for(c->par, rows * f->depth.parts, run_depth, f);
+        par_for(c->par, (size_t)(v->w.n * v->w.out[0] * v->w.out[1]), run_depth, f);
         conv_depth_end(&f->depth);
     }
     return rc;

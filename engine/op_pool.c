@@ -7,9 +7,11 @@
 #include "engine/elem.h"
 #include "engine/kernel_f32.h"
 #include "engine/par.h"
-#include "engine/window.h"
+#include "engine/rows.h"
+#include "engine/taps.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* A pool folds the elements of its window into one number. */
 struct pool_kind {
@@ -236,137 +238,39 @@ static int pool(struct op_call *c, struct err *err)
 
 /* ---- Channels last: the elements of a window are runs of channels --------------------------- */
 
-enum { TAPS = 512, LANES = 32, FEW = 8 }; /* largest window; channels folded at a time */
-
-/* Where the n > 0 elements of a window begin: listed, or `step` bytes apart. */
-struct taps {
-    size_t n;
-    const uint8_t *const *list; /* NULL: first, first + step, ... */
-    const uint8_t *first;
-    size_t step;
-    double count; /* what a mean divides by */
-};
-
-static inline const void *tap(const struct taps *x, size_t t)
-{
-    return x->list ? x->list[t] : x->first + t * x->step;
-}
-
-/* y[j] = fold of the taps' elements j < c. */
-typedef void last_fn(const struct taps *x, size_t c, void *y);
-
-/* The larger one; a NaN wins. Two choices and no condition of two parts, which would not vectorize.
- */
-#define LARGER(v, y) ((v) == (v) ? ((v) > (y) ? (v) : (y)) : (v))
-#define MAX_LAST(name, type)                                                                       \
-    VECTOR_CLONES static void name(const struct taps *x, size_t c, void *out)                      \
-    {                                                                                              \
-        type *y = out;                                                                             \
-        size_t j = 0;                                                                              \
-        for (; j + LANES <= c; j += LANES) {                                                       \
-            type best[LANES];                                                                      \
-            memcpy(best, (const type *)tap(x, 0) + j, sizeof best);                                \
-            for (size_t t = 1; t < x->n; t++) {                                                    \
-                const type *v = (const type *)tap(x, t) + j;                                       \
-                for (size_t i = 0; i < LANES; i++) {                                               \
-                    best[i] = LARGER(v[i], best[i]);                                               \
-                }                                                                                  \
-            }                                                                                      \
-            memcpy(y + j, best, sizeof best);                                                      \
-        }                                                                                          \
-        for (; j < c; j++) {                                                                       \
-            type best = ((const type *)tap(x, 0))[j];                                              \
-            for (size_t t = 1; t < x->n; t++) {                                                    \
-                const type v = ((const type *)tap(x, t))[j];                                       \
-                best = LARGER(v, best);                                                            \
-            }                                                                                      \
-            y[j] = best;                                                                           \
-        }                                                                                          \
-    }
-MAX_LAST(max_u8, uint8_t)
-MAX_LAST(max_s8, int8_t)
-
-static void max_f32(const struct taps *x, size_t c, void *y)
-{
-    const float *list[TAPS];
-    float best[LANES];
-    if (x->list) {
-        kernel_f32()->largest((const float *const *)x->list, x->n, c, y);
-        return;
-    }
-    for (size_t t = 0; t < x->n;) { /* of a whole image, part by part; c <= LANES then */
-        size_t n = 0;
-        list[n++] = t ? best : tap(x, t++);
-        for (; n < TAPS && t < x->n; t++) {
-            list[n++] = tap(x, t);
-        }
-        kernel_f32()->largest(list, n, c, best);
-    }
-    memcpy(y, best, c * sizeof *best);
-}
-
-typedef double doubles __attribute__((vector_size(FEW * sizeof(double))));
-typedef float floats __attribute__((vector_size(FEW * sizeof(float))));
-
-/* Of `lanes` channels from j on, in vectors by hand: compilers add up lane after lane. */
-static inline __attribute__((always_inline)) void mean_lanes(const struct taps *x, size_t j,
-                                                             const size_t lanes, float *y)
-{
-    doubles sum[LANES / FEW] = {0};
-    for (size_t t = 0; t < x->n; t++) {
-        const float *v = (const float *)tap(x, t) + j;
-        for (size_t i = 0; i < lanes / FEW; i++) {
-            floats few;
-            memcpy(&few, v + i * FEW, sizeof few);
-            sum[i] += __builtin_convertvector(few, doubles);
-        }
-    }
-    for (size_t i = 0; i < lanes / FEW; i++) {
-        const floats few = __builtin_convertvector(sum[i] / x->count, floats);
-        memcpy(y + j + i * FEW, &few, sizeof few);
-    }
-}
-
-/* In double and rounded once, as the plain form. */
-VECTOR_CLONES static void mean_f32(const struct taps *x, size_t c, void *out)
-{
-    float *y = out;
-    size_t j = 0;
-    for (; j + LANES <= c; j += LANES) {
-        mean_lanes(x, j, LANES, y);
-    }
-    for (; j + FEW <= c; j += FEW) {
-        mean_lanes(x, j, FEW, y);
-    }
-    for (; j < c; j++) {
-        double sum = 0;
-        for (size_t t = 0; t < x->n; t++) {
-            sum += (double)((const float *)tap(x, t))[j];
-        }
-        y[j] = (float)(sum / x->count);
-    }
-}
-
 /* NULL: not one that works with channels last. */
-static last_fn *last_find(const struct op_call *c)
+static taps_fn *last_find(const struct op_call *c)
 {
     const char *name = c->node->op;
     name += strncmp(name, "Global", 6) == 0 ? 6 : 0;
     const bool indices = c->n_out > 1 && c->node->out[1] >= 0;
     const enum dtype d = c->in[0]->dtype;
     if (strcmp(name, "MaxPool") == 0 && !indices) {
-        return d == DT_F32 ? max_f32 : d == DT_U8 ? max_u8 : d == DT_S8 ? max_s8 : NULL;
+        return d == DT_F32  ? taps_max_f32
+               : d == DT_U8 ? taps_max_u8
+               : d == DT_S8 ? taps_max_s8
+                            : NULL;
     }
-    return strcmp(name, "AveragePool") == 0 && d == DT_F32 ? mean_f32 : NULL;
+    return strcmp(name, "AveragePool") == 0 && d == DT_F32 ? taps_mean_f32 : NULL;
 }
 
 struct last_job {
     const struct pool *p;
-    last_fn *fold;
+    taps_fn *fold;
     size_t size; /* bytes of an element */
     const uint8_t *x;
     uint8_t *y;
 };
+
+/* Of a call whose output is there. */
+static struct last_job last_new(const struct op_call *c, const struct pool *p)
+{
+    return (struct last_job){.p = p,
+                             .fold = last_find(c),
+                             .size = dtype_size(c->in[0]->dtype),
+                             .x = c->in[0]->data,
+                             .y = c->out[0]->data};
+}
 
 /* The pixels of one window in row-major order of the kernel; returns how many there are. */
 static size_t find_taps(const struct last_job *j, int64_t image, const int64_t *o,
@@ -391,14 +295,33 @@ static size_t find_taps(const struct last_job *j, int64_t image, const int64_t *
     return n;
 }
 
-/* Whether the window of output o of a row lies within the input. */
-static bool is_inner(const struct window *w, int64_t o)
+/* How many windows from output o of a row on see the same pixels, each some further: those within
+ * the input. */
+static int64_t count_alike(const struct window *w, int64_t o)
 {
-    const int64_t first = o * w->s[2] - w->lo[2];
-    return first >= 0 && first + (w->k[2] - 1) * w->d[2] < w->in[2];
+    const int64_t first = o * w->s[2] - w->lo[2], end = w->in[2] - (w->k[2] - 1) * w->d[2];
+    return first < 0 || first >= end ? 1 : MIN((end - 1 - first) / w->s[2] + 1, w->out[2] - o);
 }
 
-/* Item i: a row of outputs. Neighbours within the input see the same pixels, some further. */
+/* n windows that are alike, the first of which sees these. */
+static void run_alike(const struct last_job *j, const struct taps *taps, const uint8_t **list,
+                      size_t n, uint8_t *y)
+{
+    const struct window *w = &j->p->w;
+    const size_t c = (size_t)w->c, step = (size_t)w->s[2] * c;
+    if (j->fold == taps_max_f32) {
+        kernel_f32()->largest((const float *const *)list, taps->n, c, step, n, (float *)y);
+        return;
+    }
+    for (size_t i = 0; i < n; i++, y += c * j->size) {
+        j->fold(taps, c, y);
+        for (size_t t = 0; t < taps->n; t++) {
+            list[t] += step * j->size;
+        }
+    }
+}
+
+/* Item i: a row of outputs. */
 static void last_row(void *ctx, size_t i)
 {
     const struct last_job *j = ctx;
@@ -408,20 +331,13 @@ static void last_row(void *ctx, size_t i)
     int64_t o[] = {r / w->out[1] % w->out[0], r % w->out[1], 0};
     uint8_t *y = j->y + i * (size_t)w->out[2] * bytes;
     const double count = axis_count(j->p, 0, o[0]) * axis_count(j->p, 1, o[1]);
-    const uint8_t *list[TAPS];
+    const uint8_t *list[TAPS_MOST];
     struct taps taps = {.list = list};
-    bool inner = false;
-    for (; o[2] < w->out[2]; o[2]++, y += bytes) {
-        const bool before = inner;
-        inner = is_inner(w, o[2]);
-        for (size_t t = 0; t < taps.n && inner && before; t++) {
-            list[t] += (size_t)w->s[2] * bytes;
-        }
-        if (!inner || !before) {
-            taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
-            taps.count = count * axis_count(j->p, 2, o[2]);
-        }
-        j->fold(&taps, (size_t)w->c, y);
+    for (int64_t n; o[2] < w->out[2]; o[2] += n, y += (size_t)n * bytes) {
+        n = count_alike(w, o[2]);
+        taps.n = find_taps(j, r / (w->out[0] * w->out[1]), o, list);
+        taps.count = count * axis_count(j->p, 2, o[2]);
+        run_alike(j, &taps, list, (size_t)n, y);
     }
 }
 
@@ -444,8 +360,46 @@ static enum op_layout pool_layout(const struct op_call *c)
 {
     struct window w;
     const bool takes = last_find(c) && window_read(c, c->in[0], NULL, &w, NULL) == OK &&
-                       w.k_n <= TAPS && windows_have_taps(&w);
+                       w.k_n <= TAPS_MOST && windows_have_taps(&w);
     return takes ? LAYOUT_LAST : LAYOUT_ROWS;
+}
+
+struct rows_job {
+    struct pool p;
+    struct last_job last;
+};
+
+static void run_rows(const void *job, size_t from, size_t end, struct f32_later *later)
+{
+    const struct rows_job *j = job;
+    (void)later;
+    for (size_t i = from; i < end; i++) {
+        last_row((void *)&j->last, i); /* it is not written */
+    }
+}
+
+/* Row by row, of floats. */
+static bool pool_rows(struct op_call *c, bool first, struct rows *r)
+{
+    const struct tensor *x = c->in[0];
+    struct pool p;
+    int64_t dims[MAX_RANK];
+    if (first || !c->channels_last || x->dtype != DT_F32 || pool_layout(c) != LAYOUT_LAST ||
+        pool_read(c, &p, NULL) || !rows_fit(&p.w)) {
+        return false;
+    }
+    if (op_out(c, 0, DT_F32, window_dims(&p.w, p.w.c, dims), dims, NULL)) {
+        return false;
+    }
+    struct rows_job *j = mem_alloc(sizeof *j);
+    *j = (struct rows_job){p, last_new(c, &j->p)};
+    *r = (struct rows){.w = p.w,
+                       .y = {.raw = c->out[0]->data},
+                       .row = (size_t)(p.w.out[2] * p.w.c),
+                       .run = run_rows,
+                       .free = free,
+                       .job = j};
+    return true;
 }
 
 static int pool_fast(struct op_call *c, struct err *err)
@@ -459,11 +413,7 @@ static int pool_fast(struct op_call *c, struct err *err)
     int rc = pool_read(c, &p, err);
     rc = rc ? rc : op_out(c, 0, x->dtype, window_dims(&p.w, p.w.c, dims), dims, err);
     if (!rc && c->out[0]->n > 0) {
-        struct last_job j = {.p = &p,
-                             .fold = last_find(c),
-                             .size = dtype_size(x->dtype),
-                             .x = x->data,
-                             .y = c->out[0]->data};
+        struct last_job j = last_new(c, &p);
         par_for(c->par, (size_t)(p.w.n * p.w.out[0] * p.w.out[1]), last_row, &j);
     }
     return rc;
@@ -511,24 +461,25 @@ static int global_pool(struct op_call *c, struct err *err)
 }
 
 struct global_job {
-    last_fn *fold;
+    taps_fn *fold;
     const struct tensor *x, *y;
     size_t pixels, parts; /* of an image; of its channels */
 };
 
-/* Item i: LANES channels of an image. */
+/* Item i: TAPS_LANES channels of an image. */
 static void global_part(void *ctx, size_t i)
 {
     const struct global_job *j = ctx;
     const size_t size = dtype_size(j->x->dtype), c = (size_t)j->x->dims[1];
-    const size_t image = i / j->parts, from = i % j->parts * LANES;
+    const size_t image = i / j->parts, from = i % j->parts * TAPS_LANES;
     const struct taps taps = {
         .n = j->pixels,
         .first = (const uint8_t *)j->x->data + (image * j->pixels * c + from) * size,
         .step = c * size,
         .count = (double)j->pixels,
     };
-    j->fold(&taps, MIN(c - from, (size_t)LANES), (uint8_t *)j->y->data + (image * c + from) * size);
+    j->fold(&taps, MIN(c - from, (size_t)TAPS_LANES),
+            (uint8_t *)j->y->data + (image * c + from) * size);
 }
 
 static int global_fast(struct op_call *c, struct err *err)
@@ -544,7 +495,7 @@ static int global_fast(struct op_call *c, struct err *err)
                                .x = x,
                                .y = c->out[0],
                                .pixels = x->n / c->out[0]->n,
-                               .parts = ((size_t)x->dims[1] + LANES - 1) / LANES};
+                               .parts = ((size_t)x->dims[1] + TAPS_LANES - 1) / TAPS_LANES};
         par_for(c->par, (size_t)x->dims[0] * j.parts, global_part, &j);
     }
     return rc;
@@ -555,19 +506,19 @@ static enum op_layout global_layout(const struct op_call *c)
     return last_find(c) ? LAYOUT_LAST : LAYOUT_ROWS;
 }
 
-#define ROW(op_name, first, ref_fn, fast_fn, layout_fn, spec_text)                                 \
+#define ROW(op_name, first, ref_fn, fast_fn, layout_fn, rows_fn, spec_text)                        \
     {                                                                                              \
         .name = (op_name), .since = (first), .min_in = 1, .max_in = 1, .ref = (ref_fn),            \
-        .fast = (fast_fn), .spec = (spec_text), .layout = (layout_fn)                              \
+        .fast = (fast_fn), .spec = (spec_text), .layout = (layout_fn), .rows = (rows_fn)           \
     }
 
 const struct op op_pool[] = {
-    ROW("MaxPool", 1, pool, pool_fast, pool_layout, "ONNX MaxPool-22"),
-    ROW("AveragePool", 1, pool, pool_fast, pool_layout, "ONNX AveragePool-22"),
-    ROW("LpPool", 2, pool, NULL, NULL, "ONNX LpPool-22"),
-    ROW("GlobalMaxPool", 1, global_pool, global_fast, global_layout, "ONNX GlobalMaxPool-22"),
-    ROW("GlobalAveragePool", 1, global_pool, global_fast, global_layout,
+    ROW("MaxPool", 1, pool, pool_fast, pool_layout, pool_rows, "ONNX MaxPool-22"),
+    ROW("AveragePool", 1, pool, pool_fast, pool_layout, pool_rows, "ONNX AveragePool-22"),
+    ROW("LpPool", 2, pool, NULL, NULL, NULL, "ONNX LpPool-22"),
+    ROW("GlobalMaxPool", 1, global_pool, global_fast, global_layout, NULL, "ONNX GlobalMaxPool-22"),
+    ROW("GlobalAveragePool", 1, global_pool, global_fast, global_layout, NULL,
         "ONNX GlobalAveragePool-22"),
-    ROW("GlobalLpPool", 2, global_pool, NULL, NULL, "ONNX GlobalLpPool-22"),
+    ROW("GlobalLpPool", 2, global_pool, NULL, NULL, NULL, "ONNX GlobalLpPool-22"),
     {0},
 };

@@ -361,97 +361,6 @@ static int align_constants(struct plan *p, struct err *err)
     return rc;
 }
 
-/* The range that an activation behind a float operator clamps to; false for any other node. */
-static bool tail_range(const struct plan *p, const struct node *n, struct op_tail *r)
-{
-    *r = (struct op_tail){-INFINITY, INFINITY};
-    if (n->domain[0] || n->n_out != 1) {
-        return false;
-    }
-    if (strcmp(n->op, "Relu") == 0) {
-        r->lo = 0;
-        return true;
-    }
-    if (strcmp(n->op, "Clip") != 0) {
-        return false;
-    }
-    r->lo = attr_float(n, "min", r->lo);
-    r->hi = attr_float(n, "max", r->hi);
-    for (int k = 1; k < n->n_in; k++) {
-        const struct tensor *c = n->in[k] >= 0 ? plan_constant(p, n->in[k]) : NULL;
-        if (n->in[k] >= 0 && (!c || c->dtype != DT_F32 || c->n != 1)) {
-            return false;
-        }
-        *(k == 1 ? &r->lo : &r->hi) = c ? (float)tensor_f64(c, 0) : k == 1 ? r->lo : r->hi;
-    }
-    return r->lo <= r->hi;
-}
-
-/* Joins activations to the operator in front of them, where its kernel can apply them. */
-static void join_tails(struct plan *p)
-{
-    for (size_t j = 0; j < p->g->n_nodes; j++) {
-        const struct node *n = &p->g->nodes[j];
-        int i = n->n_in > 0 && n->in[0] >= 0 ? p->g->values[n->in[0]].producer : -1;
-        struct op_tail range;
-        if (i < 0 || p->steps[i].blocked || p->steps[j].blocked || p->steps[i].folded ||
-            p->steps[j].folded || !p->steps[i].op->tails || p->steps[i].tail >= 0 ||
-            p->g->nodes[i].out[0] != n->in[0] || !tail_range(p, n, &range)) {
-            continue;
-        }
-        p->steps[i].tail = (int)j;
-        p->steps[i].tail_range = range;
-    }
-}
-
-/* Whether node i is a convolution that looks at the node behind it, of several groups or of one. */
-static bool is_conv(const struct plan *p, int i, bool grouped)
-{
-    const struct step *s = &p->steps[i];
-    return !s->blocked && !s->folded && s->op->pairs &&
-           (attr_int(&p->g->nodes[i], "group", 1) > 1) == grouped;
-}
-
-/* The convolution of one group whose result, or whose activation, a node reads; -1: none. */
-static int conv_before(const struct plan *p, const struct node *n)
-{
-    int i = n->n_in > 0 && n->in[0] >= 0 ? p->g->values[n->in[0]].producer : -1, tail = -1;
-    if (i >= 0 && !is_conv(p, i, false)) {
-        const struct node *act = &p->g->nodes[i];
-        tail = i;
-        i = act->n_in > 0 && act->in[0] >= 0 ? p->g->values[act->in[0]].producer : -1;
-    }
-    return i >= 0 && is_conv(p, i, false) && p->steps[i].tail == tail ? i : -1;
-}
-
-/* Joins grouped convolutions to the one in front, whose kernel may compute them on the way. */
-static void join_pairs(struct plan *p)
-{
-    for (size_t k = 0; k < p->g->n_nodes; k++) {
-        const struct node *n = &p->g->nodes[k];
-        const int i = is_conv(p, (int)k, true) ? conv_before(p, n) : -1;
-        bool fits = i >= 0 && p->steps[i].behind < 0;
-        for (int m = 1; m < n->n_in; m++) {
-            fits = fits && (n->in[m] < 0 || plan_constant(p, n->in[m]));
-        }
-        if (fits) {
-            p->steps[i].behind = (int)k;
-        }
-    }
-}
-
-static void join_steps(struct plan *p)
-{
-    for (size_t i = 0; i < p->g->n_nodes; i++) {
-        p->steps[i].tail = p->steps[i].behind = -1;
-    }
-    if (p->o.kernels == KERNELS_FAST) {
-        join_tails(p);
-        join_pairs(p);
-    }
-    chain_join(p);
-}
-
 static void count_uses(struct plan *p)
 {
     memset(p->uses, 0, p->g->n_values * sizeof *p->uses);
@@ -514,7 +423,7 @@ int plan_new(const struct graph *g, const struct plan_options *o, struct plan **
     rc = rc ? rc : check_gaps(p, err);
     if (!rc) {
         count_uses(p);
-        join_steps(p);
+        plan_join(p);
         *out = p;
         return OK;
     }
@@ -531,7 +440,7 @@ int plan_leave_out(struct plan *p, int node, const char *why, struct err *err)
     if (!p->steps[node].blocked) {
         refuse(p, (size_t)node, why);
         count_uses(p);
-        join_steps(p);
+        plan_join(p);
     }
     int rc = check_gaps(p, err);
     return rc && p->g->path ? err_in(err, "%s", p->g->path) : rc;

@@ -14,9 +14,10 @@ struct step {
     int tail;      /* node whose activation this one applies on the way, -1; see op_call.tail */
     struct op_tail tail_range;
     struct chain *chain; /* nodes that this one computes as well, see chain.h; NULL: none */
-    int behind;   /* node that may be computed on the way, tail and all, -1; see op_call.behind */
-    bool folded;  /* outputs are constants of the plan */
-    bool blocked; /* by a gap: not run */
+    int behind;          /* node that may follow row by row, tail and all, -1; see rows.h */
+    int beside;          /* node that reads the same and may be made at once, -1; see op.beside */
+    bool folded;         /* outputs are constants of the plan */
+    bool blocked;        /* by a gap: not run */
 };
 
 struct plan {
@@ -52,6 +53,9 @@ static inline bool node_is_random(const struct node *n)
  * where more is known of the inputs. */
 void node_identities(const struct plan *p, size_t i, struct digest *ids);
 
+/* Finds what kernels make beside their results (join.c): fills in steps. */
+void plan_join(struct plan *p);
+
 /* ---- What plans have in common (shared.c) --------------------------------------------------- */
 /* A folded or aligned constant that some plan has made, NULL when none has; one reference. */
 struct tensor *plan_shared_constant(struct plan *p, struct digest id);
@@ -80,6 +84,11 @@ struct run {
     bool *skip;    /* per node: not to be executed; NULL: none, see replay.c */
     size_t next;   /* node to execute */
 };
+/* Which results of node i its call is to make. */
+void run_want(const struct run *r, size_t i, struct op_call *c);
+/* Runs the call of node i at once with nodes that are joined to it; false: it is to be run by
+ * itself. */
+bool run_joined(struct run *r, size_t i, struct op_call *c);
 /* Drops what a run has of a value. */
 void run_forget(struct run *r, int v);
 

@@ -41,6 +41,7 @@ struct op_call plan_call(const struct plan *p, size_t i, const struct tensor **i
 {
     const struct node *n = &p->g->nodes[i];
     return (struct op_call){
+        .op = p->steps[i].op,
         .node = n,
         .opset = plan_opset(p->g, n),
         .n_in = n->n_in,
@@ -71,13 +72,7 @@ int call_run(const struct plan *p, size_t i, struct op_call *c, struct err *err)
         }
     }
     if (rc) {
-        for (int k = 0; k < n->n_out; k++) {
-            tensor_free(c->out[k]);
-            c->out[k] = NULL;
-        }
-        tensor_free(c->tail_out);
-        c->tail_out = NULL;
-        chain_drop(c->chain);
+        op_drop(c);
         return err_in(err, "node '%.120s' (%s)", n->name, n->op);
     }
     return OK;
@@ -263,8 +258,7 @@ static void chain_end(struct run *r, struct chain_run *made)
     }
 }
 
-/* Which results of node i its call is to make. */
-static void want_results(const struct run *r, size_t i, struct op_call *c)
+void run_want(const struct run *r, size_t i, struct op_call *c)
 {
     const struct step *s = &r->p->steps[i];
     if (s->tail >= 0 && !is_skipped(r, s->tail)) {
@@ -272,39 +266,6 @@ static void want_results(const struct run *r, size_t i, struct op_call *c)
         c->tail = &s->tail_range;
         c->raw = tap_wants(r->o, v) || swaps(r->o, v) || r->left[v] > 1;
     }
-}
-
-/* Runs the call of node i with that of the node behind it at hand. */
-static int run_pair(struct run *r, size_t i, struct op_call *c, struct err *err)
-{
-    const size_t k = (size_t)r->p->steps[i].behind;
-    const struct node *n = &r->p->g->nodes[k];
-    struct slots s;
-    slots_init(&s, n);
-    for (int m = 1; m < n->n_in; m++) {
-        s.in[m] = n->in[m] >= 0 ? plan_constant(r->p, n->in[m]) : NULL;
-    }
-    struct op_call behind = plan_call(r->p, k, s.in, s.out);
-    behind.par = c->par;
-    want_results(r, k, &behind);
-    c->behind = &behind;
-    int rc = call_run(r->p, i, c, err);
-    if (!rc && c->behind_made) {
-        r->made[k] = true;
-        r->tails[k] = s.out[0];
-        if (behind.tail) {
-            r->tails[r->p->steps[k].tail] = behind.tail_out;
-        }
-    }
-    c->behind = NULL;
-    slots_fini(&s);
-    return rc;
-}
-
-/* Whether what node i makes goes unchanged to the node behind it, which is to be run as well. */
-static bool may_pair(const struct run *r, size_t i)
-{
-    return r->p->steps[i].behind >= 0 && !r->skip && !(r->o && r->o->swap);
 }
 
 /* Computes node i, and what is joined to it where it can do so on the way. */
@@ -320,9 +281,9 @@ static int step_compute(struct run *r, size_t i, struct op_call *c, struct err *
         return rc;
     }
     struct chain_run chain;
-    want_results(r, i, c);
+    run_want(r, i, c);
     c->chain = c->tail || s->tail < 0 ? chain_begin(r, s, &chain) : NULL;
-    rc = may_pair(r, i) ? run_pair(r, i, c, err) : call_run(r->p, i, c, err);
+    rc = run_joined(r, i, c) ? OK : call_run(r->p, i, c, err);
     if (c->tail) {
         r->tails[s->tail] = c->tail_out;
     }
