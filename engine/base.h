@@ -165,13 +165,15 @@ int text_distance(const char *a, const char *b, int limit);
 bool text_glob(const char *pattern, const char *s);
 
 /* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
- * so all give the same bits. */
+ * so all give the same bits. The choice is made before the sanitizers have started: there is none
+ * under them. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__clang__)
-#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+    !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#define CLONES(...) __attribute__((target_clones(__VA_ARGS__)))
 #else
-#define VECTOR_CLONES
+#define CLONES(...)
 #endif
+#define VECTOR_CLONES CLONES("avx512f", "avx2", "default")
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
