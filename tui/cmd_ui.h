@@ -7,7 +7,8 @@
 
 #include "tui/view.h"
 
-#define UI_VIEW_WORDS "layers|layer|images|graph|pins|log"
+#define UI_VIEW_WORD(ID, name) #name
+#define UI_VIEW_WORDS VIEWS(UI_VIEW_WORD, "|")
 
 /* The one layer or image that a word of the language stands for; E_USAGE when it is not one. */
 int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err *err);

@@ -21,7 +21,17 @@
 #define QSCOPE_VERSION "0.1.0"
 
 /* ---- Session -------------------------------------------------------------------------------- */
-enum view_id { VIEW_LAYERS, VIEW_LAYER, VIEW_IMAGES, VIEW_GRAPH, VIEW_PINS, VIEW_LOG, N_VIEWS };
+/* THE list of views, in the order of their tabs. X(ID, name): VIEW_ID draws with view_name; name is
+ * also the word for it in the language. */
+#define VIEWS(X, between)                                                                          \
+    X(LAYERS, layers)                                                                              \
+    between X(LAYER, layer)                                                                        \
+    between X(IMAGES, images)                                                                      \
+    between X(GRAPH, graph)                                                                        \
+    between X(PINS, pins)                                                                          \
+    between X(LOG, log)
+#define VIEW_ID(ID, name) VIEW_##ID,
+enum view_id { VIEWS(VIEW_ID, ) N_VIEWS };
 
 /* Pins after one change; the undo stack is a list of these. */
 struct pin_state {

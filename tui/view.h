@@ -8,7 +8,8 @@
 
 #include "tui/tui.h"
 
-extern const struct view view_layers, view_layer, view_images, view_graph, view_pins, view_log;
+#define VIEW_EXTERN(ID, name) extern const struct view view_##name;
+VIEWS(VIEW_EXTERN, )
 
 enum { VIEW_WIDE = 120 }; /* columns from which there is room for panes beside a list */
 
