@@ -150,8 +150,6 @@ static inline bool cancelled(const struct cancel *c)
  * \xNN, bidirectional and invisible characters <U+XXXX>, invalid bytes U+FFFD; at most 8
  * combining marks per character. Returns dst. */
 char *text_safe(char *dst, size_t size, const char *s);
-/* The same into the arena, whole. */
-const char *text_safe_dup(struct arena *a, const char *s);
 /* Columns s takes in a terminal; s must be text_safe already. */
 int text_width(const char *s);
 /* Copies at most `columns` columns of safe text s into dst; a cut ends in '~'. mode TEXT_TAIL

@@ -24,8 +24,6 @@ bool *ui_switch_value(struct ui *ui, size_t i);
 
 /* next and previous with wrap-around, or a number below n. */
 int ui_step(const char *word, size_t at, size_t n, size_t *out, struct err *err);
-/* Makes a layer the current one, with its worst channel. */
-void ui_layer_choose(struct session *s, size_t layer);
 
 /* ---- Graph view (cmd_graph.c) ---- */
 /* Goes to a neighbour in the graph, or changes its metric or depth. */
