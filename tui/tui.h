@@ -520,8 +520,9 @@ extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fuse
     cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[],
     cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
-/* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
- * them here. echo: put the line into the log. */
+/* Runs one line (several commands separated by ' ; '). The caller holds session.lock, which is
+ * given up while a job runs that the line waits for. Errors come back; nothing is printed for them
+ * here. */
 int cmd_line(struct session *s, const char *line, FILE *out, FILE *note, struct err *err);
 /* Checks a line without running it: known command, options, argument count and types. */
 int cmd_check(struct session *s, const char *line, struct err *err);
