@@ -18,7 +18,6 @@ enum channels {
     CHANNELS_RESHAPED,  /* the same but for dimensions of 1 */
     CHANNELS_OTHER,     /* none of these */
 };
-enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b);
 /* How INT8 value b becomes the shape of FP32 value a. Models of two formats have their channels in
  * two places: where the shape alone does not tell, they are taken to. */
 enum channels channels_of_pair(const struct graph *f, const struct graph *i, const struct value *a,
@@ -470,8 +469,6 @@ struct code_choice {
     bool reduced;      /* 7 bits of 8, for x86 without VNNI */
     bool power_of_two; /* the scale is rounded up to a power of two */
 };
-/* Lowest and highest code that the choice uses. */
-void codes_used(const struct code_choice *c, int64_t *lo, int64_t *hi);
 /* Scale and zero point for reals from lo to hi, which are extended to hold 0:
  * scale = (hi - lo) / (codes - 1) in double, then rounded to float; zero = rne(lowest code - lo /
  * scale). Where nothing but 0 is to be held, 1 and 0. */

@@ -40,7 +40,7 @@ static bool fits_without_ones(int rank_a, const int64_t *a, int rank_b, const in
     return true;
 }
 
-enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b)
+static enum channels channels_between(int rank_a, const int64_t *a, int rank_b, const int64_t *b)
 {
     static const int to_last[] = {0, 2, 3, 1}, to_second[] = {0, 3, 1, 2};
     return fits(rank_a, a, rank_b, b, NULL)          ? CHANNELS_SAME

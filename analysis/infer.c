@@ -130,9 +130,12 @@ static bool slide(const struct node *n, const struct known *x, const int64_t *ke
         enum { BIG = 1 << 24 }; /* sums and products of a few of them fit */
         int64_t most = MAX(MAX(x->dims[2 + i], kernel[i]), MAX(dilation[i], stride[i]));
         int64_t pads = MAX(pad[i], pad[r + i]), least = MIN(pad[i], pad[r + i]);
-        int64_t room = x->dims[2 + i] + pad[i] + pad[r + i] - (kernel[i] - 1) * dilation[i] - 1;
         if (most > BIG || pads > BIG || least < 0 || kernel[i] < 1 || dilation[i] < 1 ||
-            stride[i] < 1 || room < 0) {
+            stride[i] < 1) {
+            return false;
+        }
+        int64_t room = x->dims[2 + i] + pad[i] + pad[r + i] - (kernel[i] - 1) * dilation[i] - 1;
+        if (room < 0) {
             return false;
         }
         y->dims[2 + i] = room / stride[i] + 1;
@@ -296,7 +299,9 @@ static bool shape_concat(const struct infer *f, const struct node *n, const stru
                 return false;
             }
         }
-        y->dims[axis] += x.dims[axis];
+        if (__builtin_add_overflow(y->dims[axis], x.dims[axis], &y->dims[axis])) {
+            return false;
+        }
     }
     return true;
 }

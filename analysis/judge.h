@@ -56,7 +56,6 @@ struct local_stats {
 };
 void local_stats_init(struct local_stats *s);
 void local_stats_fini(struct local_stats *s);
-int local_stats_merge(struct local_stats *into, const struct local_stats *from, struct err *err);
 /* Measures one layer: x as the FP32 model made it, y as the lone layer made it: codes with l->q, or
  * floats (grid: those that such codes stand for); laid out as the INT8 model has it. *instead: x in
  * the form of y, one reference, for the layers that read it; NULL when x cannot take that form.
@@ -78,9 +77,7 @@ struct input_stats {
     struct quant_noise noise;
     double xx, lo, hi; /* sum x^2, range */
 };
-void input_stats_init(struct input_stats *s);
 void input_stats_add(struct input_stats *s, const struct tensor *x, const struct quant *q);
-void input_stats_merge(struct input_stats *into, const struct input_stats *from);
 
 /* What a run keeps of it. */
 struct local_study {

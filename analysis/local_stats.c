@@ -181,7 +181,7 @@ static void noise_merge(struct quant_noise *a, const struct quant_noise *b)
     a->round += b->round;
 }
 
-int local_stats_merge(struct local_stats *a, const struct local_stats *b, struct err *err)
+static int local_stats_merge(struct local_stats *a, const struct local_stats *b, struct err *err)
 {
     int rc = layer_stats_merge(&a->pair, &b->pair, err);
     if (!rc) {
@@ -357,7 +357,7 @@ int local_measure(const struct layer *l, const double ends[2], const struct tens
 
 /* ---- Inputs ---------------------------------------------------------------------------------- */
 
-void input_stats_init(struct input_stats *s)
+static void input_stats_init(struct input_stats *s)
 {
     *s = (struct input_stats){.lo = INFINITY, .hi = -INFINITY};
 }
@@ -385,7 +385,7 @@ void input_stats_add(struct input_stats *s, const struct tensor *x, const struct
     tensor_free(f);
 }
 
-void input_stats_merge(struct input_stats *a, const struct input_stats *b)
+static void input_stats_merge(struct input_stats *a, const struct input_stats *b)
 {
     noise_merge(&a->noise, &b->noise);
     a->xx += b->xx;

@@ -200,7 +200,7 @@ void observation_merge(struct observation *a, const struct observation *b)
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-void codes_used(const struct code_choice *c, int64_t *lo, int64_t *hi)
+static void codes_used(const struct code_choice *c, int64_t *lo, int64_t *hi)
 {
     dtype_range(c->dtype, lo, hi);
     if (c->reduced && *lo == 0) {

@@ -180,8 +180,10 @@ static int to_f32(struct tensor **t, const struct quant *q, struct err *err)
 {
     struct tensor *next = NULL;
     int rc = q ? quant_dequantize(*t, q, NULL, &next, err) : tensor_to_f32(*t, NULL, &next, err);
-    if (!rc) {
+    if (!rc && next != *t) { /* one that stays is shared with other threads: not written to */
         next->channels_last = (*t)->channels_last; /* q has one scale then: any order will do */
+    }
+    if (!rc) {
         replace(t, next);
     }
     return rc;

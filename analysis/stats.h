@@ -15,12 +15,7 @@
 #include <math.h>
 
 /* Compiled once more for AVX2. Contraction is off, so both give the same bits. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__clang__)
-#define AVX2_CLONE __attribute__((target_clones("avx2", "default")))
-#else
-#define AVX2_CLONE
-#endif
+#define AVX2_CLONE CLONES("avx2", "default")
 
 enum {
     LANES = 16,             /* lanes of a group: one register of floats, two of doubles */

@@ -12,11 +12,6 @@
  * count, so this is not a setting of the whole process. */
 void omp_set_num_threads(int n);
 
-const char *accel_name(void)
-{
-    return "oneDNN";
-}
-
 bool accel_gemm_run(const struct accel_gemm *g)
 {
     omp_set_num_threads(1);
@@ -25,11 +20,6 @@ bool accel_gemm_run(const struct accel_gemm *g)
 }
 
 #else /* without oneDNN */
-
-const char *accel_name(void)
-{
-    return "none";
-}
 
 bool accel_gemm_run(const struct accel_gemm *g)
 {

@@ -11,9 +11,6 @@
 
 #include "engine/op.h"
 
-/* oneDNN's name and version, or "none". Static storage. */
-const char *accel_name(void);
-
 /* C [m,n] = alpha A [m,k] B [k,n] + beta C, row-major float32 with leading dimensions; `ta`/`tb`: A
  * is stored [k,m], B is stored [n,k]. false: not available, C untouched. */
 struct accel_gemm {

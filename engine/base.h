@@ -150,8 +150,6 @@ static inline bool cancelled(const struct cancel *c)
  * \xNN, bidirectional and invisible characters <U+XXXX>, invalid bytes U+FFFD; at most 8
  * combining marks per character. Returns dst. */
 char *text_safe(char *dst, size_t size, const char *s);
-/* The same into the arena, whole. */
-const char *text_safe_dup(struct arena *a, const char *s);
 /* Columns s takes in a terminal; s must be text_safe already. */
 int text_width(const char *s);
 /* Copies at most `columns` columns of safe text s into dst; a cut ends in '~'. mode TEXT_TAIL
@@ -165,13 +163,15 @@ int text_distance(const char *a, const char *b, int limit);
 bool text_glob(const char *pattern, const char *s);
 
 /* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
- * so all give the same bits. */
+ * so all give the same bits. The choice is made before the sanitizers have started: there is none
+ * under them. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__clang__)
-#define VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+    !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#define CLONES(...) __attribute__((target_clones(__VA_ARGS__)))
 #else
-#define VECTOR_CLONES
+#define CLONES(...)
 #endif
+#define VECTOR_CLONES CLONES("avx512f", "avx2", "default")
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))

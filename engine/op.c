@@ -121,6 +121,18 @@ int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, cons
     return tensor_view((struct tensor *)t, rank, dims, &c->out[i], err);
 }
 
+struct tensor op_alias(const struct tensor *t)
+{
+    struct tensor a = {.dtype = t->dtype,
+                       .rank = t->rank,
+                       .channels_last = t->channels_last,
+                       .n = t->n,
+                       .size = t->size,
+                       .data = t->data};
+    memcpy(a.dims, t->dims, sizeof a.dims);
+    return a;
+}
+
 int op_axis(int64_t axis, int rank, int *out, struct err *err)
 {
     if (axis < -rank || axis >= rank) {

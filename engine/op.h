@@ -131,6 +131,9 @@ void op_drop(struct op_call *c);
 /* Output i shares the data of t under a new shape. */
 int op_out_view(struct op_call *c, int i, const struct tensor *t, int rank, const int64_t *dims,
                 struct err *err);
+/* The elements of t, to be looked at under another shape or order. It owns nothing and is no plain
+ * copy: other threads may be counting references of t meanwhile. */
+struct tensor op_alias(const struct tensor *t);
 /* Normalizes an axis in [-rank, rank-1]; E_SHAPE outside. */
 int op_axis(int64_t axis, int rank, int *out, struct err *err);
 /* Reads input i as a list of int64 (int32 or int64 tensor of rank <= 1); *list in arena-free

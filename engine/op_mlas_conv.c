@@ -314,7 +314,7 @@ static int packed_new(const struct node *n, const struct tensor *w, int64_t grou
 {
     struct packed *p = mem_alloc(sizeof *p);
     p->way = way;
-    struct tensor flat = *w; /* filters of one pixel, with all products as its channels */
+    struct tensor flat = op_alias(w); /* filters of one pixel, with all products as its channels */
     flat.rank = 2;
     flat.dims[1] = w->dims[0] ? (int64_t)w->n / w->dims[0] : 0;
     int rc = way == WAY_DEPTH ? conv_depth_pack(w, &p->form, err)

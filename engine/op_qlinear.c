@@ -65,7 +65,7 @@ static struct int8_add add_params(const struct q1 *a, const struct q1 *b, const 
  * calls its kernel with the operands exchanged. Its loops are those of row-major elements. */
 static bool add_swaps(const struct op_call *c)
 {
-    struct tensor a = *c->in[0], b = *c->in[3];
+    struct tensor a = op_alias(c->in[0]), b = op_alias(c->in[3]);
     struct walk w;
     int rank;
     int64_t dims[MAX_RANK];

@@ -343,7 +343,7 @@ static int matmul_shape(struct matmul *p, const struct op_call *c, int64_t *dims
                        db[p->tb]);
     }
     /* The leading dimensions broadcast; offsets count matrices. */
-    struct tensor la = *a, lb = *b;
+    struct tensor la = op_alias(a), lb = op_alias(b);
     la.rank -= 2;
     lb.rank -= 2;
     const struct tensor *lead[] = {&la, &lb};

@@ -18,15 +18,25 @@
 #endif
 
 #if defined(__SANITIZE_ADDRESS__) || POOL_CHECKED
+#include <sanitizer/asan_interface.h>
+
 /* The checks need every piece of memory for itself. In front of it lies a line, so that they tell
- * when something else frees it. */
+ * when something else frees it; what rounding up to lines adds behind it is nobody's. */
 enum { LINE = 64 };
 
 void *pool_take(size_t size)
 {
     size_t room;
-    char *p = add_ok(size, 2 * LINE - 1, &room) ? aligned_alloc(LINE, room / LINE * LINE) : NULL;
-    return p ? p + LINE : NULL;
+    if (!add_ok(size, 2 * LINE - 1, &room)) {
+        return NULL;
+    }
+    room = room / LINE * LINE;
+    char *p = aligned_alloc(LINE, room);
+    if (!p) {
+        return NULL;
+    }
+    ASAN_POISON_MEMORY_REGION(p + LINE + size, room - LINE - size);
+    return p + LINE;
 }
 
 void pool_give(void *p)

@@ -102,43 +102,26 @@ static size_t show_char(char shown[SHOWN_SIZE], const char *s, size_t n, utf8pro
     return n;
 }
 
-/* Writes as much of the safe form of s as fits in size bytes with its terminator. Returns the bytes
- * that the whole form needs without the terminator. */
-static size_t safe_copy(char *dst, size_t size, const char *s)
+char *text_safe(char *dst, size_t size, const char *s)
 {
-    size_t need = 0, used = 0;
+    size_t used = 0;
     int marks = MAX_MARKS + 1;
-    while (*s) {
+    for (size_t n; *s; s += n) {
         utf8proc_int32_t c;
         char shown[SHOWN_SIZE];
-        size_t n = char_read(s, &c);
+        n = char_read(s, &c);
         size_t k = show_char(shown, s, n, c, &marks);
-        s += n;
-        /* used == need: once something did not fit, nothing behind it is written either. */
-        if (used == need && k < size - MIN(size, used)) {
-            memcpy(dst + used, shown, k);
-            used += k;
+        /* Once something does not fit, nothing behind it is written either. */
+        if (k >= size - MIN(size, used)) {
+            break;
         }
-        need += k;
+        memcpy(dst + used, shown, k);
+        used += k;
     }
     if (size) {
         dst[used] = '\0';
     }
-    return need;
-}
-
-char *text_safe(char *dst, size_t size, const char *s)
-{
-    safe_copy(dst, size, s);
     return dst;
-}
-
-const char *text_safe_dup(struct arena *a, const char *s)
-{
-    size_t n = safe_copy(NULL, 0, s);
-    char *d = arena_alloc(a, n + 1);
-    safe_copy(d, n + 1, s);
-    return d;
 }
 
 /* ---- Columns -------------------------------------------------------------------------------- */

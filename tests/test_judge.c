@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * test_judge.c: ranges, scales and noise of quantizers, and the tables behind verdicts.
+ * test_judge.c: ranges, scales and noise of quantizers, the audit of a model that has one fault a
+ * layer, and the tables behind verdicts.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -115,6 +116,80 @@ static void test_local_measure(void **state)
     tensor_free(x);
 }
 
+/* ---- Audit ---------------------------------------------------------------------------------- */
+
+enum { SOUND, BAD_SCALE, MISREAD, DEAD, WRAPS, CLIPPED, UNUSED_CODES, PINNED, N_AUDITED };
+
+/* Codes hold [-12.8, 12.7]; the values reach so far. */
+static void seen(struct layer_stats *s, double reach)
+{
+    s->images = 1;
+    s->all.n = 1000;
+    s->all.xmin = -reach;
+    s->all.xmax = reach;
+}
+
+static void test_audit(void **state)
+{
+    (void)state;
+    static const float step = 0.1F, none = 0;
+    static const int32_t zero = 0;
+    struct graph *g = graph_new();
+    struct layer layers[N_AUDITED] = {0};
+    struct weight_error weights[N_AUDITED] = {0};
+    struct accumulators sums[N_AUDITED] = {0};
+    struct misread misread[N_AUDITED] = {0};
+    struct weight_channel channel[2] = {{.dead = true}};
+    const bool pinned[N_AUDITED] = {[PINNED] = true};
+    struct study *study = study_new(N_AUDITED);
+    for (int k = 0; k < N_AUDITED; k++) {
+        const bool bad = k == BAD_SCALE || k == PINNED;
+        layers[k].int8 = graph_value(g, graph_fresh(g, "y"));
+        layers[k].quantized = true;
+        layers[k].q = quant(DT_S8, bad ? &none : &step, &zero);
+        seen(&study->layers[k], 12.5);
+    }
+    misread[MISREAD] = (struct misread){.node = "n", .tensor = "t", .written = 0.4, .read = 0.1};
+    weights[DEAD] = (struct weight_error){.n_channels = 2, .k = 1, .channel = channel};
+    sums[WRAPS].all = (struct acc_stats){.n = 200, .wraps = 50, .pair_outputs = 20};
+    study->layers[CLIPPED].all.sat_high = 250;
+    seen(&study->layers[UNUSED_CODES], 1.6);
+    struct match match = {.n_layers = N_AUDITED, .layers = layers};
+    const struct judge_input j = {.int8 = g,
+                                  .match = &match,
+                                  .weights = weights,
+                                  .study = study,
+                                  .pinned = pinned,
+                                  .misread = misread};
+    struct audit *a = audit_new(&j, sums);
+    /* Worst kinds first; what is sound, or computed in float, is not told. */
+    static const struct {
+        const char *kind;
+        long layer;
+        double value;
+    } want[] = {
+        {"bad_scale", BAD_SCALE, 0}, {"misread", MISREAD, 4},  {"dead_channel", DEAD, 1},
+        {"accumulator", WRAPS, 25},  {"clipped", CLIPPED, 25}, {"unused_codes", UNUSED_CODES, 8},
+    };
+    assert_int_equal(a->n, COUNT(want));
+    for (size_t i = 0; i < COUNT(want); i++) {
+        assert_string_equal(a->list[i].kind, want[i].kind);
+        assert_int_equal(a->list[i].layer, want[i].layer);
+        assert_true(fabs(a->list[i].value - want[i].value) < 0.1);
+        assert_non_null(a->list[i].text);
+        assert_true(i == 0 || a->list[i].severity <= a->list[i - 1].severity);
+    }
+    audit_free(a);
+    /* Without sums and without a run only what the files say is told. */
+    struct judge_input files = j;
+    files.study = NULL;
+    a = audit_new(&files, NULL);
+    assert_int_equal(a->n, DEAD - SOUND);
+    audit_free(a);
+    study_free(study);
+    graph_free(g);
+}
+
 static void test_tables(void **state)
 {
     (void)state;
@@ -133,7 +208,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_range_use),     cmocka_unit_test(test_bad_scale),
         cmocka_unit_test(test_median),        cmocka_unit_test(test_quant_noise),
-        cmocka_unit_test(test_local_measure), cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_local_measure), cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

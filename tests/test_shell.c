@@ -15,7 +15,9 @@ static int run(struct session *s, const char *line, const char *want)
     char *out = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&out, &size), *null = fopen("/dev/null", "we");
+    pthread_mutex_lock(&s->lock);
     const int rc = cmd_line(s, line, f, null, &err);
+    pthread_mutex_unlock(&s->lock);
     fclose(f);
     fclose(null);
     if (want)

@@ -14,7 +14,10 @@ static void run(struct session *s, const char *line)
 {
     struct err err = {0};
     FILE *null = fopen("/dev/null", "we");
-    if (cmd_line(s, line, null, null, &err) != OK)
+    pthread_mutex_lock(&s->lock);
+    const int rc = cmd_line(s, line, null, null, &err);
+    pthread_mutex_unlock(&s->lock);
+    if (rc)
         fail_msg("%s: %s", line, err.text);
     fclose(null);
 }

@@ -566,6 +566,7 @@ static void layer_times(void **state)
     const char *const lines[] = {"load pair samples/models/fp32.onnx samples/models/int8_qdq.onnx",
                                  "select color cosine", "cost --measure --runs 3",
                                  "select color time"};
+    pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < COUNT(lines); i++)
         assert_int_equal(cmd_line(s, lines[i], null, null, &err), OK);
     assert_int_equal(s->times.n, s->match.n_layers);
@@ -588,6 +589,7 @@ static void layer_times(void **state)
     assert_int_equal(cmd_line(s, "pin /block4/dw/Conv", null, null, &err), OK);
     assert_int_equal(s->times.n, 0);
     assert_int_equal(cmd_line(s, "select color time", null, null, &err), E_STATE);
+    pthread_mutex_unlock(&s->lock);
     fclose(null);
     session_free(s);
 }

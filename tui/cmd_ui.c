@@ -121,7 +121,7 @@ static int worst_channel(const struct session *s, size_t layer)
     return channel;
 }
 
-void ui_layer_choose(struct session *s, size_t layer)
+static void ui_layer_choose(struct session *s, size_t layer)
 {
     s->ui.layer = layer;
     s->ui.channel = worst_channel(s, layer);

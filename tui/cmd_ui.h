@@ -7,7 +7,8 @@
 
 #include "tui/view.h"
 
-#define UI_VIEW_WORDS "layers|layer|images|graph|pins|log"
+#define UI_VIEW_WORD(ID, name) #name
+#define UI_VIEW_WORDS VIEWS(UI_VIEW_WORD, "|")
 
 /* The one layer or image that a word of the language stands for; E_USAGE when it is not one. */
 int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err *err);
@@ -23,8 +24,6 @@ bool *ui_switch_value(struct ui *ui, size_t i);
 
 /* next and previous with wrap-around, or a number below n. */
 int ui_step(const char *word, size_t at, size_t n, size_t *out, struct err *err);
-/* Makes a layer the current one, with its worst channel. */
-void ui_layer_choose(struct session *s, size_t layer);
 
 /* ---- Graph view (cmd_graph.c) ---- */
 /* Goes to a neighbour in the graph, or changes its metric or depth. */

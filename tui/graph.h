@@ -61,9 +61,6 @@ enum { GRAPH_NEAR = 32 };
 const char *graph_name(const struct session *s, int node);
 /* "DWConv 3x3 s2 g32 +Clip", "input 1x3x224x224", "Q int8 s=0.0186 zp=-14". */
 void graph_op_text(const struct session *s, int node, char *dst, size_t size);
-/* The operator that made a value, with its kernel and channels: "Conv 3x3 s2 3>32". */
-void graph_node_text(const struct graph *g, const struct node *n, const char *op, char *dst,
-                     size_t size);
 /* The node that a layer is known by: the operator in front of what is fused with it. NULL: none. */
 const struct node *graph_head(const struct session *s, int node);
 /* Nodes that one side has for itself as parts of a layer, first to last; returns how many. */

@@ -160,8 +160,8 @@ static void conv_text(const struct node *n, const struct tensor *w, const char *
         snprintf(dst + at, size - at, " %lld>%lld", (long long)in, (long long)out);
 }
 
-void graph_node_text(const struct graph *g, const struct node *n, const char *op, char *dst,
-                     size_t size)
+static void graph_node_text(const struct graph *g, const struct node *n, const char *op, char *dst,
+                            size_t size)
 {
     char safe[64];
     const struct tensor *w = graph_weight(g, n);

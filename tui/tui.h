@@ -21,7 +21,17 @@
 #define QSCOPE_VERSION "0.1.0"
 
 /* ---- Session -------------------------------------------------------------------------------- */
-enum view_id { VIEW_LAYERS, VIEW_LAYER, VIEW_IMAGES, VIEW_GRAPH, VIEW_PINS, VIEW_LOG, N_VIEWS };
+/* THE list of views, in the order of their tabs. X(ID, name): VIEW_ID draws with view_name; name is
+ * also the word for it in the language. */
+#define VIEWS(X, between)                                                                          \
+    X(LAYERS, layers)                                                                              \
+    between X(LAYER, layer)                                                                        \
+    between X(IMAGES, images)                                                                      \
+    between X(GRAPH, graph)                                                                        \
+    between X(PINS, pins)                                                                          \
+    between X(LOG, log)
+#define VIEW_ID(ID, name) VIEW_##ID,
+enum view_id { VIEWS(VIEW_ID, ) N_VIEWS };
 
 /* Pins after one change; the undo stack is a list of these. */
 struct pin_state {
@@ -510,8 +520,9 @@ extern const struct cmd cmd_model[], cmd_data[], cmd_run[], cmd_rank[], cmd_fuse
     cmd_record[], cmd_custom[], cmd_report[], cmd_session[], cmd_doctor[], cmd_help[], cmd_ui[],
     cmd_choice[], cmd_jump[], cmd_plot[], cmd_screen[], cmd_cost[], cmd_cache[];
 
-/* Runs one line (several commands separated by ' ; '). Errors come back; nothing is printed for
- * them here. echo: put the line into the log. */
+/* Runs one line (several commands separated by ' ; '). The caller holds session.lock, which is
+ * given up while a job runs that the line waits for. Errors come back; nothing is printed for them
+ * here. */
 int cmd_line(struct session *s, const char *line, FILE *out, FILE *note, struct err *err);
 /* Checks a line without running it: known command, options, argument count and types. */
 int cmd_check(struct session *s, const char *line, struct err *err);

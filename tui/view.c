@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * view.c: THE list of views and what stands around each of them: title bar, tabs, job line, footer.
+ * view.c: the screen: a view and what stands around each of them: title bar, tabs, job line,
+ * footer.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -9,10 +10,8 @@
 
 enum { MIN_ROWS = 10, MIN_COLS = 40 };
 
-const struct view *const views[N_VIEWS] = {
-    [VIEW_LAYERS] = &view_layers, [VIEW_LAYER] = &view_layer, [VIEW_IMAGES] = &view_images,
-    [VIEW_GRAPH] = &view_graph,   [VIEW_PINS] = &view_pins,   [VIEW_LOG] = &view_log,
-};
+#define VIEW_ROW(ID, name) &view_##name,
+const struct view *const views[N_VIEWS] = {VIEWS(VIEW_ROW, )};
 
 static void draw_title(const struct session *s, struct grid *g)
 {

@@ -8,7 +8,8 @@
 
 #include "tui/tui.h"
 
-extern const struct view view_layers, view_layer, view_images, view_graph, view_pins, view_log;
+#define VIEW_EXTERN(ID, name) extern const struct view view_##name;
+VIEWS(VIEW_EXTERN, )
 
 enum { VIEW_WIDE = 120 }; /* columns from which there is room for panes beside a list */
 
@@ -132,9 +133,7 @@ void draw_scatter(const struct session *s, struct grid *g, struct rect r, long c
 /* By layer: what pinning it would gain according to the last sweep or search, NAN unknown; free()
  * it. NULL when neither has asked for gains. */
 double *whatif_gains(const struct session *s);
-/* Products that a tried model computes in FP32, and its number of pins. */
-double trial_cost(const struct session *s, const struct trial *t, size_t *pins);
-/* The same as percent of those of the whole network. */
+/* Products as percent of those of the whole network. */
 double macs_share(const struct session *s, double macs);
 /* Whether its pins are those now in force. */
 bool trial_in_force(const struct session *s, const struct trial *t);

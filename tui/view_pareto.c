@@ -24,7 +24,7 @@ double *whatif_gains(const struct session *s)
     return gain;
 }
 
-double trial_cost(const struct session *s, const struct trial *t, size_t *pins)
+static double trial_cost(const struct session *s, const struct trial *t, size_t *pins)
 {
     double macs = 0;
     *pins = 0;
