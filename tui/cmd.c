@@ -4,6 +4,7 @@
  * its row, runs it. Words are words.c's; what commands do is in cmd_*.c, each ending in its table.
  */
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "tui/expr.h"
@@ -156,7 +157,8 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
 {
     char name[64];
     enum sort_dir dir;
-    int64_t i;
+    int64_t i = 0;
+    int rc;
     char *end;
     struct expr_value v;
     switch (kind) {
@@ -166,9 +168,12 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
                    : err_set(err, E_USAGE, "%s is one of %s, found '%s'", what, choices, word);
     case ARG_INT:
         return read_int(word, what, &i, err);
+    case ARG_COUNT:
+        rc = read_int(word, what, &i, err);
+        return rc || i >= 0 ? rc
+                            : err_set(err, E_USAGE, "%s is at least 0, found '%s'", what, word);
     case ARG_REAL:
-        strtod(word, &end);
-        return end != word && !*end
+        return isfinite(strtod(word, &end)) && end != word && !*end
                    ? OK
                    : err_set(err, E_USAGE, "%s wants a number, found '%s'", what, word);
     case ARG_METRIC:
@@ -186,7 +191,7 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
     case ARG_LAYER:
         if (word[0] == '{') {
             char *inner = mem_printf("%.*s", (int)MAX(strlen(word), 2) - 2, word + 1);
-            int rc = expr_eval(inner, NULL, NULL, &v, err);
+            rc = expr_eval(inner, NULL, NULL, &v, err);
             free(inner);
             return rc;
         }
@@ -220,9 +225,14 @@ static int take_options(struct call *c, struct words *w, size_t from, size_t to,
 {
     c->args = mem_alloc((to - from + 1) * sizeof *c->args);
     const size_t own = before_line(c->cmd);
+    bool ended = false; /* by "--": what follows are arguments */
     for (size_t i = from; i < to; i++) {
         const char *word = w->w[i];
-        bool option = !w->quoted[i] && c->n_args <= own && strncmp(word, "--", 2) == 0 && word[2];
+        bool option = !ended && !w->quoted[i] && c->n_args <= own && strncmp(word, "--", 2) == 0;
+        if (option && !word[2]) {
+            ended = true;
+            continue;
+        }
         if (!option) {
             c->args[c->n_args++] = w->w[i];
             continue;

@@ -159,8 +159,8 @@ static int exec_cost(struct call *c, struct err *err)
 static const struct opt_spec cost_opts[] = {
     {"--measure", ARG_FLAG, NULL, "time the layers first", NULL},
     {"--image", ARG_IMAGE, "IMAGE", "on this image (the current one)", NULL},
-    {"--runs", ARG_INT, "N", "passes, of which the median counts (9)", NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--runs", ARG_COUNT, "N", "passes, of which the median counts (9)", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {0},
 };
 

@@ -316,13 +316,13 @@ static int exec_flips(struct call *c, struct err *err)
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 static const struct opt_spec culprits_opts[] = {
-    {"--worst", ARG_INT, "N", "the N worst images of the run (8)", NULL},
+    {"--worst", ARG_COUNT, "N", "the N worst images of the run (8)", NULL},
     {"--show", ARG_FLAG, NULL, "what the last one, sensitivity or search has found", NULL},
     {0},
 };
 
 static const struct opt_spec coverage_opts[] = {
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {0},
 };
 

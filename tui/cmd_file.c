@@ -306,7 +306,7 @@ static int verify_export(struct call *c, const char *path, size_t images, struct
         rc = rc ? rc : same_outputs(s, p, done, &equal, err);
     } while (!rc && ++done < MIN(images, s->data.n));
     if (!rc && s->json) {
-        emit_json(c, json_pack("{s:o,s:o,s:I,s:b}", "file", json_text(path), "pins",
+        emit_one(c, json_pack("{s:o,s:o,s:I,s:b}", "file", json_text(path), "pins",
                                pins_report_json(s, r, n), "verified_images",
                                (json_int_t)(s->data.n ? done : 0), "equal", equal));
     } else if (!rc) {
@@ -369,7 +369,7 @@ static const struct opt_spec dump_opts[] = {
 
 static const struct opt_spec export_opts[] = {
     {"--verify", ARG_FLAG, NULL, "compare on 16 images instead of one", NULL},
-    {"--verify-images", ARG_INT, "N", "compare on N images", NULL},
+    {"--verify-images", ARG_COUNT, "N", "compare on N images", NULL},
     {"--force", ARG_FLAG, NULL, "overwrite an existing file", NULL},
     {0},
 };

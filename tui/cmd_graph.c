@@ -224,7 +224,7 @@ static int exec_graph(struct call *c, struct err *err)
 }
 
 static const struct opt_spec graph_opts[] = {
-    {"--depth", ARG_INT, "N", "only what is at most so many steps away from the layer", NULL},
+    {"--depth", ARG_COUNT, "N", "only what is at most so many steps away from the layer", NULL},
     {"--color", ARG_METRIC, "METRIC", "the metric that is shown and graded", NULL},
     {"--quantizers", ARG_FLAG, NULL, "Q, DQ and integer helpers as nodes of their own", NULL},
     {"--one-sided", ARG_FLAG, NULL, "instead, list what only one of the models has", NULL},

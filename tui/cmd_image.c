@@ -268,8 +268,9 @@ static int exec_image(struct call *c, struct err *err)
         }
     }
     if (s->json) {
-        emit_json(c, json_pack("{s:o,s:o,s:O}", "image", rank_image_json(s, x), "top",
-                               classes_json(s, x), "layers", profile));
+        json_t *o = json_pack("{s:o,s:o,s:O}", "image", rank_image_json(s, x), "top",
+                              classes_json(s, x), "layers", profile);
+        (call_opt(c, "--layers") ? emit_json : emit_one)(c, o);
     }
     json_decref(profile);
     study_free(one);
@@ -282,7 +283,7 @@ static int exec_image(struct call *c, struct err *err)
 static const struct opt_spec images_opts[] = {
     {"--sort", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin|beyond[:asc|:desc]|none",
      "worst first", NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
     {"--where", ARG_WORD, "EXPR", "only images that fulfil it: 'sqnr < 20 && label == star'", NULL},
     {0},
@@ -315,7 +316,7 @@ const struct cmd cmd_image[] = {
         .help = "the N images that INT8 hurts most (10)",
         .example = "worst 5",
         .needs = NEED_RUN,
-        .args = {{"N", ARG_INT, NULL, true, false}},
+        .args = {{"N", ARG_COUNT, NULL, true, false}},
         .opts = worst_opts,
         .exec = exec_worst,
     },

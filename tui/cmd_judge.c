@@ -469,13 +469,13 @@ static int exec_verdicts(struct call *c, struct err *err)
 
 static const struct opt_spec saturation_opts[] = {
     {"--image", ARG_IMAGE, "IMAGE", "image to count sums on; default: the first, or zeros", NULL},
-    {"--top", ARG_INT, "N", "rows to list; default: setting top", NULL},
+    {"--top", ARG_COUNT, "N", "rows to list; default: setting top", NULL},
     {0},
 };
 static const struct opt_spec audit_opts[] = {
     {"--sums", ARG_FLAG, NULL, "count accumulators on one image too, which is slow", NULL},
     {"--image", ARG_IMAGE, "IMAGE", "that image; default: the first, or zeros", NULL},
-    {"--top", ARG_INT, "N", "rows to list; default: setting top", NULL},
+    {"--top", ARG_COUNT, "N", "rows to list; default: setting top", NULL},
     {0},
 };
 

@@ -73,7 +73,7 @@ static int report_load(struct call *c)
 {
     const struct session *s = c->s;
     if (s->json) {
-        emit_json(c, session_json(s));
+        emit_one(c, session_json(s));
         return OK;
     }
     if (s->pair) {
@@ -309,7 +309,7 @@ static int exec_info(struct call *c, struct err *err)
         return err_set(err, E_STATE, "no %s model is loaded", c->args[0]);
     }
     if (one && s->json) {
-        emit_json(c, graph_json(one));
+        emit_one(c, graph_json(one));
         return OK;
     }
     if (one) {
@@ -317,7 +317,7 @@ static int exec_info(struct call *c, struct err *err)
         return OK;
     }
     if (s->json) {
-        emit_json(c, session_json(s));
+        emit_one(c, session_json(s));
         return OK;
     }
     if (s->fp32) {
@@ -343,7 +343,7 @@ static int exec_check(struct call *c, struct err *err)
     /* What a kernel refuses makes the file no good either; other failures may be of the zeros. */
     rc = rc || graph_probe(g, p, err) != E_UNSUPPORTED ? rc : E_UNSUPPORTED;
     if (!rc && c->s->json) {
-        emit_json(c, graph_json(g));
+        emit_one(c, graph_json(g));
     } else if (!rc) {
         graph_text(g, "valid", c->out);
     }

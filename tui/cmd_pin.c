@@ -391,7 +391,7 @@ const struct cmd cmd_pin[] = {
         .help = "take back the last changes of pins and models",
         .example = "undo",
         .needs = NEED_PAIR,
-        .args = {{"N", ARG_INT, NULL, true, false}},
+        .args = {{"N", ARG_COUNT, NULL, true, false}},
         .exec = exec_undo,
     },
     {
@@ -400,7 +400,7 @@ const struct cmd cmd_pin[] = {
         .help = "make changes again that were undone",
         .example = "redo",
         .needs = NEED_PAIR,
-        .args = {{"N", ARG_INT, NULL, true, false}},
+        .args = {{"N", ARG_COUNT, NULL, true, false}},
         .exec = exec_redo,
     },
     {

@@ -140,7 +140,7 @@ static int start(struct call *c, struct quantize_asked *a, struct err *err)
         fprintf(c->note, "%s\n", why);
     }
     if (s->json) {
-        emit_json(c, json_copy(s->quantized));
+        emit_one(c, json_copy(s->quantized));
     } else {
         quantize_print(s, c->out);
     }
@@ -180,7 +180,7 @@ static int exec_quantize(struct call *c, struct err *err)
 #define METHODS "minmax|average|percentile|entropy|mse|aciq"
 #define CALIBRATION_OPTS(methods)                                                                  \
     {"--images", ARG_FILE, "DIR", "calibration images; default: the data set", NULL},              \
-        {"--limit", ARG_INT, "N", "only the first N images", NULL},                                \
+        {"--limit", ARG_COUNT, "N", "only the first N images", NULL},                                \
         {"--method", ARG_CHOICE, methods, "how ranges follow from activations (minmax)", methods}, \
         {"--percentile", ARG_REAL, "P", "of |x|, for that method (99.999)", NULL},                 \
         {"--activations", ARG_CHOICE, "u8|s8|u16|s16", "codes of activations (u8)",                \

@@ -543,7 +543,7 @@ static const struct opt_spec layers_opts[] = {
      "worst first unless a direction is given; "
      "none keeps network order",
      NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {"--where", ARG_WORD, "EXPR", "only layers that fulfil it: 'sqnr<20 && op==\"Conv\"'", NULL},
     {"--columns", ARG_WORD, "A,B", "metrics to show", NULL},
     {"--bars", ARG_FLAG, NULL, "a bar per row, to paste into a report", NULL},
@@ -557,7 +557,7 @@ static const struct opt_spec one_layer_opts[] = {
 
 static const struct opt_spec hist_opts[] = {
     {"--image", ARG_IMAGE, "IMAGE", "on this image alone instead of the whole run", NULL},
-    {"--bins", ARG_INT, "N", "bins (64)", NULL},
+    {"--bins", ARG_COUNT, "N", "bins (64)", NULL},
     {"--log", ARG_FLAG, NULL, "logarithmic counts", NULL},
     {0},
 };

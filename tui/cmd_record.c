@@ -137,12 +137,12 @@ static const struct opt_spec start_opts[] = {
 };
 
 static const struct opt_spec show_opts[] = {
-    {"--top", ARG_INT, "N", "only the last N lines", NULL},
+    {"--top", ARG_COUNT, "N", "only the last N lines", NULL},
     {0},
 };
 
 static const struct opt_spec log_opts[] = {
-    {"--top", ARG_INT, "N", "only the last N lines", NULL},
+    {"--top", ARG_COUNT, "N", "only the last N lines", NULL},
     {"--kind", ARG_CHOICE, "KIND", "only lines of this kind", "command|answer|note|error"},
     {0},
 };

@@ -122,7 +122,7 @@ static void report_run(struct call *c)
 {
     struct session *s = c->s;
     if (s->json) {
-        emit_json(c, run_json(s));
+        emit_one(c, run_json(s));
         run_text(s, c->note, c->note);
     } else {
         run_text(s, c->out, c->note);
@@ -277,15 +277,15 @@ static int exec_evaluate(struct call *c, struct err *err)
 
 static const struct opt_spec run_opts[] = {
     {"--all", ARG_FLAG, NULL, "every image of the data set (the default)", NULL},
-    {"--limit", ARG_INT, "N", "only the first N", NULL},
-    {"--jobs", ARG_INT, "N", "worker threads", NULL},
+    {"--limit", ARG_COUNT, "N", "only the first N", NULL},
+    {"--jobs", ARG_COUNT, "N", "worker threads", NULL},
     {0},
 };
 
 static const struct opt_spec evaluate_opts[] = {
     {"--metric", ARG_OUTCOME, "METRIC",
      "default: top1 with labels, agreement without, sqnr when outputs are not classes", NULL},
-    {"--limit", ARG_INT, "N", "only the first N images", NULL},
+    {"--limit", ARG_COUNT, "N", "only the first N images", NULL},
     {0},
 };
 

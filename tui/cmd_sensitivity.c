@@ -155,14 +155,14 @@ static int exec_tried(struct call *c, struct err *err)
 #define COMMON_OPTS                                                                                \
     {"--metric", ARG_OUTCOME, "METRIC", "what the outputs are judged by (outcomes lists them)",    \
      NULL},                                                                                        \
-        {"--images", ARG_INT, "N", "only the first N of the data set", NULL},                      \
+        {"--images", ARG_COUNT, "N", "only the first N of the data set", NULL},                      \
     {                                                                                              \
-        "--jobs", ARG_INT, "N", "threads", NULL                                                    \
+        "--jobs", ARG_COUNT, "N", "threads", NULL                                                    \
     }
 
 static const struct opt_spec sensitivity_opts[] = {
     {"--exact", ARG_FLAG, NULL, "all layers on all images", NULL},
-    {"--top", ARG_INT, "K", "rows to show, and places that are made exact (8)", NULL},
+    {"--top", ARG_COUNT, "K", "rows to show, and places that are made exact (8)", NULL},
     {"--within", ARG_REAL, "X",
      "end when no other is more than X (in the unit of METRIC) better than place K", NULL},
     {"--ways", ARG_CHOICE, "WAYS", "loo: back in FP32, only: alone in INT8 (both)",
@@ -181,7 +181,7 @@ static const struct opt_spec raise_opts[] = {
 };
 
 static const struct opt_spec tried_opts[] = {
-    {"--top", ARG_INT, "K", "rows to show", NULL},
+    {"--top", ARG_COUNT, "K", "rows to show", NULL},
     {0},
 };
 

@@ -523,7 +523,7 @@ const struct cmd cmd_ui[] = {
         .example = "cursor down",
         .args = {{"MOVE", ARG_CHOICE, "down|up|pagedown|pageup|halfdown|halfup|top|bottom|to",
                   false, false},
-                 {"ROW", ARG_INT, NULL, true, false}},
+                 {"ROW", ARG_COUNT, NULL, true, false}},
         .exec = exec_cursor,
     },
     {

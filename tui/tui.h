@@ -443,7 +443,8 @@ enum arg_kind {
     ARG_WORD,   /* any word */
     ARG_CHOICE, /* one of `choices` */
     ARG_INT,
-    ARG_REAL,
+    ARG_COUNT, /* whole number of at least 0 */
+    ARG_REAL,  /* neither infinite nor NaN */
     ARG_FILE,    /* path */
     ARG_LAYER,   /* LAYER of the language: may stand for several layers */
     ARG_IMAGE,   /* image name, glob, index #N or @marked */
@@ -525,10 +526,12 @@ char *call_words(const struct call *c); /* its arguments with a space between; f
 /* "u8", "s16" ... of an option; none when NULL. */
 enum dtype type_word(const char *word, enum dtype none);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
-/* Quotes a word so that cmd_line reads it back as one word; free() it. */
+/* Quotes a word so that cmd_line reads it back as one word and no option; free() it. */
 char *cmd_quote(const char *word);
 /* "HEAD 'word' ...": the line that cmd_line reads back as head and these words; free() it. */
 char *cmd_join(const char *head, size_t n, char *const *words);
+/* The line that has been split into these words, options among them; free() it. */
+char *cmd_retype(size_t n, char *const *words);
 /* Resolves a LAYER word; *list is malloc'd, in network order for patterns. E_USAGE with
  * did-you-mean when nothing fits. */
 int layer_list(struct session *s, const char *word, size_t *n, size_t **list, struct err *err);
@@ -563,6 +566,8 @@ void alias_expect(const struct call *c);
  * {"command":NAME,"schema":1,...}; JSON lines and CSV have the rows of its first list of objects,
  * or itself as the one row. */
 void emit_json(struct call *c, json_t *object);
+/* The same of an answer that is one thing, whatever lists it has: it is the one row. */
+void emit_one(struct call *c, json_t *object);
 /* A list of objects as RFC 4180 CSV with a line of names; null and what a row lacks are empty. */
 void csv_rows(json_t *rows, FILE *out);
 /* Reads a JSON file of ours: an object with this "kind" and "schema" 1; the caller releases it. */
