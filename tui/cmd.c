@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "tui/expr.h"
 #include "tui/own_metric.h"
@@ -140,6 +141,38 @@ int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out,
     return v ? read_int(v, name, out, err) : OK;
 }
 
+static const struct opt_spec *find_opt(const struct cmd *c, const char *name)
+{
+    for (const struct opt_spec *o = c->opts; o && o->name; o++) {
+        if (strcmp(o->name, name) == 0) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+int call_may_write(const struct call *c, const char *path, struct err *err)
+{
+    const struct graph *models[] = {c->s->fp32, c->s->int8};
+    const bool can_force = find_opt(c->cmd, "--force") != NULL;
+    const char *how = can_force ? "; --force overwrites it" : "";
+    if (call_opt(c, "--force")) {
+        return OK;
+    }
+    for (size_t i = 0; i < COUNT(models); i++) {
+        if (models[i] && same_file(path, models[i]->path)) {
+            return err_set(err, E_USAGE, "%s is a loaded model%s", path, how);
+        }
+    }
+    return can_force && file_exists(path) ? err_set(err, E_USAGE, "%s exists%s", path, how) : OK;
+}
+
 static bool in_choices(const char *choices, const char *word)
 {
     size_t n = strlen(word);
@@ -199,16 +232,6 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
     default:
         return OK;
     }
-}
-
-static const struct opt_spec *find_opt(const struct cmd *c, const char *name)
-{
-    for (const struct opt_spec *o = c->opts; o && o->name; o++) {
-        if (strcmp(o->name, name) == 0) {
-            return o;
-        }
-    }
-    return NULL;
 }
 
 /* Words in front of the argument that is a whole line: options behind it are that line's. */
@@ -303,6 +326,12 @@ static int check_needs(const struct session *s, const struct cmd *c, struct err 
     }
     if ((c->needs & NEED_PAIR) && !s->pair) {
         return err_set(err, E_STATE, "'%s' needs both models: load pair FP32 INT8", c->name);
+    }
+    if (c->needs & NEED_ONE_FORMAT) {
+        int rc = pin_possible(s->fp32, s->int8, err);
+        if (rc) {
+            return rc;
+        }
     }
     bool no_inputs = (s->fp32 && !s->fp32->n_inputs) || (s->int8 && !s->int8->n_inputs);
     if ((c->needs & NEED_DATA) && !s->data.n && !no_inputs) {

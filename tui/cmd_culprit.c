@@ -56,7 +56,8 @@ static int culprit_finish(struct session *s, void *ctx, struct err *err)
 
 static void culprit_summary(const struct session *s, char *dst, size_t size)
 {
-    snprintf(dst, size, "%zu images", s->sweep->base.n);
+    const size_t n = s->sweep->base.n;
+    snprintf(dst, size, "%zu image%s", n, n == 1 ? "" : "s");
 }
 
 static const struct job_kind culprit_kind = {
@@ -337,7 +338,7 @@ const struct cmd cmd_culprit[] = {
             "distributions, exp(-KL), or of the cosine of the outputs. Images are grouped by the "
             "layer that is to blame most.",
         .example = "culprits @1 @2",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .args = {{"IMAGE", ARG_IMAGE, NULL, true, true}},
         .opts = culprits_opts,
         .exec = exec_culprits,

@@ -234,12 +234,6 @@ static int exec_dump(struct call *c, struct err *err)
 
 /* ---- export --------------------------------------------------------------------------------- */
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static int check_exportable(const struct call *c, const char *path, struct err *err)
 {
     const struct session *s = c->s;
@@ -255,15 +249,7 @@ static int check_exportable(const struct call *c, const char *path, struct err *
                            s->int8->path, s->int8->nodes[i].name);
         }
     }
-    if (!call_opt(c, "--force")) {
-        if (same_file(path, s->int8->path) || same_file(path, s->fp32->path)) {
-            return err_set(err, E_USAGE, "%s is a loaded model; --force overwrites it", path);
-        }
-        if (file_exists(path)) {
-            return err_set(err, E_USAGE, "%s exists; --force overwrites it", path);
-        }
-    }
-    return OK;
+    return call_may_write(c, path, err);
 }
 
 /* Runs the session's own INT8 plan and the written file's on one sample; equal to the bit? */
@@ -307,8 +293,8 @@ static int verify_export(struct call *c, const char *path, size_t images, struct
     } while (!rc && ++done < MIN(images, s->data.n));
     if (!rc && s->json) {
         emit_one(c, json_pack("{s:o,s:o,s:I,s:b}", "file", json_text(path), "pins",
-                               pins_report_json(s, r, n), "verified_images",
-                               (json_int_t)(s->data.n ? done : 0), "equal", equal));
+                              pins_report_json(s, r, n), "verified_images",
+                              (json_int_t)(s->data.n ? done : 0), "equal", equal));
     } else if (!rc) {
         fprintf(c->out, "wrote %s: reopened and run on %zu %s, outputs %s the session's\n", path,
                 done,
@@ -343,13 +329,15 @@ static int exec_export_pins(struct call *c, struct err *err)
 {
     const char *as = call_opt(c, "--as");
     char *use = NULL, safe[1024];
-    int rc = pins_write(c->s, c->args[0], as ? as : "json", &use, err);
+    int rc = call_may_write(c, c->args[0], err);
+    rc = rc ? rc : pins_write(c->s, c->args[0], as ? as : "json", &use, err);
     size_t n = c->s->undo[c->s->at_undo].n;
     if (!rc && c->s->json) {
         emit_json(c, json_pack("{s:o,s:s,s:I}", "file", json_text(c->args[0]), "as",
                                as ? as : "json", "pins", (json_int_t)n));
     } else if (!rc) {
-        fprintf(c->out, "%zu pins written to %s\n", n, c->args[0]);
+        fprintf(c->out, "%zu pin%s written to %s\n", n, n == 1 ? "" : "s",
+                text_safe(safe, sizeof safe, c->args[0]));
     }
     if (use) {
         fprintf(c->note, "use: %s\n", text_safe(safe, sizeof safe, use));

@@ -164,8 +164,8 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
         fputc('\n', c->out);
     }
     if (s->match.n_unmatched) {
-        fprintf(c->note, "%zu tensors have no counterpart (match --unmatched)\n",
-                s->match.n_unmatched);
+        fprintf(c->note, "%zu %s no counterpart (match --unmatched)\n", s->match.n_unmatched,
+                s->match.n_unmatched == 1 ? "tensor has" : "tensors have");
     }
 }
 

@@ -7,13 +7,6 @@
 
 #include "tui/report.h"
 
-static int may_write(const struct call *c, const char *path, struct err *err)
-{
-    if (file_exists(path) && !call_opt(c, "--force"))
-        return err_set(err, E_USAGE, "%s exists; --force overwrites it", path);
-    return OK;
-}
-
 static int write_text(const char *path, char *text, struct err *err)
 {
     const int rc = file_write(path, text, strlen(text), FILE_DURABLE, err);
@@ -90,7 +83,7 @@ static int exec_report(struct call *c, struct err *err)
         return err_set(err, E_USAGE, "%s: --format says which of " WRITERS, c->args[0]);
     int rc = call_int(c, "--top", 5, &top, err);
     rc = rc ? rc : call_int(c, "--images", 50, &images, err);
-    rc = rc ? rc : may_write(c, c->args[0], err);
+    rc = rc ? rc : call_may_write(c, c->args[0], err);
     rc = rc || !baseline ? rc : baseline_read(baseline, &before, err);
     if (rc)
         return rc;
@@ -120,7 +113,7 @@ static int exec_report(struct call *c, struct err *err)
 static int exec_save(struct call *c, struct err *err)
 {
     char safe[512];
-    int rc = may_write(c, c->args[0], err);
+    int rc = call_may_write(c, c->args[0], err);
     if (rc)
         return rc;
     session_judge(c->s);

@@ -102,7 +102,8 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
     }
     size_t refused = tell_refused(t, note);
     tell_labels(t, note);
-    fprintf(out, "%zu images", t->n_images - t->failed);
+    const size_t n = t->n_images - t->failed;
+    fprintf(out, "%zu image%s", n, n == 1 ? "" : "s");
     if (t->failed) {
         fprintf(out, ", %zu failed", t->failed);
     }

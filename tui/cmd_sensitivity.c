@@ -155,9 +155,9 @@ static int exec_tried(struct call *c, struct err *err)
 #define COMMON_OPTS                                                                                \
     {"--metric", ARG_OUTCOME, "METRIC", "what the outputs are judged by (outcomes lists them)",    \
      NULL},                                                                                        \
-        {"--images", ARG_COUNT, "N", "only the first N of the data set", NULL},                      \
+        {"--images", ARG_COUNT, "N", "only the first N of the data set", NULL},                    \
     {                                                                                              \
-        "--jobs", ARG_COUNT, "N", "threads", NULL                                                    \
+        "--jobs", ARG_COUNT, "N", "threads", NULL                                                  \
     }
 
 static const struct opt_spec sensitivity_opts[] = {
@@ -211,7 +211,7 @@ const struct cmd cmd_sensitivity[] = {
             "images like these. What is cancelled keeps what it has found, and goes on from there "
             "when the same is asked again. @1 is then the first row.",
         .example = "sensitivity --exact --images 4 --top 5",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = sensitivity_opts,
         .exec = exec_sensitivity,
@@ -222,7 +222,7 @@ const struct cmd cmd_sensitivity[] = {
         .help = "raise layers to FP32 one by one from the input on, and see the result recover",
         .detail = RAISE_DETAIL,
         .example = "prefix --until 'top1_drop<=1' --images 8",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .opts = raise_opts,
         .exec = exec_raise,
     },
@@ -232,7 +232,7 @@ const struct cmd cmd_sensitivity[] = {
         .help = "raise layers to FP32 one by one from the output back",
         .detail = RAISE_DETAIL,
         .example = "suffix --until 'sqnr>=20' --images 8",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .opts = raise_opts,
         .exec = exec_raise,
     },
@@ -247,7 +247,7 @@ const struct cmd cmd_sensitivity[] = {
             "says otherwise the curve is not monotone and the answer, the shortest one that was "
             "seen to meet the goal, not to be trusted.",
         .example = "bisect --until 'sqnr>=20' --images 4",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .opts = raise_opts,
         .exec = exec_raise,
     },

@@ -186,11 +186,11 @@ static int exec_outcomes(struct call *c, struct err *err)
     }
 #define IMAGES_OPT                                                                                 \
     {                                                                                              \
-        "--images", ARG_COUNT, "N", "only the first N of the data set", NULL                         \
+        "--images", ARG_COUNT, "N", "only the first N of the data set", NULL                       \
     }
 #define JOBS_OPT                                                                                   \
     {                                                                                              \
-        "--jobs", ARG_COUNT, "N", "threads", NULL                                                    \
+        "--jobs", ARG_COUNT, "N", "threads", NULL                                                  \
     }
 
 #define COST_OPT(text)                                                                             \
@@ -248,7 +248,7 @@ const struct cmd cmd_sweep[] = {
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
             "SQNR of the outputs.",
         .example = "search --max-drop 5 --images 24",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = search_opts,
         .exec = exec_search,

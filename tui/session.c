@@ -612,9 +612,11 @@ int session_undo(struct session *s, int steps, struct err *err)
 {
     long to = (long)s->at_undo + steps;
     if (to < 0 || to >= (long)s->n_undo) {
-        return err_set(err, E_STATE, "nothing to %s: %zu step%s", steps < 0 ? "undo" : "redo",
-                       steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo,
-                       steps == -1 || steps == 1 ? " possible" : "s possible");
+        const size_t most = steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo;
+        const char *what = steps < 0 ? "undo" : "redo";
+        return most ? err_set(err, E_STATE, "cannot %s %d steps, there %s", what, abs(steps),
+                              most == 1 ? "is one" : "are fewer")
+                    : err_set(err, E_STATE, "nothing to %s", what);
     }
     size_t edit = s->undo[to].edit;
     bool other = edit != s->undo[s->at_undo].edit;

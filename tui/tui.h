@@ -443,8 +443,8 @@ enum arg_kind {
     ARG_WORD,   /* any word */
     ARG_CHOICE, /* one of `choices` */
     ARG_INT,
-    ARG_COUNT, /* whole number of at least 0 */
-    ARG_REAL,  /* neither infinite nor NaN */
+    ARG_COUNT,   /* whole number of at least 0 */
+    ARG_REAL,    /* neither infinite nor NaN */
     ARG_FILE,    /* path */
     ARG_LAYER,   /* LAYER of the language: may stand for several layers */
     ARG_IMAGE,   /* image name, glob, index #N or @marked */
@@ -474,7 +474,14 @@ struct opt_spec {
     const char *help;
     const char *choices;
 };
-enum { NEED_MODEL = 1, NEED_PAIR = 2, NEED_DATA = 4, NEED_RUN = 8, NEED_SCREEN = 16 };
+enum {
+    NEED_MODEL = 1,
+    NEED_PAIR = 2,
+    NEED_DATA = 4,
+    NEED_RUN = 8,
+    NEED_SCREEN = 16,
+    NEED_ONE_FORMAT = 32, /* of a pair: layers go back to FP32 */
+};
 
 struct call {
     struct session *s;
@@ -526,6 +533,9 @@ char *call_words(const struct call *c); /* its arguments with a space between; f
 /* "u8", "s16" ... of an option; none when NULL. */
 enum dtype type_word(const char *word, enum dtype none);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
+/* E_USAGE when the command is not to write there: over a model that is loaded or, where it has the
+ * option --force, over any file, unless that is given. */
+int call_may_write(const struct call *c, const char *path, struct err *err);
 /* Quotes a word so that cmd_line reads it back as one word and no option; free() it. */
 char *cmd_quote(const char *word);
 /* "HEAD 'word' ...": the line that cmd_line reads back as head and these words; free() it. */
