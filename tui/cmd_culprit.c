@@ -350,7 +350,7 @@ const struct cmd cmd_culprit[] = {
         .detail = "Of the activations of quantized layers, the share beyond the lowest or highest "
                   "code: calibration has seen nothing like it, or has cut it off.",
         .example = "coverage --top 5",
-        .needs = NEED_RUN,
+        .needs = NEED_PAIR | NEED_RUN,
         .opts = coverage_opts,
         .exec = exec_coverage,
     },
@@ -359,7 +359,7 @@ const struct cmd cmd_culprit[] = {
         .group = "images",
         .help = "images lost and gained, and whether that can be chance (McNemar's test)",
         .example = "flips",
-        .needs = NEED_RUN,
+        .needs = NEED_PAIR | NEED_RUN,
         .exec = exec_flips,
     },
     {0},

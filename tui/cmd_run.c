@@ -113,6 +113,9 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
         double a = study_accuracy(t, SIDE_FP32), b = study_accuracy(t, SIDE_INT8);
         fprintf(out, "; top-1 FP32 %.2f %%, INT8 %.2f %% (%+.2f points; %zu lost, %zu gained)", a,
                 b, b - a, t->lost, t->gained);
+    } else if (t->labelled) {
+        double one = study_accuracy(t, s->fp32 ? SIDE_FP32 : SIDE_INT8);
+        fprintf(out, "; top-1 %s %.2f %%", s->fp32 ? "FP32" : "INT8", one);
     } else if (s->pair && s->classify) {
         fprintf(out, "; top-1 differs on %zu", t->lost);
     }
