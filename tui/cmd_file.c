@@ -25,6 +25,7 @@ struct dump {
     size_t image;
     const char *image_name;
     size_t files;
+    size_t n, *images; /* to run, by index in the data set */
 };
 
 /* A file name that any system takes: NNNNN of the image, a short safe form of the tensor name. */
@@ -138,22 +139,41 @@ static void want_outputs(struct dump *d, enum side side)
     }
 }
 
-static int dump_images(struct dump *d, size_t n, const size_t *images, struct err *err)
+static int dump_images(struct session *s, void *ctx, struct err *err)
 {
+    struct dump *d = ctx;
     struct run_hooks hooks = {.keep_other = dump_keep, .ctx = d};
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < d->n; i++) {
         struct image_result r;
-        image_result_init(&r, d->s->match.n_layers);
-        d->image = images[i];
-        d->image_name = images[i] < d->s->data.n ? d->s->data.samples[images[i]].name : NULL;
-        int rc = run_image(d->s, images[i], &hooks, NULL, &r, err);
-        image_result_fini(&r, d->s->match.n_layers);
+        image_result_init(&r, s->match.n_layers);
+        d->image = d->images[i];
+        d->image_name = d->image < s->data.n ? s->data.samples[d->image].name : NULL;
+        int rc = run_image(s, d->image, &hooks, &s->job.cancel, &r, err);
+        image_result_fini(&r, s->match.n_layers);
         if (rc) {
             return d->image_name ? err_in(err, "%s", d->image_name) : rc;
         }
+        pthread_mutex_lock(&s->lock);
+        job_advance(s, i + 1, d->n);
+        pthread_mutex_unlock(&s->lock);
     }
     return OK;
 }
+
+static void dump_summary(const struct session *s, char *dst, size_t size)
+{
+    (void)s;
+    snprintf(dst, size, "activations written");
+}
+
+static const struct job_kind dump_kind = {
+    .what = "dump",
+    .unit = "images",
+    .short_unit = "img",
+    .uses_plans = true,
+    .body = dump_images,
+    .summary = dump_summary,
+};
 
 static int write_json(const char *path, json_t *o, struct err *err)
 {
@@ -183,13 +203,15 @@ static int exec_dump(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     struct dump d = {.s = s, .dir = call_opt(c, "--out"), .index = json_array()};
-    size_t n_layers = 0, *layers = NULL, n = 0, *images = NULL;
+    size_t n_layers = 0, *layers = NULL;
     char *path = NULL;
     bool all = c->n_args == 1 && strcmp(c->args[0], "*") == 0;
     if (!d.dir) {
         json_decref(d.index);
         return err_set(err, E_USAGE, "'dump' wants --out DIR");
     }
+    job_cancel(s);
+    job_wait(s, NULL);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
         d.items[side] = mem_alloc((p ? plan_graph(p)->n_values + 1 : 1) * sizeof *d.items[side]);
@@ -198,7 +220,7 @@ static int exec_dump(struct call *c, struct err *err)
     int rc = all && !s->match.n_layers
                  ? OK
                  : layer_lists(s, c->n_args, c->args, &n_layers, &layers, err);
-    rc = rc ? rc : dump_choose(c, &n, &images, err);
+    rc = rc ? rc : dump_choose(c, &d.n, &d.images, err);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
         for (size_t i = 0; i < n_layers; i++) {
             want_layer(&d, layers[i], side);
@@ -208,7 +230,7 @@ static int exec_dump(struct call *c, struct err *err)
         }
     }
     rc = rc ? rc : file_mkdir(d.dir, err);
-    rc = rc ? rc : dump_images(&d, n, images, err);
+    rc = rc ? rc : job_start(s, &dump_kind, &d, d.n, false, s->json ? NULL : c->note, err);
     if (!rc) {
         json_t *o = json_pack("{s:i,s:O}", "schema", 1, "tensors", d.index);
         json_numerics(o, s);
@@ -218,16 +240,16 @@ static int exec_dump(struct call *c, struct err *err)
     }
     if (!rc && s->json) {
         emit_json(c, json_pack("{s:o,s:I,s:I}", "out", json_text(d.dir), "files",
-                               (json_int_t)d.files, "images", (json_int_t)n));
+                               (json_int_t)d.files, "images", (json_int_t)d.n));
     } else if (!rc) {
-        fprintf(c->out, "%zu tensors of %zu image%s written, listed in %s\n", d.files, n,
-                n == 1 ? "" : "s", path);
+        fprintf(c->out, "%zu tensors of %zu image%s written, listed in %s\n", d.files, d.n,
+                d.n == 1 ? "" : "s", path);
     }
     json_decref(d.index);
     free(d.items[0]);
     free(d.items[1]);
     free(layers);
-    free(images);
+    free(d.images);
     free(path);
     return rc;
 }
