@@ -577,6 +577,8 @@ struct pin_set {
     bool *pinned;      /* by layer index of the match */
     const uint8_t *as; /* likewise, enum precision of those pinned; NULL: all FP32 */
 };
+/* Whether anything in the graph is codes with parameters. */
+bool graph_quantized(const struct graph *g);
 /* E_UNSUPPORTED for models of which no layer can be pinned. */
 int pin_possible(const struct graph *fp32, const struct graph *int8, struct err *err);
 /* Builds the mixed graph: pinned layers compute with the FP32 model's nodes and weights, between

@@ -69,9 +69,26 @@ static void implicit_text(const struct session *s, FILE *out)
     }
 }
 
+/* Models in each other's place load and run, and say nothing that makes sense. */
+static void tell_sides(const struct session *s, FILE *note)
+{
+    const bool fp32 = graph_quantized(s->fp32), int8 = graph_quantized(s->int8);
+    if (fp32 && !int8) {
+        fprintf(note, "the FP32 model is quantized and the INT8 one is not: they seem to be in "
+                      "each other's place\n");
+    } else if (!int8) {
+        fprintf(note, "nothing in the INT8 model is quantized: it computes in float\n");
+    } else if (fp32) {
+        fprintf(note, "the FP32 model is quantized itself: errors are those against it\n");
+    }
+}
+
 static int report_load(struct call *c)
 {
     const struct session *s = c->s;
+    if (s->pair) {
+        tell_sides(s, c->note);
+    }
     if (s->json) {
         emit_one(c, session_json(s));
         return OK;

@@ -89,6 +89,31 @@ static void tell_labels(const struct study *t, FILE *note)
     }
 }
 
+/* Images on another scale than the calibration images were are the usual reason why a model that
+ * was right elsewhere is wrong here: codes of the input that are nearly all unused, or too few. */
+static void tell_scale(const struct session *s, FILE *note)
+{
+    enum { FAR = 16 };
+    const struct study *t = s->study;
+    const struct preprocess *p = &s->pp;
+    double lo = INFINITY, hi = -INFINITY;
+    struct range_use use;
+    if (!s->int8 || !t->n_images || t->images[0].image >= s->data.n ||
+        !sample_pictured(&s->data.samples[t->images[0].image])) {
+        return;
+    }
+    for (size_t k = 0; k < COUNT(p->mean); k++) {
+        lo = fmin(lo, (0 - p->mean[k]) / p->std[k]);
+        hi = fmax(hi, (p->range - p->mean[k]) / p->std[k]);
+    }
+    if (range_of_input(s->int8, lo, hi, &use) && (use.cover > FAR || use.cover < 1.0 / FAR)) {
+        fprintf(note,
+                "images are %g..%g as 'preprocess' makes them, the codes of the INT8 model's "
+                "input are for %.4g..%.4g: range, mean and std seem to be others\n",
+                lo, hi, use.lo, use.hi);
+    }
+}
+
 static void run_text(const struct session *s, FILE *out, FILE *note)
 {
     const struct study *t = s->study;
@@ -102,6 +127,7 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
     }
     size_t refused = tell_refused(t, note);
     tell_labels(t, note);
+    tell_scale(s, note);
     const size_t n = t->n_images - t->failed;
     fprintf(out, "%zu image%s", n, n == 1 ? "" : "s");
     if (t->failed) {
