@@ -163,6 +163,11 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
         }
         fputc('\n', c->out);
     }
+    if (!s->pair) {
+        fprintf(c->note, "one model alone: there is nothing to compare it with\n");
+    } else if (!s->study) {
+        fprintf(c->note, "no results yet: run\n");
+    }
     if (s->match.n_unmatched) {
         fprintf(c->note, "%zu %s no counterpart (match --unmatched)\n", s->match.n_unmatched,
                 s->match.n_unmatched == 1 ? "tensor has" : "tensors have");
