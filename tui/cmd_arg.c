@@ -322,7 +322,15 @@ static int pick_images(const struct session *s, const char *word, struct picks *
         }
     }
     unsigned long k = word[0] == '@' ? strtoul(word + 1, &end, 10) : 0;
-    if (!found && k >= 1 && !*end && s->study && k <= s->study->n_images) {
+    bool rank = !found && k >= 1 && !*end;
+    if (rank && s->listed_images && k > s->n_listed_images) {
+        return err_set(err, E_USAGE, "'%s': the last listing of images has %zu rows", word,
+                       s->n_listed_images);
+    }
+    if (rank && s->listed_images) {
+        pick(p, s->listed_images[k - 1]);
+        found = true;
+    } else if (rank && s->study && k <= s->study->n_images) {
         /* A rank among the images, worst first. */
         size_t *order = mem_alloc(s->study->n_images * sizeof *order);
         session_image_order(s, s->ui.image_sort, s->ui.image_dir, order);
@@ -335,6 +343,18 @@ static int pick_images(const struct session *s, const char *word, struct picks *
                            "no image '%s' among %zu ('dataset list' lists them; @N is "
                            "a rank, @marked the marked ones)",
                            word, s->data.n);
+}
+
+int image_one(struct session *s, const char *word, size_t *image, struct err *err)
+{
+    struct picks p = {0};
+    int rc = pick_images(s, word, &p, err);
+    if (!rc && p.n != 1) {
+        rc = err_set(err, E_USAGE, "'%s' stands for %zu images, one is wanted", word, p.n);
+    }
+    *image = rc ? 0 : p.v[0];
+    free(p.v);
+    return rc;
 }
 
 int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,

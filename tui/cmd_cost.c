@@ -137,14 +137,8 @@ static int measure(struct call *c, bool background, struct err *err)
     int rc = call_int(c, "--runs", RUNS, &runs, err);
     if (!rc && (runs < 1 || runs > RUNS_MOST))
         rc = err_set(err, E_USAGE, "--runs is 1 to %d, found %lld", RUNS_MOST, (long long)runs);
-    if (!rc && word) {
-        size_t n, *list;
-        char *words[] = {(char *)(uintptr_t)word};
-        rc = image_lists(s, 1, words, &n, &list, err);
-        image = rc ? 0 : list[0];
-        if (!rc)
-            free(list);
-    }
+    if (!rc && word)
+        rc = image_one(s, word, &image, err);
     rc =
         rc ? rc : layer_times_start(s, image, (int)runs, background, s->json ? NULL : c->note, err);
     if (!rc && background)

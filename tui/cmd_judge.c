@@ -234,18 +234,8 @@ static void sums_free(struct accumulators *a, size_t n)
 static int choose_image(struct call *c, size_t *image, struct err *err)
 {
     const char *word = call_opt(c, "--image");
-    size_t n, *list;
     *image = 0;
-    if (!word) {
-        return OK;
-    }
-    char *words[] = {(char *)word};
-    int rc = image_lists(c->s, 1, words, &n, &list, err);
-    if (!rc) {
-        *image = list[0];
-        free(list);
-    }
-    return rc;
+    return word ? image_one(c->s, word, image, err) : OK;
 }
 
 /* ---- saturation ------------------------------------------------------------------------------ */

@@ -267,13 +267,9 @@ static int choose_stats(struct call *c, size_t *layer, const struct layer_stats 
     *layer = n ? list[0] : 0;
     free(list);
     if (!rc && image) {
-        char *words[] = {(char *)image};
-        rc = image_lists(s, 1, words, &n, &list, err);
-        size_t first = rc ? 0 : list[0];
-        if (!rc) {
-            free(list);
-            rc = session_capture(s, *layer, first, err);
-        }
+        size_t at;
+        rc = image_one(s, image, &at, err);
+        rc = rc ? rc : session_capture(s, *layer, at, err);
         *st = &s->capture.stats;
     } else if (!rc) {
         if (!s->study) {

@@ -9,7 +9,7 @@
 #include "tui/own_metric.h"
 #include "tui/tui.h"
 
-/* Which images: named ones, marked ones if there are any and --all is not said, else all. */
+/* Which images: named ones, else all; no more than --limit says. */
 static int choose_images(struct call *c, size_t *n, size_t **list, struct err *err)
 {
     struct session *s = c->s;
@@ -118,12 +118,18 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
 {
     const struct study *t = s->study;
     char name[256], why[400];
-    for (size_t i = 0; i < t->n_images; i++) {
+    enum { TOLD = 10 };
+    size_t told = 0;
+    for (size_t i = 0; i < t->n_images && told < TOLD; i++) {
         if (!t->images[i].ok) {
             fprintf(note, "skipped %s: %s\n",
                     text_safe(name, sizeof name, s->data.samples[t->images[i].image].name),
                     text_safe(why, sizeof why, t->images[i].error));
+            told++;
         }
+    }
+    if (t->failed > told) {
+        fprintf(note, "skipped %zu more; 'images' says why\n", t->failed - told);
     }
     size_t refused = tell_refused(t, note);
     tell_labels(t, note);

@@ -63,8 +63,16 @@ static void undo_clear(struct session *s, size_t from)
     s->n_undo = MIN(s->n_undo, from);
 }
 
+void session_list_images(struct session *s, size_t n, size_t *images)
+{
+    free(s->listed_images);
+    s->listed_images = images;
+    s->n_listed_images = n;
+}
+
 void session_forget(struct session *s)
 {
+    session_list_images(s, 0, NULL);
     session_picture_clear(s);
     session_forget_run(s);
     layer_times_fini(&s->times);

@@ -228,6 +228,9 @@ struct session {
 
     size_t *listed; /* layer indices of the last `layers` listing, for @3 */
     size_t n_listed;
+    size_t *listed_images; /* images of the last listing of them, likewise; NULL: there was none,
+                              and they are ranked as the images view has them */
+    size_t n_listed_images;
 
     struct setting_values set;
     json_t *vars; /* ${VAR} */
@@ -327,6 +330,8 @@ int session_sample(const struct session *s, size_t image, struct tensor **in, st
 const char *session_runs_as(const struct session *s, size_t layer);
 /* Forgets the results of the last run. */
 void session_forget_run(struct session *s);
+/* The listing that @N of images is a rank of, taken over; NULL: none. */
+void session_list_images(struct session *s, size_t n, size_t *images);
 /* Forgets all that was measured (preprocessing or data set changed). */
 void session_forget(struct session *s);
 /* Forgets the last sweep or search. */
@@ -550,6 +555,8 @@ int layer_lists(struct session *s, size_t n_words, char **words, size_t *n, size
                 struct err *err);
 int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
                 struct err *err);
+/* The one image that a word stands for; E_USAGE when there are several. */
+int image_one(struct session *s, const char *word, size_t *image, struct err *err);
 /* Value of a metric for one layer in the last run: NAN when it was not measured. */
 double layer_metric(const struct session *s, size_t layer, const struct metric *m);
 /* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. The name of
