@@ -78,7 +78,7 @@ static int started(struct call *c, bool background, size_t n_images, int rc, str
     if (!rc) {
         return sweep_report(c, err);
     }
-    if (rc == E_STOP) { /* what is done is kept and told, also after ^C */
+    if (rc == E_STOP || rc == E_CHECK) { /* what is done is kept and told, also after ^C */
         sweep_report(c, NULL);
     }
     return rc;
