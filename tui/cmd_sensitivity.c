@@ -91,7 +91,7 @@ static int read_within(const struct call *c, struct sweep_choice *x, struct err 
     if (within && !x->race) {
         return err_set(err, E_USAGE, "--within ends a race early: not with --exact or --brute");
     }
-    return within && !(x->within > 0 && isfinite(x->within))
+    return within && !(x->within > 0)
                ? err_set(err, E_USAGE, "--within is above 0, found '%s'", within)
                : OK;
 }
