@@ -559,8 +559,8 @@ int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size
 int image_one(struct session *s, const char *word, size_t *image, struct err *err);
 /* Value of a metric for one layer in the last run: NAN when it was not measured. */
 double layer_metric(const struct session *s, size_t layer, const struct metric *m);
-/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. The name of
- * an operator of the model stands for itself: op == Conv. */
+/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. A word behind
+ * == that is none of these stands for itself: op == Conv. */
 int layer_where(const struct session *s, size_t layer, const char *expr, bool *yes,
                 struct err *err);
 /* Whether the image (an index of the data set) fulfils an expression over the scores of the last
