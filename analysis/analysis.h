@@ -305,7 +305,8 @@ struct study {
     char **layer_errors; /* why a layer could not be compared, NULL when it could */
     size_t n_images, cap_images;
     struct image_score *images; /* in the order they were added */
-    size_t labelled, fp32_right, int8_right;
+    size_t labelled;            /* images with a label for which a model has an answer */
+    size_t fp32_judged, fp32_right, int8_judged, int8_right; /* of those, by model */
     size_t lost, gained, failed;
     struct local_study *local; /* local errors, of the first images; NULL: none were asked for */
 };
@@ -335,7 +336,8 @@ void score_outputs(size_t n, const struct tensor *const *fp32, const struct tens
                    bool classify, int label, struct image_score *out);
 /* Whether an output of this shape looks like class values: one axis > 1, the others 1. */
 bool score_classifies(int rank, const int64_t *dims);
-double study_accuracy(const struct study *s, enum side side); /* percent, NAN without labels */
+/* Percent; NAN without labels, or when there are no answers of that model. */
+double study_accuracy(const struct study *s, enum side side);
 /* -1 or 1 where labels with that added are those that FP32 finds, and the labels themselves are
  * not: some models count a class for the background, some label files do not. *right: images of
  * s->labelled that FP32 would then get right. Else 0. */
@@ -572,6 +574,10 @@ struct pin_set {
     bool *pinned;      /* by layer index of the match */
     const uint8_t *as; /* likewise, enum precision of those pinned; NULL: all FP32 */
 };
+/* Whether anything in the graph is codes with parameters. */
+bool graph_quantized(const struct graph *g);
+/* E_UNSUPPORTED for models of which no layer can be pinned. */
+int pin_possible(const struct graph *fp32, const struct graph *int8, struct err *err);
 /* Builds the mixed graph: pinned layers compute with the FP32 model's nodes and weights, between
  * adjacent pinned layers no Q/DQ remains. Everything else is shared with int8 unchanged.
  * Other precisions than FP32: what the layer reads and makes, and its constants, are rounded as

@@ -220,6 +220,9 @@ struct range_use {
 };
 /* false when q has not one scale, or nothing was seen (lo > hi). */
 bool range_use(const struct quant *q, double lo, double hi, struct range_use *out);
+/* The same for the first input of a graph, of which nothing but lo..hi comes. false: it is not
+ * quantized, or by nothing that is known. */
+bool range_of_input(const struct graph *g, double lo, double hi, struct range_use *out);
 /* Whether a scale cannot be one: 0, negative, not finite, or at the floor that tools put in. */
 bool scale_is_bad(double scale);
 /* (Largest) / (median) of the magnitudes that the channels of x reach; NAN below 4 channels. */

@@ -501,12 +501,20 @@ static void pinner_fini(struct pinner *p)
     free(p->rounded);
 }
 
+int pin_possible(const struct graph *fp32, const struct graph *int8, struct err *err)
+{
+    return fp32->dialect == int8->dialect
+               ? OK
+               : err_set(err, E_UNSUPPORTED,
+                         "layers can be pinned only when both models are of one format");
+}
+
 int pin_apply(const struct graph *fp32, const struct graph *int8, const struct match *m,
               const struct pin_set *pins, struct graph **mixed, int *values, struct err *err)
 {
-    if (fp32->dialect != int8->dialect) {
-        return err_set(err, E_UNSUPPORTED,
-                       "layers can be pinned only when both models are of one format");
+    int possible = pin_possible(fp32, int8, err);
+    if (possible) {
+        return possible;
     }
     struct pinner p = {.f = fp32, .i = int8, .g = graph_clone(int8), .m = m, .pins = pins};
     p.tokens = guard_tokens(int8);

@@ -3,6 +3,7 @@
  * qmodel.c: reads the quantization of an INT8 graph: see qmodel.h.
  */
 #include "analysis/qmodel.h"
+#include "analysis/analysis.h"
 
 #include <stdlib.h>
 
@@ -278,6 +279,20 @@ void qmodel_init(struct qmodel *q, const struct graph *g)
             x->unit = x->unit == v->made_from ? (int)i : x->unit;
         }
     }
+}
+
+bool graph_quantized(const struct graph *g)
+{
+    bool found = false;
+    for (size_t i = 0; i < g->n_nodes && !found; i++) {
+        const struct node *n = &g->nodes[i];
+        found = node_is_quantize(n) || node_is_dequantize(n) || node_takes_params(n) ||
+                strncmp(n->op, "DynamicQuantize", 15) == 0;
+    }
+    for (size_t v = 0; v < g->n_values && !found; v++) {
+        found = g->values[v].quant != NULL;
+    }
+    return found;
 }
 
 int qmodel_read(const struct qmodel *q, int v, struct arena *a, struct quant *out, bool *known,

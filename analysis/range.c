@@ -48,6 +48,32 @@ bool range_use(const struct quant *q, double lo, double hi, struct range_use *ou
     return true;
 }
 
+bool range_of_input(const struct graph *g, double lo, double hi, struct range_use *out)
+{
+    struct qmodel m;
+    struct quant q;
+    struct arena a = {0};
+    bool known = false;
+    if (!g->n_inputs) {
+        return false;
+    }
+    qmodel_init(&m, g);
+    int at = g->inputs[0], codes = m.v[at].unit;
+    /* What only moves the values may stand in front of the quantizer. */
+    for (size_t i = 0; i < g->n_nodes && (codes < 0 || !m.v[codes].codes); i++) {
+        const struct node *n = &g->nodes[i];
+        if (n->n_in && n->n_out && n->in[0] == at && node_moves(n)) {
+            at = n->out[0];
+            codes = m.v[at].unit;
+        }
+    }
+    bool used = codes >= 0 && !qmodel_read(&m, codes, &a, &q, &known, NULL) && known &&
+                range_use(&q, lo, hi, out);
+    arena_fini(&a);
+    qmodel_fini(&m);
+    return used;
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;

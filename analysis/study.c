@@ -173,8 +173,10 @@ void study_add_score(struct study *s, const struct image_score *score)
     struct image_score *sc = &s->images[s->n_images++];
     *sc = *score;
     s->failed += !sc->ok;
-    if (sc->ok && sc->label >= 0 && sc->fp32_top1 >= 0) {
-        s->labelled++;
+    if (sc->ok && sc->label >= 0) {
+        s->labelled += sc->fp32_top1 >= 0 || sc->int8_top1 >= 0;
+        s->fp32_judged += sc->fp32_top1 >= 0;
+        s->int8_judged += sc->int8_top1 >= 0;
         s->fp32_right += sc->fp32_top1 == sc->label;
         s->int8_right += sc->int8_top1 == sc->label;
     }
@@ -185,7 +187,8 @@ void study_add_score(struct study *s, const struct image_score *score)
 double study_accuracy(const struct study *s, enum side side)
 {
     size_t right = side == SIDE_FP32 ? s->fp32_right : s->int8_right;
-    return s->labelled ? 100.0 * (double)right / (double)s->labelled : NAN;
+    size_t judged = side == SIDE_FP32 ? s->fp32_judged : s->int8_judged;
+    return judged ? 100.0 * (double)right / (double)judged : NAN;
 }
 
 int study_label_shift(const struct study *s, size_t *right)
@@ -211,8 +214,9 @@ double study_agreement(const struct study *s)
     size_t same = 0, n = 0;
     for (size_t i = 0; i < s->n_images; i++) {
         const struct image_score *x = &s->images[i];
-        n += x->ok && x->fp32_top1 >= 0;
-        same += x->ok && x->fp32_top1 >= 0 && x->fp32_top1 == x->int8_top1;
+        const bool both = x->ok && x->fp32_top1 >= 0 && x->int8_top1 >= 0;
+        n += both;
+        same += both && x->fp32_top1 == x->int8_top1;
     }
     return n ? 100.0 * (double)same / (double)n : NAN;
 }

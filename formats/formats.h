@@ -221,6 +221,8 @@ void dataset_fini(struct dataset *d);
  * pixels minus mean, which needs std 1 and whole means; range 0..1 then means pixels too. */
 int sample_load(const struct sample *s, const struct preprocess *p, int n_inputs,
                 const struct model_input *inputs, struct tensor **out, struct err *err);
+/* Whether it goes through preprocess: a picture of its own, and no array. */
+bool sample_pictured(const struct sample *s);
 /* content.c: digest of what a sample is: its files, or its row of one. Fails without a text. */
 int sample_content(const struct sample *s, struct digest *out);
 /* Digest of where that lies and of sizes and times: while it stays, so does the content. */

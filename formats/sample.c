@@ -308,6 +308,11 @@ static bool is_picture(const char *path)
     return !format || format->load_image;
 }
 
+bool sample_pictured(const struct sample *s)
+{
+    return s->row < 0 && !file_is_dir(s->path) && is_picture(s->path);
+}
+
 static int load_input(const struct sample *s, const struct preprocess *p, int k,
                       const struct model_input *in, struct tensor **out, struct err *err)
 {

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "tests/scratch.h"
 #include "tui/tui.h"
 #include "tui/view.h"
 
@@ -270,6 +271,42 @@ static void images_that_cannot_be_read_are_left_out(void **state)
     closed(s);
 }
 
+static void *cancel_after_one(void *arg)
+{
+    struct session *s = arg;
+    pthread_mutex_lock(&s->lock);
+    while (!s->job.done) {
+        pthread_mutex_unlock(&s->lock);
+        usleep(100);
+        pthread_mutex_lock(&s->lock);
+    }
+    job_cancel(s);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* Commands that wait for their work end soon when it is cancelled, and free it once. */
+static void what_is_waited_for_can_be_cancelled(void **state)
+{
+    (void)state;
+    struct session *s = opened();
+    s->set.jobs = 1;
+    char *dump = mem_printf("dump '*' --out %s", scratch("dumped"));
+    const char *const lines[] = {dump, "whatif --correct-bias"};
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        pthread_t canceller;
+        s->job.done = 0;
+        assert_int_equal(pthread_create(&canceller, NULL, cancel_after_one, s), 0);
+        assert_int_equal(line(s, lines[i]), E_STOP);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(canceller, NULL);
+        pthread_mutex_lock(&s->lock);
+        assert_in_range(s->job.done, 1, 95);
+    }
+    free(dump);
+    closed(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +317,8 @@ int main(void)
         cmocka_unit_test(another_job_ends_the_one_under_way),
         cmocka_unit_test(pins_may_change_under_a_sweep),
         cmocka_unit_test(images_that_cannot_be_read_are_left_out),
+        cmocka_unit_test_setup_teardown(what_is_waited_for_can_be_cancelled, scratch_setup,
+                                        scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

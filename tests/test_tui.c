@@ -548,6 +548,8 @@ static void completion(void **state)
     assert_completes(s, "sort cos", 5, "cosine");
     assert_completes(s, "sort images k", 12, "kl");
     assert_completes(s, "screen --s", 7, "--size");
+    assert_completes(s, "layers --js", 7, "--json --jsonl");
+    assert_completes(s, "screen '--s", 7, ""); /* quoted it would be no option */
     assert_completes(s, "pin @", 4, "@marked @pinned");
     assert_completes(s, "no-such-command x", 16, "");
     assert_completes(s, "'curs", 0, "'cursor'");

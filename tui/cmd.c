@@ -4,7 +4,9 @@
  * its row, runs it. Words are words.c's; what commands do is in cmd_*.c, each ending in its table.
  */
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "tui/expr.h"
 #include "tui/own_metric.h"
@@ -139,6 +141,38 @@ int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out,
     return v ? read_int(v, name, out, err) : OK;
 }
 
+static const struct opt_spec *find_opt(const struct cmd *c, const char *name)
+{
+    for (const struct opt_spec *o = c->opts; o && o->name; o++) {
+        if (strcmp(o->name, name) == 0) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+int call_may_write(const struct call *c, const char *path, struct err *err)
+{
+    const struct graph *models[] = {c->s->fp32, c->s->int8};
+    const bool can_force = find_opt(c->cmd, "--force") != NULL;
+    const char *how = can_force ? "; --force overwrites it" : "";
+    if (call_opt(c, "--force")) {
+        return OK;
+    }
+    for (size_t i = 0; i < COUNT(models); i++) {
+        if (models[i] && same_file(path, models[i]->path)) {
+            return err_set(err, E_USAGE, "%s is a loaded model%s", path, how);
+        }
+    }
+    return can_force && file_exists(path) ? err_set(err, E_USAGE, "%s exists%s", path, how) : OK;
+}
+
 static bool in_choices(const char *choices, const char *word)
 {
     size_t n = strlen(word);
@@ -156,7 +190,8 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
 {
     char name[64];
     enum sort_dir dir;
-    int64_t i;
+    int64_t i = 0;
+    int rc;
     char *end;
     struct expr_value v;
     switch (kind) {
@@ -166,9 +201,12 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
                    : err_set(err, E_USAGE, "%s is one of %s, found '%s'", what, choices, word);
     case ARG_INT:
         return read_int(word, what, &i, err);
+    case ARG_COUNT:
+        rc = read_int(word, what, &i, err);
+        return rc || i >= 0 ? rc
+                            : err_set(err, E_USAGE, "%s is at least 0, found '%s'", what, word);
     case ARG_REAL:
-        strtod(word, &end);
-        return end != word && !*end
+        return isfinite(strtod(word, &end)) && end != word && !*end
                    ? OK
                    : err_set(err, E_USAGE, "%s wants a number, found '%s'", what, word);
     case ARG_METRIC:
@@ -186,7 +224,7 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
     case ARG_LAYER:
         if (word[0] == '{') {
             char *inner = mem_printf("%.*s", (int)MAX(strlen(word), 2) - 2, word + 1);
-            int rc = expr_eval(inner, NULL, NULL, &v, err);
+            rc = expr_eval(inner, NULL, NULL, &v, err);
             free(inner);
             return rc;
         }
@@ -194,16 +232,6 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
     default:
         return OK;
     }
-}
-
-static const struct opt_spec *find_opt(const struct cmd *c, const char *name)
-{
-    for (const struct opt_spec *o = c->opts; o && o->name; o++) {
-        if (strcmp(o->name, name) == 0) {
-            return o;
-        }
-    }
-    return NULL;
 }
 
 /* Words in front of the argument that is a whole line: options behind it are that line's. */
@@ -220,9 +248,14 @@ static int take_options(struct call *c, struct words *w, size_t from, size_t to,
 {
     c->args = mem_alloc((to - from + 1) * sizeof *c->args);
     const size_t own = before_line(c->cmd);
+    bool ended = false; /* by "--": what follows are arguments */
     for (size_t i = from; i < to; i++) {
         const char *word = w->w[i];
-        bool option = !w->quoted[i] && c->n_args <= own && strncmp(word, "--", 2) == 0 && word[2];
+        bool option = !ended && !w->quoted[i] && c->n_args <= own && strncmp(word, "--", 2) == 0;
+        if (option && !word[2]) {
+            ended = true;
+            continue;
+        }
         if (!option) {
             c->args[c->n_args++] = w->w[i];
             continue;
@@ -293,6 +326,12 @@ static int check_needs(const struct session *s, const struct cmd *c, struct err 
     }
     if ((c->needs & NEED_PAIR) && !s->pair) {
         return err_set(err, E_STATE, "'%s' needs both models: load pair FP32 INT8", c->name);
+    }
+    if (c->needs & NEED_ONE_FORMAT) {
+        int rc = pin_possible(s->fp32, s->int8, err);
+        if (rc) {
+            return rc;
+        }
     }
     bool no_inputs = (s->fp32 && !s->fp32->n_inputs) || (s->int8 && !s->int8->n_inputs);
     if ((c->needs & NEED_DATA) && !s->data.n && !no_inputs) {

@@ -25,17 +25,6 @@ int parse_sort(const char *word, char *name, size_t size, enum sort_dir *dir, st
 
 /* ---- Layers --------------------------------------------------------------------------------- */
 
-/* The word itself when a layer has this operator: quotes are lost on the way through a line. */
-static const char *operator_name(const struct match *m, const char *word)
-{
-    for (size_t i = 0; i < m->n_layers; i++) {
-        if (strcmp(m->layers[i].op, word) == 0) {
-            return m->layers[i].op;
-        }
-    }
-    return NULL;
-}
-
 struct layer_ctx {
     const struct session *s;
     size_t layer;
@@ -68,7 +57,7 @@ static int layer_lookup(void *ctx, const char *function, const char *name, struc
         out->number = c->s->marked[c->layer];
     } else if (strcmp(name, "quantized") == 0) {
         out->number = l->quantized;
-    } else if ((out->text = operator_name(&c->s->match, name)) == NULL) {
+    } else {
         return err_set(err, E_USAGE,
                        "no layer property '%s'; metrics, op, name, pinned, precision, "
                        "marked, quantized are",
@@ -249,11 +238,6 @@ static bool image_is(const struct sample *x, const char *word, bool glob)
     return false;
 }
 
-static const char *class_name(const struct dataset *d, int label)
-{
-    return label >= 0 && (size_t)label < d->n_names && d->names[label] ? d->names[label] : "";
-}
-
 static const char *const flip_names[] = {
     [FLIP_NONE] = "none", [FLIP_LOST] = "lost", [FLIP_GAINED] = "gained"};
 
@@ -263,35 +247,37 @@ struct image_ctx {
     const struct image_score *score; /* NULL: not in the last run */
 };
 
-/* Text properties, and names that stand for themselves; NULL: there is none of this name. */
-static const char *image_text(const struct image_ctx *c, const char *name)
+/* A class by its name, or by its number when it has none; "" for none. */
+static struct expr_value class_value(const struct dataset *d, int label)
+{
+    const bool named = label >= 0 && (size_t)label < d->n_names && d->names[label];
+    return (struct expr_value){.number = label,
+                               .text = named       ? d->names[label]
+                                       : label < 0 ? ""
+                                                   : NULL};
+}
+
+static bool image_property(const struct image_ctx *c, const char *name, struct expr_value *out)
 {
     const struct dataset *d = &c->s->data;
     const struct {
-        const char *name, *text;
-    } texts[] = {
-        {"name", c->sample->name},
-        {"label", class_name(d, c->sample->label)},
-        {"fp32", class_name(d, c->score ? c->score->fp32_top1 : -1)},
-        {"int8", class_name(d, c->score ? c->score->int8_top1 : -1)},
-        {"flip", flip_names[c->score ? c->score->flip : FLIP_NONE]},
+        const char *name;
+        struct expr_value value;
+    } rows[] = {
+        {"name", {.text = c->sample->name}},
+        {"label", class_value(d, c->sample->label)},
+        {"fp32", class_value(d, c->score ? c->score->fp32_top1 : -1)},
+        {"int8", class_value(d, c->score ? c->score->int8_top1 : -1)},
+        {"flip", {.text = flip_names[c->score ? c->score->flip : FLIP_NONE]}},
+        {"marked", {.number = c->sample->marked}},
     };
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        if (strcmp(texts[i].name, name) == 0) {
-            return texts[i].text;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (strcmp(rows[i].name, name) == 0) {
+            *out = rows[i].value;
+            return true;
         }
     }
-    for (size_t i = 0; i < COUNT(flip_names); i++) {
-        if (strcmp(flip_names[i], name) == 0) {
-            return flip_names[i];
-        }
-    }
-    for (size_t i = 0; i < d->n_names; i++) {
-        if (d->names[i] && strcmp(d->names[i], name) == 0) {
-            return d->names[i];
-        }
-    }
-    return NULL;
+    return false;
 }
 
 static int image_lookup(void *ctx, const char *function, const char *name, struct expr_value *out,
@@ -304,9 +290,7 @@ static int image_lookup(void *ctx, const char *function, const char *name, struc
     }
     if (k) {
         out->number = c->score && c->score->ok ? k->value(c->score) : NAN;
-    } else if (strcmp(name, "marked") == 0) {
-        out->number = c->sample->marked;
-    } else if ((out->text = image_text(c, name)) == NULL) {
+    } else if (!image_property(c, name, out)) {
         return err_set(err, E_USAGE,
                        "no image property '%s'; the scores (help sort images), name, label, fp32, "
                        "int8, flip, marked are",
@@ -338,7 +322,15 @@ static int pick_images(const struct session *s, const char *word, struct picks *
         }
     }
     unsigned long k = word[0] == '@' ? strtoul(word + 1, &end, 10) : 0;
-    if (!found && k >= 1 && !*end && s->study && k <= s->study->n_images) {
+    bool rank = !found && k >= 1 && !*end;
+    if (rank && s->listed_images && k > s->n_listed_images) {
+        return err_set(err, E_USAGE, "'%s': the last listing of images has %zu rows", word,
+                       s->n_listed_images);
+    }
+    if (rank && s->listed_images) {
+        pick(p, s->listed_images[k - 1]);
+        found = true;
+    } else if (rank && s->study && k <= s->study->n_images) {
         /* A rank among the images, worst first. */
         size_t *order = mem_alloc(s->study->n_images * sizeof *order);
         session_image_order(s, s->ui.image_sort, s->ui.image_dir, order);
@@ -351,6 +343,18 @@ static int pick_images(const struct session *s, const char *word, struct picks *
                            "no image '%s' among %zu ('dataset list' lists them; @N is "
                            "a rank, @marked the marked ones)",
                            word, s->data.n);
+}
+
+int image_one(struct session *s, const char *word, size_t *image, struct err *err)
+{
+    struct picks p = {0};
+    int rc = pick_images(s, word, &p, err);
+    if (!rc && p.n != 1) {
+        rc = err_set(err, E_USAGE, "'%s' stands for %zu images, one is wanted", word, p.n);
+    }
+    *image = rc ? 0 : p.v[0];
+    free(p.v);
+    return rc;
 }
 
 int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,

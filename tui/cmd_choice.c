@@ -68,6 +68,7 @@ static int exec_sort_images(struct call *c, struct err *err)
         return err_set(err, E_USAGE, "no image score '%s'", name);
     ui->image_sort = k;
     ui->image_dir = dir;
+    session_list_images(c->s, 0, NULL);
     return OK;
 }
 

@@ -89,6 +89,12 @@ static bool fits(const struct found *f, const char *word)
     return strncmp(word, f->prefix, strlen(f->prefix)) == 0;
 }
 
+static void push_text(struct found *f, char *text)
+{
+    f->list = mem_push(f->list, f->n, &f->cap, sizeof(*f->list));
+    f->list[f->n++] = text;
+}
+
 static void add(struct found *f, const char *word)
 {
     if (!fits(f, word))
@@ -98,8 +104,14 @@ static void add(struct found *f, const char *word)
         free(text);
         text = mem_printf("'%s'", word);
     }
-    f->list = mem_push(f->list, f->n, &f->cap, sizeof(*f->list));
-    f->list[f->n++] = text;
+    push_text(f, text);
+}
+
+/* An option in quotes would be none. */
+static void add_option(struct found *f, const char *name)
+{
+    if (!f->quoted && fits(f, name))
+        push_text(f, mem_dup(name));
 }
 
 /* "a|b|c" or "a|b[:asc|:desc]|c": the plain words of it. */
@@ -109,7 +121,7 @@ static void add_choices(struct found *f, const char *choices)
         const size_t n = strcspn(p, "|["), whole = strcspn(p, "|");
         char *word = strndup(p, n);
         if (n > 0 && word[0] != ':')
-            add(f, word);
+            (word[0] == '-' ? add_option : add)(f, word);
         free(word);
         p += whole + (p[whole] == '|');
     }
@@ -343,7 +355,7 @@ static void add_arguments(struct found *f, const struct cmd *c, const struct typ
             return;
     }
     for (const struct opt_spec *o = c->opts; o && o->name; o++)
-        add(f, o->name);
+        add_option(f, o->name);
     if (f->prefix[0] == '-')
         add_choices(f, FORM_OPTIONS);
 }

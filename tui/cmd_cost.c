@@ -41,34 +41,37 @@ static struct row *ranked(const struct session *s, const size_t *list, size_t n)
     return rows;
 }
 
-static void ms_text(char dst[16], double ms)
+static void number_text(char dst[16], int digits, double v)
 {
-    if (isfinite(ms))
-        snprintf(dst, 16, "%.3f", ms);
+    if (isfinite(v))
+        snprintf(dst, 16, "%.*f", digits, v);
     else
         snprintf(dst, 16, "-");
 }
 
 static void print_row(const struct session *s, FILE *out, size_t rank, size_t layer)
 {
-    const struct layer_cost none = {0}, *c = s->costs ? &s->costs[layer] : &none;
+    const struct layer_cost *c = s->costs ? &s->costs[layer] : NULL; /* those of the FP32 model */
     const double a = time_of(s, SIDE_FP32, layer), b = time_of(s, SIDE_INT8, layer);
-    char name[256], fp32[16], int8[16], ratio[16] = "-", op[64];
+    char name[256], fp32[16], int8[16], ratio[16] = "-", op[64], macs[16], share[16], weights[16];
     const int width = session_layer_short(s, layer, name, sizeof(name), 34);
-    ms_text(fp32, a);
-    ms_text(int8, b);
+    number_text(fp32, 3, a);
+    number_text(int8, 3, b);
+    number_text(macs, 3, c ? c->macs / 1e6 : NAN);
+    number_text(share, 1, c ? macs_share(s, c->macs) : NAN);
+    number_text(weights, 1, c ? c->weights / 1e3 : NAN);
     if (a > 0 && b > 0)
         snprintf(ratio, sizeof(ratio), "%.2f", a / b);
     text_safe(op, sizeof(op), s->match.layers[layer].op);
-    fprintf(out, "%4zu %s%*s %-10.10s %9.3f %7.1f %9.1f %9s %9s %7s\n", rank, name, 34 - width, "",
-            op, c->macs / 1e6, macs_share(s, c->macs), c->weights / 1e3, fp32, int8, ratio);
+    fprintf(out, "%4zu %s%*s %-10.10s %9s %7s %9s %9s %9s %7s\n", rank, name, 34 - width, "", op,
+            macs, share, weights, fp32, int8, ratio);
 }
 
 static void print_pass(FILE *out, double fp32, double int8)
 {
     char a[16], b[16];
-    ms_text(a, fp32);
-    ms_text(b, int8);
+    number_text(a, 3, fp32);
+    number_text(b, 3, int8);
     fprintf(out, "whole pass on one thread: FP32 %s ms, INT8 %s ms\n", a, b);
 }
 
@@ -111,8 +114,9 @@ static int list_costs(struct call *c, struct err *err)
     const double a = time_of(s, SIDE_FP32, s->match.n_layers);
     const double b = time_of(s, SIDE_INT8, s->match.n_layers);
     if (s->json)
-        emit_json(c, json_pack("{s:O,s:o,s:o,s:o}", "layers", o, "macs", json_num(s->macs),
-                               "fp32_ms", json_num(a), "int8_ms", json_num(b)));
+        emit_json(c, json_pack("{s:O,s:o,s:o,s:o}", "layers", o, "macs",
+                               json_num(s->costs ? s->macs : NAN), "fp32_ms", json_num(a),
+                               "int8_ms", json_num(b)));
     else if (isfinite(a) || isfinite(b))
         print_pass(c->out, a, b);
     else
@@ -133,14 +137,8 @@ static int measure(struct call *c, bool background, struct err *err)
     int rc = call_int(c, "--runs", RUNS, &runs, err);
     if (!rc && (runs < 1 || runs > RUNS_MOST))
         rc = err_set(err, E_USAGE, "--runs is 1 to %d, found %lld", RUNS_MOST, (long long)runs);
-    if (!rc && word) {
-        size_t n, *list;
-        char *words[] = {(char *)(uintptr_t)word};
-        rc = image_lists(s, 1, words, &n, &list, err);
-        image = rc ? 0 : list[0];
-        if (!rc)
-            free(list);
-    }
+    if (!rc && word)
+        rc = image_one(s, word, &image, err);
     rc =
         rc ? rc : layer_times_start(s, image, (int)runs, background, s->json ? NULL : c->note, err);
     if (!rc && background)
@@ -159,8 +157,8 @@ static int exec_cost(struct call *c, struct err *err)
 static const struct opt_spec cost_opts[] = {
     {"--measure", ARG_FLAG, NULL, "time the layers first", NULL},
     {"--image", ARG_IMAGE, "IMAGE", "on this image (the current one)", NULL},
-    {"--runs", ARG_INT, "N", "passes, of which the median counts (9)", NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--runs", ARG_COUNT, "N", "passes, of which the median counts (9)", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {0},
 };
 

@@ -56,7 +56,8 @@ static int culprit_finish(struct session *s, void *ctx, struct err *err)
 
 static void culprit_summary(const struct session *s, char *dst, size_t size)
 {
-    snprintf(dst, size, "%zu images", s->sweep->base.n);
+    const size_t n = s->sweep->base.n;
+    snprintf(dst, size, "%zu image%s", n, n == 1 ? "" : "s");
 }
 
 static const struct job_kind culprit_kind = {
@@ -316,13 +317,13 @@ static int exec_flips(struct call *c, struct err *err)
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 static const struct opt_spec culprits_opts[] = {
-    {"--worst", ARG_INT, "N", "the N worst images of the run (8)", NULL},
+    {"--worst", ARG_COUNT, "N", "the N worst images of the run (8)", NULL},
     {"--show", ARG_FLAG, NULL, "what the last one, sensitivity or search has found", NULL},
     {0},
 };
 
 static const struct opt_spec coverage_opts[] = {
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {0},
 };
 
@@ -337,7 +338,7 @@ const struct cmd cmd_culprit[] = {
             "distributions, exp(-KL), or of the cosine of the outputs. Images are grouped by the "
             "layer that is to blame most.",
         .example = "culprits @1 @2",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .args = {{"IMAGE", ARG_IMAGE, NULL, true, true}},
         .opts = culprits_opts,
         .exec = exec_culprits,
@@ -349,7 +350,7 @@ const struct cmd cmd_culprit[] = {
         .detail = "Of the activations of quantized layers, the share beyond the lowest or highest "
                   "code: calibration has seen nothing like it, or has cut it off.",
         .example = "coverage --top 5",
-        .needs = NEED_RUN,
+        .needs = NEED_PAIR | NEED_RUN,
         .opts = coverage_opts,
         .exec = exec_coverage,
     },
@@ -358,7 +359,7 @@ const struct cmd cmd_culprit[] = {
         .group = "images",
         .help = "images lost and gained, and whether that can be chance (McNemar's test)",
         .example = "flips",
-        .needs = NEED_RUN,
+        .needs = NEED_PAIR | NEED_RUN,
         .exec = exec_flips,
     },
     {0},

@@ -11,12 +11,7 @@
 /* The words of a line; one word alone is the whole line, quoted so that ';' could stand in it. */
 static char *line_of(char *const *words, size_t n)
 {
-    if (n == 1)
-        return mem_dup(words[0]);
-    char *line = cmd_quote(words[0]);
-    char *all = cmd_join(line, n - 1, words + 1);
-    free(line);
-    return all;
+    return n == 1 ? mem_dup(words[0]) : cmd_retype(n, words);
 }
 
 /* ---- alias ----------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  *
  * cmd_data.c: the data set and how images become model inputs.
  */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "tui/tui.h"
@@ -26,8 +27,9 @@ static int exec_dataset_add(struct call *c, struct err *err)
     if (rc) {
         return rc;
     }
-    if (limit < 0) {
-        return err_set(err, E_USAGE, "--limit is at least 0, found %lld", (long long)limit);
+    if (offset < INT_MIN || offset > INT_MAX) {
+        return err_set(err, E_USAGE, "--label-offset %lld leads out of all labels",
+                       (long long)offset);
     }
     size_t n_inputs = session_inputs(s, NULL, 0), total = 0;
     struct model_input *inputs = mem_alloc((n_inputs + 1) * sizeof *inputs);
@@ -162,8 +164,8 @@ static const struct opt_spec add_opts[] = {
      "images, else class directories",
      NULL},
     {"--label-offset", ARG_INT, "N", "added to every label", NULL},
-    {"--limit", ARG_INT, "N", "at most N images of each path", NULL},
-    {"--seed", ARG_INT, "S", "with --limit: a seeded choice instead of the first ones", NULL},
+    {"--limit", ARG_COUNT, "N", "at most N images of each path", NULL},
+    {"--seed", ARG_COUNT, "S", "with --limit: a seeded choice instead of the first ones", NULL},
     {"--task", ARG_CHOICE, "classify|raw",
      "whether outputs are class values (default: by the "
      "output's shape)",

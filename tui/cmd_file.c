@@ -25,6 +25,7 @@ struct dump {
     size_t image;
     const char *image_name;
     size_t files;
+    size_t n, *images; /* to run, by index in the data set */
 };
 
 /* A file name that any system takes: NNNNN of the image, a short safe form of the tensor name. */
@@ -138,22 +139,41 @@ static void want_outputs(struct dump *d, enum side side)
     }
 }
 
-static int dump_images(struct dump *d, size_t n, const size_t *images, struct err *err)
+static int dump_images(struct session *s, void *ctx, struct err *err)
 {
+    struct dump *d = ctx;
     struct run_hooks hooks = {.keep_other = dump_keep, .ctx = d};
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < d->n; i++) {
         struct image_result r;
-        image_result_init(&r, d->s->match.n_layers);
-        d->image = images[i];
-        d->image_name = images[i] < d->s->data.n ? d->s->data.samples[images[i]].name : NULL;
-        int rc = run_image(d->s, images[i], &hooks, NULL, &r, err);
-        image_result_fini(&r, d->s->match.n_layers);
+        image_result_init(&r, s->match.n_layers);
+        d->image = d->images[i];
+        d->image_name = d->image < s->data.n ? s->data.samples[d->image].name : NULL;
+        int rc = run_image(s, d->image, &hooks, &s->job.cancel, &r, err);
+        image_result_fini(&r, s->match.n_layers);
         if (rc) {
             return d->image_name ? err_in(err, "%s", d->image_name) : rc;
         }
+        pthread_mutex_lock(&s->lock);
+        job_advance(s, i + 1, d->n);
+        pthread_mutex_unlock(&s->lock);
     }
     return OK;
 }
+
+static void dump_summary(const struct session *s, char *dst, size_t size)
+{
+    (void)s;
+    snprintf(dst, size, "activations written");
+}
+
+static const struct job_kind dump_kind = {
+    .what = "dump",
+    .unit = "images",
+    .short_unit = "img",
+    .uses_plans = true,
+    .body = dump_images,
+    .summary = dump_summary,
+};
 
 static int write_json(const char *path, json_t *o, struct err *err)
 {
@@ -183,13 +203,15 @@ static int exec_dump(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     struct dump d = {.s = s, .dir = call_opt(c, "--out"), .index = json_array()};
-    size_t n_layers = 0, *layers = NULL, n = 0, *images = NULL;
+    size_t n_layers = 0, *layers = NULL;
     char *path = NULL;
     bool all = c->n_args == 1 && strcmp(c->args[0], "*") == 0;
     if (!d.dir) {
         json_decref(d.index);
         return err_set(err, E_USAGE, "'dump' wants --out DIR");
     }
+    job_cancel(s);
+    job_wait(s, NULL);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
         d.items[side] = mem_alloc((p ? plan_graph(p)->n_values + 1 : 1) * sizeof *d.items[side]);
@@ -198,7 +220,7 @@ static int exec_dump(struct call *c, struct err *err)
     int rc = all && !s->match.n_layers
                  ? OK
                  : layer_lists(s, c->n_args, c->args, &n_layers, &layers, err);
-    rc = rc ? rc : dump_choose(c, &n, &images, err);
+    rc = rc ? rc : dump_choose(c, &d.n, &d.images, err);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc; side++) {
         for (size_t i = 0; i < n_layers; i++) {
             want_layer(&d, layers[i], side);
@@ -208,7 +230,7 @@ static int exec_dump(struct call *c, struct err *err)
         }
     }
     rc = rc ? rc : file_mkdir(d.dir, err);
-    rc = rc ? rc : dump_images(&d, n, images, err);
+    rc = rc ? rc : job_start(s, &dump_kind, &d, d.n, false, s->json ? NULL : c->note, err);
     if (!rc) {
         json_t *o = json_pack("{s:i,s:O}", "schema", 1, "tensors", d.index);
         json_numerics(o, s);
@@ -218,27 +240,21 @@ static int exec_dump(struct call *c, struct err *err)
     }
     if (!rc && s->json) {
         emit_json(c, json_pack("{s:o,s:I,s:I}", "out", json_text(d.dir), "files",
-                               (json_int_t)d.files, "images", (json_int_t)n));
+                               (json_int_t)d.files, "images", (json_int_t)d.n));
     } else if (!rc) {
-        fprintf(c->out, "%zu tensors of %zu image%s written, listed in %s\n", d.files, n,
-                n == 1 ? "" : "s", path);
+        fprintf(c->out, "%zu tensors of %zu image%s written, listed in %s\n", d.files, d.n,
+                d.n == 1 ? "" : "s", path);
     }
     json_decref(d.index);
     free(d.items[0]);
     free(d.items[1]);
     free(layers);
-    free(images);
+    free(d.images);
     free(path);
     return rc;
 }
 
 /* ---- export --------------------------------------------------------------------------------- */
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
 
 static int check_exportable(const struct call *c, const char *path, struct err *err)
 {
@@ -255,15 +271,7 @@ static int check_exportable(const struct call *c, const char *path, struct err *
                            s->int8->path, s->int8->nodes[i].name);
         }
     }
-    if (!call_opt(c, "--force")) {
-        if (same_file(path, s->int8->path) || same_file(path, s->fp32->path)) {
-            return err_set(err, E_USAGE, "%s is a loaded model; --force overwrites it", path);
-        }
-        if (file_exists(path)) {
-            return err_set(err, E_USAGE, "%s exists; --force overwrites it", path);
-        }
-    }
-    return OK;
+    return call_may_write(c, path, err);
 }
 
 /* Runs the session's own INT8 plan and the written file's on one sample; equal to the bit? */
@@ -306,9 +314,9 @@ static int verify_export(struct call *c, const char *path, size_t images, struct
         rc = rc ? rc : same_outputs(s, p, done, &equal, err);
     } while (!rc && ++done < MIN(images, s->data.n));
     if (!rc && s->json) {
-        emit_json(c, json_pack("{s:o,s:o,s:I,s:b}", "file", json_text(path), "pins",
-                               pins_report_json(s, r, n), "verified_images",
-                               (json_int_t)(s->data.n ? done : 0), "equal", equal));
+        emit_one(c, json_pack("{s:o,s:o,s:I,s:b}", "file", json_text(path), "pins",
+                              pins_report_json(s, r, n), "verified_images",
+                              (json_int_t)(s->data.n ? done : 0), "equal", equal));
     } else if (!rc) {
         fprintf(c->out, "wrote %s: reopened and run on %zu %s, outputs %s the session's\n", path,
                 done,
@@ -343,13 +351,15 @@ static int exec_export_pins(struct call *c, struct err *err)
 {
     const char *as = call_opt(c, "--as");
     char *use = NULL, safe[1024];
-    int rc = pins_write(c->s, c->args[0], as ? as : "json", &use, err);
+    int rc = call_may_write(c, c->args[0], err);
+    rc = rc ? rc : pins_write(c->s, c->args[0], as ? as : "json", &use, err);
     size_t n = c->s->undo[c->s->at_undo].n;
     if (!rc && c->s->json) {
         emit_json(c, json_pack("{s:o,s:s,s:I}", "file", json_text(c->args[0]), "as",
                                as ? as : "json", "pins", (json_int_t)n));
     } else if (!rc) {
-        fprintf(c->out, "%zu pins written to %s\n", n, c->args[0]);
+        fprintf(c->out, "%zu pin%s written to %s\n", n, n == 1 ? "" : "s",
+                text_safe(safe, sizeof safe, c->args[0]));
     }
     if (use) {
         fprintf(c->note, "use: %s\n", text_safe(safe, sizeof safe, use));
@@ -369,7 +379,7 @@ static const struct opt_spec dump_opts[] = {
 
 static const struct opt_spec export_opts[] = {
     {"--verify", ARG_FLAG, NULL, "compare on 16 images instead of one", NULL},
-    {"--verify-images", ARG_INT, "N", "compare on N images", NULL},
+    {"--verify-images", ARG_COUNT, "N", "compare on N images", NULL},
     {"--force", ARG_FLAG, NULL, "overwrite an existing file", NULL},
     {0},
 };

@@ -397,15 +397,9 @@ static int need_int8(const struct call *c, struct err *err)
 /* The image named, else the first. */
 static int choose_image(struct call *c, size_t *image, struct err *err)
 {
-    size_t n = 0, *list = NULL;
     const char *word = call_opt(c, "--image");
     *image = 0;
-    int rc = word ? image_lists(c->s, 1, (char *[]){(char *)word}, &n, &list, err) : OK;
-    if (!rc && word) {
-        *image = list[0];
-        free(list);
-    }
-    return rc;
+    return word ? image_one(c->s, word, image, err) : OK;
 }
 
 int choose_one(struct call *c, size_t *layer, size_t *image, struct err *err)

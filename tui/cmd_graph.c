@@ -158,7 +158,10 @@ static int write_dot(struct call *c, const char *path, struct err *err)
     fputs("}\n", f);
     fclose(f);
     const int rc = file_write(path, text, size, FILE_DURABLE, err);
-    if (rc == OK)
+    if (rc == OK && s->json)
+        emit_json(c,
+                  json_pack("{s:o,s:I}", "file", json_text(path), "nodes", (json_int_t)s->rows->n));
+    else if (rc == OK)
         fprintf(c->note, "%zu nodes written to %s\n", s->rows->n, path);
     map_edges_fini(&in);
     map_edges_fini(&out);
@@ -209,7 +212,8 @@ static int exec_graph(struct call *c, struct err *err)
 {
     struct session *s = c->s;
     const char *dot = call_opt(c, "--dot");
-    const int rc = choose_look(c, err);
+    int rc = choose_look(c, err);
+    rc = rc || !dot ? rc : call_may_write(c, dot, err);
     if (rc != OK)
         return rc;
     if (dot)
@@ -224,7 +228,7 @@ static int exec_graph(struct call *c, struct err *err)
 }
 
 static const struct opt_spec graph_opts[] = {
-    {"--depth", ARG_INT, "N", "only what is at most so many steps away from the layer", NULL},
+    {"--depth", ARG_COUNT, "N", "only what is at most so many steps away from the layer", NULL},
     {"--color", ARG_METRIC, "METRIC", "the metric that is shown and graded", NULL},
     {"--quantizers", ARG_FLAG, NULL, "Q, DQ and integer helpers as nodes of their own", NULL},
     {"--one-sided", ARG_FLAG, NULL, "instead, list what only one of the models has", NULL},

@@ -147,7 +147,7 @@ static int rank_images(struct call *c, const char *sort, int64_t top, struct err
     }
     if (k) {
         session_image_order(s, k, dir, rows);
-        s->ui.image_sort = k; /* ranks @N refer to this order from now on */
+        s->ui.image_sort = k; /* the view follows */
         s->ui.image_dir = dir;
     }
     for (size_t i = 0; i < n && !rc; i++) {
@@ -162,7 +162,13 @@ static int rank_images(struct call *c, const char *sort, int64_t top, struct err
         }
     }
     if (!rc) {
-        list_images(c, rows, top > 0 ? MIN(kept, (size_t)top) : kept);
+        kept = top > 0 ? MIN(kept, (size_t)top) : kept;
+        list_images(c, rows, kept);
+        for (size_t i = 0; i < kept; i++) {
+            rows[i] = s->study->images[rows[i]].image;
+        }
+        session_list_images(s, kept, rows);
+        return OK;
     }
     free(rows);
     return rc;
@@ -232,13 +238,11 @@ static json_t *classes_json(const struct session *s, const struct image_score *x
 static int exec_image(struct call *c, struct err *err)
 {
     struct session *s = c->s;
-    size_t n, *list;
-    int rc = image_lists(s, c->n_args, c->args, &n, &list, err);
+    size_t image;
+    int rc = image_one(s, c->args[0], &image, err);
     if (rc) {
         return rc;
     }
-    size_t image = list[0];
-    free(list);
     struct image_result r;
     image_result_init(&r, s->match.n_layers);
     rc = run_image(s, image, NULL, NULL, &r, err);
@@ -268,8 +272,9 @@ static int exec_image(struct call *c, struct err *err)
         }
     }
     if (s->json) {
-        emit_json(c, json_pack("{s:o,s:o,s:O}", "image", rank_image_json(s, x), "top",
-                               classes_json(s, x), "layers", profile));
+        json_t *o = json_pack("{s:o,s:o,s:O}", "image", rank_image_json(s, x), "top",
+                              classes_json(s, x), "layers", profile);
+        (call_opt(c, "--layers") ? emit_json : emit_one)(c, o);
     }
     json_decref(profile);
     study_free(one);
@@ -282,7 +287,7 @@ static int exec_image(struct call *c, struct err *err)
 static const struct opt_spec images_opts[] = {
     {"--sort", ARG_SCORE, "drop|dlogit|kl|sqnr|cosine|margin|beyond[:asc|:desc]|none",
      "worst first", NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {"--flips", ARG_CHOICE, "lost|gained", "only images whose answer changed", "lost|gained"},
     {"--where", ARG_WORD, "EXPR", "only images that fulfil it: 'sqnr < 20 && label == star'", NULL},
     {0},
@@ -304,6 +309,8 @@ const struct cmd cmd_image[] = {
         .name = "images",
         .group = "images",
         .help = "rank the images by what INT8 does to them",
+        .detail = "The rows become the ranks @1, @2, ... of images in later commands. Without a "
+                  "listing, and after 'sort images', these are as the images view has them.",
         .example = "images --top 5",
         .needs = NEED_RUN,
         .opts = images_opts,
@@ -315,7 +322,7 @@ const struct cmd cmd_image[] = {
         .help = "the N images that INT8 hurts most (10)",
         .example = "worst 5",
         .needs = NEED_RUN,
-        .args = {{"N", ARG_INT, NULL, true, false}},
+        .args = {{"N", ARG_COUNT, NULL, true, false}},
         .opts = worst_opts,
         .exec = exec_worst,
     },

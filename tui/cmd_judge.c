@@ -234,18 +234,8 @@ static void sums_free(struct accumulators *a, size_t n)
 static int choose_image(struct call *c, size_t *image, struct err *err)
 {
     const char *word = call_opt(c, "--image");
-    size_t n, *list;
     *image = 0;
-    if (!word) {
-        return OK;
-    }
-    char *words[] = {(char *)word};
-    int rc = image_lists(c->s, 1, words, &n, &list, err);
-    if (!rc) {
-        *image = list[0];
-        free(list);
-    }
-    return rc;
+    return word ? image_one(c->s, word, image, err) : OK;
 }
 
 /* ---- saturation ------------------------------------------------------------------------------ */
@@ -469,13 +459,13 @@ static int exec_verdicts(struct call *c, struct err *err)
 
 static const struct opt_spec saturation_opts[] = {
     {"--image", ARG_IMAGE, "IMAGE", "image to count sums on; default: the first, or zeros", NULL},
-    {"--top", ARG_INT, "N", "rows to list; default: setting top", NULL},
+    {"--top", ARG_COUNT, "N", "rows to list; default: setting top", NULL},
     {0},
 };
 static const struct opt_spec audit_opts[] = {
     {"--sums", ARG_FLAG, NULL, "count accumulators on one image too, which is slow", NULL},
     {"--image", ARG_IMAGE, "IMAGE", "that image; default: the first, or zeros", NULL},
-    {"--top", ARG_INT, "N", "rows to list; default: setting top", NULL},
+    {"--top", ARG_COUNT, "N", "rows to list; default: setting top", NULL},
     {0},
 };
 

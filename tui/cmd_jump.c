@@ -162,7 +162,9 @@ static int exec_jump(struct call *c, struct err *err)
         jump_image(s, best->index);
     else if (s->screen)
         snprintf(s->ui.ask, sizeof(s->ui.ask), "%s ", best->name);
-    if (!s->screen) {
+    if (s->json) {
+        emit_json(c, json_pack("{s:s,s:o}", "kind", best->kind, "name", json_text(best->name)));
+    } else if (!s->screen) {
         char safe[512];
         fprintf(c->out, "%s %s\n", best->kind, text_safe(safe, sizeof(safe), best->name));
     }

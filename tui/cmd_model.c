@@ -69,11 +69,28 @@ static void implicit_text(const struct session *s, FILE *out)
     }
 }
 
+/* Models in each other's place load and run, and say nothing that makes sense. */
+static void tell_sides(const struct session *s, FILE *note)
+{
+    const bool fp32 = graph_quantized(s->fp32), int8 = graph_quantized(s->int8);
+    if (fp32 && !int8) {
+        fprintf(note, "the FP32 model is quantized and the INT8 one is not: they seem to be in "
+                      "each other's place\n");
+    } else if (!int8) {
+        fprintf(note, "nothing in the INT8 model is quantized: it computes in float\n");
+    } else if (fp32) {
+        fprintf(note, "the FP32 model is quantized itself: errors are those against it\n");
+    }
+}
+
 static int report_load(struct call *c)
 {
     const struct session *s = c->s;
+    if (s->pair) {
+        tell_sides(s, c->note);
+    }
     if (s->json) {
-        emit_json(c, session_json(s));
+        emit_one(c, session_json(s));
         return OK;
     }
     if (s->pair) {
@@ -309,7 +326,7 @@ static int exec_info(struct call *c, struct err *err)
         return err_set(err, E_STATE, "no %s model is loaded", c->args[0]);
     }
     if (one && s->json) {
-        emit_json(c, graph_json(one));
+        emit_one(c, graph_json(one));
         return OK;
     }
     if (one) {
@@ -317,7 +334,7 @@ static int exec_info(struct call *c, struct err *err)
         return OK;
     }
     if (s->json) {
-        emit_json(c, session_json(s));
+        emit_one(c, session_json(s));
         return OK;
     }
     if (s->fp32) {
@@ -343,7 +360,7 @@ static int exec_check(struct call *c, struct err *err)
     /* What a kernel refuses makes the file no good either; other failures may be of the zeros. */
     rc = rc || graph_probe(g, p, err) != E_UNSUPPORTED ? rc : E_UNSUPPORTED;
     if (!rc && c->s->json) {
-        emit_json(c, graph_json(g));
+        emit_one(c, graph_json(g));
     } else if (!rc) {
         graph_text(g, "valid", c->out);
     }

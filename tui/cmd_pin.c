@@ -263,6 +263,21 @@ static int clear_pins(struct call *c, struct err *err)
     return rc;
 }
 
+static int save_pins(struct call *c, const char *path, struct err *err)
+{
+    const size_t n = c->s->undo[c->s->at_undo].n;
+    char safe[1024];
+    int rc = call_may_write(c, path, err);
+    rc = rc ? rc : pins_write(c->s, path, "json", NULL, err);
+    if (!rc && c->s->json) {
+        emit_json(c, json_pack("{s:o,s:I}", "file", json_text(path), "pins", (json_int_t)n));
+    } else if (!rc) {
+        fprintf(c->out, "%zu pin%s written to %s\n", n, n == 1 ? "" : "s",
+                text_safe(safe, sizeof safe, path));
+    }
+    return rc;
+}
+
 static int exec_pins(struct call *c, struct err *err)
 {
     const char *verb = c->n_args ? c->args[0] : NULL;
@@ -276,7 +291,7 @@ static int exec_pins(struct call *c, struct err *err)
     if (strcmp(verb, "clear") == 0) {
         return clear_pins(c, err);
     }
-    return strcmp(verb, "save") == 0 ? pins_write(c->s, c->args[1], "json", NULL, err)
+    return strcmp(verb, "save") == 0 ? save_pins(c, c->args[1], err)
                                      : load_pins(c, c->args[1], err);
 }
 
@@ -391,7 +406,7 @@ const struct cmd cmd_pin[] = {
         .help = "take back the last changes of pins and models",
         .example = "undo",
         .needs = NEED_PAIR,
-        .args = {{"N", ARG_INT, NULL, true, false}},
+        .args = {{"N", ARG_COUNT, NULL, true, false}},
         .exec = exec_undo,
     },
     {
@@ -400,7 +415,7 @@ const struct cmd cmd_pin[] = {
         .help = "make changes again that were undone",
         .example = "redo",
         .needs = NEED_PAIR,
-        .args = {{"N", ARG_INT, NULL, true, false}},
+        .args = {{"N", ARG_COUNT, NULL, true, false}},
         .exec = exec_redo,
     },
     {

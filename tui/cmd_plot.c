@@ -353,8 +353,7 @@ static int exec_plot(struct call *c, struct err *err)
                      plots[k].name);
     else if (plots[k].of_layer)
         layer = (size_t)view_current_layer(s);
-    if (rc == OK && !call_opt(c, "--force") && file_exists(path))
-        rc = err_set(err, E_USAGE, "%s exists; --force overwrites it", path);
+    rc = rc ? rc : call_may_write(c, path, err);
     struct axes a = {0};
     rc = rc ? rc : plots[k].draw(s, layer, &a, err);
     rc = rc ? rc : png_save(&a.im, path, err);

@@ -3,7 +3,6 @@
  * cmd_quantize.c: calibrate, quantize: from an FP32 model to INT8.
  */
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "tui/quantize_run.h"
 
@@ -140,7 +139,7 @@ static int start(struct call *c, struct quantize_asked *a, struct err *err)
         fprintf(c->note, "%s\n", why);
     }
     if (s->json) {
-        emit_json(c, json_copy(s->quantized));
+        emit_one(c, json_copy(s->quantized));
     } else {
         quantize_print(s, c->out);
     }
@@ -156,19 +155,10 @@ static int exec_calibrate(struct call *c, struct err *err)
     return rc;
 }
 
-static int check_target(const struct call *c, const char *path, struct err *err)
-{
-    struct stat st;
-    if (stat(path, &st) == 0 && !call_opt(c, "--force")) {
-        return err_set(err, E_IO, "%s exists: --force overwrites it", path);
-    }
-    return OK;
-}
-
 static int exec_quantize(struct call *c, struct err *err)
 {
     struct quantize_asked a = {0};
-    int rc = check_target(c, c->args[0], err);
+    int rc = call_may_write(c, c->args[0], err);
     rc = rc ? rc : read_asked(c, &a, err);
     rc = rc ? rc : start(c, &a, err);
     quantize_asked_fini(&a);
@@ -180,7 +170,7 @@ static int exec_quantize(struct call *c, struct err *err)
 #define METHODS "minmax|average|percentile|entropy|mse|aciq"
 #define CALIBRATION_OPTS(methods)                                                                  \
     {"--images", ARG_FILE, "DIR", "calibration images; default: the data set", NULL},              \
-        {"--limit", ARG_INT, "N", "only the first N images", NULL},                                \
+        {"--limit", ARG_COUNT, "N", "only the first N images", NULL},                              \
         {"--method", ARG_CHOICE, methods, "how ranges follow from activations (minmax)", methods}, \
         {"--percentile", ARG_REAL, "P", "of |x|, for that method (99.999)", NULL},                 \
         {"--activations", ARG_CHOICE, "u8|s8|u16|s16", "codes of activations (u8)",                \

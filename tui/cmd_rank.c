@@ -163,9 +163,14 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
         }
         fputc('\n', c->out);
     }
+    if (!s->pair) {
+        fprintf(c->note, "one model alone: there is nothing to compare it with\n");
+    } else if (!s->study) {
+        fprintf(c->note, "no results yet: run\n");
+    }
     if (s->match.n_unmatched) {
-        fprintf(c->note, "%zu tensors have no counterpart (match --unmatched)\n",
-                s->match.n_unmatched);
+        fprintf(c->note, "%zu %s no counterpart (match --unmatched)\n", s->match.n_unmatched,
+                s->match.n_unmatched == 1 ? "tensor has" : "tensors have");
     }
 }
 
@@ -262,13 +267,9 @@ static int choose_stats(struct call *c, size_t *layer, const struct layer_stats 
     *layer = n ? list[0] : 0;
     free(list);
     if (!rc && image) {
-        char *words[] = {(char *)image};
-        rc = image_lists(s, 1, words, &n, &list, err);
-        size_t first = rc ? 0 : list[0];
-        if (!rc) {
-            free(list);
-            rc = session_capture(s, *layer, first, err);
-        }
+        size_t at;
+        rc = image_one(s, image, &at, err);
+        rc = rc ? rc : session_capture(s, *layer, at, err);
         *st = &s->capture.stats;
     } else if (!rc) {
         if (!s->study) {
@@ -543,7 +544,7 @@ static const struct opt_spec layers_opts[] = {
      "worst first unless a direction is given; "
      "none keeps network order",
      NULL},
-    {"--top", ARG_INT, "N", "only the first N rows", NULL},
+    {"--top", ARG_COUNT, "N", "only the first N rows", NULL},
     {"--where", ARG_WORD, "EXPR", "only layers that fulfil it: 'sqnr<20 && op==\"Conv\"'", NULL},
     {"--columns", ARG_WORD, "A,B", "metrics to show", NULL},
     {"--bars", ARG_FLAG, NULL, "a bar per row, to paste into a report", NULL},
@@ -557,7 +558,7 @@ static const struct opt_spec one_layer_opts[] = {
 
 static const struct opt_spec hist_opts[] = {
     {"--image", ARG_IMAGE, "IMAGE", "on this image alone instead of the whole run", NULL},
-    {"--bins", ARG_INT, "N", "bins (64)", NULL},
+    {"--bins", ARG_COUNT, "N", "bins (64)", NULL},
     {"--log", ARG_FLAG, NULL, "logarithmic counts", NULL},
     {0},
 };

@@ -11,9 +11,8 @@
 
 static int exec_record_start(struct call *c, struct err *err)
 {
-    if (file_exists(c->args[0]) && !call_opt(c, "--force"))
-        return err_set(err, E_USAGE, "%s exists; --force overwrites it", c->args[0]);
-    const int rc = record_start(c->s, c->args[0], call_opt(c, "--now") != NULL, err);
+    int rc = call_may_write(c, c->args[0], err);
+    rc = rc ? rc : record_start(c->s, c->args[0], call_opt(c, "--now") != NULL, err);
     if (rc == OK)
         fprintf(c->note, "recording to %s; 'record stop' completes it\n", c->args[0]);
     return rc;
@@ -63,8 +62,10 @@ static int exec_record_show(struct call *c, struct err *err)
 static int exec_output(struct call *c, struct err *err)
 {
     struct session *s = c->s;
-    if (strcmp(c->args[0], "-") != 0)
-        return sink_open(s, c->args[0], err);
+    if (strcmp(c->args[0], "-") != 0) {
+        const int rc = call_may_write(c, c->args[0], err);
+        return rc ? rc : sink_open(s, c->args[0], err);
+    }
     if (!s->shell->sinking)
         return err_set(err, E_STATE, "data goes to no file");
     return sink_close(s, err);
@@ -137,12 +138,12 @@ static const struct opt_spec start_opts[] = {
 };
 
 static const struct opt_spec show_opts[] = {
-    {"--top", ARG_INT, "N", "only the last N lines", NULL},
+    {"--top", ARG_COUNT, "N", "only the last N lines", NULL},
     {0},
 };
 
 static const struct opt_spec log_opts[] = {
-    {"--top", ARG_INT, "N", "only the last N lines", NULL},
+    {"--top", ARG_COUNT, "N", "only the last N lines", NULL},
     {"--kind", ARG_CHOICE, "KIND", "only lines of this kind", "command|answer|note|error"},
     {0},
 };

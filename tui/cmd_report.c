@@ -7,13 +7,6 @@
 
 #include "tui/report.h"
 
-static int may_write(const struct call *c, const char *path, struct err *err)
-{
-    if (file_exists(path) && !call_opt(c, "--force"))
-        return err_set(err, E_USAGE, "%s exists; --force overwrites it", path);
-    return OK;
-}
-
 static int write_text(const char *path, char *text, struct err *err)
 {
     const int rc = file_write(path, text, strlen(text), FILE_DURABLE, err);
@@ -63,15 +56,6 @@ static int writer_of(const struct call *c)
     return -1;
 }
 
-static int count_opt(const struct call *c, const char *name, int64_t dflt, int64_t *out,
-                     struct err *err)
-{
-    const int rc = call_int(c, name, dflt, out, err);
-    if (rc == OK && *out < 0)
-        return err_set(err, E_USAGE, "%s is at least 0, found %lld", name, (long long)*out);
-    return rc;
-}
-
 /* What makes the two hard to compare. */
 static void tell_different(const json_t *before, const json_t *now, FILE *note)
 {
@@ -97,9 +81,9 @@ static int exec_report(struct call *c, struct err *err)
     size_t size = 0;
     if (w < 0)
         return err_set(err, E_USAGE, "%s: --format says which of " WRITERS, c->args[0]);
-    int rc = count_opt(c, "--top", 5, &top, err);
-    rc = rc ? rc : count_opt(c, "--images", 50, &images, err);
-    rc = rc ? rc : may_write(c, c->args[0], err);
+    int rc = call_int(c, "--top", 5, &top, err);
+    rc = rc ? rc : call_int(c, "--images", 50, &images, err);
+    rc = rc ? rc : call_may_write(c, c->args[0], err);
     rc = rc || !baseline ? rc : baseline_read(baseline, &before, err);
     if (rc)
         return rc;
@@ -129,7 +113,7 @@ static int exec_report(struct call *c, struct err *err)
 static int exec_save(struct call *c, struct err *err)
 {
     char safe[512];
-    int rc = may_write(c, c->args[0], err);
+    int rc = call_may_write(c, c->args[0], err);
     if (rc)
         return rc;
     session_judge(c->s);
@@ -205,7 +189,7 @@ static int exec_compare(struct call *c, struct err *err)
     int64_t top;
     if (!m)
         return err_set(err, E_USAGE, "no metric '%s'; 'metrics' lists them", word);
-    int rc = count_opt(c, "--top", s->set.top, &top, err);
+    int rc = call_int(c, "--top", s->set.top, &top, err);
     rc = rc ? rc : baseline_read(c->args[0], &before, err);
     if (rc)
         return rc;
@@ -228,8 +212,8 @@ static int exec_compare(struct call *c, struct err *err)
 
 static const struct opt_spec report_opts[] = {
     {"--format", ARG_CHOICE, WRITERS, "form of the file (by its name)", WRITERS},
-    {"--top", ARG_INT, "N", "layers with a histogram (5)", NULL},
-    {"--images", ARG_INT, "N", "images listed (50)", NULL},
+    {"--top", ARG_COUNT, "N", "layers with a histogram (5)", NULL},
+    {"--images", ARG_COUNT, "N", "images listed (50)", NULL},
     {"--baseline", ARG_FILE, "FILE", "with what changed since that baseline", NULL},
     {"--force", ARG_FLAG, NULL, "overwrite an existing file", NULL},
     {0},
@@ -242,7 +226,7 @@ static const struct opt_spec save_opts[] = {
 
 static const struct opt_spec compare_opts[] = {
     {"--metric", ARG_METRIC, "METRIC", "what layers are compared by (sqnr)", NULL},
-    {"--top", ARG_INT, "N", "only the N layers that lost most", NULL},
+    {"--top", ARG_COUNT, "N", "only the N layers that lost most", NULL},
     {0},
 };
 

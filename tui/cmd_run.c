@@ -9,7 +9,7 @@
 #include "tui/own_metric.h"
 #include "tui/tui.h"
 
-/* Which images: named ones, marked ones if there are any and --all is not said, else all. */
+/* Which images: named ones, else all; no more than --limit says. */
 static int choose_images(struct call *c, size_t *n, size_t **list, struct err *err)
 {
     struct session *s = c->s;
@@ -89,20 +89,53 @@ static void tell_labels(const struct study *t, FILE *note)
     }
 }
 
+/* Images on another scale than the calibration images were are the usual reason why a model that
+ * was right elsewhere is wrong here: codes of the input that are nearly all unused, or too few. */
+static void tell_scale(const struct session *s, FILE *note)
+{
+    enum { FAR = 16 };
+    const struct study *t = s->study;
+    const struct preprocess *p = &s->pp;
+    double lo = INFINITY, hi = -INFINITY;
+    struct range_use use;
+    if (!s->int8 || !t->n_images || t->images[0].image >= s->data.n ||
+        !sample_pictured(&s->data.samples[t->images[0].image])) {
+        return;
+    }
+    for (size_t k = 0; k < COUNT(p->mean); k++) {
+        lo = fmin(lo, (0 - p->mean[k]) / p->std[k]);
+        hi = fmax(hi, (p->range - p->mean[k]) / p->std[k]);
+    }
+    if (range_of_input(s->int8, lo, hi, &use) && (use.cover > FAR || use.cover < 1.0 / FAR)) {
+        fprintf(note,
+                "images are %g..%g as 'preprocess' makes them, the codes of the INT8 model's "
+                "input are for %.4g..%.4g: range, mean and std seem to be others\n",
+                lo, hi, use.lo, use.hi);
+    }
+}
+
 static void run_text(const struct session *s, FILE *out, FILE *note)
 {
     const struct study *t = s->study;
     char name[256], why[400];
-    for (size_t i = 0; i < t->n_images; i++) {
+    enum { TOLD = 10 };
+    size_t told = 0;
+    for (size_t i = 0; i < t->n_images && told < TOLD; i++) {
         if (!t->images[i].ok) {
             fprintf(note, "skipped %s: %s\n",
                     text_safe(name, sizeof name, s->data.samples[t->images[i].image].name),
                     text_safe(why, sizeof why, t->images[i].error));
+            told++;
         }
+    }
+    if (t->failed > told) {
+        fprintf(note, "skipped %zu more; 'images' says why\n", t->failed - told);
     }
     size_t refused = tell_refused(t, note);
     tell_labels(t, note);
-    fprintf(out, "%zu images", t->n_images - t->failed);
+    tell_scale(s, note);
+    const size_t n = t->n_images - t->failed;
+    fprintf(out, "%zu image%s", n, n == 1 ? "" : "s");
     if (t->failed) {
         fprintf(out, ", %zu failed", t->failed);
     }
@@ -112,6 +145,9 @@ static void run_text(const struct session *s, FILE *out, FILE *note)
         double a = study_accuracy(t, SIDE_FP32), b = study_accuracy(t, SIDE_INT8);
         fprintf(out, "; top-1 FP32 %.2f %%, INT8 %.2f %% (%+.2f points; %zu lost, %zu gained)", a,
                 b, b - a, t->lost, t->gained);
+    } else if (t->labelled) {
+        double one = study_accuracy(t, s->fp32 ? SIDE_FP32 : SIDE_INT8);
+        fprintf(out, "; top-1 %s %.2f %%", s->fp32 ? "FP32" : "INT8", one);
     } else if (s->pair && s->classify) {
         fprintf(out, "; top-1 differs on %zu", t->lost);
     }
@@ -122,7 +158,7 @@ static void report_run(struct call *c)
 {
     struct session *s = c->s;
     if (s->json) {
-        emit_json(c, run_json(s));
+        emit_one(c, run_json(s));
         run_text(s, c->note, c->note);
     } else {
         run_text(s, c->out, c->note);
@@ -277,15 +313,15 @@ static int exec_evaluate(struct call *c, struct err *err)
 
 static const struct opt_spec run_opts[] = {
     {"--all", ARG_FLAG, NULL, "every image of the data set (the default)", NULL},
-    {"--limit", ARG_INT, "N", "only the first N", NULL},
-    {"--jobs", ARG_INT, "N", "worker threads", NULL},
+    {"--limit", ARG_COUNT, "N", "only the first N", NULL},
+    {"--jobs", ARG_COUNT, "N", "worker threads", NULL},
     {0},
 };
 
 static const struct opt_spec evaluate_opts[] = {
     {"--metric", ARG_OUTCOME, "METRIC",
      "default: top1 with labels, agreement without, sqnr when outputs are not classes", NULL},
-    {"--limit", ARG_INT, "N", "only the first N images", NULL},
+    {"--limit", ARG_COUNT, "N", "only the first N images", NULL},
     {0},
 };
 

@@ -22,7 +22,7 @@ static int exec_capture(struct call *c, struct err *err)
     }
     char *name = (char *)(uintptr_t)call_opt(c, "--image");
     if (name) {
-        if ((rc = ui_one_image(s, name, &chosen, err)) != OK)
+        if ((rc = image_one(s, name, &chosen, err)) != OK)
             return rc;
         image = (long)chosen;
     }
@@ -44,7 +44,7 @@ static int exec_picture(struct call *c, struct err *err)
     long image = view_current_image(c->s);
     size_t chosen;
     if (c->n_args > 0) {
-        const int rc = ui_one_image(c->s, c->args[0], &chosen, err);
+        const int rc = image_one(c->s, c->args[0], &chosen, err);
         if (rc != OK)
             return rc;
         image = (long)chosen;

@@ -78,7 +78,7 @@ static int started(struct call *c, bool background, size_t n_images, int rc, str
     if (!rc) {
         return sweep_report(c, err);
     }
-    if (rc == E_STOP) { /* what is done is kept and told, also after ^C */
+    if (rc == E_STOP || rc == E_CHECK) { /* what is done is kept and told, also after ^C */
         sweep_report(c, NULL);
     }
     return rc;
@@ -91,7 +91,7 @@ static int read_within(const struct call *c, struct sweep_choice *x, struct err 
     if (within && !x->race) {
         return err_set(err, E_USAGE, "--within ends a race early: not with --exact or --brute");
     }
-    return within && !(x->within > 0 && isfinite(x->within))
+    return within && !(x->within > 0)
                ? err_set(err, E_USAGE, "--within is above 0, found '%s'", within)
                : OK;
 }
@@ -155,14 +155,14 @@ static int exec_tried(struct call *c, struct err *err)
 #define COMMON_OPTS                                                                                \
     {"--metric", ARG_OUTCOME, "METRIC", "what the outputs are judged by (outcomes lists them)",    \
      NULL},                                                                                        \
-        {"--images", ARG_INT, "N", "only the first N of the data set", NULL},                      \
+        {"--images", ARG_COUNT, "N", "only the first N of the data set", NULL},                    \
     {                                                                                              \
-        "--jobs", ARG_INT, "N", "threads", NULL                                                    \
+        "--jobs", ARG_COUNT, "N", "threads", NULL                                                  \
     }
 
 static const struct opt_spec sensitivity_opts[] = {
     {"--exact", ARG_FLAG, NULL, "all layers on all images", NULL},
-    {"--top", ARG_INT, "K", "rows to show, and places that are made exact (8)", NULL},
+    {"--top", ARG_COUNT, "K", "rows to show, and places that are made exact (8)", NULL},
     {"--within", ARG_REAL, "X",
      "end when no other is more than X (in the unit of METRIC) better than place K", NULL},
     {"--ways", ARG_CHOICE, "WAYS", "loo: back in FP32, only: alone in INT8 (both)",
@@ -181,7 +181,7 @@ static const struct opt_spec raise_opts[] = {
 };
 
 static const struct opt_spec tried_opts[] = {
-    {"--top", ARG_INT, "K", "rows to show", NULL},
+    {"--top", ARG_COUNT, "K", "rows to show", NULL},
     {0},
 };
 
@@ -211,7 +211,7 @@ const struct cmd cmd_sensitivity[] = {
             "images like these. What is cancelled keeps what it has found, and goes on from there "
             "when the same is asked again. @1 is then the first row.",
         .example = "sensitivity --exact --images 4 --top 5",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = sensitivity_opts,
         .exec = exec_sensitivity,
@@ -222,7 +222,7 @@ const struct cmd cmd_sensitivity[] = {
         .help = "raise layers to FP32 one by one from the input on, and see the result recover",
         .detail = RAISE_DETAIL,
         .example = "prefix --until 'top1_drop<=1' --images 8",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .opts = raise_opts,
         .exec = exec_raise,
     },
@@ -232,7 +232,7 @@ const struct cmd cmd_sensitivity[] = {
         .help = "raise layers to FP32 one by one from the output back",
         .detail = RAISE_DETAIL,
         .example = "suffix --until 'sqnr>=20' --images 8",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .opts = raise_opts,
         .exec = exec_raise,
     },
@@ -247,7 +247,7 @@ const struct cmd cmd_sensitivity[] = {
             "says otherwise the curve is not monotone and the answer, the shortest one that was "
             "seen to meet the goal, not to be trusted.",
         .example = "bisect --until 'sqnr>=20' --images 4",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .opts = raise_opts,
         .exec = exec_raise,
     },

@@ -17,6 +17,7 @@ static int exec_save(struct call *c, struct err *err)
 {
     char *path, safe[512];
     int rc = file_of(c, &path, err);
+    rc = rc ? rc : call_may_write(c, path, err);
     if (rc == OK)
         rc = c->n_args ? state_save(c->s, path, err) : state_autosave(c->s, err);
     if (rc == OK && c->s->json)

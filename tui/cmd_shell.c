@@ -64,31 +64,35 @@ static int over_layers(const struct session *s, const char *function, const char
     return OK;
 }
 
-static int assert_lookup(void *ctx, const char *function, const char *name, struct expr_value *out,
-                         struct err *err)
+struct assertion {
+    const struct session *s;
+    char unknown[64]; /* first name that has no value */
+};
+
+static int value_of(const struct session *s, const char *function, const char *name, double *out,
+                    struct err *err)
 {
-    const struct session *s = ctx;
     bool known = false;
     if (!function && strcmp(name, "pins") == 0) {
-        out->number = (double)s->undo[s->at_undo].n;
+        *out = (double)s->undo[s->at_undo].n;
         return OK;
     }
     if (!function && (strcmp(name, "layers") == 0 || strcmp(name, "unmatched") == 0)) {
-        out->number = (double)(name[0] == 'l' ? s->match.n_layers : s->match.n_unmatched);
+        *out = (double)(name[0] == 'l' ? s->match.n_layers : s->match.n_unmatched);
         return OK;
     }
     const json_t *compared = function ? NULL : json_object_get(s->compared, name);
     if (compared && (json_is_number(compared) || json_is_null(compared))) {
-        out->number = json_is_number(compared) ? json_number_value(compared) : NAN;
+        *out = json_is_number(compared) ? json_number_value(compared) : NAN;
         return OK;
     }
     if (!s->study) {
         return err_set(err, E_STATE, "'%s' needs results: run", name);
     }
     if (function) {
-        return over_layers(s, function, name, &out->number, err);
+        return over_layers(s, function, name, out, err);
     }
-    out->number = study_number(s, name, &known);
+    *out = study_number(s, name, &known);
     return known ? OK
                  : err_set(err, E_USAGE,
                            "no value '%s'; top1_drop, fp32_accuracy, int8_accuracy, "
@@ -98,19 +102,35 @@ static int assert_lookup(void *ctx, const char *function, const char *name, stru
                            name);
 }
 
+static int assert_lookup(void *ctx, const char *function, const char *name, struct expr_value *out,
+                         struct err *err)
+{
+    struct assertion *a = ctx;
+    int rc = value_of(a->s, function, name, &out->number, err);
+    if (!rc && isnan(out->number) && !a->unknown[0]) {
+        snprintf(a->unknown, sizeof a->unknown, function ? "%s(%s)" : "%s%s",
+                 function ? function : "", name);
+    }
+    return rc;
+}
+
 static int exec_assert(struct call *c, struct err *err)
 {
+    struct assertion a = {.s = c->s};
     struct expr_value v;
     const char *message = call_opt(c, "--message");
     char *text = call_words(c); /* the expression may be typed without quotes */
-    int rc = expr_eval(text, assert_lookup, c->s, &v, err);
+    int rc = expr_eval(text, assert_lookup, &a, &v, err);
     bool ok = !rc && expr_true(&v);
     if (!rc && c->s->json) {
         emit_json(c, json_pack("{s:o,s:b}", "expression", json_text(text), "ok", ok));
     }
     if (!rc && !ok) {
-        rc = err_set(err, E_CHECK, "%s%sassert is false: %s", message ? message : "",
-                     message ? ": " : "", text);
+        bool unknown = isnan(v.number) && a.unknown[0];
+        rc = err_set(err, E_CHECK, "%s%sassert %s: %s%s%s%s", message ? message : "",
+                     message ? ": " : "", unknown ? "has no answer" : "is false", text,
+                     unknown ? " ('" : "", unknown ? a.unknown : "",
+                     unknown ? "' has no value here)" : "");
     }
     free(text);
     return rc;
@@ -139,7 +159,7 @@ static int exec_echo(struct call *c, struct err *err)
 static int exec_time(struct call *c, struct err *err)
 {
     struct timespec a, b;
-    char *line = cmd_join("", c->n_args, c->args);
+    char *line = cmd_retype(c->n_args, c->args);
     clock_gettime(CLOCK_MONOTONIC, &a);
     int rc = cmd_line(c->s, line, c->out, c->note, err);
     clock_gettime(CLOCK_MONOTONIC, &b);
@@ -175,7 +195,8 @@ const struct cmd cmd_shell[] = {
         .detail = "Values: top1_drop, fp32_accuracy, int8_accuracy, agreement (percentage points), "
                   "lost, gained, images, failed, labelled, pins, layers, unmatched, and min(M), "
                   "max(M), mean(M) of a metric over the layers. Operators: || && ! == != < <= > "
-                  ">= + - * / ( ).",
+                  ">= + - * / ( ). An answer that rests on what has no value, such as an accuracy "
+                  "without labels, fails as well, negated or not.",
         .example = "assert 'layers > 0'",
         .args = {{"EXPR", ARG_WORD, NULL, false, true}},
         .opts = assert_opts,

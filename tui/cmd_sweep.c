@@ -186,11 +186,11 @@ static int exec_outcomes(struct call *c, struct err *err)
     }
 #define IMAGES_OPT                                                                                 \
     {                                                                                              \
-        "--images", ARG_INT, "N", "only the first N of the data set", NULL                         \
+        "--images", ARG_COUNT, "N", "only the first N of the data set", NULL                       \
     }
 #define JOBS_OPT                                                                                   \
     {                                                                                              \
-        "--jobs", ARG_INT, "N", "threads", NULL                                                    \
+        "--jobs", ARG_COUNT, "N", "threads", NULL                                                  \
     }
 
 #define COST_OPT(text)                                                                             \
@@ -201,7 +201,7 @@ static int exec_outcomes(struct call *c, struct err *err)
 static const struct opt_spec search_opts[] = {
     {"--max-drop", ARG_REAL, "X", "stop when at most so much worse than FP32", NULL},
     {"--reach", ARG_REAL, "X", "stop at this value", NULL},
-    {"--max-pins", ARG_INT, "N", "pin at most N layers more", NULL},
+    {"--max-pins", ARG_COUNT, "N", "pin at most N layers more", NULL},
     {"--method", ARG_CHOICE, "auto|pareto|greedy|bisect",
      "by size (the default), likewise with the best set of every size measured, one best layer "
      "after the other, or delta debugging alone",
@@ -248,7 +248,7 @@ const struct cmd cmd_sweep[] = {
             "pinned. Without --metric, --max-drop is in points of accuracy, --reach in dB of the "
             "SQNR of the outputs.",
         .example = "search --max-drop 5 --images 24",
-        .needs = NEED_PAIR | NEED_DATA,
+        .needs = NEED_PAIR | NEED_ONE_FORMAT | NEED_DATA,
         .args = {{"LAYER", ARG_LAYER, NULL, true, true}},
         .opts = search_opts,
         .exec = exec_search,

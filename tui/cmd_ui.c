@@ -200,20 +200,6 @@ int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err 
     return OK;
 }
 
-int ui_one_image(struct session *s, char *word, size_t *image, struct err *err)
-{
-    size_t n, *list;
-    const int rc = image_lists(s, 1, &word, &n, &list, err);
-    if (rc != OK)
-        return rc;
-    const size_t first = n ? list[0] : 0;
-    free(list);
-    if (n != 1)
-        return err_set(err, E_USAGE, "'%s' stands for %zu images, one is wanted", word, n);
-    *image = first;
-    return OK;
-}
-
 /* What Enter leads to: a layer, or the layer that is worst for the image under the cursor. */
 static int open_target(struct session *s, size_t *layer, struct err *err)
 {
@@ -329,7 +315,7 @@ static int select_image(struct session *s, char *word, struct err *err)
 {
     const bool step = strcmp(word, "next") == 0 || strcmp(word, "previous") == 0;
     size_t image = s->ui.image;
-    if (!step && ui_one_image(s, word, &image, err) != OK)
+    if (!step && image_one(s, word, &image, err) != OK)
         return err->code;
     struct rows r = rows_of(s, VIEW_IMAGES);
     size_t at = r.n, to = 0;
@@ -523,7 +509,7 @@ const struct cmd cmd_ui[] = {
         .example = "cursor down",
         .args = {{"MOVE", ARG_CHOICE, "down|up|pagedown|pageup|halfdown|halfup|top|bottom|to",
                   false, false},
-                 {"ROW", ARG_INT, NULL, true, false}},
+                 {"ROW", ARG_COUNT, NULL, true, false}},
         .exec = exec_cursor,
     },
     {

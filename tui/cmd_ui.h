@@ -10,9 +10,8 @@
 #define UI_VIEW_WORD(ID, name) #name
 #define UI_VIEW_WORDS VIEWS(UI_VIEW_WORD, "|")
 
-/* The one layer or image that a word of the language stands for; E_USAGE when it is not one. */
+/* The one layer that a word of the language stands for; E_USAGE when it is not one. */
 int ui_one_layer(struct session *s, const char *word, size_t *layer, struct err *err);
-int ui_one_image(struct session *s, char *word, size_t *image, struct err *err);
 /* Makes it the current layer of all views and puts their cursors on it. */
 void ui_layer_go(struct session *s, size_t layer);
 /* Goes to a view; the layer view takes over what was under the cursor. */

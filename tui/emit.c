@@ -119,17 +119,13 @@ static json_t *rows_in(json_t *o)
     return NULL;
 }
 
-static void emit_lines(json_t *o, FILE *out)
+static void emit_lines(json_t *rows, FILE *out)
 {
-    json_t *rows = rows_in(o), *row;
+    json_t *row;
     size_t i;
     json_array_foreach(rows, i, row)
     {
         json_dumpf(row, out, FLAGS);
-        fputc('\n', out);
-    }
-    if (!rows) {
-        json_dumpf(o, out, FLAGS);
         fputc('\n', out);
     }
 }
@@ -171,19 +167,43 @@ static json_t *csv_columns(json_t *rows)
     return columns;
 }
 
+/* Members of objects inside as columns of their own, "fp32.file". */
+static void spread(json_t *flat, const char *inside, json_t *o)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(o, key, v)
+    {
+        char *name = mem_printf("%s%s%s", inside, inside[0] ? "." : "", key);
+        if (json_is_object(v)) {
+            spread(flat, name, v);
+        } else {
+            json_object_set_nocheck(flat, name, v);
+        }
+        free(name);
+    }
+}
+
 void csv_rows(json_t *rows, FILE *out)
 {
-    json_t *columns = csv_columns(rows), *row, *v;
+    json_t *flat = json_array(), *columns, *row, *v;
     const char *key;
     size_t i;
     bool first = true;
+    json_array_foreach(rows, i, row)
+    {
+        json_t *one = json_object();
+        spread(one, "", row);
+        json_array_append_new(flat, one);
+    }
+    columns = csv_columns(flat);
     json_object_foreach(columns, key, v)
     {
         csv_text(key, first, out);
         first = false;
     }
     fputs(first ? "" : "\n", out);
-    json_array_foreach(rows, i, row)
+    json_array_foreach(flat, i, row)
     {
         first = true;
         json_object_foreach(columns, key, v)
@@ -194,25 +214,20 @@ void csv_rows(json_t *rows, FILE *out)
         fputc('\n', out);
     }
     json_decref(columns);
+    json_decref(flat);
 }
 
-static void emit_csv(json_t *o, FILE *out)
+/* Takes the reference. The rows are of the object, or NULL: it is the one row. */
+static void emit(struct call *c, json_t *object, json_t *rows)
 {
-    json_t *rows = rows_in(o), *one = json_array();
-    json_array_append(one, o);
-    csv_rows(rows ? rows : one, out);
-    json_decref(one);
-}
-
-void emit_json(struct call *c, json_t *object)
-{
-    json_t *o = json_object();
+    json_t *o = json_object(), *one = json_array();
+    json_array_append(one, object);
     switch (c->s->form) {
     case FORM_JSONL:
-        emit_lines(object, c->out);
+        emit_lines(rows ? rows : one, c->out);
         break;
     case FORM_CSV:
-        emit_csv(object, c->out);
+        csv_rows(rows ? rows : one, c->out);
         break;
     default:
         json_object_set_new(o, "command", json_string(c->cmd->name));
@@ -222,6 +237,17 @@ void emit_json(struct call *c, json_t *object)
         fputc('\n', c->out);
         break;
     }
+    json_decref(one);
     json_decref(o);
     json_decref(object);
+}
+
+void emit_json(struct call *c, json_t *object)
+{
+    emit(c, object, rows_in(object));
+}
+
+void emit_one(struct call *c, json_t *object)
+{
+    emit(c, object, NULL);
 }

@@ -154,15 +154,29 @@ static int parse_sum(struct parser *p, struct expr_value *v)
     return rc;
 }
 
-static bool compare(const char *op, const struct expr_value *a, const struct expr_value *b)
+/* Whether it holds: 1, 0, or NaN when that is not known. */
+static double truth(const struct expr_value *v)
 {
-    if (a->text || b->text) {
+    return v->text ? v->text[0] != '\0' : isnan(v->number) ? NAN : v->number != 0;
+}
+
+/* A text that is a number, such as a class without a name, is compared as one with a number. */
+static bool as_number(const struct expr_value *v, double *out)
+{
+    char *end = NULL;
+    *out = v->text ? strtod(v->text, &end) : v->number;
+    return !end || (end != v->text && !*end);
+}
+
+static double compare(const char *op, const struct expr_value *a, const struct expr_value *b)
+{
+    double x, y;
+    if ((a->text && b->text) || !as_number(a, &x) || !as_number(b, &y)) {
         bool same = a->text && b->text && strcmp(a->text, b->text) == 0;
         return op[0] == '!' ? !same : op[0] == '=' && same;
     }
-    double x = a->number, y = b->number;
     if (isnan(x) || isnan(y)) {
-        return false;
+        return NAN;
     }
     switch (op[0]) {
     case '<':
@@ -176,6 +190,26 @@ static bool compare(const char *op, const struct expr_value *a, const struct exp
     }
 }
 
+/* What a text is compared with: quotes are lost on the way through a line, so that a bare word
+   that means nothing else stands for itself. */
+static int parse_text(struct parser *p, struct expr_value *v)
+{
+    const char *start = p->at;
+    char name[WORD];
+    struct err unknown = {0};
+    *v = (struct expr_value){0};
+    if (!word(p, name) || take(p, "(")) {
+        p->at = start;
+        return parse_sum(p, v);
+    }
+    if (p->lookup && p->lookup(p->ctx, NULL, name, v, &unknown)) {
+        char *s = p->strings[p->n_strings++ % (int)COUNT(p->strings)];
+        snprintf(s, sizeof p->strings[0], "%s", name);
+        *v = (struct expr_value){.text = s};
+    }
+    return OK;
+}
+
 static int parse_not(struct parser *p, struct expr_value *v)
 {
     static const char *const ops[] = {"<=", ">=", "==", "!=", "<", ">"};
@@ -187,19 +221,32 @@ static int parse_not(struct parser *p, struct expr_value *v)
         }
         int rc = parse_not(p, v);
         p->depth--;
-        *v = (struct expr_value){.number = !expr_true(v)};
+        const double holds = truth(v);
+        *v = (struct expr_value){.number = isnan(holds) ? NAN : !holds};
         return rc;
     }
     int rc = parse_sum(p, v);
     for (size_t i = 0; i < COUNT(ops) && !rc; i++) {
         if (take(p, ops[i])) {
             struct expr_value r;
-            rc = parse_sum(p, &r);
-            *v = (struct expr_value){.number = !rc && compare(ops[i], v, &r)};
+            const bool text = v->text && strchr("=!", ops[i][0]);
+            rc = text ? parse_text(p, &r) : parse_sum(p, &r);
+            *v = (struct expr_value){.number = rc ? NAN : compare(ops[i], v, &r)};
             break;
         }
     }
     return rc;
+}
+
+/* One of them decides when it has this truth; else it takes both to be known. */
+static struct expr_value joined(const struct expr_value *a, const struct expr_value *b,
+                                bool decides)
+{
+    const double x = truth(a), y = truth(b);
+    if (x == decides || y == decides) {
+        return (struct expr_value){.number = decides};
+    }
+    return (struct expr_value){.number = isnan(x) || isnan(y) ? NAN : !decides};
 }
 
 static int parse_and(struct parser *p, struct expr_value *v)
@@ -208,7 +255,7 @@ static int parse_and(struct parser *p, struct expr_value *v)
     while (!rc && take(p, "&&")) {
         struct expr_value r;
         rc = parse_not(p, &r);
-        *v = (struct expr_value){.number = expr_true(v) && expr_true(&r)};
+        *v = joined(v, &r, false);
     }
     return rc;
 }
@@ -219,7 +266,7 @@ static int parse_or(struct parser *p, struct expr_value *v)
     while (!rc && take(p, "||")) {
         struct expr_value r;
         rc = parse_and(p, &r);
-        *v = (struct expr_value){.number = expr_true(v) || expr_true(&r)};
+        *v = joined(v, &r, true);
     }
     return rc;
 }

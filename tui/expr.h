@@ -6,8 +6,9 @@
  *   cmp: < <= > >= == !=   sum: product { (+|-) product }   product: unary { (*|/) unary }
  *   unary: '-' unary | number | "string" | name | name '(' name ')' | '(' or ')'
  *
- * Values are numbers or strings; == and != compare strings too. A comparison with an undefined
- * value (NaN) is false.
+ * Values are numbers or strings; == and != compare strings too, and a name behind them that means
+ * nothing is a string itself. What is compared with an undefined value (NaN) is undefined, and so
+ * is what rests on it: it does not hold, negated or not.
  */
 #ifndef TUI_EXPR_H
 #define TUI_EXPR_H

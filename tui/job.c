@@ -149,6 +149,9 @@ int job_wait(struct session *s, struct err *err)
             j->err = why;
         }
     }
+    if (j->state == JOB_CANCELLED && j->done >= j->total) { /* how much there is was not known */
+        return err_set(err, E_STOP, "cancelled after %zu %s", j->done, j->kind->unit);
+    }
     if (j->state == JOB_CANCELLED) {
         return err_set(err, E_STOP, "cancelled after %zu of %zu %s", j->done, j->total,
                        j->kind->unit);

@@ -221,7 +221,8 @@ static void page_commands(FILE *out)
     heading(out, "DESCRIPTION");
     paragraph(out, "One command a line; a word ';' separates commands on a line, '#' at the start "
                    "of a word begins a comment, a backslash at the end of a line continues it. "
-                   "Words are quoted as in sh; nothing is expanded but ${NAME}. A last word '&' "
+                   "Words are quoted as in sh; nothing is expanded but ${NAME}. A quoted word is "
+                   "no option, nor is any behind a word '--'. A last word '&' "
                    "lets a run go on in the background. A '-' in front of a command passes over "
                    "its error. A script is checked whole before its first command runs.");
     paragraph(out, "LAYER is a name, a pattern with * and ?, a rank of the last listing such as "

@@ -127,7 +127,7 @@ const struct exit_row exit_rows[] = {
     {"1", "a command of -e failed"},
     {"2", "usage: unknown command, bad option or argument; nothing was run"},
     {"3", "a script stopped at a command that failed"},
-    {"4", "an assert was false"},
+    {"4", "an assert was false, or the goal of a search or sweep was not met"},
     {"5", "errors under --continue-on-error"},
     {"6", "input refused: malformed, unsupported, or not fitting together"},
     {"7", "input or output: missing, permission, disk full"},

@@ -64,10 +64,7 @@ _Static_assert(offsetof(struct own_metric, outcome) == 0, "an outcome is the met
 
 char *own_command(const struct own_metric *m)
 {
-    char *first = cmd_quote(m->words[0]);
-    char *line = cmd_join(first, m->n_words - 1, m->words + 1);
-    free(first);
-    return line;
+    return cmd_retype(m->n_words, m->words);
 }
 
 /* ---- Definition ----------------------------------------------------------------------------- */

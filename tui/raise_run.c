@@ -134,8 +134,9 @@ static int bisect(struct session *s, struct raise_job *j, struct err *err)
     high = met ? 0 : high;
     if (!rc && !met) {
         rc = try_prefix(s, j, high, &met, err);
-        rc = rc || met ? rc
-                       : err_set(err, E_CHECK, "the goal is not met even with every layer in FP32");
+        if (rc || !met) {
+            return rc;
+        }
     }
     while (!rc && high - low > 1) {
         size_t middle = low + (high - low) / 2;
@@ -160,6 +161,9 @@ static int raise_body(struct session *s, void *ctx, struct err *err)
     int rc = lab_base(j->lab, j->w, err);
     rc = rc ? rc : j->w->kind == SWEEP_BISECT ? bisect(s, j, err) : measure_raises(s, j, err);
     sweep_account(s, j->w, j->lab, &from);
+    if (!rc && j->r->has_goal && j->r->reached == SIZE_MAX) {
+        rc = err_set(err, E_CHECK, "the goal is not met even with every layer in FP32");
+    }
     return rc;
 }
 

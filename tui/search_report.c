@@ -199,6 +199,7 @@ static void search_json(struct call *c)
     }
     free(ms);
     cost_model_json(o, m);
+    json_object_set_new(o, "points", points); /* the first list: the rows */
     json_object_set_new(o, "fp32", json_num(sweep_fp32(w, w->outcome)));
     json_object_set_new(o, "int8", json_num(trial_value(&w->base, w->outcome)));
     json_object_set_new(o, "target",
@@ -209,7 +210,6 @@ static void search_json(struct call *c)
     json_object_set_new(o, "measured_images", json_integer((json_int_t)(w->base.n - w->failed)));
     json_object_set_new(o, "pins", names_json(s, found->pinned));
     json_object_set_new(o, "precisions", precisions_json(s, found));
-    json_object_set_new(o, "points", points);
     json_object_set_new(o, "confidence", confidence_json(q, w));
     json_object_set_new(o, "out_of_time", json_boolean(q->out_of_time));
     json_object_set_new(o, "runs", json_integer((json_int_t)q->runs));

@@ -63,8 +63,16 @@ static void undo_clear(struct session *s, size_t from)
     s->n_undo = MIN(s->n_undo, from);
 }
 
+void session_list_images(struct session *s, size_t n, size_t *images)
+{
+    free(s->listed_images);
+    s->listed_images = images;
+    s->n_listed_images = n;
+}
+
 void session_forget(struct session *s)
 {
+    session_list_images(s, 0, NULL);
     session_picture_clear(s);
     session_forget_run(s);
     layer_times_fini(&s->times);
@@ -612,9 +620,11 @@ int session_undo(struct session *s, int steps, struct err *err)
 {
     long to = (long)s->at_undo + steps;
     if (to < 0 || to >= (long)s->n_undo) {
-        return err_set(err, E_STATE, "nothing to %s: %zu step%s", steps < 0 ? "undo" : "redo",
-                       steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo,
-                       steps == -1 || steps == 1 ? " possible" : "s possible");
+        const size_t most = steps < 0 ? s->at_undo : s->n_undo - 1 - s->at_undo;
+        const char *what = steps < 0 ? "undo" : "redo";
+        return most ? err_set(err, E_STATE, "cannot %s %d steps, there %s", what, abs(steps),
+                              most == 1 ? "is one" : "are fewer")
+                    : err_set(err, E_STATE, "nothing to %s", what);
     }
     size_t edit = s->undo[to].edit;
     bool other = edit != s->undo[s->at_undo].edit;

@@ -316,7 +316,8 @@ static void restore_marked(struct session *s, const json_t *list)
 
 /* ---- History of pins ------------------------------------------------------------------------- */
 
-static struct pin_state step_of(const json_t *step)
+/* A precision that this version does not know is FP32; *strange is then its name. */
+static struct pin_state step_of(const json_t *step, const char **strange)
 {
     const json_t *pins = json_object_get(step, "pins"), *as = json_object_get(step, "precisions");
     const char *line = text_of(step, "line");
@@ -327,8 +328,10 @@ static struct pin_state step_of(const json_t *step)
     for (size_t i = 0; i < n; i++) {
         const char *name = json_string_value(json_array_get(pins, i));
         const char *word = json_string_value(json_array_get(as, i));
+        const int as_named = word ? precision_find(word) : PREC_FP32;
+        *strange = as_named < 0 ? word : *strange;
         if (name) {
-            p.as[p.n] = (uint8_t)MAX(word ? precision_find(word) : PREC_FP32, PREC_FP32);
+            p.as[p.n] = (uint8_t)MAX(as_named, PREC_FP32);
             p.names[p.n++] = mem_dup(name);
         }
     }
@@ -380,13 +383,17 @@ static void restore_history(struct session *s, const json_t *state, FILE *note)
     struct pin_state *states = mem_alloc((n + 1) * sizeof(*states));
     struct err why = {0};
     char safe[1024];
+    const char *strange = NULL;
     size_t edit = 0;
     for (size_t i = 0; i < n; i++) {
-        states[i] = step_of(json_array_get(steps, skip + i));
+        states[i] = step_of(json_array_get(steps, skip + i), &strange);
         if (!why.code)
             restore_version(s, state, json_array_get(steps, skip + i), &edit, note, &why);
         states[i].edit = edit;
     }
+    if (strange)
+        fprintf(note, "there is no precision '%s': pins of the session in it are in FP32\n",
+                text_safe(safe, sizeof(safe), strange));
     if (why.code)
         fprintf(note, "edits of the session from one step on are not in force: %s\n",
                 text_safe(safe, sizeof(safe), why.text));

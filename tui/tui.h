@@ -238,6 +238,9 @@ struct session {
 
     size_t *listed; /* layer indices of the last `layers` listing, for @3 */
     size_t n_listed;
+    size_t *listed_images; /* images of the last listing of them, likewise; NULL: there was none,
+                              and they are ranked as the images view has them */
+    size_t n_listed_images;
 
     struct setting_values set;
     json_t *vars; /* ${VAR} */
@@ -337,6 +340,8 @@ int session_sample(const struct session *s, size_t image, struct tensor **in, st
 const char *session_runs_as(const struct session *s, size_t layer);
 /* Forgets the results of the last run. */
 void session_forget_run(struct session *s);
+/* The listing that @N of images is a rank of, taken over; NULL: none. */
+void session_list_images(struct session *s, size_t n, size_t *images);
 /* Forgets all that was measured (preprocessing or data set changed). */
 void session_forget(struct session *s);
 /* Forgets the last sweep or search. */
@@ -453,7 +458,8 @@ enum arg_kind {
     ARG_WORD,   /* any word */
     ARG_CHOICE, /* one of `choices` */
     ARG_INT,
-    ARG_REAL,
+    ARG_COUNT,   /* whole number of at least 0 */
+    ARG_REAL,    /* neither infinite nor NaN */
     ARG_FILE,    /* path */
     ARG_LAYER,   /* LAYER of the language: may stand for several layers */
     ARG_IMAGE,   /* image name, glob, index #N or @marked */
@@ -483,7 +489,14 @@ struct opt_spec {
     const char *help;
     const char *choices;
 };
-enum { NEED_MODEL = 1, NEED_PAIR = 2, NEED_DATA = 4, NEED_RUN = 8, NEED_SCREEN = 16 };
+enum {
+    NEED_MODEL = 1,
+    NEED_PAIR = 2,
+    NEED_DATA = 4,
+    NEED_RUN = 8,
+    NEED_SCREEN = 16,
+    NEED_ONE_FORMAT = 32, /* of a pair: layers go back to FP32 */
+};
 
 struct call {
     struct session *s;
@@ -536,10 +549,15 @@ char *call_words(const struct call *c); /* its arguments with a space between; f
 /* "u8", "s16" ... of an option; none when NULL. */
 enum dtype type_word(const char *word, enum dtype none);
 int call_int(const struct call *c, const char *name, int64_t dflt, int64_t *out, struct err *err);
-/* Quotes a word so that cmd_line reads it back as one word; free() it. */
+/* E_USAGE when the command is not to write there: over a model that is loaded or, where it has the
+ * option --force, over any file, unless that is given. */
+int call_may_write(const struct call *c, const char *path, struct err *err);
+/* Quotes a word so that cmd_line reads it back as one word and no option; free() it. */
 char *cmd_quote(const char *word);
 /* "HEAD 'word' ...": the line that cmd_line reads back as head and these words; free() it. */
 char *cmd_join(const char *head, size_t n, char *const *words);
+/* The line that has been split into these words, options among them; free() it. */
+char *cmd_retype(size_t n, char *const *words);
 /* Resolves a LAYER word; *list is malloc'd, in network order for patterns. E_USAGE with
  * did-you-mean when nothing fits. */
 int layer_list(struct session *s, const char *word, size_t *n, size_t **list, struct err *err);
@@ -548,10 +566,12 @@ int layer_lists(struct session *s, size_t n_words, char **words, size_t *n, size
                 struct err *err);
 int image_lists(struct session *s, size_t n_words, char **words, size_t *n, size_t **list,
                 struct err *err);
+/* The one image that a word stands for; E_USAGE when there are several. */
+int image_one(struct session *s, const char *word, size_t *image, struct err *err);
 /* Value of a metric for one layer in the last run: NAN when it was not measured. */
 double layer_metric(const struct session *s, size_t layer, const struct metric *m);
-/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. The name of
- * an operator of the model stands for itself: op == Conv. */
+/* Whether the layer fulfils an expression over its metrics, op, name, pinned, marked. A word behind
+ * == that is none of these stands for itself: op == Conv. */
 int layer_where(const struct session *s, size_t layer, const char *expr, bool *yes,
                 struct err *err);
 /* Whether the image (an index of the data set) fulfils an expression over the scores of the last
@@ -574,6 +594,8 @@ void alias_expect(const struct call *c);
  * {"command":NAME,"schema":1,...}; JSON lines and CSV have the rows of its first list of objects,
  * or itself as the one row. */
 void emit_json(struct call *c, json_t *object);
+/* The same of an answer that is one thing, whatever lists it has: it is the one row. */
+void emit_one(struct call *c, json_t *object);
 /* A list of objects as RFC 4180 CSV with a line of names; null and what a row lacks are empty. */
 void csv_rows(json_t *rows, FILE *out);
 /* Reads a JSON file of ours: an object with this "kind" and "schema" 1; the caller releases it. */

@@ -277,7 +277,8 @@ static const struct job_kind means_kind = {
     .summary = means_summary,
 };
 
-/* The means of all channels in FP32 over the images of the last run. */
+/* The means of all channels in FP32 over the images of the last run. What is begun is the
+   caller's to free, whether it came to an end or not. */
 static int observe_means(struct call *c, struct observing **out, struct err *err)
 {
     struct session *s = c->s;
@@ -291,11 +292,7 @@ static int observe_means(struct call *c, struct observing **out, struct err *err
         observing_only(*out, s->n_ran, s->ran);
     }
     (*out)->channels = true;
-    rc = job_start(s, &means_kind, *out, (*out)->n, false, s->json ? NULL : c->note, err);
-    if (rc) {
-        observing_free(*out);
-    }
-    return rc;
+    return job_start(s, &means_kind, *out, (*out)->n, false, s->json ? NULL : c->note, err);
 }
 
 static int correct_layer(struct call *c, const struct whatif *w, const struct observation *seen,

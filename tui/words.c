@@ -109,9 +109,11 @@ int words_split(const struct session *s, const char *line, struct words *out, st
     return rc;
 }
 
-char *cmd_quote(const char *word)
+/* A word with the quotes it needs. A '-' in front begins an option where a line is typed again as
+   it was, but not in a name or another value that is put into one. */
+static char *quoted(const char *word, bool typed)
 {
-    bool plain = word[0] && !strchr("#;&", word[0]);
+    bool plain = word[0] && !strchr(typed ? "#;&" : "#;&-", word[0]);
     for (const char *p = word; *p && plain; p++) {
         plain = isalnum((unsigned char)*p) || strchr("_-./:@,%+=", *p) || (unsigned char)*p >= 128;
     }
@@ -130,16 +132,32 @@ char *cmd_quote(const char *word)
     return out;
 }
 
-char *cmd_join(const char *head, size_t n, char *const *words)
+char *cmd_quote(const char *word)
+{
+    return quoted(word, false);
+}
+
+static char *join(const char *head, size_t n, char *const *words, bool typed)
 {
     char *line = mem_dup(head);
     for (size_t i = 0; i < n; i++) {
-        char *word = cmd_quote(words[i]), *longer = mem_printf("%s %s", line, word);
+        char *word = quoted(words[i], typed);
+        char *longer = mem_printf("%s%s%s", line, line[0] ? " " : "", word);
         free(word);
         free(line);
         line = longer;
     }
     return line;
+}
+
+char *cmd_join(const char *head, size_t n, char *const *words)
+{
+    return join(head, n, words, false);
+}
+
+char *cmd_retype(size_t n, char *const *words)
+{
+    return join("", n, words, true);
 }
 
 char *words_line(const struct words *w, size_t from, size_t to)
@@ -149,9 +167,8 @@ char *words_line(const struct words *w, size_t from, size_t to)
     FILE *f = open_memstream(&line, &size);
     for (size_t i = from; i < to; i++) {
         const bool bare = !w->quoted[i] && strcmp(w->w[i], "&") == 0;
-        const bool plain_option = w->quoted[i] && w->w[i][0] == '-';
-        char *word = bare || plain_option ? NULL : cmd_quote(w->w[i]);
-        fprintf(f, plain_option ? "%s'%s'" : "%s%s", i > from ? " " : "", word ? word : w->w[i]);
+        char *word = bare ? NULL : quoted(w->w[i], !w->quoted[i]);
+        fprintf(f, "%s%s", i > from ? " " : "", word ? word : w->w[i]);
         free(word);
     }
     fclose(f);

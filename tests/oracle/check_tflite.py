@@ -251,8 +251,10 @@ def check_pair(tally, folder, fp32, x, tmp):
     print(f"{title}: {layers} layers matched", flush=True)
     tally.check(layers > 0, f"{title}: nothing matched")
     if fp32.suffix == ".onnx":
-        done = qscope(*base, "pin *")
-        tally.check(done.returncode == 6, f"{title}: pinned across formats: {last_line(done)}")
+        for trial in ("pin *", "sensitivity", "prefix", "bisect", "search --reach 20", "culprits"):
+            done = qscope(*base, trial)
+            tally.check(done.returncode == 6 and "of one format" in last_line(done),
+                        f"{title}: {trial} across formats: {last_line(done)}")
         return
     done = qscope(*base, "pin *", "run", "pins")
     effect = len(re.findall(r"in effect", done.stdout))

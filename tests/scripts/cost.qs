@@ -8,6 +8,6 @@ cost /block4/* --json
 -select color time
 -cost --measure --runs 0
 output ${OUT}/cost.txt
-cost --measure --runs 2 --image bar*
+cost --measure --runs 2 --image bar_0.png
 output -
 view graph ; select color time

@@ -22,5 +22,4 @@ sensitivity --top 2 --within 0.5
 sensitivity --top 2 --within 30
 tried --top 3 --json
 -sensitivity --within 0
--sensitivity --within nan
 -sensitivity --within 1 --exact

@@ -1,0 +1,5 @@
+# exit: 2
+# stderr
+# A number that is none is found before anything runs.
+echo not reached
+search --reach nan
