@@ -254,6 +254,48 @@ def walk_live(tmp):
     t.end()
 
 
+def walk_job_makes_room(tmp):
+    """What is under way ends when something takes its place: that is said, and so is what is left."""
+    for i in range(20):
+        shutil.copytree(ROOT / "samples/images", tmp / str(i))
+    t = Terminal(["--jobs", "1", "--no-cache", "-e", "set kernels plain", *PAIR,
+                  "-e", "preprocess samples/preprocess.json"], columns=120)
+    t.wait("/block4/dw/Conv")
+    add = f"dataset add {tmp}"
+    for start, name in (("sensitivity --exact", "sensitivity #1"),
+                        ("search --max-drop 1", "search #2"), ("prefix", "prefix #3")):
+        t.command(add)
+        t.command(start)
+        t.wait(name, "^C cancel")
+        t.command("dataset clear")
+        t.wait("no images: type", f"{name} stopped")
+    t.command(add)
+    t.press("1", "R")
+    t.wait("run #4 ", "^C cancel", "img/s")
+    t.command("search --max-drop 1")
+    t.wait("run #4 is stopped", "search #5 ")
+    t.wait("search #5 ", "so far 0 pins, top1", "runs/s", absent=("ETA",))
+    t.press("R")
+    t.wait("search #5 is stopped", "run #6")
+    t.command(f"load int8 {PAIR[1]}")
+    t.wait("not run yet: R runs", "14 layers matched")
+    t.press("6")
+    t.wait("run #4 cancelled, results kept", "search #5 stopped", "run #6 stopped")
+    t.press("Q")
+    t.end()
+
+
+def walk_progress(_):
+    """In a terminal the progress of a batch stays on its line, also where the total is not known."""
+    t = Terminal(["--batch", "--no-cache", "--jobs", "1", *OPEN, "-e", "set kernels plain",
+                  "-e", "search --max-drop 1"], rows=60, columns=200)
+    text = t.wait("no smaller set does")
+    lines = [r for r in text.splitlines() if re.match(r"\d+ runs  |\d+/\d+ runs", r)]
+    if len(lines) != 1:
+        raise Lost(f"{len(lines)} lines of progress:\n{text}")
+    t.end()
+
+
 def end_recorded(t, script):
     """Writes what was done as a script, and leaves."""
     t.press("F2", str(script), "Enter")

@@ -194,8 +194,9 @@ static int exec_jobs(struct call *c, struct err *err)
     } else if (!j->kind) {
         fprintf(c->out, "nothing has been run yet\n");
     } else {
-        fprintf(c->out, "%s #%d %s: %zu of %zu %s, %.1f/s\n", what, j->id, states[j->state],
-                j->done, j->total, j->kind->unit, job_rate(j));
+        char count[96];
+        fprintf(c->out, "%s #%d %s: %s, %.1f/s\n", what, j->id, states[j->state],
+                job_count(j, count, sizeof count), job_rate(j));
     }
     return OK;
 }

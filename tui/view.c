@@ -68,9 +68,26 @@ static void draw_tabs(const struct session *s, struct grid *g, int row)
     draw_state(s, g, row, at);
 }
 
-static void draw_job_running(const struct session *s, struct grid *g, int row)
+/* Nobody knows how much is left: what it has so far says whether it is worth waiting for. */
+static int draw_open_job(const struct session *s, struct grid *g, int row)
 {
     const struct job *j = &s->job;
+    char time[32], found[160];
+    const double rate = job_rate(j);
+    int at = grid_printf(g, row, 0, ST_NORMAL, " %s #%d %4zu %s", j->kind->what, j->id, j->done,
+                         j->kind->short_unit);
+    if (isfinite(rate))
+        at += grid_printf(g, row, at, ST_NORMAL, "  %.*f %s/s  %s", rate < 10 ? 1 : 0, rate,
+                          j->kind->short_unit,
+                          text_seconds(time, sizeof(time), (double)j->done / rate));
+    j->kind->summary(s, found, sizeof(found));
+    if (at + (int)strlen(found) + 27 < g->cols)
+        at += grid_printf(g, row, at, ST_NORMAL, "  so far %s", found);
+    return at;
+}
+
+static int draw_counted_job(const struct job *j, struct grid *g, int row)
+{
     char eta[32];
     const double rate = job_rate(j);
     const double share = j->total ? (double)j->done / (double)j->total : 0;
@@ -85,6 +102,13 @@ static void draw_job_running(const struct session *s, struct grid *g, int row)
     if (isfinite(rate))
         at += grid_printf(g, row, at, ST_NORMAL, "  %.*f %s/s  ETA %s", rate < 10 ? 1 : 0, rate,
                           j->kind->short_unit, text_seconds(eta, sizeof(eta), job_eta(j)));
+    return at;
+}
+
+static void draw_job_running(const struct session *s, struct grid *g, int row)
+{
+    const struct job *j = &s->job;
+    const int at = j->kind->open ? draw_open_job(s, g, row) : draw_counted_job(j, g, row);
     if (cancelled(&j->cancel))
         grid_text(g, row, at, -1, ST_WARN, "  stopping");
     else
@@ -94,7 +118,7 @@ static void draw_job_running(const struct session *s, struct grid *g, int row)
 static void draw_job_idle(const struct session *s, struct grid *g, int row)
 {
     const struct job *j = &s->job;
-    if (j->state == JOB_IDLE) {
+    if (j->state == JOB_IDLE || j->gone) {
         const char *hint = "nothing loaded: type :load pair FP32.onnx INT8.onnx";
         if (s->fp32 || s->int8)
             hint = s->data.n ? "not run yet: R runs" : "no images: type :dataset add DIR";
@@ -104,8 +128,9 @@ static void draw_job_idle(const struct session *s, struct grid *g, int row)
     const char *how = j->state != JOB_CANCELLED ? "last"
                       : j->kind->whole          ? "cancelled"
                                                 : "cancelled, kept";
-    int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %zu of %zu %s", how,
-                         j->kind->what, j->id, j->done, j->total, j->kind->unit);
+    char count[96];
+    int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %s", how, j->kind->what, j->id,
+                         job_count(j, count, sizeof(count)));
     /* A printed screen is compared with another one: time has no place in it. */
     if (s->screen && isfinite(job_rate(j)))
         at += grid_printf(g, row, at, ST_NORMAL, ", %.1f s (%.0f %s/s)",

@@ -287,11 +287,12 @@ static void draw_panes(const struct session *s, struct grid *g, struct rect box)
     if (layer >= 0) {
         struct rect r = {box.row + 1, box.col, third, box.cols};
         const int used = draw_facts(s, g, r, (size_t)layer);
+        const int left = 2 * third - used - 1, channels = left >= 7 ? 4 : 0;
         r.row += used;
-        r.rows = MAX(4, 2 * third - used - 5);
+        r.rows = left - channels;
         draw_histogram(s, g, r, (size_t)layer);
         r.row += r.rows;
-        r.rows = 3;
+        r.rows = channels - 1;
         draw_channels(s, g, r, (size_t)layer);
     }
     const struct rect low = {box.row + 2 * third, box.col, box.rows - 2 * third, box.cols};
