@@ -89,7 +89,7 @@ def walk_repl(_):
     t = Terminal(OPEN)
     t.wait("/block4/dw/Conv")
     t.press("6")
-    t.wait("qscope> run", "17 lost, 0 gained", "Enter types here")
+    t.wait("qscope> run", "17 lost, 0", "gained); numerics ort", "Enter types here")
     t.press("Enter")
     t.wait("Tab complete")
     t.press("layers --top 2", "Enter")
@@ -281,6 +281,31 @@ def walk_job_makes_room(tmp):
     t.wait("not run yet: R runs", "14 layers matched")
     t.press("6")
     t.wait("run #4 cancelled, results kept", "search #5 stopped", "run #6 stopped")
+    t.press("Q")
+    t.end()
+
+
+def walk_long_lines(_):
+    """The log cuts nothing: what is too long goes on in the next row, and all of it can be scrolled
+    to."""
+    t = Terminal(OPEN, rows=14, columns=60)
+    t.wait("/block4/dw/Conv")
+    t.command("pin nonsense")
+    t.press("6")
+    t.wait("error: no layer 'nonsense' ('layers' lists them; @N is a", "rank, * and ? make patterns")
+    t.wait("(-17.71", "points; 17 lost, 0 gained)")
+    t.press("Enter", "help run", "Enter", "^C")
+    t.wait("example: run --all", "Enter types here")
+    t.press("g")
+    t.wait("samples/models/int8_qdq.onnx", "(match --unmatched)")
+    seen = set()
+    for _ in range(6):
+        seen |= set(t.text().splitlines()[2:-2])
+        t.press("PgDn")
+        t.read(0.2)
+    for part in ("17 lost, 0 gained", "make patterns", "worker threads", "listings", "example: run"):
+        if not any(part in row for row in seen):
+            raise Lost(f"{part} is on no page: {seen}")
     t.press("Q")
     t.end()
 

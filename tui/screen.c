@@ -493,6 +493,7 @@ static void paint(struct screen *sc)
         s->ui.redraw = true; /* a terminal may move what it shows when its size changes */
     }
     s->ui.rows = rows;
+    s->ui.cols = cols;
     sc->grid->mouse = s->set.mouse;
     sc->grid->pixels =
         s->set.color && graphics_for(s->set.graphics) != GRAPHICS_BLOCKS && !sc->editing;

@@ -159,8 +159,7 @@ static int search_body(struct session *s, void *ctx, struct err *err)
     pthread_mutex_unlock(&s->lock);
     rc = rc ? rc : verify(s, j, err);
     pthread_mutex_lock(&s->lock);
-    s->job.done = s->job.total =
-        j->s->runs; /* what its parts counted was planned, not all needed */
+    s->job.done = s->job.total = j->s->runs; /* its parts counted by themselves */
     pthread_mutex_unlock(&s->lock);
     return rc;
 }

@@ -155,6 +155,7 @@ struct ui {
     bool repl;        /* the prompt of the log view is to be opened */
     bool redraw;      /* the terminal is to be painted from scratch */
     int rows;         /* height of the screen, for pages; 0 = 24 */
+    int cols;         /* its width, likewise; 0 = 80 */
     bool quit;
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;

@@ -54,13 +54,19 @@ static void draw_state(const struct session *s, struct grid *g, int row, int fro
         grid_text(g, row, g->cols - width, -1, pending ? ST_WARN : ST_NORMAL, text);
 }
 
+/* Where there is no room for all titles, the one that is shown keeps its own. */
 static void draw_tabs(const struct session *s, struct grid *g, int row)
 {
-    int at = 0;
+    int at = 0, room = g->cols;
+    for (int i = 0; i < N_VIEWS; i++)
+        room -= (int)strlen(views[i]->title) + 4;
     for (int i = 0; i < N_VIEWS; i++) {
         const bool here = s->ui.view == (enum view_id)i;
         char tab[64];
-        snprintf(tab, sizeof(tab), here ? "[%d %s]" : " %d %s ", i + 1, views[i]->title);
+        if (here || room >= 0)
+            snprintf(tab, sizeof(tab), here ? "[%d %s]" : " %d %s ", i + 1, views[i]->title);
+        else
+            snprintf(tab, sizeof(tab), " %d ", i + 1);
         const int width = grid_text(g, row, at, -1, here ? ST_TAB : ST_NORMAL, tab);
         grid_link(g, row, at, width, "view %s", views[i]->name);
         at += width;
