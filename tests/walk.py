@@ -310,6 +310,24 @@ def walk_long_lines(_):
     t.end()
 
 
+def walk_hints(_):
+    """What a newcomer gets wrong is said where it shows; figures of an earlier run are no speed."""
+    t = Terminal([*PAIR, "-e", "preprocess std=100,100,100", "samples/images"], columns=100)
+    t.wait("FP32 is right by chance only (preprocess? labels?)")
+    t.command("preprocess samples/preprocess.json")
+    t.press("1", "R")
+    t.wait("97.92>80.21", "run #2 done: 96 of 96 images, 0 failed", "img/s)",
+           absent=("by chance",))
+    t.press("R")
+    t.wait("run #3, 96 of 96 images, known from an earlier run", absent=("img/s",))
+    t.command("dataset clear")
+    t.command("dataset add samples/images --label-offset 1")
+    t.press("R")
+    t.wait("labels look one off (dataset add --label-offset -1)")
+    t.press("Q")
+    t.end()
+
+
 def walk_progress(_):
     """In a terminal the progress of a batch stays on its line, also where the total is not known."""
     t = Terminal(["--batch", "--no-cache", "--jobs", "1", *OPEN, "-e", "set kernels plain",

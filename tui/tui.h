@@ -81,6 +81,7 @@ struct job {
     const struct job_kind *kind;
     void *ctx;          /* until it is finished */
     size_t done, total; /* in kind->unit */
+    size_t known;       /* of these, taken from an earlier job */
     char found[160];    /* by its summary, made when it ended */
     bool told;          /* the front has said how it ended, or a command does */
     bool gone;          /* what it has found was dropped since */

@@ -138,7 +138,9 @@ static void draw_job_idle(const struct session *s, struct grid *g, int row)
     int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %s", how, j->kind->what, j->id,
                          job_count(j, count, sizeof(count)));
     /* A printed screen is compared with another one: time has no place in it. */
-    if (s->screen && isfinite(job_rate(j)))
+    if (s->screen && j->known && j->known == j->done)
+        at += grid_text(g, row, at, -1, ST_NORMAL, ", known from an earlier run");
+    else if (s->screen && isfinite(job_rate(j)))
         at += grid_printf(g, row, at, ST_NORMAL, ", %.1f s (%.0f %s/s)",
                           (double)j->done / job_rate(j), job_rate(j), j->kind->short_unit);
     const size_t failed = s->study ? s->study->failed : 0;
