@@ -92,6 +92,10 @@ def walk_repl(_):
     t.wait("qscope> run", "17 lost, 0", "gained); numerics ort", "Enter types here")
     t.press("Enter")
     t.wait("Tab complete")
+    t.press("help ", "Tab")  # what can follow takes the room that is free
+    t.wait("accumulators", "history", "load")
+    t.press("^C")
+    t.wait("Tab complete", absent=("accumulators",))
     t.press("layers --top 2", "Enter")
     t.wait("qscope> layers --top 2", "/block4/dw/Conv", "Tab complete")
     t.press("exprot x", "Enter")
@@ -538,6 +542,8 @@ def walk_find(_):
     t.wait("bisect [--until GOAL]", "/ finds")
     t.press("/", "accuracy", "Enter", "n")
     t.wait("accuracy")
+    t.press("p")  # nothing changes below it
+    t.wait("key p does nothing here; q closes the help", "pins 0")
     t.press("q")
     t.wait_cursor("/block1/pw")
     t.press("Q")

@@ -315,9 +315,11 @@ static void press(struct screen *sc, const char *name)
 {
     struct session *s = sc->s;
     struct err err = {0};
-    const struct key *k = key_find(s, views[s->ui.view]->name, name);
+    /* What the help lies on must not change unseen. */
+    const struct key *k = key_find(s, s->ui.help ? "*" : views[s->ui.view]->name, name);
     if (!k) {
-        char *text = mem_printf("key %s does nothing here; ? shows the keys", name);
+        char *text = mem_printf("key %s does nothing here; %s", name,
+                                s->ui.help ? "q closes the help" : "? shows the keys");
         toast(s, false, text);
         free(text);
         return;

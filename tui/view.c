@@ -215,6 +215,8 @@ void view_draw(const struct session *s, struct grid *g)
                   "Tab complete  Up/^R history  ^C clear line  PgUp scroll  ^O back to the view");
     else if (s->ui.toast[0])
         draw_toast(s, g, g->rows - 1);
+    else if (s->ui.help)
+        grid_text(g, g->rows - 1, 1, -1, ST_KEY, "j/k scroll  / find  n next  : command  q close");
     else
         draw_footer(s, g, g->rows - 1);
 }

@@ -104,12 +104,15 @@ size_t log_page(const struct session *s, size_t from, bool up)
 /* The transcript, the prompt under its last line, and under that what can follow. */
 static void draw_transcript(const struct session *s, struct grid *g, struct rect r)
 {
-    const int choices = s->typing ? choices_rows(s, r.cols, MAX(1, r.rows / 3)) : 0;
-    const int height = MAX(1, r.rows - 1 - choices);
     /* The window ends at the cursor: the log is read from its end backwards. */
     const size_t end = s->n_log - MIN(s->ui.log_row, s->n_log ? s->n_log - 1 : 0);
     size_t first = end;
-    int used = 0;
+    int all = 0, used = 0;
+    for (size_t i = end; i > 0 && all < r.rows; i--)
+        all += log_rows(&s->log[i - 1], NULL, r, 0);
+    const int most = MAX(MAX(1, r.rows / 3), r.rows - 1 - all);
+    const int choices = s->typing ? choices_rows(s, r.cols, most) : 0;
+    const int height = MAX(1, r.rows - 1 - choices);
     while (first > 0 && used < height)
         used += log_rows(&s->log[--first], NULL, r, 0);
     int row = r.row;
