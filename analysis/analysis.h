@@ -342,6 +342,10 @@ double study_accuracy(const struct study *s, enum side side);
  * not: some models count a class for the background, some label files do not. *right: images of
  * s->labelled that FP32 would then get right. Else 0. */
 int study_label_shift(const struct study *s, size_t *right);
+/* Whether FP32 is right no more often than an answer by chance among the classes of the labels
+ * would be, on enough images to tell: then they are prepared otherwise than in training, or the
+ * labels are those of another model. */
+bool study_by_chance(const struct study *s);
 /* Images on which INT8's top-1 is FP32's, percent; NAN when the model does not classify. */
 double study_agreement(const struct study *s);
 /* McNemar's exact test on flips: the probability of numbers as unequal as these or more so when

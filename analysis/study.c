@@ -209,6 +209,33 @@ int study_label_shift(const struct study *s, size_t *right)
     return best;
 }
 
+static int int_cmp(const void *a, const void *b)
+{
+    const int *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+bool study_by_chance(const struct study *s)
+{
+    enum { ENOUGH = 20 };
+    int *label = mem_alloc((s->n_images + 1) * sizeof *label);
+    size_t n = 0, right = 0, classes = 0;
+    for (size_t i = 0; i < s->n_images; i++) {
+        const struct image_score *x = &s->images[i];
+        if (x->ok && x->label >= 0 && x->fp32_top1 >= 0) {
+            right += x->label == x->fp32_top1;
+            label[n++] = x->label;
+        }
+    }
+    qsort(label, n, sizeof *label, int_cmp);
+    for (size_t i = 0; i < n; i++) {
+        classes += i == 0 || label[i] != label[i - 1];
+    }
+    free(label);
+    double p = classes ? 1 / (double)classes : 1, mean = (double)n * p;
+    return n >= ENOUGH && classes > 1 && (double)right <= mean + 2 * sqrt(mean * (1 - p));
+}
+
 double study_agreement(const struct study *s)
 {
     size_t same = 0, n = 0;

@@ -156,6 +156,8 @@ int text_width(const char *s);
  * keeps the end instead (for names whose end tells them apart). Returns columns used. */
 enum text_cut { TEXT_HEAD, TEXT_TAIL };
 int text_fit(char *dst, size_t size, const char *s, int columns, enum text_cut mode);
+/* Bytes of safe text s from its start that fit in `columns` columns. */
+size_t text_head(const char *s, int columns);
 /* Edit distance of a and b (a swap of neighbours counts 1), limit + 1 when above limit; for
  * did-you-mean. */
 int text_distance(const char *a, const char *b, int limit);

@@ -161,6 +161,12 @@ static size_t fit_head(const char *s, size_t room, int columns, int *width)
     return used;
 }
 
+size_t text_head(const char *s, int columns)
+{
+    int width;
+    return fit_head(s, SIZE_MAX, columns, &width);
+}
+
 int text_fit(char *dst, size_t size, const char *s, int columns, enum text_cut mode)
 {
     if (size == 0) {

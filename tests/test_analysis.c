@@ -459,9 +459,39 @@ static void labels_that_are_one_off_are_told(void **state)
     assert_int_equal(shift_of(0, 1, 1, &right), 0);
 }
 
+/* n images of that many classes of which FP32 gets `right`. */
+static bool by_chance(int n, int classes, int right)
+{
+    struct study *t = study_new(1);
+    for (int i = 0; i < n; i++) {
+        struct image_score x = {.ok = true, .label = i % classes};
+        x.fp32_top1 = x.int8_top1 = i < right ? x.label : classes + 1;
+        study_add_score(t, &x);
+    }
+    bool chance = study_by_chance(t);
+    study_free(t);
+    return chance;
+}
+
+static void answers_by_chance_are_told(void **state)
+{
+    (void)state;
+    assert_true(by_chance(200, 10, 20));
+    assert_true(by_chance(200, 10, 28)); /* 20 and two deviations of 4.2 */
+    assert_false(by_chance(200, 10, 29));
+    assert_true(by_chance(125, 125, 1));
+    assert_false(by_chance(125, 125, 10));
+    assert_true(by_chance(100, 2, 60));
+    assert_false(by_chance(100, 2, 61));
+    assert_false(by_chance(19, 10, 0)); /* too few to tell */
+    assert_false(by_chance(100, 1, 0)); /* nothing to guess among */
+    assert_false(by_chance(0, 1, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_by_chance_are_told),
         cmocka_unit_test(known_sine_known_step),
         cmocka_unit_test(clipping_is_counted_at_each_end),
         cmocka_unit_test(special_values),

@@ -89,9 +89,13 @@ def walk_repl(_):
     t = Terminal(OPEN)
     t.wait("/block4/dw/Conv")
     t.press("6")
-    t.wait("qscope> run", "17 lost, 0 gained", "Enter types here")
+    t.wait("qscope> run", "17 lost, 0", "gained); numerics ort", "Enter types here")
     t.press("Enter")
     t.wait("Tab complete")
+    t.press("help ", "Tab")  # what can follow takes the room that is free
+    t.wait("accumulators", "history", "load")
+    t.press("^C")
+    t.wait("Tab complete", absent=("accumulators",))
     t.press("layers --top 2", "Enter")
     t.wait("qscope> layers --top 2", "/block4/dw/Conv", "Tab complete")
     t.press("exprot x", "Enter")
@@ -251,6 +255,91 @@ def walk_live(tmp):
     t.press("6")
     t.wait("results kept")
     t.press("Q")
+    t.end()
+
+
+def walk_job_makes_room(tmp):
+    """What is under way ends when something takes its place: that is said, and so is what is left."""
+    for i in range(20):
+        shutil.copytree(ROOT / "samples/images", tmp / str(i))
+    t = Terminal(["--jobs", "1", "--no-cache", "-e", "set kernels plain", *PAIR,
+                  "-e", "preprocess samples/preprocess.json"], columns=120)
+    t.wait("/block4/dw/Conv")
+    add = f"dataset add {tmp}"
+    for start, name in (("sensitivity --exact", "sensitivity #1"),
+                        ("search --max-drop 1", "search #2"), ("prefix", "prefix #3")):
+        t.command(add)
+        t.command(start)
+        t.wait(name, "^C cancel")
+        t.command("dataset clear")
+        t.wait("no images: type", f"{name} stopped")
+    t.command(add)
+    t.press("1", "R")
+    t.wait("run #4 ", "^C cancel", "img/s")
+    t.command("search --max-drop 1")
+    t.wait("run #4 is stopped", "search #5 ")
+    t.wait("search #5 ", "so far 0 pins, top1", "runs/s", absent=("ETA",))
+    t.press("R")
+    t.wait("search #5 is stopped", "run #6")
+    t.command(f"load int8 {PAIR[1]}")
+    t.wait("not run yet: R runs", "14 layers matched")
+    t.press("6")
+    t.wait("run #4 cancelled, results kept", "search #5 stopped", "run #6 stopped")
+    t.press("Q")
+    t.end()
+
+
+def walk_long_lines(_):
+    """The log cuts nothing: what is too long goes on in the next row, and all of it can be scrolled
+    to."""
+    t = Terminal(OPEN, rows=14, columns=60)
+    t.wait("/block4/dw/Conv")
+    t.command("pin nonsense")
+    t.press("6")
+    t.wait("error: no layer 'nonsense' ('layers' lists them; @N is a", "rank, * and ? make patterns")
+    t.wait("(-17.71", "points; 17 lost, 0 gained)")
+    t.press("Enter", "help run", "Enter", "^C")
+    t.wait("example: run --all", "Enter types here")
+    t.press("g")
+    t.wait("samples/models/int8_qdq.onnx", "(match --unmatched)")
+    seen = set()
+    for _ in range(6):
+        seen |= set(t.text().splitlines()[2:-2])
+        t.press("PgDn")
+        t.read(0.2)
+    for part in ("17 lost, 0 gained", "make patterns", "worker threads", "listings", "example: run"):
+        if not any(part in row for row in seen):
+            raise Lost(f"{part} is on no page: {seen}")
+    t.press("Q")
+    t.end()
+
+
+def walk_hints(_):
+    """What a newcomer gets wrong is said where it shows; figures of an earlier run are no speed."""
+    t = Terminal([*PAIR, "-e", "preprocess std=100,100,100", "samples/images"], columns=100)
+    t.wait("FP32 is right by chance only (preprocess? labels?)")
+    t.command("preprocess samples/preprocess.json")
+    t.press("1", "R")
+    t.wait("97.92>80.21", "run #2 done: 96 of 96 images, 0 failed", "img/s)",
+           absent=("by chance",))
+    t.press("R")
+    t.wait("run #3, 96 of 96 images, known from an earlier run", absent=("img/s",))
+    t.command("dataset clear")
+    t.command("dataset add samples/images --label-offset 1")
+    t.press("R")
+    t.wait("labels look one off (dataset add --label-offset -1)")
+    t.press("Q")
+    t.end()
+
+
+def walk_progress(_):
+    """In a terminal the progress of a batch stays on its line, also where the total is not known."""
+    t = Terminal(["--batch", "--no-cache", "--jobs", "1", *OPEN, "-e", "set kernels plain",
+                  "-e", "search --max-drop 1"], rows=60, columns=200)
+    text = t.wait("no smaller set does")
+    lines = [r for r in text.splitlines() if re.match(r"\d+ runs  |\d+/\d+ runs", r)]
+    if len(lines) != 1:
+        raise Lost(f"{len(lines)} lines of progress:\n{text}")
     t.end()
 
 
@@ -453,6 +542,8 @@ def walk_find(_):
     t.wait("bisect [--until GOAL]", "/ finds")
     t.press("/", "accuracy", "Enter", "n")
     t.wait("accuracy")
+    t.press("p")  # nothing changes below it
+    t.wait("key p does nothing here; q closes the help", "pins 0")
     t.press("q")
     t.wait_cursor("/block1/pw")
     t.press("Q")

@@ -76,7 +76,8 @@ static size_t tell_refused(const struct study *t, FILE *note)
     return n;
 }
 
-/* Labels that are one off make every figure of accuracy nonsense. */
+/* Labels that are one off, or images that are not what the model was trained on, make every figure
+ * of accuracy nonsense. */
 static void tell_labels(const struct study *t, FILE *note)
 {
     size_t right;
@@ -86,6 +87,12 @@ static void tell_labels(const struct study *t, FILE *note)
                 "labels look one off: FP32 is right on %zu of %zu images, and on %zu with %d added "
                 "to every label (dataset add --label-offset)\n",
                 t->fp32_right, t->labelled, right, shift);
+    } else if (study_by_chance(t)) {
+        fprintf(
+            note,
+            "FP32 is right on %zu of %zu images, no more than by chance: are they prepared as in "
+            "training (preprocess), are the labels those of the model?\n",
+            t->fp32_right, t->labelled);
     }
 }
 
@@ -230,8 +237,9 @@ static int exec_jobs(struct call *c, struct err *err)
     } else if (!j->kind) {
         fprintf(c->out, "nothing has been run yet\n");
     } else {
-        fprintf(c->out, "%s #%d %s: %zu of %zu %s, %.1f/s\n", what, j->id, states[j->state],
-                j->done, j->total, j->kind->unit, job_rate(j));
+        char count[96];
+        fprintf(c->out, "%s #%d %s: %s, %.1f/s\n", what, j->id, states[j->state],
+                job_count(j, count, sizeof count), job_rate(j));
     }
     return OK;
 }

@@ -107,6 +107,7 @@ static int exec_screen(struct call *c, struct err *err)
         if (strcmp(views[i]->name, c->args[0]) == 0)
             ui_view_choose(s, (enum view_id)i);
     s->ui.rows = rows;
+    s->ui.cols = cols;
     graph_update(s);
     if (s->ui.view == VIEW_LAYER && view_current_layer(s) >= 0 && view_current_image(s) >= 0) {
         /* A picture that cannot be made is said in the view, it does not keep the rest away. */

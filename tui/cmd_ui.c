@@ -13,11 +13,6 @@
 
 /* ---- Cursors -------------------------------------------------------------------------------- */
 
-static int log_height(const struct session *s)
-{
-    return MAX(1, (s->ui.rows > 0 ? s->ui.rows : 24) - 5);
-}
-
 static void cursor_to(struct session *s, const struct rows *r, size_t row)
 {
     struct ui *ui = &s->ui;
@@ -47,7 +42,7 @@ static void cursor_to(struct session *s, const struct rows *r, size_t row)
         ui->pin_row = row;
         break;
     default: {
-        const size_t most = r->n > (size_t)log_height(s) ? r->n - (size_t)log_height(s) : 0;
+        const size_t most = r->n - MIN(r->n, log_page(s, 0, false));
         ui->log_row = MIN(r->n - 1 - row, most);
         break;
     }
@@ -79,11 +74,13 @@ static int exec_cursor(struct call *c, struct err *err)
     if (to != (c->n_args > 1) || (to && where < 1))
         return err_set(err, E_USAGE, "cursor to wants the number of a row, and only it does");
     struct rows r = rows_of(s, s->ui.view);
-    const int half = MAX(view_page(s->ui.rows) / 2, 1);
     for (size_t i = 0; i < COUNT(moves); i++) {
         if (strcmp(moves[i].name, c->args[0]) != 0)
             continue;
-        const int step = moves[i].rows * (moves[i].page ? half : 1);
+        const bool log = s->ui.view == VIEW_LOG && !s->ui.help && r.n;
+        const int page =
+            log ? (int)log_page(s, r.cursor, moves[i].rows < 0) : view_page(s->ui.rows);
+        const int step = moves[i].rows * (moves[i].page ? MAX(page / 2, 1) : 1);
         if (to)
             cursor_to(s, &r, (size_t)(where - 1));
         else if (s->ui.help)

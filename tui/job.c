@@ -40,21 +40,56 @@ double job_rate(const struct job *j)
 
 double job_eta(const struct job *j)
 {
-    return (double)(j->total - j->done) / job_rate(j);
+    return j->kind->open ? NAN : (double)(j->total - j->done) / job_rate(j);
 }
 
+char *job_count(const struct job *j, char *dst, size_t size)
+{
+    if (j->kind->open) {
+        snprintf(dst, size, "%zu %s", j->done, j->kind->unit);
+    } else {
+        snprintf(dst, size, "%zu of %zu %s", j->done, j->total, j->kind->unit);
+    }
+    return dst;
+}
+
+char *job_words(const struct job *j, char *dst, size_t size)
+{
+    char count[96];
+    bool stopped = j->state == JOB_CANCELLED && j->gone;
+    const char *how = stopped                     ? "stopped"
+                      : j->state == JOB_FAILED    ? "failed"
+                      : j->state != JOB_CANCELLED ? "done"
+                      : j->kind->whole            ? "cancelled"
+                                                  : "cancelled, results kept";
+    const char *rest = j->state == JOB_FAILED ? j->err.text : stopped ? "" : j->found;
+    snprintf(dst, size, "%s #%d %s: %s%s%s", j->kind->what, j->id, how,
+             job_count(j, count, sizeof count), rest[0] ? ", " : "", rest);
+    return dst;
+}
+
+static void print_progress(struct job *j, double seconds)
+{
+    double n = (double)j->done, left = (double)(j->total - j->done);
+    j->noted = seconds;
+    if (j->kind->open) {
+        fprintf(j->note, "\r%zu %s  %.1f/s   ", j->done, j->kind->unit, n / seconds);
+    } else {
+        fprintf(j->note, "\r%zu/%zu %s  %.1f/s  ETA %.0f s   ", j->done, j->total, j->kind->unit,
+                n / seconds, left * seconds / n);
+    }
+    fflush(j->note);
+}
+
+/* The parts of an open job count by themselves: what is smaller is no news. */
 void job_advance(struct session *s, size_t done, size_t total)
 {
     struct job *j = &s->job;
-    j->done = done;
-    j->total = total;
+    j->done = j->kind->open ? MAX(j->done, done) : done;
+    j->total = j->kind->open ? j->done : total;
     double t = job_seconds(j);
-    if (j->note && done && (t - j->noted > 0.25 || done == total)) {
-        j->noted = t;
-        fprintf(j->note, "\r%zu/%zu %s  %.1f/s  ETA %.0f s   %s", done, total, j->kind->unit,
-                (double)done / t, (double)(total - done) * t / (double)done,
-                done == total ? "\n" : "");
-        fflush(j->note);
+    if (j->note && done && (t - j->noted > 0.25 || (done == total && !j->kind->open))) {
+        print_progress(j, t);
     }
 }
 
@@ -80,6 +115,9 @@ static void end(struct session *s, int rc)
 {
     struct job *j = &s->job;
     clock_gettime(CLOCK_MONOTONIC, &j->ended);
+    if (j->noted > 0) {
+        fputc('\n', j->note);
+    }
     j->state = rc == E_STOP ? JOB_CANCELLED : rc ? JOB_FAILED : JOB_DONE;
     for (size_t i = 0; i < j->n_old; i++) {
         plan_free(j->old_plans[i]);
@@ -115,6 +153,10 @@ static void *job_background(void *arg)
 int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t total,
               bool background, FILE *note, struct err *err)
 {
+    char words[512];
+    if (s->job.kind && !s->job.told) { /* this one takes its place before it was said */
+        session_log(s, 'n', job_words(&s->job, words, sizeof words));
+    }
     s->job = (struct job){
         .state = JOB_RUNNING, .id = s->job.id + 1, .kind = kind, .ctx = ctx, .total = total};
     s->job.note = note && isatty(fileno(note)) ? note : NULL;
@@ -123,6 +165,7 @@ int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t 
         s->job.threaded = true;
         return OK;
     }
+    s->job.told = true;
     pthread_mutex_unlock(&s->lock);
     job_thread(s);
     pthread_mutex_lock(&s->lock);
@@ -147,6 +190,9 @@ int job_wait(struct session *s, struct err *err)
         if (rc && j->state == JOB_DONE) {
             j->state = JOB_FAILED;
             j->err = why;
+        }
+        if (j->state != JOB_FAILED) { /* what it is made from may be dropped next */
+            j->kind->summary(s, j->found, sizeof j->found);
         }
     }
     if (j->state == JOB_CANCELLED && j->done >= j->total) { /* how much there is was not known */

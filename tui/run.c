@@ -145,6 +145,7 @@ static void take_known(struct session *s, struct runner *w)
         study_free(s->study);
         s->study = known;
         w->turn = n;
+        s->job.known = n;
         job_advance(s, n, w->n);
         pthread_mutex_unlock(&s->lock);
         atomic_store(&w->next, n);
@@ -184,10 +185,15 @@ static int run_finish(struct session *s, void *ctx, struct err *err)
 
 static void run_summary(const struct session *s, char *dst, size_t size)
 {
+    const struct study *t = s->study;
     size_t right;
-    bool off = s->study && study_label_shift(s->study, &right);
-    snprintf(dst, size, "%zu failed%s", s->study ? s->study->failed : 0,
-             off ? "; labels look one off (dataset add --label-offset)" : "");
+    int shift = t ? study_label_shift(t, &right) : 0;
+    size_t n = (size_t)snprintf(dst, size, "%zu failed", t ? t->failed : 0);
+    if (shift) {
+        snprintf(dst + n, size - n, "; labels look one off (dataset add --label-offset %d)", shift);
+    } else if (t && study_by_chance(t)) {
+        snprintf(dst + n, size - n, "; FP32 is right by chance only (preprocess? labels?)");
+    }
 }
 
 static const struct job_kind run_kind = {

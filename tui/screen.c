@@ -104,10 +104,41 @@ static bool worth_logging(const struct session *s, const char *line)
     return cmd_find(s, word, &c, &err) != OK || !c->group || strcmp(c->group, "screen") != 0;
 }
 
+/* The job ended since the last paint: says how, once. */
+static void notice_job(struct screen *sc)
+{
+    struct session *s = sc->s;
+    const bool running = s->job.state == JOB_RUNNING;
+    if (sc->job_seen && !running && !s->job.told) {
+        struct err err = {0};
+        sc->tried = false;
+        if (job_wait(s, &err) != OK && err.code != E_STOP) {
+            toast_error(s, &err);
+        } else {
+            char text[512];
+            job_words(&s->job, text, sizeof(text));
+            session_log(s, 'n', text);
+            toast(s, false, text);
+        }
+        s->job.told = true;
+    }
+    sc->job_seen = running;
+}
+
+/* One that the line has stopped is named behind its answer. */
+static void name_stopped(struct session *s, const struct job_kind *kind, int id)
+{
+    const size_t n = strlen(s->ui.toast);
+    if (kind && s->job.id != id)
+        snprintf(s->ui.toast + n, sizeof(s->ui.toast) - n, "; %s #%d is stopped", kind->what, id);
+}
+
 static void run_line(struct screen *sc, const char *line, bool typed)
 {
     struct session *s = sc->s;
     struct err err = {0};
+    const struct job_kind *before = s->job.state == JOB_RUNNING ? s->job.kind : NULL;
+    const int id = s->job.id;
     char *out = NULL, *note = NULL;
     size_t out_size = 0, note_size = 0;
     FILE *fo = open_memstream(&out, &out_size), *fn = open_memstream(&note, &note_size);
@@ -127,10 +158,13 @@ static void run_line(struct screen *sc, const char *line, bool typed)
     signals_take(SIGINT); /* it was for this command */
     fclose(fo);
     fclose(fn);
+    notice_job(sc);
     if (logged || rc == OK)
         show_answer(s, out, note, typed);
     if (rc != OK)
         toast_error(s, &err);
+    else
+        name_stopped(s, before, id);
     free(out);
     free(note);
 }
@@ -281,9 +315,11 @@ static void press(struct screen *sc, const char *name)
 {
     struct session *s = sc->s;
     struct err err = {0};
-    const struct key *k = key_find(s, views[s->ui.view]->name, name);
+    /* What the help lies on must not change unseen. */
+    const struct key *k = key_find(s, s->ui.help ? "*" : views[s->ui.view]->name, name);
     if (!k) {
-        char *text = mem_printf("key %s does nothing here; ? shows the keys", name);
+        char *text = mem_printf("key %s does nothing here; %s", name,
+                                s->ui.help ? "q closes the help" : "? shows the keys");
         toast(s, false, text);
         free(text);
         return;
@@ -459,6 +495,7 @@ static void paint(struct screen *sc)
         s->ui.redraw = true; /* a terminal may move what it shows when its size changes */
     }
     s->ui.rows = rows;
+    s->ui.cols = cols;
     sc->grid->mouse = s->set.mouse;
     sc->grid->pixels =
         s->set.color && graphics_for(s->set.graphics) != GRAPHICS_BLOCKS && !sc->editing;
@@ -516,33 +553,6 @@ static void picture_now(struct screen *sc, const char *command)
     sc->tried_layer = sc->tried_view == VIEW_LAYER ? (size_t)view_current_layer(sc->s) : 0;
     sc->tried_image = (size_t)view_current_image(sc->s);
     run_line(sc, command, false);
-}
-
-/* The job ended since the last paint: says how, once. */
-static void notice_job(struct screen *sc)
-{
-    struct session *s = sc->s;
-    const bool running = s->job.state == JOB_RUNNING;
-    if (sc->job_seen && !running) {
-        struct err err = {0};
-        sc->tried = false;
-        if (job_wait(s, &err) != OK && err.code != E_STOP) {
-            toast_error(s, &err);
-        } else {
-            const struct job *j = &s->job;
-            char found[160];
-            j->kind->summary(s, found, sizeof found);
-            char *text = mem_printf("%s #%d %s: %zu of %zu %s, %s", j->kind->what, j->id,
-                                    err.code != E_STOP ? "done"
-                                    : j->kind->whole   ? "cancelled"
-                                                       : "cancelled, results kept",
-                                    j->done, j->total, j->kind->unit, found);
-            session_log(s, 'n', text);
-            toast(s, false, text);
-            free(text);
-        }
-    }
-    sc->job_seen = running;
 }
 
 static int wait_time(const struct screen *sc)

@@ -6,7 +6,6 @@
  * on which INT8 goes wrong. search.c chooses, this file runs.
  */
 #include <math.h>
-#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -95,11 +94,11 @@ static int search_sets(struct session *s, struct search_job *j, struct err *err)
 }
 
 /* Where the goal is not met, or there is none: the best set that was measured. */
-static size_t best_point(const struct search_job *j)
+static size_t best_point(const struct search *q, const struct sweep *w)
 {
     size_t best = 0;
-    for (size_t i = 0; i < j->s->n_points; i++) {
-        best = search_better(j->s, j->w, j->s->points[i], best) ? j->s->points[i] : best;
+    for (size_t i = 0; i < q->n_points; i++) {
+        best = search_better(q, w, q->points[i], best) ? q->points[i] : best;
     }
     return best;
 }
@@ -156,11 +155,11 @@ static int search_body(struct session *s, void *ctx, struct err *err)
     for (size_t size = 1; size <= SEARCH_SIZES && j->s->n_points; size++) {
         search_estimate(j->s, j->w, size);
     }
-    j->s->found = j->s->reached || !j->s->n_points ? j->s->found : best_point(j);
+    j->s->found = j->s->reached || !j->s->n_points ? j->s->found : best_point(j->s, j->w);
     pthread_mutex_unlock(&s->lock);
     rc = rc ? rc : verify(s, j, err);
     pthread_mutex_lock(&s->lock);
-    job_advance(s, j->s->runs, j->s->runs);
+    s->job.done = s->job.total = j->s->runs; /* its parts counted by themselves */
     pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -189,13 +188,19 @@ static int search_finish(struct session *s, void *ctx, struct err *err)
 
 static void search_summary(const struct session *s, char *dst, size_t size)
 {
-    const struct outcome *o = s->sweep->outcome;
-    const struct trial *t = s->sweep->n_trials ? &s->sweep->trials[s->search->found] : NULL;
-    snprintf(dst, size, "0 pins");
-    if (t) {
-        snprintf(dst, size, "%zu pins, %s %.*f %s", search_size(s->sweep, t), o->name, o->digits,
-                 trial_value(t, o), o->unit);
+    const struct search *q = s->search;
+    const struct sweep *w = s->sweep;
+    const struct outcome *o = w->outcome;
+    if (!q->n_points) { /* not even the model in force was measured */
+        snprintf(dst, size, "nothing measured");
+        return;
     }
+    /* On the way the answer belongs to the search's own thread, points do not. */
+    bool ended = s->job.state != JOB_RUNNING;
+    const struct trial *t = &w->trials[ended ? q->found : best_point(q, w)];
+    size_t n = search_size(w, t);
+    snprintf(dst, size, "%zu pin%s, %s %s%.*f %s", n, n == 1 ? "" : "s", o->name,
+             t->n < w->n_images ? "~" : "", o->digits, goal_expect(&q->goal, w, t), o->unit);
 }
 
 static const struct job_kind search_kind = {
@@ -203,6 +208,7 @@ static const struct job_kind search_kind = {
     .unit = "runs",
     .short_unit = "runs",
     .uses_plans = true, /* to time layers */
+    .open = true,
     .body = search_body,
     .finish = search_finish,
     .summary = search_summary,

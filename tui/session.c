@@ -83,6 +83,7 @@ void session_forget_run(struct session *s)
 {
     job_cancel(s);
     job_wait(s, NULL);
+    s->job.gone = true;
     session_capture_clear(s);
     judged_forget(s);
     study_free(s->study);

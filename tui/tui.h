@@ -75,12 +75,13 @@ struct job_kind {
     const char *unit, *short_unit; /* what it counts: "images", "img" */
     bool uses_plans;               /* those of the session that pins replace */
     bool whole;                    /* what is cancelled leaves nothing */
+    bool open;                     /* how much there is to do is found out on the way */
     /* Does it, on a thread of its own and without the lock. */
     int (*body)(struct session *s, void *ctx, struct err *err);
     /* Called once by the front when it has ended, however it did; frees ctx. NULL: a command waits
      * for it, and goes on with ctx. */
     int (*finish)(struct session *s, void *ctx, struct err *err);
-    /* What it has found, in a few words. */
+    /* What it has found, or while it is open has found so far, in a few words. */
     void (*summary)(const struct session *s, char *dst, size_t size);
 };
 /* Guarded by session.lock. */
@@ -90,6 +91,10 @@ struct job {
     const struct job_kind *kind;
     void *ctx;          /* until it is finished */
     size_t done, total; /* in kind->unit */
+    size_t known;       /* of these, taken from an earlier job */
+    char found[160];    /* by its summary, made when it ended */
+    bool told;          /* the front has said how it ended, or a command does */
+    bool gone;          /* what it has found was dropped since */
     struct timespec started, ended;
     struct cancel cancel;
     struct err err;
@@ -161,6 +166,7 @@ struct ui {
     bool repl;        /* the prompt of the log view is to be opened */
     bool redraw;      /* the terminal is to be painted from scratch */
     int rows;         /* height of the screen, for pages; 0 = 24 */
+    int cols;         /* its width, likewise; 0 = 80 */
     bool quit;
     char toast[256]; /* bottom line, text_safe */
     bool toast_error;
@@ -425,6 +431,10 @@ void job_cancel(struct session *s);
 /* Lets a job of the screen that has ended put in force what it found, before a command begins that
  * what it replaces would be taken away from. */
 void job_settle(struct session *s);
+/* "31 of 4160 runs", or "533 runs" where the total is not known. */
+char *job_count(const struct job *j, char *dst, size_t size);
+/* "run #1 done: 96 of 96 images, 0 failed": how a job that has ended went. */
+char *job_words(const struct job *j, char *dst, size_t size);
 /* How far it is; called with the lock held. */
 void job_advance(struct session *s, size_t done, size_t total);
 /* worker(ctx) on n threads, this one among them; returns when all have ended. */

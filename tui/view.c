@@ -53,13 +53,19 @@ static void draw_state(const struct session *s, struct grid *g, int row, int fro
         grid_text(g, row, g->cols - width, -1, pending ? ST_WARN : ST_NORMAL, text);
 }
 
+/* Where there is no room for all titles, the one that is shown keeps its own. */
 static void draw_tabs(const struct session *s, struct grid *g, int row)
 {
-    int at = 0;
+    int at = 0, room = g->cols;
+    for (int i = 0; i < N_VIEWS; i++)
+        room -= (int)strlen(views[i]->title) + 4;
     for (int i = 0; i < N_VIEWS; i++) {
         const bool here = s->ui.view == (enum view_id)i;
         char tab[64];
-        snprintf(tab, sizeof(tab), here ? "[%d %s]" : " %d %s ", i + 1, views[i]->title);
+        if (here || room >= 0)
+            snprintf(tab, sizeof(tab), here ? "[%d %s]" : " %d %s ", i + 1, views[i]->title);
+        else
+            snprintf(tab, sizeof(tab), " %d ", i + 1);
         const int width = grid_text(g, row, at, -1, here ? ST_TAB : ST_NORMAL, tab);
         grid_link(g, row, at, width, "view %s", views[i]->name);
         at += width;
@@ -67,9 +73,26 @@ static void draw_tabs(const struct session *s, struct grid *g, int row)
     draw_state(s, g, row, at);
 }
 
-static void draw_job_running(const struct session *s, struct grid *g, int row)
+/* Nobody knows how much is left: what it has so far says whether it is worth waiting for. */
+static int draw_open_job(const struct session *s, struct grid *g, int row)
 {
     const struct job *j = &s->job;
+    char time[32], found[160];
+    const double rate = job_rate(j);
+    int at = grid_printf(g, row, 0, ST_NORMAL, " %s #%d %4zu %s", j->kind->what, j->id, j->done,
+                         j->kind->short_unit);
+    if (isfinite(rate))
+        at += grid_printf(g, row, at, ST_NORMAL, "  %.*f %s/s  %s", rate < 10 ? 1 : 0, rate,
+                          j->kind->short_unit,
+                          text_seconds(time, sizeof(time), (double)j->done / rate));
+    j->kind->summary(s, found, sizeof(found));
+    if (at + (int)strlen(found) + 27 < g->cols)
+        at += grid_printf(g, row, at, ST_NORMAL, "  so far %s", found);
+    return at;
+}
+
+static int draw_counted_job(const struct job *j, struct grid *g, int row)
+{
     char eta[32];
     const double rate = job_rate(j);
     const double share = j->total ? (double)j->done / (double)j->total : 0;
@@ -84,6 +107,13 @@ static void draw_job_running(const struct session *s, struct grid *g, int row)
     if (isfinite(rate))
         at += grid_printf(g, row, at, ST_NORMAL, "  %.*f %s/s  ETA %s", rate < 10 ? 1 : 0, rate,
                           j->kind->short_unit, text_seconds(eta, sizeof(eta), job_eta(j)));
+    return at;
+}
+
+static void draw_job_running(const struct session *s, struct grid *g, int row)
+{
+    const struct job *j = &s->job;
+    const int at = j->kind->open ? draw_open_job(s, g, row) : draw_counted_job(j, g, row);
     if (cancelled(&j->cancel))
         grid_text(g, row, at, -1, ST_WARN, "  stopping");
     else
@@ -93,7 +123,7 @@ static void draw_job_running(const struct session *s, struct grid *g, int row)
 static void draw_job_idle(const struct session *s, struct grid *g, int row)
 {
     const struct job *j = &s->job;
-    if (j->state == JOB_IDLE) {
+    if (j->state == JOB_IDLE || j->gone) {
         const char *hint = "nothing loaded: type :load pair FP32.onnx INT8.onnx";
         if (s->fp32 || s->int8)
             hint = s->data.n ? "not run yet: R runs" : "no images: type :dataset add DIR";
@@ -103,10 +133,13 @@ static void draw_job_idle(const struct session *s, struct grid *g, int row)
     const char *how = j->state != JOB_CANCELLED ? "last"
                       : j->kind->whole          ? "cancelled"
                                                 : "cancelled, kept";
-    int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %zu of %zu %s", how,
-                         j->kind->what, j->id, j->done, j->total, j->kind->unit);
+    char count[96];
+    int at = grid_printf(g, row, 0, ST_NORMAL, " idle   %s: %s #%d, %s", how, j->kind->what, j->id,
+                         job_count(j, count, sizeof(count)));
     /* A printed screen is compared with another one: time has no place in it. */
-    if (s->screen && isfinite(job_rate(j)))
+    if (s->screen && j->known && j->known == j->done)
+        at += grid_text(g, row, at, -1, ST_NORMAL, ", known from an earlier run");
+    else if (s->screen && isfinite(job_rate(j)))
         at += grid_printf(g, row, at, ST_NORMAL, ", %.1f s (%.0f %s/s)",
                           (double)j->done / job_rate(j), job_rate(j), j->kind->short_unit);
     const size_t failed = s->study ? s->study->failed : 0;
@@ -181,6 +214,8 @@ void view_draw(const struct session *s, struct grid *g)
                   "Tab complete  Up/^R history  ^C clear line  PgUp scroll  ^O back to the view");
     else if (s->ui.toast[0])
         draw_toast(s, g, g->rows - 1);
+    else if (s->ui.help)
+        grid_text(g, g->rows - 1, 1, -1, ST_KEY, "j/k scroll  / find  n next  : command  q close");
     else
         draw_footer(s, g, g->rows - 1);
 }

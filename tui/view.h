@@ -113,8 +113,12 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
 void draw_profile(const struct session *s, struct grid *g, struct rect r);
 /* The SQNR of layers on one image, against that over all images; false when it is not known. */
 bool draw_image_profile(const struct session *s, struct grid *g, struct rect r, long image);
+/* How many lines of the log fill its view, from that one on or back. */
+size_t log_page(const struct session *s, size_t from, bool up);
 void draw_log_tail(const struct session *s, struct grid *g, struct rect r);
 /* Bar of `width` columns filled to share (0..1). */
+/* A figure of an axis whose neighbours are `step` away: all have the same decimals. */
+char *axis_text(char *dst, size_t size, double v, double step);
 void draw_bar(struct grid *g, int row, int col, int width, double share, enum style st);
 /* Grade letter of an SQNR: '@' under 5 dB ... '.' at 30 and more, '=' exact, '?' undefined. */
 char grade_letter(double db);

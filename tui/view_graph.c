@@ -176,7 +176,8 @@ void draw_graph_row(const struct session *s, struct grid *g, struct rect r, size
     const struct map_node *n = &s->map->nodes[gr->node];
     const int layer = gr->hidden ? worst_folded(s, at, sc) : n->layer;
     const int rails = MIN(MAX(2 * s->rows->lanes - 1, 0), r.cols * 3 / 10);
-    const int note = r.cols >= 100 ? 34 : 20, figure = r.col + r.cols - note - FIGURE_WIDTH;
+    const int note = r.cols >= 100 ? 34 : r.cols >= 60 ? 20 : 0;
+    const int figure = r.col + r.cols - note - FIGURE_WIDTH;
     const int ranks = MAX(7, 4 + snprintf(NULL, 0, "%zu", s->match.n_layers));
     const int text = r.col + ranks + rails + 1;
     enum style st;

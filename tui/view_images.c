@@ -11,17 +11,20 @@
 enum { FIGURE = 9, FLIP = 6, TALL = 36, CLASSES = TOP_CLASSES + 3 };
 
 struct layout {
-    int name, label, layer; /* widths */
+    int name, label, sqnr, layer; /* widths; 0: there is no such column */
+    bool labels;                  /* that of the right answer */
+    struct name_cut cut;          /* of layers */
 };
 
-static struct layout layout_for(int cols)
+/* Name, label, FP32, INT8, score, SQNR, worst layer, flip; the narrower, the fewer. */
+static struct layout layout_for(const struct session *s, int cols)
 {
-    /* name, label, FP32, INT8, score, SQNR, worst layer, flip */
-    struct layout l;
-    const int room = MAX(cols - 3 - 2 * FIGURE - FLIP, 24);
-    l.name = MAX(room * 32 / 100, 8);
-    l.label = MAX(room * 14 / 100, 5);
-    l.layer = MAX(room - l.name - 3 * l.label, 4);
+    struct layout l = {.sqnr = cols < 50 ? 0 : FIGURE, .labels = cols >= 50};
+    const int room = MAX(cols - 3 - FIGURE - l.sqnr - FLIP, 22);
+    l.label = MAX(room * 14 / 100, 6);
+    l.name = cols < 70 ? room - (2 + l.labels) * l.label : room * 32 / 100;
+    l.layer = cols < 70 ? 0 : room - l.name - 3 * l.label;
+    l.cut = name_cut_for(s, MAX(l.layer - 1, 1));
     return l;
 }
 
@@ -53,6 +56,8 @@ static int draw_word(struct grid *g, int row, int col, int width, enum style st,
                      enum text_cut cut)
 {
     char fit[256];
+    if (width < 1)
+        return 0;
     text_fit(fit, sizeof(fit), text, width - 1, cut);
     grid_text(g, row, col, width - 1, st, fit);
     return width;
@@ -66,7 +71,7 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     int at = 3;
     grid_style(g, row, 0, cols, ST_HEAD);
     at += draw_word(g, row, at, l->name, ST_HEAD, "IMAGE", TEXT_HEAD);
-    at += draw_word(g, row, at, l->label, ST_HEAD, "LABEL", TEXT_HEAD);
+    at += draw_word(g, row, at, l->labels ? l->label : 0, ST_HEAD, "LABEL", TEXT_HEAD);
     at += draw_word(g, row, at, l->label, ST_HEAD, "FP32", TEXT_HEAD);
     at += draw_word(g, row, at, l->label, ST_HEAD, "INT8", TEXT_HEAD);
     const bool own = shows_dlogit(s) && strcmp(k->name, "dlogit") != 0;
@@ -82,9 +87,11 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
               own ? "dlogit" : k->name);
     at += FIGURE;
     const bool by_sqnr = strcmp(k->name, "sqnr") == 0;
-    grid_printf(g, row, at, ST_HEAD, "%*s%s", FIGURE - 2, "SQNR", by_sqnr ? arrow : "");
-    grid_link(g, row, at, FIGURE - 1, by_sqnr ? "sort images --reverse" : "sort images sqnr");
-    at += FIGURE;
+    if (l->sqnr) {
+        grid_printf(g, row, at, ST_HEAD, "%*s%s", l->sqnr - 2, "SQNR", by_sqnr ? arrow : "");
+        grid_link(g, row, at, l->sqnr - 1, by_sqnr ? "sort images --reverse" : "sort images sqnr");
+    }
+    at += l->sqnr;
     at += draw_word(g, row, at, l->layer, ST_HEAD, "WORST LAYER", TEXT_HEAD);
     grid_text(g, row, at, -1, ST_HEAD, "FLIP");
 }
@@ -110,11 +117,14 @@ static void draw_score(const struct session *s, struct grid *g, int row, int at,
         snprintf(text, sizeof(text), "%.2f", sc->sqnr);
     else
         snprintf(text, sizeof(text), sc->sqnr > 0 ? "exact" : "n/a");
-    grid_printf(g, row, at, grade_style(sc->sqnr), "%*s", FIGURE - 2, text);
-    at += FIGURE;
-    if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers)
-        draw_word(g, row, at, l->layer, ST_NORMAL, session_layer_label(s, (size_t)sc->worst_layer),
-                  TEXT_TAIL);
+    if (l->sqnr)
+        grid_printf(g, row, at, grade_style(sc->sqnr), "%*s", l->sqnr - 2, text);
+    at += l->sqnr;
+    if (l->layer && sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers) {
+        name_fit(text, sizeof(text), session_layer_label(s, (size_t)sc->worst_layer), l->cut,
+                 l->layer - 1);
+        grid_text(g, row, at, l->layer - 1, ST_NORMAL, text);
+    }
     at += l->layer;
     if (sc->flip != FLIP_NONE)
         grid_text(g, row, at, -1, sc->flip == FLIP_LOST ? ST_BAD : ST_GOOD,
@@ -130,7 +140,7 @@ static void draw_image_row(const struct session *s, struct grid *g, int row, con
     grid_text(g, row, 1, 1, ST_WARN, sm->marked ? "+" : " ");
     text_safe(text, sizeof(text), sm->name);
     at += draw_word(g, row, at, l->name, ST_NORMAL, text, TEXT_TAIL);
-    at += draw_word(g, row, at, l->label, ST_NORMAL,
+    at += draw_word(g, row, at, l->labels ? l->label : 0, ST_NORMAL,
                     text_class(text, sizeof(text), &s->data, sm->label), TEXT_HEAD);
     const struct image_score *sc = session_score(s, image);
     if (sc)
@@ -189,9 +199,12 @@ static int draw_words(const struct session *s, struct grid *g, struct rect r, lo
         grid_text(g, row - 1, r.col + 27, r.cols - 27, ST_DIM, k->help);
     }
     if (sc->worst_layer >= 0 && (size_t)sc->worst_layer < s->match.n_layers &&
-        row + 2 < r.row + r.rows)
-        grid_printf(g, row++, r.col, ST_NORMAL, "worst layer %.1f dB  %s", sc->worst_sqnr,
-                    session_layer_label(s, (size_t)sc->worst_layer));
+        row + 2 < r.row + r.rows) {
+        const int at =
+            grid_printf(g, row, r.col, ST_NORMAL, "worst layer %.1f dB  ", sc->worst_sqnr);
+        draw_word(g, row++, r.col + at, r.cols - at + 1, ST_NORMAL,
+                  session_layer_label(s, (size_t)sc->worst_layer), TEXT_TAIL);
+    }
     return row + draw_classes(s, g, (struct rect){row, r.col, r.row + r.rows - row, r.cols}, image);
 }
 
@@ -237,7 +250,7 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
             draw_scatter(s, g, (struct rect){top + rows, half, low, cols - half - 1}, image);
         }
     }
-    const struct layout l = layout_for(cols);
+    const struct layout l = layout_for(s, cols);
     const int height = rows - 4;
     draw_head(s, g, top, &l, cols);
     const size_t first = rows_top(&r, height);

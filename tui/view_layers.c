@@ -14,6 +14,7 @@ enum {
     OP_WIDTH = 8,
     BAR_WIDTH = 8,
     NAME_MIN = 22,
+    NARROW = 60,      /* below, figures are worth more than the kind of a layer */
     ROOM_JUDGED = 44, /* columns for figures from which verdicts are among them */
 };
 
@@ -28,7 +29,6 @@ struct layout {
     size_t n;
     const struct metric *metric[MAX_COLUMNS];
     int width[MAX_COLUMNS];
-    bool unit[MAX_COLUMNS]; /* the unit fits into the head */
 };
 
 static int column_width(const struct metric *m)
@@ -60,7 +60,7 @@ static int by_table(const void *a, const void *b)
 
 static struct layout layout_for(const struct session *s, const struct rows *r, int cols)
 {
-    struct layout l = {.op = OP_WIDTH};
+    struct layout l = {.op = cols < NARROW ? 0 : OP_WIDTH};
     l.number = snprintf(NULL, 0, "%zu", r->n) < 4 ? 4 : snprintf(NULL, 0, "%zu", r->n);
     int room = cols - (2 + l.number + 3) - NAME_MIN - l.op;
     if (room >= BAR_WIDTH + 2 + 3 * 7) {
@@ -103,7 +103,7 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     int at = 2 + l->number + 1;
     grid_text(g, row, at, -1, ST_HEAD, "P LAYER");
     at += 2 + l->name;
-    grid_text(g, row, at, -1, ST_HEAD, "OP");
+    grid_text(g, row, at, l->op, ST_HEAD, "OP");
     at += l->op;
     for (size_t i = 0; i < l->n; i++) {
         char head[32];
@@ -159,7 +159,7 @@ static void draw_layer_row(const struct session *s, struct grid *g, int row, con
     grid_text(g, row, at, l->name - 1, ST_NORMAL, text);
     at += l->name;
     text_safe(text, sizeof(text), s->match.layers[layer].op);
-    grid_text(g, row, at, l->op - 1, ST_NORMAL, text);
+    grid_text(g, row, at, MAX(l->op - 1, 0), ST_NORMAL, text);
     draw_figures(s, g, row, at + l->op, l, layer);
 }
 
@@ -178,7 +178,7 @@ static void draw_unmatched_row(const struct session *s, struct grid *g, int row,
     grid_text(g, row, at, l->name - 1, ST_NORMAL, name);
     at += l->name;
     text_safe(safe, sizeof(safe), u->op ? u->op : "");
-    grid_text(g, row, at, l->op - 1, ST_NORMAL, safe);
+    grid_text(g, row, at, MAX(l->op - 1, 0), ST_NORMAL, safe);
     at += l->op + 2;
     snprintf(why, sizeof(why), "%s: %s", u->side == SIDE_FP32 ? "FP32" : "INT8", u->reason);
     text_fit(name, sizeof(name), text_safe(safe, sizeof(safe), why), cols - at, TEXT_HEAD);
@@ -287,11 +287,12 @@ static void draw_panes(const struct session *s, struct grid *g, struct rect box)
     if (layer >= 0) {
         struct rect r = {box.row + 1, box.col, third, box.cols};
         const int used = draw_facts(s, g, r, (size_t)layer);
+        const int left = 2 * third - used - 1, channels = left >= 7 ? 4 : 0;
         r.row += used;
-        r.rows = MAX(4, 2 * third - used - 5);
+        r.rows = left - channels;
         draw_histogram(s, g, r, (size_t)layer);
         r.row += r.rows;
-        r.rows = 3;
+        r.rows = channels - 1;
         draw_channels(s, g, r, (size_t)layer);
     }
     const struct rect low = {box.row + 2 * third, box.col, box.rows - 2 * third, box.cols};

@@ -7,7 +7,7 @@
 
 #include "tui/view.h"
 
-enum { BESIDE = 50, SCORE = 8, BAR = 8 };
+enum { BESIDE = 50, SCORE = 8, BAR = 8, CONTINUED = 4 /* indent of rows after the first */ };
 
 static enum style log_style(char kind)
 {
@@ -23,38 +23,104 @@ static enum style log_style(char kind)
     }
 }
 
-static void draw_line(const struct session *s, struct grid *g, int row, struct rect r, size_t line)
+/* What stands before the text of a line. */
+static const char *log_head(char kind)
 {
-    const struct log_line *l = &s->log[line];
-    int at = r.col;
-    if (l->kind == '>')
-        at += grid_text(g, row, at, r.cols, ST_KEY, REPL_PROMPT);
-    else if (l->kind == 'e')
-        at += grid_text(g, row, at, r.cols, ST_BAD, "error: ");
-    char fit[1024];
-    text_fit(fit, sizeof(fit), l->text, r.cols - (at - r.col), TEXT_HEAD);
-    grid_text(g, row, at, -1, log_style(l->kind), fit);
+    return kind == '>' ? REPL_PROMPT : kind == 'e' ? "error: " : "";
+}
+
+static int draw_log_head(struct grid *g, int row, const struct rect *r, char kind)
+{
+    return grid_text(g, row, r->col, r->cols, kind == 'e' ? ST_BAD : ST_KEY, log_head(kind));
 }
 
 void draw_log_tail(const struct session *s, struct grid *g, struct rect r)
 {
     r = rect_clip(g, r);
     const size_t shown = MIN(s->n_log, (size_t)MAX(r.rows, 0));
-    for (size_t i = 0; i < shown; i++)
-        draw_line(s, g, r.row + (int)i, r, s->n_log - shown + i);
+    for (size_t i = 0; i < shown; i++) {
+        const struct log_line *l = &s->log[s->n_log - shown + i];
+        const int row = r.row + (int)i, head = draw_log_head(g, row, &r, l->kind);
+        char fit[1024];
+        text_fit(fit, sizeof(fit), l->text, r.cols - head, TEXT_HEAD);
+        grid_text(g, row, r.col + head, -1, log_style(l->kind), fit);
+    }
+}
+
+/* Bytes of a long text for a row of that width: whole words, where there are some. */
+static size_t row_bytes(const char *text, int cols)
+{
+    const size_t n = MAX(text_head(text, cols), (size_t)1);
+    if (!text[0] || !text[n])
+        return strlen(text);
+    size_t blank = n;
+    while (blank > 0 && text[blank] != ' ')
+        blank--;
+    return blank > n / 2 ? blank : n;
+}
+
+/* A line of the log over as many rows as it takes; nothing is cut, since it stands nowhere else.
+ * Draws those from `skip` on where g is there, and returns how many it takes. */
+static int log_rows(const struct log_line *l, struct grid *g, struct rect r, int skip)
+{
+    const char *text = l->text;
+    int rows = 0;
+    do {
+        const int indent = rows ? CONTINUED : text_width(log_head(l->kind));
+        const size_t n = row_bytes(text, MAX(r.cols - indent, 1));
+        const int row = r.row + rows - skip;
+        if (g && rows >= skip && row < r.row + r.rows) {
+            char *part = mem_printf("%.*s", (int)n, text);
+            if (!rows)
+                draw_log_head(g, row, &r, l->kind);
+            grid_text(g, row, r.col + indent, r.cols - indent, log_style(l->kind), part);
+            free(part);
+        }
+        text += n;
+        text += strspn(text, " ");
+        rows++;
+    } while (*text);
+    return rows;
+}
+
+static struct rect transcript_rect(int cols)
+{
+    return (struct rect){.col = 1, .cols = (cols >= VIEW_WIDE ? cols - BESIDE : cols) - 2};
+}
+
+size_t log_page(const struct session *s, size_t from, bool up)
+{
+    const int height = MAX(1, (s->ui.rows > 0 ? s->ui.rows : 24) - 5);
+    const struct rect r = transcript_rect(s->ui.cols > 0 ? s->ui.cols : 80);
+    size_t n = 0;
+    for (int rows = 0; up ? n <= from : from + n < s->n_log; n++) {
+        rows += log_rows(&s->log[up ? from - n : from + n], NULL, r, 0);
+        if (rows > height)
+            break;
+    }
+    return MAX(n, (size_t)1);
 }
 
 /* The transcript, the prompt under its last line, and under that what can follow. */
 static void draw_transcript(const struct session *s, struct grid *g, struct rect r)
 {
-    const int choices = s->typing ? choices_rows(s, r.cols, MAX(1, r.rows / 3)) : 0;
-    const int height = MAX(1, r.rows - 1 - choices);
     /* The window ends at the cursor: the log is read from its end backwards. */
     const size_t end = s->n_log - MIN(s->ui.log_row, s->n_log ? s->n_log - 1 : 0);
-    const size_t first = end > (size_t)height ? end - (size_t)height : 0;
-    for (size_t i = first; i < end; i++)
-        draw_line(s, g, r.row + (int)(i - first), r, i);
-    const int row = r.row + (int)(end - first);
+    size_t first = end;
+    int all = 0, used = 0;
+    for (size_t i = end; i > 0 && all < r.rows; i--)
+        all += log_rows(&s->log[i - 1], NULL, r, 0);
+    const int most = MAX(MAX(1, r.rows / 3), r.rows - 1 - all);
+    const int choices = s->typing ? choices_rows(s, r.cols, most) : 0;
+    const int height = MAX(1, r.rows - 1 - choices);
+    while (first > 0 && used < height)
+        used += log_rows(&s->log[--first], NULL, r, 0);
+    int row = r.row;
+    for (size_t i = first; i < end; i++) {
+        const int skip = i == first ? MAX(used - height, 0) : 0;
+        const struct rect left = {row, r.col, r.row + height - row, r.cols};
+        row += log_rows(&s->log[i], g, left, skip) - skip;
+    }
     if (s->typing) {
         draw_typed(s, g, (struct rect){row, r.col, 1, r.cols});
         draw_choices(s, g, (struct rect){row + 1, r.col, MIN(choices, r.rows - 1), r.cols});
@@ -148,7 +214,9 @@ static void draw_command_help(const struct session *s, struct grid *g, struct re
 
 static void draw(const struct session *s, struct grid *g, int top, int rows)
 {
-    struct rect r = {.row = top, .col = 1, .rows = rows, .cols = g->cols - 2};
+    struct rect r = transcript_rect(g->cols);
+    r.row = top;
+    r.rows = rows;
     if (g->cols >= VIEW_WIDE) {
         const int col = g->cols - BESIDE, half = rows / 2;
         const char *bar = g->ascii ? "|" : "\xe2\x94\x82";
@@ -156,7 +224,6 @@ static void draw(const struct session *s, struct grid *g, int top, int rows)
             grid_text(g, top + i, col, 1, ST_DIM, bar);
         draw_ranking(s, g, (struct rect){top, col + 2, half, BESIDE - 2});
         draw_command_help(s, g, (struct rect){top + half, col + 2, rows - half, BESIDE - 2});
-        r.cols = col - 2;
     }
     draw_transcript(s, g, r);
 }

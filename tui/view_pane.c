@@ -36,6 +36,16 @@ void draw_rule(struct grid *g, int row, int col, int width, const char *caption)
     }
 }
 
+char *axis_text(char *dst, size_t size, double v, double step)
+{
+    const double digits = step > 0 ? MAX(ceil(1 - log10(step)), 0) : 1;
+    if (digits <= 4 && fabs(v) < 1e6)
+        snprintf(dst, size, "%.*f", (int)digits, v);
+    else
+        snprintf(dst, size, "%.4g", v);
+    return dst;
+}
+
 void draw_bar(struct grid *g, int row, int col, int width, double share, enum style st)
 {
     const int full = isfinite(share) ? (int)lround(width * MIN(MAX(share, 0), 1)) : 0;

@@ -8,6 +8,8 @@
 
 #include "tui/view.h"
 
+enum { FP32_WORD = 5 }; /* its columns stand beside the plot, where no point can */
+
 double *whatif_gains(const struct session *s)
 {
     const struct sweep *w = s->sweep;
@@ -103,10 +105,11 @@ static void draw_frame(const struct session *s, struct grid *g, struct rect r,
                        const struct frame *f)
 {
     char text[32];
+    const double step = (f->y1 - f->y0) / MAX(r.rows - 1, 1);
     for (int y = 0; y < r.rows; y++) {
-        const double v = f->y1 - (f->y1 - f->y0) * y / MAX(r.rows - 1, 1);
         if (y % 2 == 0)
-            grid_printf(g, r.row + y, r.col - 10, ST_DIM, "%8.4g", v);
+            grid_printf(g, r.row + y, r.col - 10, ST_DIM, "%8s",
+                        axis_text(text, sizeof(text), f->y1 - step * y, 2 * step));
         grid_text(g, r.row + y, r.col - 1, 1, ST_DIM, "|");
     }
     grid_text(g, r.row + r.rows, r.col - 1, 1, ST_DIM, "+");
@@ -160,13 +163,13 @@ void draw_pareto(const struct session *s, struct grid *g, struct rect r)
     }
     const double fp32 = sweep_fp32(w, w->outcome);
     const struct frame f = frame_of(p, n, fp32);
-    const struct rect box = {r.row + 1, r.col + 10, r.rows - 2, r.cols - 10};
+    const struct rect box = {r.row + 1, r.col + 10, r.rows - 2, r.cols - 10 - FP32_WORD};
     draw_frame(s, g, box, &f);
     if (isfinite(fp32)) {
         const int y = (int)lround((f.y1 - fp32) / (f.y1 - f.y0) * (box.rows - 1));
         for (int x = 0; x < box.cols; x += 2)
             grid_text(g, box.row + y, box.col + x, 1, ST_FP32, "-");
-        grid_text(g, box.row + y, box.col + box.cols - 5, -1, ST_FP32, " FP32");
+        grid_text(g, box.row + y, box.col + box.cols, FP32_WORD, ST_FP32, " FP32");
     }
     draw_points(g, box, &f, p, n);
     free(p);
@@ -203,8 +206,10 @@ void draw_front(const struct session *s, struct grid *g, struct rect r)
     if (r.rows < 3 || r.cols < 50 || !w || w->n_layers != s->match.n_layers || !w->base.n)
         return;
     draw_rule(g, r.row, r.col, r.cols, "models that no other beats with as few pins");
-    grid_printf(g, r.row + 1, r.col, ST_HEAD, " %4s %10s %8s %8s  %s", "PINS", w->outcome->title,
-                "PIN MB", "MACS %", "LAYERS");
+    char head[32];
+    snprintf(head, sizeof(head), "%s %s", w->outcome->title, w->outcome->unit);
+    grid_printf(g, r.row + 1, r.col, ST_HEAD, " %4s %10.10s %8s %8s  %s", "PINS", head, "PIN MB",
+                "MACS %", "LAYERS");
     const struct trial **best = mem_alloc((w->n_trials + 2) * sizeof(struct trial *));
     const size_t n = sweep_pareto(w, NULL, best);
     for (size_t i = 0; i < n && (int)i < r.rows - 2; i++)

@@ -9,7 +9,27 @@
 #include "tui/edits.h"
 #include "tui/view.h"
 
-enum { GAIN = 10, MACS = 8, STATE = 26, LEFT = 80 };
+enum { GAIN = 10, MACS = 8, STATE = 26, NAME_MIN = 20, LEFT = 80, LEFT_MOST = 110 };
+
+struct layout {
+    int name, gain, macs, state; /* first columns; -1: there is no such column */
+    struct name_cut cut;
+};
+
+/* In narrow terminals the mark before the name says what the state would, in brief. */
+static struct layout layout_for(const struct session *s, int cols)
+{
+    struct layout l = {.name = 4, .macs = -1, .state = -1};
+    int room = cols - l.name - GAIN - NAME_MIN;
+    const bool state = room >= STATE, macs = room - (state ? STATE : 0) >= MACS;
+    l.gain = cols - (state ? STATE : 0) - (macs ? MACS : 0) - GAIN;
+    if (macs)
+        l.macs = l.gain + GAIN;
+    if (state)
+        l.state = cols - STATE;
+    l.cut = name_cut_for(s, l.gain - l.name - 1);
+    return l;
+}
 
 static const char *state_words(const struct session *s, size_t layer)
 {
@@ -39,52 +59,67 @@ static void draw_state(const struct session *s, struct grid *g, int row, int col
     grid_text(g, row, col, STATE, st, words);
 }
 
-static void draw_pin_row(const struct session *s, struct grid *g, int row, int cols, size_t layer,
-                         const double *gain)
+static void draw_pin_row(const struct session *s, struct grid *g, int row, const struct layout *l,
+                         size_t layer, const double *gain)
 {
-    const int figures = cols - STATE - MACS - GAIN;
+    const int width = l->gain - l->name - 1;
     const char mark[2] = {view_layer_state(s, layer), '\0'};
     char text[256];
     grid_text(g, row, 2, 1, ST_PIN, mark);
-    text_fit(text, sizeof(text), session_layer_label(s, layer), figures - 5, TEXT_TAIL);
-    grid_text(g, row, 4, figures - 5, ST_NORMAL, text);
+    name_fit(text, sizeof(text), session_layer_label(s, layer), l->cut, width);
+    grid_text(g, row, l->name, width, ST_NORMAL, text);
     if (gain && !isnan(gain[layer]) && !session_pinned(s, layer)) {
         const struct outcome *o = s->sweep->outcome;
         const bool plain = isfinite(gain[layer]) && fabs(gain[layer]) < 1e5;
         snprintf(text, sizeof(text), plain ? "%+.*f" : "%+.*g", o->digits, gain[layer]);
-        grid_printf(g, row, figures, gain[layer] > 0 ? ST_GOOD : ST_BAD, "%*s", GAIN - 1, text);
+        grid_printf(g, row, l->gain, gain[layer] > 0 ? ST_GOOD : ST_BAD, "%*s", GAIN - 1, text);
     }
-    if (s->costs)
-        grid_printf(g, row, figures + GAIN, ST_NORMAL, "%*.1f", MACS - 2,
+    if (s->costs && l->macs >= 0)
+        grid_printf(g, row, l->macs, ST_NORMAL, "%*.1f", MACS - 2,
                     macs_share(s, s->costs[layer].macs));
-    draw_state(s, g, row, cols - STATE, layer);
+    if (l->state >= 0)
+        draw_state(s, g, row, l->state, layer);
+}
+
+static void draw_head(const struct session *s, struct grid *g, int row, int cols,
+                      const struct layout *l, size_t pinned, bool gain)
+{
+    char text[96], unit[32];
+    grid_style(g, row, 0, cols, ST_HEAD);
+    const size_t edits = session_edits(s);
+    if (edits)
+        snprintf(text, sizeof(text), "P LAYER (%zu pinned, %zu edit%s of the models)", pinned,
+                 edits, edits == 1 ? "" : "s");
+    else
+        snprintf(text, sizeof(text), "P LAYER (%zu pinned)", pinned);
+    const int end = gain || l->macs < 0 ? l->gain + 2 : l->macs;
+    grid_text(g, row, 2, end - 3, ST_HEAD, text);
+    if (gain) {
+        snprintf(unit, sizeof(unit), "GAIN %s", s->sweep->outcome->unit);
+        grid_printf(g, row, l->gain, ST_HEAD, "%*.*s", GAIN - 1, GAIN - 1, unit);
+    }
+    if (l->macs >= 0)
+        grid_printf(g, row, l->macs, ST_HEAD, "%*s", MACS - 2, "MACS%");
+    if (l->state >= 0)
+        grid_text(g, row, l->state, STATE, ST_HEAD, "STATE");
 }
 
 static void draw_pin_rows(const struct session *s, struct grid *g, struct rect box)
 {
     struct rows r = rows_of(s, VIEW_PINS);
+    const struct layout l = layout_for(s, box.cols);
     double *gain = whatif_gains(s);
     size_t pinned = 0;
     for (size_t i = 0; i < r.n; i++)
         pinned += session_pinned(s, r.item[i]);
-    grid_style(g, box.row, 0, box.cols, ST_HEAD);
-    const size_t edits = session_edits(s);
-    if (edits)
-        grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu pinned, %zu edit%s of the models)",
-                    pinned, edits, edits == 1 ? "" : "s");
-    else
-        grid_printf(g, box.row, 2, ST_HEAD, "P LAYER (%zu pinned)", pinned);
-    if (gain)
-        grid_printf(g, box.row, box.cols - STATE - MACS - GAIN, ST_HEAD, "%*s", GAIN - 1, "GAIN");
-    grid_printf(g, box.row, box.cols - STATE - MACS, ST_HEAD, "%*s", MACS - 2, "MACS%");
-    grid_text(g, box.row, box.cols - STATE, STATE, ST_HEAD, "STATE");
+    draw_head(s, g, box.row, box.cols, &l, pinned, gain != NULL);
     if (r.n == 0)
         grid_text(g, box.row + 2, 3, -1, ST_DIM,
                   "nothing is pinned: p on a layer pins it to FP32, b to fewer bits");
     const size_t first = rows_top(&r, box.rows - 1);
     for (size_t i = first; i < r.n && (int)(i - first) < box.rows - 1; i++) {
         const int row = box.row + 1 + (int)(i - first);
-        draw_pin_row(s, g, row, box.cols, r.item[i], gain);
+        draw_pin_row(s, g, row, &l, r.item[i], gain);
         draw_row_end(g, row, box.cols, i, i == r.cursor);
     }
     free(gain);
@@ -115,7 +150,7 @@ static void draw_history(const struct session *s, struct grid *g, struct rect r)
     r = rect_clip(g, r);
     if (r.rows < 2)
         return;
-    draw_rule(g, r.row, r.col, r.cols, "history (u undo, U redo)");
+    draw_rule(g, r.row, r.col, r.cols, r.cols < 30 ? "history" : "history (u undo, U redo)");
     const size_t room = (size_t)r.rows - 1;
     /* What is in force stands in the middle, so that what can be redone is seen as well. */
     size_t first = s->at_undo > room / 2 ? s->at_undo - room / 2 : 0;
@@ -131,11 +166,11 @@ static void draw_history(const struct session *s, struct grid *g, struct rect r)
         text_fit(fit, sizeof(fit), label, r.cols - 14, TEXT_HEAD);
         const bool here = i == s->at_undo;
         grid_printf(g, r.row + 1 + (int)(i - first), r.col, here ? ST_BOLD : ST_DIM,
-                    "%s %3zu pins  %s",
+                    "%s %3zu pin%s  %s",
                     here             ? ">"
                     : i > s->at_undo ? "+"
                                      : " ",
-                    s->undo[i].n, fit);
+                    s->undo[i].n, s->undo[i].n == 1 ? " " : "s", fit);
     }
 }
 
@@ -178,17 +213,17 @@ static void draw_script(const struct session *s, struct grid *g, struct rect r)
 /* List, history and script at the left; what was tried at the right. */
 static void draw_wide(const struct session *s, struct grid *g, int top, int rows)
 {
-    const int table = rows / 2;
-    draw_pin_rows(s, g, (struct rect){top, 0, table, LEFT});
+    const int table = rows / 2, width = MAX(LEFT, MIN(LEFT_MOST, g->cols / 2));
+    draw_pin_rows(s, g, (struct rect){top, 0, table, width});
     draw_scores(s, g, top + table);
     const int low = top + table + 1, left = rows - table - 1;
-    draw_history(s, g, (struct rect){low, 1, left / 2, LEFT - 2});
-    draw_script(s, g, (struct rect){low + left / 2, 1, left - left / 2, LEFT - 2});
+    draw_history(s, g, (struct rect){low, 1, left / 2, width - 2});
+    draw_script(s, g, (struct rect){low + left / 2, 1, left - left / 2, width - 2});
     for (int i = 0; i < rows; i++)
-        grid_text(g, top + i, LEFT, 1, ST_DIM, g->ascii ? "|" : "\xe2\x94\x82");
+        grid_text(g, top + i, width, 1, ST_DIM, g->ascii ? "|" : "\xe2\x94\x82");
     const int plot = rows * 3 / 5;
-    draw_pareto(s, g, (struct rect){top, LEFT + 2, plot, g->cols - LEFT - 3});
-    draw_front(s, g, (struct rect){top + plot, LEFT + 2, rows - plot, g->cols - LEFT - 3});
+    draw_pareto(s, g, (struct rect){top, width + 2, plot, g->cols - width - 3});
+    draw_front(s, g, (struct rect){top + plot, width + 2, rows - plot, g->cols - width - 3});
 }
 
 static void draw(const struct session *s, struct grid *g, int top, int rows)

@@ -121,8 +121,9 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
         return;
     const struct layer_stats *st = plot_stats(s, layer);
     char caption[128];
-    snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32 only  q INT8 only",
-             s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "");
+    const char *only = r.cols >= 66 ? " only" : "";
+    snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32%s  q INT8%s",
+             s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "", only, only);
     draw_rule(g, r.row, r.col, r.cols, caption);
     if (!st || st->all.n == 0) {
         grid_text(g, r.row + 1, r.col + 1, -1, ST_DIM, "nothing measured yet: R runs");
@@ -213,10 +214,12 @@ static void draw_curves(const struct session *s, struct grid *g, struct rect r, 
                 hi = MAX(hi, curves[k].v[c]);
             }
     }
+    const double step = (hi - lo) / MAX(rows - 1, 1);
     for (int y = 0; y < rows && hi >= lo; y++) {
-        const double at = hi - (hi - lo) * y / MAX(rows - 1, 1);
+        char text[32];
         if (y % 2 == 0)
-            grid_printf(g, r.row + 1 + y, r.col, ST_DIM, "%*.4g", CURVE_LEFT - 1, at);
+            grid_printf(g, r.row + 1 + y, r.col, ST_DIM, "%*s", CURVE_LEFT - 1,
+                        axis_text(text, sizeof(text), hi - step * y, 2 * step));
         grid_text(g, r.row + 1 + y, r.col + CURVE_LEFT - 1, 1, ST_DIM, "|");
     }
     for (size_t k = 0; k < n_curves; k++) {

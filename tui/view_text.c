@@ -26,6 +26,12 @@ char *text_number(char *dst, size_t size, double v, int width)
     return dst;
 }
 
+/* A level near 0 dB is no small quantity. */
+static bool metric_is_level(const struct metric *m)
+{
+    return strcmp(m->unit, "dB") == 0;
+}
+
 char *text_metric(char *dst, size_t size, const struct metric *m, const struct sums *sums,
                   double scale)
 {
@@ -36,7 +42,8 @@ char *text_metric(char *dst, size_t size, const struct metric *m, const struct s
         snprintf(dst, size, "n/a");
     else if (isinf(v))
         snprintf(dst, size, v > 0 && m->higher_is_better ? "exact" : v > 0 ? "inf" : "-inf");
-    else if (v != 0 && (fabs(v) < 0.5 * pow(10, -m->digits) || fabs(v) >= 1e6))
+    else if (v != 0 &&
+             ((fabs(v) < 0.5 * pow(10, -m->digits) && !metric_is_level(m)) || fabs(v) >= 1e6))
         snprintf(dst, size, "%.*e", m->digits > 2, v);
     else
         snprintf(dst, size, "%.*f", m->digits, v);
