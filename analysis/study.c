@@ -327,14 +327,14 @@ static void to_distribution(const float *x, size_t n, double *p)
 }
 
 /* KL(P || Q) = sum p log(p/q) in nats; q is kept above 1e-12 so that a class that INT8 rounds to
- * zero costs much, not infinity. */
+ * zero costs much, not infinity, which may bring equal ones below zero. */
 static double divergence(const double *p, const double *q, size_t n)
 {
     double kl = 0;
     for (size_t i = 0; i < n; i++) {
         kl += p[i] > 0 ? p[i] * log(p[i] / fmax(q[i], 1e-12)) : 0;
     }
-    return kl;
+    return kl < 0 ? 0 : kl; /* NaN stays */
 }
 
 /* Whether class i stands before class j: by value, NaN last, then by index. */

@@ -341,6 +341,9 @@ static void flips_and_margins(void **state)
     score_outputs(1, a, a, true, 1, &s);
     assert_int_equal(s.flip, FLIP_NONE);
     assert_true(isinf(s.sqnr) && s.kl == 0);
+    memcpy(x->data, (float[]){50, 20, 20}, 12); /* probabilities below what q is kept above */
+    score_outputs(1, a, a, true, 0, &s);
+    assert_true(s.kl == 0);
     tensor_free(x);
     tensor_free(y);
 }

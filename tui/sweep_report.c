@@ -9,14 +9,15 @@
 
 /* ---- Text ----------------------------------------------------------------------------------- */
 
-/* A value in a column: "12.34", "exact", "n/a". */
+/* A value in a column: "12.34", "exact", "n/a", "1.2e-07" of what has no unit of its own, of which
+ * small ones may be all that there is. */
 const char *sweep_value_text(char dst[32], const struct outcome *o, double v, bool sign)
 {
     if (isnan(v)) {
         snprintf(dst, 32, "n/a");
     } else if (isinf(v)) {
         snprintf(dst, 32, v > 0 ? "exact" : "-inf");
-    } else if (v != 0 && fabs(v) < 0.5 * pow(10, -o->digits)) {
+    } else if (!*o->unit && v != 0 && fabs(v) < 0.5 * pow(10, -o->digits)) {
         snprintf(dst, 32, sign ? "%+.1e" : "%.1e", v);
     } else {
         snprintf(dst, 32, sign ? "%+.*f" : "%.*f", o->digits, v);
