@@ -96,6 +96,26 @@ static int read_choices(const struct call *c, struct quantize_asked *a, struct e
     return rc;
 }
 
+/* Each operator that is named must be in the model. */
+static int check_ops(const struct graph *g, const char *ops, struct err *err)
+{
+    for (size_t n; ops; ops = ops[n] ? ops + n + 1 : NULL) {
+        char text[4 * 64];
+        bool found = false;
+        n = strcspn(ops, "|");
+        for (size_t i = 0; i < g->n_nodes && !found; i++) {
+            found = strlen(g->nodes[i].op) == n && memcmp(g->nodes[i].op, ops, n) == 0;
+        }
+        if (!found) {
+            char *name = mem_printf("%.*s", (int)MIN(n, (size_t)64), ops);
+            text_safe(text, sizeof text, name);
+            free(name);
+            return err_set(err, E_USAGE, "--ops: the model has no operator '%s'", text);
+        }
+    }
+    return OK;
+}
+
 static int read_asked(const struct call *c, struct quantize_asked *a, struct err *err)
 {
     const char *format = call_opt(c, "--format");
@@ -110,7 +130,8 @@ static int read_asked(const struct call *c, struct quantize_asked *a, struct err
     a->file = mem_dup(c->args[0]);
     a->label = cmd_join(c->cmd->name, 1, c->args);
     a->integers = format && strcmp(format, "qop") == 0;
-    int rc = read_goal(c, a, err);
+    int rc = check_ops(c->s->fp32, a->o.ops, err);
+    rc = rc ? rc : read_goal(c, a, err);
     enum dtype x = a->o.goal.codes.dtype;
     if (!rc && a->integers && x != DT_U8 && x != DT_S8) {
         rc = err_set(err, E_USAGE,
