@@ -7,6 +7,7 @@ run
 export ${OUT}/own.onnx
 -export ${OUT}/own.onnx
 -quantize ${OUT}/own.onnx
+-quantize ${OUT}/none.onnx --ops 'Conv|Nosuch'
 -report ${OUT}/own.onnx --format md
 -plot profile ${OUT}/own.onnx
 -record start ${OUT}/own.onnx

@@ -27,4 +27,3 @@ run
 quantize ${OUT}/best.onnx --images samples/images --limit 24 --method best
 quantize ${OUT}/entropy.onnx --images samples/images --limit 24 --method entropy
 -calibrate --percentile 0
--quantize ${OUT}/none.onnx --ops 'Conv|Nosuch'
