@@ -298,7 +298,9 @@ def walk_long_lines(_):
     t.press("6")
     t.wait("error: no layer 'nonsense' ('layers' lists them; @N is a", "rank, * and ? make patterns")
     t.wait("(-17.71", "points; 17 lost, 0 gained)")
-    t.press("Enter", "help run", "Enter", "^C")
+    t.press("Enter", "help run", "Enter")
+    t.wait("example: run --all")
+    t.press("^C")
     t.wait("example: run --all", "Enter types here")
     t.press("g")
     t.wait("samples/models/int8_qdq.onnx", "(match --unmatched)")
@@ -335,8 +337,8 @@ def walk_hints(_):
 def walk_progress(_):
     """In a terminal the progress of a batch stays on its line, also where the total is not known."""
     t = Terminal(["--batch", "--no-cache", "--jobs", "1", *OPEN, "-e", "set kernels plain",
-                  "-e", "search --max-drop 1"], rows=60, columns=200)
-    text = t.wait("no smaller set does")
+                  "-e", "search --max-drop 1 --images 60"], rows=60, columns=200)
+    text = t.wait("without any one of the pins")
     lines = [r for r in text.splitlines() if re.match(r"\d+ runs  |\d+/\d+ runs", r)]
     if len(lines) != 1:
         raise Lost(f"{len(lines)} lines of progress:\n{text}")

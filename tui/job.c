@@ -40,7 +40,8 @@ double job_rate(const struct job *j)
 
 double job_eta(const struct job *j)
 {
-    return j->kind->open ? NAN : (double)(j->total - j->done) / job_rate(j);
+    bool known = j->kind && !j->kind->open; /* before the first job there is no kind */
+    return known ? (double)(j->total - j->done) / job_rate(j) : NAN;
 }
 
 char *job_count(const struct job *j, char *dst, size_t size)
