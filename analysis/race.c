@@ -60,8 +60,10 @@ bool sweep_orders(const struct sweep *w)
 
 bool sweep_is_uneven(const struct sweep *w)
 {
-    const double uneven = 0.3; /* standard deviation over mean: below it is mostly chance which
-                                  errors are large, and those images would flatter every trial */
+    /* Standard deviation over mean: below 0.3 it is mostly chance which errors are large, and those
+     * images would flatter every trial. A race that may end early has the base on all images to
+     * lose. */
+    const double uneven = w->within > 0 ? 0.6 : 0.3;
     double sum = 0, squares = 0;
     for (size_t i = 0; i < w->base.n; i++) {
         double size = base_error(w, i);

@@ -54,15 +54,16 @@ int lab_ahead(struct lab *l, struct sweep *w, size_t upto, struct err *err)
 int lab_survey(struct lab *l, struct sweep *w, struct err *err)
 {
     enum { PILOT = 8 };
+    const size_t n = w->n_images;
     if (!sweep_orders(w)) {
         return OK;
     }
-    int rc = lab_ahead(l, w, MIN((size_t)PILOT, w->n_images), err);
-    if (rc || !sweep_is_uneven(w)) {
-        return rc;
+    /* Of few images a single one may make them uneven. */
+    int rc = lab_ahead(l, w, MIN((size_t)PILOT, n), err);
+    while (!rc && w->base.n < n && sweep_is_uneven(w)) {
+        rc = measure_base(l, w, MIN(2 * w->base.n, n), SURVEY_ALL, err);
     }
-    rc = measure_base(l, w, w->n_images, SURVEY_ALL, err);
-    size_t *order = mem_alloc((w->n_images + 1) * sizeof *order);
+    size_t *order = mem_alloc((n + 1) * sizeof *order);
     pthread_mutex_lock(&l->s->lock);
     if (!rc && sweep_order(w, order)) {
         reorder(l, order);
