@@ -37,9 +37,9 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
 /* Whether a trial was once found to give the scores that its model gives by itself. */
 bool lab_verified(const struct lab *l, size_t trial);
 void lab_keep_verified(const struct lab *l, size_t trial);
-/* Before a race: where the base's errors may order the images, it is measured on a few of them; are
- * these uneven, on all, and the images are put in the order in which a race takes them, see
- * sweep_order(). */
+/* Before a race: where the base's errors may order the images, it is measured on a few of them, and
+ * for as long as these are uneven on twice as many; after all the images are put in the order in
+ * which a race takes them, see sweep_order(). */
 int lab_survey(struct lab *l, struct sweep *w, struct err *err);
 /* Measures the base on the images up to `upto`, and a few more, each thread one of its own. */
 int lab_ahead(struct lab *l, struct sweep *w, size_t upto, struct err *err);
