@@ -58,12 +58,9 @@ bool sweep_orders(const struct sweep *w)
     return fresh && !w->outcome->counts && sweep_is_gain(w);
 }
 
-bool sweep_is_uneven(const struct sweep *w)
+/* Whether the standard deviation of the base's errors is above `limit` of their mean. */
+static bool spread_above(const struct sweep *w, double limit)
 {
-    /* Standard deviation over mean: below 0.3 it is mostly chance which errors are large, and those
-     * images would flatter every trial. A race that may end early has the base on all images to
-     * lose. */
-    const double uneven = w->within > 0 ? 0.6 : 0.3;
     double sum = 0, squares = 0;
     for (size_t i = 0; i < w->base.n; i++) {
         double size = base_error(w, i);
@@ -71,32 +68,42 @@ bool sweep_is_uneven(const struct sweep *w)
         squares += size * size;
     }
     return sum > 0 && isfinite(squares) &&
-           squares * (double)w->base.n > sum * sum * (1 + uneven * uneven);
+           squares * (double)w->base.n > sum * sum * (1 + limit * limit);
+}
+
+/* Below this it is mostly chance which errors are large, and those images would flatter every
+ * trial. */
+static const double uneven = 0.3;
+
+bool sweep_is_uneven(const struct sweep *w)
+{
+    /* A race that may end early has the base on all images to lose. */
+    return spread_above(w, w->within > 0 ? 2 * uneven : uneven);
 }
 
 bool sweep_order(struct sweep *w, size_t *order)
 {
     const double floor = 0.1; /* a small error may well grow */
-    size_t n = w->base.n;
+    size_t n = w->base.n, all = w->n_images;
+    if ((n < all && w->within == 0) || !sweep_orders(w) || !spread_above(w, uneven)) {
+        return false;
+    }
     struct sized *x = mem_alloc((n + 1) * sizeof *x);
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         x[i] = (struct sized){i, base_error(w, i)};
         sum += x[i].size;
     }
-    bool sized = n == w->n_images && sweep_orders(w) && sweep_is_uneven(w);
-    if (sized) {
-        qsort(x, n, sizeof *x, largest_first);
-        free(w->sizes);
-        w->sizes = mem_alloc((n + 1) * sizeof *w->sizes);
-        for (size_t i = 0; i < n; i++) {
-            order[i] = x[i].at;
-            w->sizes[i] = fmax(floor, x[i].size * (double)n / sum);
-        }
-        sweep_permute(w, order);
+    qsort(x, n, sizeof *x, largest_first);
+    free(w->sizes);
+    w->sizes = mem_alloc((all + 1) * sizeof *w->sizes);
+    for (size_t i = 0; i < all; i++) {
+        order[i] = i < n ? x[i].at : i;
+        w->sizes[i] = i < n ? fmax(floor, x[i].size * (double)n / sum) : 1;
     }
+    sweep_permute(w, order);
     free(x);
-    return sized;
+    return true;
 }
 
 double race_size(const struct sweep *w, size_t i)

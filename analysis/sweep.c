@@ -195,10 +195,12 @@ void sweep_permute(struct sweep *w, const size_t *order)
     w->fp32_terms = mem_alloc((w->cap_fp32 + 1) * sizeof *fp32);
     w->images = mem_alloc((n + 1) * sizeof *images);
     for (size_t i = 0; i < n; i++) {
+        w->images[i] = images[order[i]];
+    }
+    for (size_t i = 0; i < old.n; i++) {
         memcpy(b->terms[i], old.terms[order[i]], sizeof old.terms[0]);
         memcpy(w->fp32_terms[i], fp32[order[i]], sizeof fp32[0]);
         b->likeness[i] = old.likeness[order[i]];
-        w->images[i] = images[order[i]];
     }
     free(old.terms);
     free(old.likeness);

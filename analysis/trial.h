@@ -140,17 +140,19 @@ double sweep_spread(const struct sweep *w, const struct trial *t);
 bool sweep_larger_first(const struct sweep *w);
 /* Order of images by a fixed seed, so that few images are not of one class. */
 void sweep_shuffle(size_t n, size_t *images);
-/* Brings the images, and what the base has measured on all of them, into another order: order[i] is
- * where the i-th was. No trial has seen any. */
+/* Brings the images, and what the base has measured on them, into another order: order[i] is where
+ * the i-th was. No trial has seen any; those that the base has not seen stay behind the others. */
 void sweep_permute(struct sweep *w, const size_t *order);
 /* The same in the order of their sizes, largest first: the base's error, as measured on all of
- * them; a tenth of the mean at least. order: room for n_images, filled in. false, and nothing is
- * done, where sweep_orders() or sweep_is_uneven() is false. */
+ * them, or where w->within is above 0 on the first: the rest then stay, with the mean size. A tenth
+ * of the mean at least. order: room for n_images, filled in. false, and nothing is done, where
+ * sweep_orders() is false, and where errors are even. */
 bool sweep_order(struct sweep *w, size_t *order);
 /* Whether the base's errors may order the images: no trial has seen any, and effects are gains that
  * are no shares. */
 bool sweep_orders(const struct sweep *w);
-/* Whether the base's errors differ enough on the images that it has seen. */
+/* Whether the base's errors differ so much, on the images that it has seen, that more of them
+ * should be measured to order these. */
 bool sweep_is_uneven(const struct sweep *w);
 /* A race (race.c): all trials see 4 images; those that may still reach place w->top, within
  * w->doubt standard errors, see a seventh more, and so on until all images are seen, or with

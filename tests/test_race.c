@@ -308,6 +308,33 @@ static void orders_are_for_races_that_begin(void **state)
     sweep_free(w);
 }
 
+/* A race that may end early orders what the base has seen; the others count as images of mean size
+ * and stay where they are. */
+static void early_ends_order_what_was_seen(void **state)
+{
+    (void)state;
+    const size_t want[] = {2, 1, 0, 3, 4};
+    struct sweep *w = sweep_of(SWEEP_LOO, "mse", 2, 5);
+    size_t order[5];
+    for (size_t i = 0; i < 3; i++) {
+        w->images[i] = i;
+        add_base(w, (double)(i + 1));
+    }
+    w->images[3] = 3;
+    w->images[4] = 4;
+    assert_false(sweep_order(w, order));
+    w->within = 0.1;
+    assert_false(sweep_is_uneven(w)); /* not enough to look at more */
+    assert_true(sweep_order(w, order));
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(order[i], want[i]);
+        assert_int_equal(w->images[i], want[i]);
+        assert_true(near(w->sizes[i], i < 3 ? (double)(3 - i) / 2 : 1));
+        assert_true(i > 2 || near(w->base.terms[i][0], (double)(3 - i) / 10));
+    }
+    sweep_free(w);
+}
+
 static void small_races_are_exact_at_once(void **state)
 {
     (void)state;
@@ -355,6 +382,7 @@ int main(void)
         cmocka_unit_test(partial_trials_stand_for_all_images),
         cmocka_unit_test(orders_need_errors),
         cmocka_unit_test(orders_are_for_races_that_begin),
+        cmocka_unit_test(early_ends_order_what_was_seen),
         cmocka_unit_test(small_races_are_exact_at_once),
         cmocka_unit_test(shuffles_are_permutations),
     };
