@@ -34,15 +34,8 @@ static int culprit_body(struct session *s, void *ctx, struct err *err)
 {
     (void)s;
     struct culprit_job *j = ctx;
-    size_t *all = mem_alloc((j->w->n_trials + 1) * sizeof *all);
-    for (size_t i = 0; i < j->w->n_trials; i++) {
-        all[i] = i;
-    }
     int rc = lab_base(j->lab, j->w, err);
-    lab_expect(j->lab, lab_runs(j->w, j->w->n_trials, all, j->w->n_images));
-    rc = rc ? rc : lab_measure(j->lab, j->w, j->w->n_trials, all, j->w->n_images, err);
-    free(all);
-    return rc;
+    return rc ? rc : lab_measure_all(j->lab, j->w, j->w->n_images, err);
 }
 
 static int culprit_finish(struct session *s, void *ctx, struct err *err)

@@ -303,3 +303,15 @@ int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, 
     }
     return rc;
 }
+
+int lab_measure_all(struct lab *l, struct sweep *w, size_t upto, struct err *err)
+{
+    size_t *all = mem_alloc((w->n_trials + 1) * sizeof *all);
+    for (size_t i = 0; i < w->n_trials; i++) {
+        all[i] = i;
+    }
+    lab_expect(l, lab_runs(w, w->n_trials, all, upto));
+    int rc = lab_measure(l, w, w->n_trials, all, upto, err);
+    free(all);
+    return rc;
+}

@@ -34,6 +34,8 @@ void lab_order(struct lab *l, struct sweep *w, const size_t *order);
  * whole images. */
 int lab_measure(struct lab *l, struct sweep *w, size_t n, const size_t *trials, size_t upto,
                 struct err *err);
+/* The same of all trials; tells the progress how many runs that takes. */
+int lab_measure_all(struct lab *l, struct sweep *w, size_t upto, struct err *err);
 /* Whether a trial was once found to give the scores that its model gives by itself. */
 bool lab_verified(const struct lab *l, size_t trial);
 void lab_keep_verified(const struct lab *l, size_t trial);

@@ -59,7 +59,7 @@ int lab_survey(struct lab *l, struct sweep *w, struct err *err)
         return OK;
     }
     /* Of few images a single one may make them uneven. */
-    int rc = lab_ahead(l, w, MIN((size_t)PILOT, n), err);
+    int rc = lab_ahead(l, w, PILOT, err);
     while (!rc && w->base.n < n && sweep_is_uneven(w)) {
         rc = measure_base(l, w, MIN(2 * w->base.n, n), SURVEY_ALL, err);
     }

@@ -82,9 +82,9 @@ size_t memo_found(const struct memo *m)
 
 /* ---- Keys ----------------------------------------------------------------------------------- */
 
-static void add_identity(struct digest *d, const struct run_setup *u, enum side side, int value)
+static void add_identity(struct digest *d, const struct plan *p, int value)
 {
-    const struct digest id = plan_identity(u->plan[side], value);
+    const struct digest id = plan_identity(p, value);
     digest_add(d, &id, sizeof id);
 }
 
@@ -93,8 +93,8 @@ static struct digest layer_key(const struct run_setup *u, size_t layer, const in
 {
     const struct layer *l = &u->match->layers[layer];
     struct digest d = {0};
-    add_identity(&d, u, SIDE_FP32, at[SIDE_FP32]);
-    add_identity(&d, u, SIDE_INT8, at[SIDE_INT8]);
+    add_identity(&d, u->plan[SIDE_FP32], at[SIDE_FP32]);
+    add_identity(&d, u->plan[SIDE_INT8], at[SIDE_INT8]);
     const int64_t how[] = {l->channel_axis, l->moved, l->quantized, l->q.axis, u->hist};
     digest_add(&d, how, sizeof how);
     digest_add(&d, l->q.scale, l->q.n * sizeof *l->q.scale);
@@ -111,7 +111,7 @@ static struct digest score_key(const struct run_setup *u)
         const struct graph *g = plan_graph(u->plan[side]);
         for (size_t i = 0; i < g->n_outputs; i++) {
             const struct quant *q = g->values[g->outputs[i]].quant;
-            add_identity(&d, u, side, g->outputs[i]);
+            add_identity(&d, u->plan[side], g->outputs[i]);
             digest_add(&d, q ? q->scale : NULL, q ? q->n * sizeof *q->scale : 0);
             digest_add(&d, q ? q->zero : NULL, q ? q->n * sizeof *q->zero : 0);
         }
@@ -153,10 +153,9 @@ static void choose_held(struct memo_keys *k, const struct run_setup *u, size_t r
 
 static struct digest fp32_key(const struct plan *fp32, const char *kind, int value)
 {
-    const struct digest id = plan_identity(fp32, value);
     struct digest d = {0};
     digest_text(&d, kind);
-    digest_add(&d, &id, sizeof id);
+    add_identity(&d, fp32, value);
     return d;
 }
 

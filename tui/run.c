@@ -222,8 +222,8 @@ static struct runner *runner_new(struct session *s, size_t n, size_t *images)
     run_setup_init(&w->u, s);
     w->q = question_new(s, n, w->samples, true);
     w->outputs = w->q && s->pair ? results_memo(s->results) : NULL;
-    if (w->q && s->pair && !s->batch) { /* a batch has seldom two runs: its memory is spared */
-        w->memo = results_memo(s->results);
+    if (w->outputs && !s->batch) { /* a batch has seldom two runs: its memory is spared */
+        w->memo = w->outputs;
         memo_keys_init(&w->keys, &w->u, n, memo_room(s->budget.limit, false));
         memo_begin(w->memo);
     }

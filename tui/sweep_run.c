@@ -68,18 +68,6 @@ void session_forget_sweep(struct session *s)
 
 /* ---- Measuring ------------------------------------------------------------------------------ */
 
-static int measure_all(struct lab *lab, struct sweep *w, size_t upto, struct err *err)
-{
-    size_t *all = mem_alloc((w->n_trials + 1) * sizeof *all);
-    for (size_t i = 0; i < w->n_trials; i++) {
-        all[i] = i;
-    }
-    lab_expect(lab, lab_runs(w, w->n_trials, all, upto));
-    int rc = lab_measure(lab, w, w->n_trials, all, upto, err);
-    free(all);
-    return rc;
-}
-
 int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
 {
     bool *next = mem_alloc(w->n_trials + 1);
@@ -118,7 +106,7 @@ static int run_way(struct session *s, struct lab *lab, struct sweep *w, bool rac
     struct timespec from;
     clock_gettime(CLOCK_MONOTONIC, &from);
     int rc = lab_base(lab, w, err);
-    rc = rc ? rc : race ? sweep_run_race(lab, w, err) : measure_all(lab, w, upto, err);
+    rc = rc ? rc : race ? sweep_run_race(lab, w, err) : lab_measure_all(lab, w, upto, err);
     sweep_account(s, w, lab, &from);
     return rc;
 }
