@@ -66,6 +66,7 @@ class Terminal:
         self.screen = Screen(columns, rows)
         self.stream = Stream(self.screen)
         self.raw = b""  # the last bytes that came
+        self.came = 0  # bytes that came in all
         self.blind = False  # the emulator is not shown what comes
         self.home = tempfile.TemporaryDirectory()
         environment = dict(os.environ, TERM=term, LC_ALL="C.UTF-8", HOME=self.home.name,
@@ -91,6 +92,7 @@ class Terminal:
         """Takes what arrives within that time; False when the program has closed the terminal."""
         try:
             came = self.child.read_nonblocking(1 << 16, timeout=seconds)
+            self.came += len(came)
             self.raw = (self.raw + came)[-(1 << 23):]
             if not self.blind:
                 self.stream.feed(came)
@@ -124,6 +126,16 @@ class Terminal:
         while not any(r.startswith(">") and name in r for r in self.text().splitlines()):
             if not self.read(0.05) or time.monotonic() > end:
                 raise Lost(f"waited for the cursor on {name}, on\n{self.text()}")
+
+    def settle(self, quiet=0.5, seconds=PATIENCE):
+        """Until nothing has come for a moment: where what will come last is not known."""
+        end = time.monotonic() + seconds
+        since, before = time.monotonic(), self.came
+        while time.monotonic() - since < quiet:
+            if not self.read(0.05) or time.monotonic() > end:
+                raise Lost(f"comes to no rest on\n{self.text()}")
+            if self.came != before:
+                since, before = time.monotonic(), self.came
 
     def press(self, *keys):
         for key in keys:

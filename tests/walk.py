@@ -305,10 +305,12 @@ def walk_long_lines(_):
     t.press("g")
     t.wait("samples/models/int8_qdq.onnx", "(match --unmatched)")
     seen = set()
-    for _ in range(6):
+    while last := re.search(r"line (\d+) of \d+;", t.text()):
         seen |= set(t.text().splitlines()[2:-2])
         t.press("PgDn")
-        t.read(0.2)
+        t.wait("q back", absent=[last[0]])
+        t.settle()
+    seen |= set(t.text().splitlines()[2:-2])
     for part in ("17 lost, 0 gained", "make patterns", "worker threads", "listings", "example: run"):
         if not any(part in row for row in seen):
             raise Lost(f"{part} is on no page: {seen}")
@@ -723,7 +725,7 @@ def walk_clipboard(_):
     t.press("1", "Y")
     t.wait("copied: ")
     text = re.search(r"copied: (\S+)", t.text())[1]
-    t.read(0.2)
+    t.settle()
     sent = re.search(rb"\x1b\]52;c;([A-Za-z0-9+/=]+)\a", t.raw)
     if not sent or base64.b64decode(sent[1]).decode() != text:
         raise Lost(f"the clipboard has {sent and sent[1]}, not {text}\n{t.text()}")
@@ -848,7 +850,6 @@ def walk_big_pair(tmp):
         slowest = max(slowest, time.monotonic() - start)
     t.press("1", "^C")
     t.press("G")
-    t.read(0.2)
     out = tmp / "big.onnx"
     t.command("pin @1 @2 @3")
     t.command(f"export {out}")

@@ -197,7 +197,7 @@ def walk_mouse(_):
     click(t, "3 Images", row=2, button=2)  # another button
     click(t, "3 Images", row=2)
     t.wait("[3 Images]", "DLOGIT", absent=["COSINE"])
-    t.read(0.5)  # the rest of the header
+    t.settle()  # the rest of the header
     click(t, "SQNR", row=3)
     t.wait("SQNR!")
     # A line that is typed is not disturbed, and what is behind the help cannot be clicked.
@@ -324,7 +324,7 @@ def walk_zoom_in_cells(tmp):
         before = sum(line.count("\u2580") for line in t.screen.display)
         t.press("v")
         t.wait("feature map", "FP32", absent=["channels"])
-        t.read(0.3)
+        t.settle()
         cells = [(c.fg, c.bg) for row in t.screen.buffer.values() for c in row.values()
                  if c.data == "\u2580"]
         if kinds and (len(cells) <= before or len(set(cells)) < kinds):
