@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * fuse_why.c: why a node between quantizers stays float, in words, as an attribute of the node. The
- * conditions are those of the rules in fuse_groups.c, asked one by one; nothing is changed here.
+ * conditions are those of the rules in fuse_rules.c, asked one by one; nothing is changed here.
  */
 #include "engine/fuse.h"
 

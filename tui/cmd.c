@@ -14,11 +14,11 @@
 #include "tui/shell.h"
 
 static const struct cmd *const families[] = {
-    cmd_model,  cmd_data,     cmd_run,     cmd_rank,        cmd_fused, cmd_sums,   cmd_judge,
-    cmd_image,  cmd_graph,    cmd_pin,     cmd_sensitivity, cmd_sweep, cmd_metric, cmd_culprit,
-    cmd_whatif, cmd_quantize, cmd_file,    cmd_setting,     cmd_copy,  cmd_shell,  cmd_record,
-    cmd_custom, cmd_report,   cmd_session, cmd_doctor,      cmd_help,  cmd_ui,     cmd_choice,
-    cmd_jump,   cmd_plot,     cmd_screen,  cmd_cost,        cmd_cache,
+    cmd_model,   cmd_data,   cmd_run,      cmd_rank,    cmd_layer,       cmd_fused, cmd_sums,
+    cmd_judge,   cmd_image,  cmd_graph,    cmd_pin,     cmd_sensitivity, cmd_sweep, cmd_metric,
+    cmd_culprit, cmd_whatif, cmd_quantize, cmd_file,    cmd_setting,     cmd_copy,  cmd_shell,
+    cmd_record,  cmd_custom, cmd_report,   cmd_session, cmd_doctor,      cmd_help,  cmd_ui,
+    cmd_choice,  cmd_jump,   cmd_plot,     cmd_screen,  cmd_cost,        cmd_cache,
 };
 
 void cmd_each(void (*fn)(void *ctx, const struct cmd *c), void *ctx)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * edits.h: private to tui/: steps of the history that changed the models (session.c, edits.c).
+ * edits.h: private to tui/: steps of the history that changed the models (session_history.c,
+ * edits.c).
  */
 #ifndef TUI_EDITS_H
 #define TUI_EDITS_H

@@ -11,6 +11,12 @@
 void rank_metric(char *dst, size_t size, const struct metric *m, double v);
 /* The same in a column of `width`. */
 void rank_print_metric(FILE *out, const struct metric *m, double v, int width);
+/* Puts the metrics of cumulative sums into an object; sums NULL: null each. */
+void rank_set_metrics(json_t *o, const struct sums *sums, double scale);
+/* Name of a value of g; NULL where the one or the other is not there. */
+const char *rank_tensor(const struct graph *g, int v);
+/* Why a matched layer could not be compared in the run, which lists it among the unmatched. */
+const char *rank_layer_error(const struct session *s, size_t layer);
 /* One object of the listing `layers`; st NULL: not measured. */
 json_t *rank_layer_json(const struct session *s, size_t layer, const struct layer_stats *st);
 /* What could not be compared, and why. */

@@ -2,7 +2,7 @@
  *
  * screen.c: the event loop of the full screen. It waits for keys, signals and the running job,
  * turns keys into command lines, and paints. It holds the session's lock except while it waits; it
- * neither draws (view.c) nor knows the terminal (term.c).
+ * neither draws (view.c) nor knows the terminal (term.c). Pictures are in screen_picture.c.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -11,10 +11,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tui/front.h"
 #include "tui/graphics.h"
+#include "tui/screen.h"
 #include "tui/shell.h"
-#include "tui/view.h"
 
 enum {
     TOAST_SECONDS = 5,
@@ -24,30 +23,6 @@ enum {
     TICK_ESCAPE = 50,      /* ms that the rest of an escape sequence may take */
     TICK_CAPTURE = 150,    /* ms without a key before the feature map is made */
     TICK_CAPTURE_JOB = 600 /* the same while a run needs the processors */
-};
-
-struct screen {
-    struct session *s;
-    struct terminal *term;
-    struct grid *grid;
-    char in[4096]; /* bytes not yet decoded */
-    size_t n_in;
-    bool gone;        /* the terminal is no more */
-    bool editing;     /* the command line is open */
-    bool repl;        /* it opens again after each line, in the log view */
-    struct ui before; /* what the cursor was on when it opened */
-    char *searched;   /* text of the last incremental search */
-    bool tried;       /* to make a picture of these */
-    enum view_id tried_view;
-    size_t tried_layer, tried_image;
-    struct shown {         /* the picture of pixels on the screen */
-        enum graphics how; /* GRAPHICS_AUTO: there is none */
-        enum view_id view;
-        size_t layer, image;
-        int channel;
-        struct rect at;
-    } shown;
-    bool job_seen; /* a run was going on at the last paint */
 };
 
 /* ---- Answers -------------------------------------------------------------------------------- */
@@ -429,62 +404,10 @@ static void take_signals(struct screen *sc)
 
 /* ---- Painting and waiting ------------------------------------------------------------------- */
 
-/* What there is to be shown in pixels. */
-static struct shown pixels_wanted(const struct screen *sc)
-{
-    const struct session *s = sc->s;
-    if (sc->grid->hole.rows == 0)
-        return (struct shown){0};
-    return (struct shown){
-        graphics_for(s->set.graphics),         s->ui.view,    (size_t)MAX(view_current_layer(s), 0),
-        (size_t)MAX(view_current_image(s), 0), s->ui.channel, sc->grid->hole};
-}
-
-static bool shown_same(const struct shown *a, const struct shown *b)
-{
-    return a->how == b->how && a->view == b->view && a->layer == b->layer && a->image == b->image &&
-           a->channel == b->channel && a->at.row == b->at.row && a->at.col == b->at.col &&
-           a->at.rows == b->at.rows && a->at.cols == b->at.cols;
-}
-
-/* Before the cells are painted: a picture that is no more wanted goes with a paint of all cells. */
-static void pixels_leave(struct screen *sc, const struct shown *wanted)
-{
-    if (sc->shown.how == GRAPHICS_AUTO || (shown_same(&sc->shown, wanted) && !sc->s->ui.redraw))
-        return;
-    if (sc->shown.how == GRAPHICS_KITTY)
-        term_picture_forget(sc->term);
-    sc->shown = (struct shown){0};
-    sc->s->ui.redraw = true;
-}
-
-/* After them, since it lies above. What cannot be shown is said once. */
-static void pixels_show(struct screen *sc, const struct shown *wanted)
-{
-    struct image im = {0};
-    struct err err = {0};
-    char *bytes = NULL;
-    size_t size = 0;
-    int w, h;
-    if (wanted->how == GRAPHICS_AUTO || shown_same(&sc->shown, wanted))
-        return;
-    sc->shown = *wanted;
-    term_cell(&w, &h);
-    int rc = graphics_image(sc->s, &im, &err);
-    if (rc == OK)
-        rc = graphics_encode(wanted->how, &im, wanted->at.cols, wanted->at.rows, w, h, &bytes,
-                             &size, &err);
-    if (rc == OK)
-        term_picture(sc->term, wanted->at.row, wanted->at.col, bytes, size);
-    else
-        toast_error(sc->s, &err);
-    image_fini(&im);
-    free(bytes);
-}
-
 static void paint(struct screen *sc)
 {
     struct session *s = sc->s;
+    struct err err = {0};
     int rows, cols;
     term_size(sc->term, &rows, &cols);
     if (!sc->grid || sc->grid->rows != rows || sc->grid->cols != cols ||
@@ -517,33 +440,12 @@ static void paint(struct screen *sc)
     pixels_leave(sc, &wanted);
     term_paint(sc->term, sc->grid, t.row, t.col, s->ui.redraw);
     s->ui.redraw = false;
-    pixels_show(sc, &wanted);
+    if (pixels_show(sc, &wanted, &err) != OK)
+        toast_error(s, &err);
     if (s->clip)
         copy_send(s->clip);
     free(s->clip);
     s->clip = NULL;
-}
-
-/* Pictures cost a run of both models or the reading of a file: they are made when no key comes.
- * The command that makes what the view lacks, or NULL. */
-static const char *picture_wanted(const struct screen *sc)
-{
-    const struct session *s = sc->s;
-    const bool map = s->ui.view == VIEW_LAYER;
-    const bool image_file =
-        s->ui.view == VIEW_IMAGES && sc->grid && (sc->grid->cols >= VIEW_WIDE || s->ui.zoom);
-    if ((!map && !image_file) || sc->editing || s->ui.help)
-        return NULL;
-    const long layer = map ? view_current_layer(s) : 0, image = view_current_image(s);
-    if (layer < 0 || image < 0)
-        return NULL;
-    const struct capture *c = &s->capture;
-    const bool have =
-        map ? (c->fp32 || c->int8) && c->layer == (size_t)layer && c->image == (size_t)image
-            : s->picture.luma && s->picture.image == (size_t)image;
-    const bool tried = sc->tried && sc->tried_view == s->ui.view &&
-                       sc->tried_layer == (size_t)layer && sc->tried_image == (size_t)image;
-    return have || tried ? NULL : map ? "capture" : "picture";
 }
 
 static void picture_now(struct screen *sc, const char *command)
