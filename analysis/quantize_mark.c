@@ -40,18 +40,6 @@ const struct node_choice *quantize_choice(const struct quantizer *q, const struc
     return NULL;
 }
 
-/* Whether op is one of "A|B|C". */
-static bool is_listed(const char *list, const char *op)
-{
-    size_t n = strlen(op);
-    for (const char *p = list; p; p = strchr(p, '|'), p = p ? p + 1 : NULL) {
-        if (strncmp(p, op, n) == 0 && (p[n] == '|' || !p[n])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool quantize_has_rule(const struct node *n)
 {
     for (size_t i = 0; i < COUNT(rules); i++) {
@@ -67,7 +55,7 @@ int quantize_rule(const struct quantizer *q, const struct node *n)
     const struct node_choice *c = quantize_choice(q, n);
     for (size_t i = 0; i < COUNT(rules) && !(c && c->keep); i++) {
         if (edit_is(n, rules[i].op)) {
-            return !q->o->ops || is_listed(q->o->ops, n->op) ? (int)rules[i].kind : -1;
+            return !q->o->ops || text_listed(q->o->ops, n->op) ? (int)rules[i].kind : -1;
         }
     }
     return -1;

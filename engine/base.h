@@ -163,6 +163,11 @@ size_t text_head(const char *s, int columns);
 int text_distance(const char *a, const char *b, int limit);
 /* Shell-style glob: * ? [a-z] [!a-z], \ takes the next as it is; no backtracking blow-up. */
 bool text_glob(const char *pattern, const char *s);
+/* Lists of words, "a|b|c". The next word, of *n bytes, behind which *list then is; NULL at its end,
+ * where *list is NULL. */
+const char *text_next(const char **list, size_t *n);
+/* Whether the word, which is not empty, is one of them. */
+bool text_listed(const char *list, const char *word);
 
 /* Loops over elements compiled once per instruction set and chosen at run time. Contraction is off,
  * so all give the same bits. The choice is made before the sanitizers have started: there is none

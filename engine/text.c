@@ -320,3 +320,26 @@ bool text_glob(const char *pattern, const char *s)
     }
     return *pattern == '\0';
 }
+
+/* ---- Lists of words ------------------------------------------------------------------------- */
+
+const char *text_next(const char **list, size_t *n)
+{
+    const char *word = *list;
+    if (word) {
+        *n = strcspn(word, "|");
+        *list = word[*n] ? word + *n + 1 : NULL;
+    }
+    return word;
+}
+
+bool text_listed(const char *list, const char *word)
+{
+    size_t n, size = strlen(word);
+    for (const char *p; (p = text_next(&list, &n));) {
+        if (size && n == size && memcmp(p, word, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -77,6 +77,7 @@ static void script_errors(void **state)
     /* Wrong syntax anywhere: nothing runs. */
     assert_script("echo a\nno-such-command\n", false, E_USAGE, 0, "");
     assert_script("echo a\n-layers --no-such-option\n", true, E_USAGE, 0, "");
+    assert_script("echo a\n-pin x --as 'fp32|fp16'\n", true, E_USAGE, 0, ""); /* two words in one */
     assert_script("echo a\necho 'open\n", false, E_USAGE, 0, "");
 }
 

@@ -228,13 +228,43 @@ static void test_glob(void **state)
     assert_false(text_glob("a*a*a*a*a*a*a*a*a*a*a*a*b", s));
 }
 
+static void test_lists(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list, *word;
+        bool listed;
+    } cases[] = {
+        {"a|bc|d", "a", true},     {"a|bc|d", "bc", true},  {"a|bc|d", "d", true},
+        {"a|bc|d", "b", false},    {"a|bc|d", "c", false},  {"a|bc|d", "bcd", false},
+        {"a|bc|d", "bc|d", false}, {"a|bc|d", "a|", false}, {"a||d", "", false},
+        {"", "a", false},          {"", "", false},         {NULL, "a", false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        if (text_listed(cases[i].list, cases[i].word) != cases[i].listed) {
+            fail_msg("'%s' in '%s'", cases[i].word, cases[i].list);
+        }
+    }
+    /* A list that ends in '|' has an empty word at its end. */
+    static const char *const words[] = {"one", "", "three", ""};
+    const char *list = "one||three|";
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT(words); i++) {
+        const char *word = text_next(&list, &n);
+        assert_non_null(word);
+        assert_int_equal(n, strlen(words[i]));
+        assert_memory_equal(word, words[i], n);
+    }
+    assert_null(text_next(&list, &n));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_safe),      cmocka_unit_test(test_safe_marks),
         cmocka_unit_test(test_safe_size), cmocka_unit_test(test_safe_random),
         cmocka_unit_test(test_columns),   cmocka_unit_test(test_distance),
-        cmocka_unit_test(test_glob),
+        cmocka_unit_test(test_glob),      cmocka_unit_test(test_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

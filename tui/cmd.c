@@ -36,7 +36,6 @@ struct lookup {
     const char *word;
     const struct cmd *exact, *prefix, *near;
     int n_prefix, distance;
-    bool hidden_screen;
 };
 
 /* Commands are one or two words ("load pair"): a name matches when its first word does. */
@@ -173,17 +172,6 @@ int call_may_write(const struct call *c, const char *path, struct err *err)
     return can_force && file_exists(path) ? err_set(err, E_USAGE, "%s exists%s", path, how) : OK;
 }
 
-static bool in_choices(const char *choices, const char *word)
-{
-    size_t n = strlen(word);
-    for (const char *p = choices; p && n; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL) {
-        if (strncmp(p, word, n) == 0 && (p[n] == '|' || !p[n])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What can be said of a word without looking at models and data. */
 static int check_word(const struct call *c, enum arg_kind kind, const char *choices,
                       const char *what, const char *word, struct err *err)
@@ -196,7 +184,7 @@ static int check_word(const struct call *c, enum arg_kind kind, const char *choi
     struct expr_value v;
     switch (kind) {
     case ARG_CHOICE:
-        return in_choices(choices, word)
+        return text_listed(choices, word)
                    ? OK
                    : err_set(err, E_USAGE, "%s is one of %s, found '%s'", what, choices, word);
     case ARG_INT:

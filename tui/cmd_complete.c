@@ -117,13 +117,13 @@ static void add_option(struct found *f, const char *name)
 /* "a|b|c" or "a|b[:asc|:desc]|c": the plain words of it. */
 static void add_choices(struct found *f, const char *choices)
 {
-    for (const char *p = choices; *p;) {
-        const size_t n = strcspn(p, "|["), whole = strcspn(p, "|");
+    size_t whole;
+    for (const char *p; (p = text_next(&choices, &whole));) {
+        const size_t n = MIN(strcspn(p, "["), whole);
         char *word = strndup(p, n);
         if (n > 0 && word[0] != ':')
             (word[0] == '-' ? add_option : add)(f, word);
         free(word);
-        p += whole + (p[whole] == '|');
     }
 }
 

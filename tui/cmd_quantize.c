@@ -99,15 +99,15 @@ static int read_choices(const struct call *c, struct quantize_asked *a, struct e
 /* Each operator that is named must be in the model. */
 static int check_ops(const struct graph *g, const char *ops, struct err *err)
 {
-    for (size_t n; ops; ops = ops[n] ? ops + n + 1 : NULL) {
+    size_t n;
+    for (const char *op; (op = text_next(&ops, &n));) {
         char text[4 * 64];
         bool found = false;
-        n = strcspn(ops, "|");
         for (size_t i = 0; i < g->n_nodes && !found; i++) {
-            found = strlen(g->nodes[i].op) == n && memcmp(g->nodes[i].op, ops, n) == 0;
+            found = strlen(g->nodes[i].op) == n && memcmp(g->nodes[i].op, op, n) == 0;
         }
         if (!found) {
-            char *name = mem_printf("%.*s", (int)MIN(n, (size_t)64), ops);
+            char *name = mem_printf("%.*s", (int)MIN(n, (size_t)64), op);
             text_safe(text, sizeof text, name);
             free(name);
             return err_set(err, E_USAGE, "--ops: the model has no operator '%s'", text);
