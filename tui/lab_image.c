@@ -216,24 +216,47 @@ static size_t tensors_size(struct tensor *const *t, size_t n)
     return size;
 }
 
+/* What stays of an image that has no more trials for now; each keeps what those before keep. */
+enum stays { STAYS_NOTHING, STAYS_OUTPUTS, STAYS_SAMPLE, STAYS_ACTIVATIONS };
+
+static enum stays what_stays(const struct lab *l, const struct shelf *x, size_t outputs)
+{
+    const size_t limit = l->s->budget.limit;
+    if (!x->in || atomic_load(&l->tight)) {
+        return STAYS_NOTHING;
+    }
+    if (!l->o.race) {
+        return l->o.retain ? STAYS_ACTIVATIONS : STAYS_NOTHING;
+    }
+    /* Activations of many images would cost more, in new memory, than they save; and where memory
+     * is short, it is the runs that need it. */
+    switch (l->survey) {
+    case SURVEY_AHEAD:
+        return !limit || activations_size(x->known) <= limit / 64 ? STAYS_ACTIVATIONS
+                                                                  : STAYS_SAMPLE;
+    case SURVEY_ALL:
+        return STAYS_SAMPLE;
+    case SURVEY_NONE:
+        break;
+    }
+    return outputs <= SMALL ? STAYS_OUTPUTS : STAYS_NOTHING; /* for a few trials that catch up */
+}
+
 void shelf_close(struct lab *l, size_t at)
 {
     struct shelf *x = &l->shelves[at];
     const size_t limit = l->s->budget.limit;
-    const bool again = l->o.race ? l->survey != SURVEY_NONE : l->o.retain;
     const size_t outputs = tensors_size(x->ref, l->match->n_outputs);
-    if (!x->in || atomic_load(&l->tight) || !(again || (l->o.race && outputs <= SMALL))) {
+    const enum stays stays = what_stays(l, x, outputs);
+    if (stays == STAYS_NOTHING) {
         shelf_clear(l, x);
         return;
     }
-    if (!again) { /* it comes back if at all for a few trials that catch up */
+    if (stays < STAYS_SAMPLE) {
         tensors_free(x->in, l->n_inputs);
         x->in = NULL;
     }
-    /* Activations of many images would cost more, in new memory, than they save; and where memory
-     * is short, it is the runs that need it. */
-    const bool few = l->survey == SURVEY_AHEAD;
-    if (l->o.race && !(few && (!limit || activations_size(x->known) <= limit / 64))) {
+    if (stays < STAYS_ACTIVATIONS) {
         activations_free(x->known);
         x->known = activations_new();
         x->base = 0;
