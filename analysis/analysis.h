@@ -200,9 +200,6 @@ struct hist {
 void hist_init(struct hist *h);
 void hist_add(struct hist *h, size_t n, const float *x);
 void hist_merge(struct hist *into, const struct hist *from);
-/* Value below which fraction p (0..1) of the counts lie, interpolated inside the bin; NAN if empty.
- */
-double hist_quantile(const struct hist *h, double p);
 
 /* Everything kept about one layer. */
 struct layer_stats {

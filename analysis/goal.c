@@ -19,11 +19,6 @@ static bool meets(const struct goal *g, double fp32, double value)
                                           : value <= g->limit;
 }
 
-double goal_drop(const struct goal *g, const struct sweep *w, const struct trial *t)
-{
-    return drop_of(g, sweep_fp32(w, g->outcome), trial_value(t, g->outcome));
-}
-
 bool goal_met(const struct goal *g, const struct sweep *w, const struct trial *t)
 {
     return meets(g, sweep_fp32(w, g->outcome), trial_value(t, g->outcome));

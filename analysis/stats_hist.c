@@ -95,22 +95,6 @@ void hist_merge(struct hist *a, const struct hist *b)
     a->n += b->n;
 }
 
-double hist_quantile(const struct hist *h, double p)
-{
-    if (!h->n) {
-        return NAN;
-    }
-    double want = p * (double)h->n, below = 0;
-    for (int i = 0; i < HIST_BINS; i++) {
-        double here = (double)h->bin[i];
-        if (here > 0 && below + here >= want) {
-            return h->lo + h->width * (i + (want - below) / here);
-        }
-        below += here;
-    }
-    return -h->lo;
-}
-
 /* ---- Many values at a time ------------------------------------------------------------------ */
 
 enum {

@@ -11,14 +11,14 @@
 
 /* ---- Trials --------------------------------------------------------------------------------- */
 
-void trial_init(struct trial *t, size_t n_layers, size_t layer)
+static void trial_init(struct trial *t, size_t n_layers, size_t layer)
 {
     *t = (struct trial){.layer = layer, .in_effect = true};
     t->pinned = mem_alloc(n_layers + 1);
     t->as = mem_alloc(n_layers + 1);
 }
 
-void trial_fini(struct trial *t)
+static void trial_fini(struct trial *t)
 {
     free(t->pinned);
     free(t->as);

@@ -52,8 +52,6 @@ struct trial {
     double sums[N_OUTCOMES + 1][2]; /* by outcome_place(); the last: of the sweep's, if it is own */
     uint64_t nonfinite;             /* output values with NaN or infinity on either side */
 };
-void trial_init(struct trial *t, size_t n_layers, size_t layer);
-void trial_fini(struct trial *t);
 /* Adds the score of the next image; s->ok false: it could not be read. */
 void trial_add(struct trial *t, const struct outcome *o, const struct image_score *s);
 double trial_value(const struct trial *t, const struct outcome *o);
@@ -173,8 +171,6 @@ struct goal {
     bool is_drop; /* at most `limit` worse than FP32; else at least as good as `limit` */
     double limit; /* in the unit of the outcome */
 };
-/* How much worse than the FP32 model on the same images; below 0: better. */
-double goal_drop(const struct goal *g, const struct sweep *w, const struct trial *t);
 bool goal_met(const struct goal *g, const struct sweep *w, const struct trial *t);
 /* The value that has to be reached. */
 double goal_value(const struct goal *g, const struct sweep *w);

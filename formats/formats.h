@@ -79,7 +79,6 @@ int onnx_load_tensor(const struct file *f, struct tensor **out, struct err *err)
 
 /* ---- Tensors as files ----------------------------------------------------------------------- */
 /* .npy version 1-3, C or Fortran order, little endian, bool/ints/floats; no objects. */
-int npy_load(const char *path, struct tensor **out, struct err *err);
 int npy_save(const struct tensor *t, const char *path, struct err *err);
 /* .npy or .pb by extension or magic. */
 int tensor_load(const char *path, struct tensor **out, struct err *err);

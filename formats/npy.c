@@ -401,11 +401,6 @@ int npy_load_row(const char *path, int64_t row, struct tensor **out, struct err 
     return plain ? rc : npy_reorder(path, row, out, err);
 }
 
-int npy_load(const char *path, struct tensor **out, struct err *err)
-{
-    return npy_load_row(path, -1, out, err);
-}
-
 int npy_shape(const char *path, int *rank, int64_t *dims, struct err *err)
 {
     struct file_part f;

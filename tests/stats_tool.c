@@ -26,6 +26,18 @@ static bool read_tensor(enum dtype d, int rank, const int64_t *dims, struct tens
            fread((*out)->data, 1, (*out)->size, stdin) == (*out)->size;
 }
 
+/* Bins that are not empty by their number. */
+static void print_hist(const struct hist *h)
+{
+    printf("hist %llu\nhist_nonfinite %llu\nlow %.17g\nwidth %.17g\n", (unsigned long long)h->n,
+           (unsigned long long)h->nonfinite, h->lo, h->width);
+    for (int i = 0; i < HIST_BINS; i++) {
+        if (h->bin[i]) {
+            printf("bin%d %llu\n", i, (unsigned long long)h->bin[i]);
+        }
+    }
+}
+
 /* Twice the same pair as two images must count twice. */
 static int measure(const struct tensor *x, const struct tensor *y, const struct quant *q, int axis)
 {
@@ -48,9 +60,7 @@ static int measure(const struct tensor *x, const struct tensor *y, const struct 
             snprintf(prefix, sizeof prefix, "c%zu_", c);
             print(prefix, &s.channel[c], s.scale);
         }
-        printf("hist %llu\nhist_nonfinite %llu\nmedian %.17g\nwidth %.17g\n",
-               (unsigned long long)s.fp32.n, (unsigned long long)s.fp32.nonfinite,
-               hist_quantile(&s.fp32, 0.5), s.fp32.width);
+        print_hist(&s.fp32);
     }
     if (!rc && q && !quant_noise_add(x, y, q, y, &noise, &rest, &err)) {
         printf("clip %.17g\nround %.17g\nrest %.17g\n", noise.clip, noise.round, rest);

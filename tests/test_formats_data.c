@@ -278,7 +278,7 @@ static void sample_rows(void **state)
     add(&d, scratch("rows"), (struct dataset_options){.n_inputs = 1, .inputs = &flat});
     assert_samples(&d, "one.npy=-1 three.npy[0]=5 three.npy[1]=5 three.npy[2]=5");
     struct tensor *row = NULL, *all = NULL;
-    assert_int_equal(npy_load(three, &all, NULL), OK);
+    assert_int_equal(tensor_load(three, &all, NULL), OK);
     assert_int_equal(load(d.samples[3].path, d.samples[3].row, &flat, &row, NULL), OK);
     assert_int_equal(row->size, 24);
     assert_memory_equal(row->data, (const uint8_t *)all->data + 48, 24);

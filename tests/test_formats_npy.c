@@ -41,7 +41,7 @@ static void npy_round_trip(void **state)
     }
     struct tensor *none = scratch_tensor(DT_F32, 2, (const int64_t[]){0, 7}), *back = NULL;
     assert_int_equal(npy_save(none, scratch("none.npy"), NULL), OK);
-    assert_int_equal(npy_load(scratch("none.npy"), &back, NULL), OK);
+    assert_int_equal(tensor_load(scratch("none.npy"), &back, NULL), OK);
     assert_true(tensor_equal(none, back));
     tensor_free(none);
     tensor_free(back);
@@ -53,14 +53,14 @@ static void npy_types_numpy_lacks(void **state)
     struct tensor *t = scratch_tensor(DT_BF16, 1, (const int64_t[]){1}), *back = NULL;
     *(uint16_t *)t->data = 0x3FC0; /* 1.5 */
     assert_int_equal(npy_save(t, scratch("bf16.npy"), NULL), OK);
-    assert_int_equal(npy_load(scratch("bf16.npy"), &back, NULL), OK);
+    assert_int_equal(tensor_load(scratch("bf16.npy"), &back, NULL), OK);
     assert_int_equal(back->dtype, DT_F32);
     assert_true(tensor_f64(back, 0) == 1.5);
     tensor_free(t);
     tensor_free(back);
     t = scratch_tensor(DT_S4, 1, (const int64_t[]){2});
     assert_int_equal(npy_save(t, scratch("s4.npy"), NULL), OK);
-    assert_int_equal(npy_load(scratch("s4.npy"), &back, NULL), OK);
+    assert_int_equal(tensor_load(scratch("s4.npy"), &back, NULL), OK);
     assert_int_equal(back->dtype, DT_S8);
     tensor_free(t);
     tensor_free(back);
@@ -73,18 +73,18 @@ static void npy_orders(void **state)
     struct tensor *t = NULL;
     const char *path =
         write_npy("f.npy", 2, "{'fortran_order':True,\"descr\":\"|u1\",'shape':(2,3)}", columns, 6);
-    assert_int_equal(npy_load(path, &t, NULL), OK);
+    assert_int_equal(tensor_load(path, &t, NULL), OK);
     assert_memory_equal(t->data, ((const uint8_t[]){1, 2, 3, 4, 5, 6}), 6);
     tensor_free(t);
     path = write_npy("b.npy", 3, "{'descr': '>i2', 'fortran_order': False, 'shape': (2L,), }\n",
                      "\x01\x02\xFF\xFE", 4);
-    assert_int_equal(npy_load(path, &t, NULL), OK);
+    assert_int_equal(tensor_load(path, &t, NULL), OK);
     assert_int_equal(tensor_s64(t, 0), 0x102);
     assert_int_equal(tensor_s64(t, 1), -2);
     tensor_free(t);
     path = write_npy("bool.npy", 1, "{'descr': '|b1', 'fortran_order': False, 'shape': (2,)}",
                      "\x00\x07", 2);
-    assert_int_equal(npy_load(path, &t, NULL), OK);
+    assert_int_equal(tensor_load(path, &t, NULL), OK);
     assert_memory_equal(t->data, "\x00\x01", 2);
     tensor_free(t);
 }
@@ -128,12 +128,12 @@ static void npy_hostile(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct tensor *t = NULL;
         struct err err = {0};
-        int rc = npy_load(write_npy("bad.npy", 1, cases[i].header, "abcd", 4), &t, &err);
+        int rc = tensor_load(write_npy("bad.npy", 1, cases[i].header, "abcd", 4), &t, &err);
         assert_error(rc, err, cases[i].code, cases[i].part);
         assert_null(t);
     }
     struct err err = {0};
-    int rc = npy_load(write_npy("v9.npy", 9, "{}", "", 0), &(struct tensor *){NULL}, &err);
+    int rc = tensor_load(write_npy("v9.npy", 9, "{}", "", 0), &(struct tensor *){NULL}, &err);
     assert_error(rc, err, E_UNSUPPORTED, "version 9");
 }
 
@@ -147,7 +147,7 @@ static void npy_torture(void **state)
     uint8_t *data = scratch_read(scratch("victim.npy"), &size);
     for (size_t n = 0; n < size; n++) {
         assert_true(tensor_load(scratch_bytes("cut.npy", data, n), &t, NULL) < 0);
-        assert_true(npy_load(scratch("cut.npy"), &t, NULL) < 0);
+        assert_true(tensor_load(scratch("cut.npy"), &t, NULL) < 0);
     }
     for (size_t i = 0; i < size * 8; i++) {
         data[i / 8] = (uint8_t)(data[i / 8] ^ 1 << i % 8);
@@ -177,7 +177,7 @@ static void npy_rows(void **state)
     assert_int_equal(fseeko(f, (off_t)(start + 1100 * row - sizeof last), SEEK_SET), 0);
     assert_int_equal(fwrite(&last, sizeof last, 1, f), 1);
     assert_int_equal(fclose(f), 0);
-    assert_int_equal(npy_load(path, &t, NULL), E_FORMAT);
+    assert_int_equal(tensor_load(path, &t, NULL), E_FORMAT);
     assert_int_equal(npy_load_row(path, 1100, &t, NULL), E_SHAPE);
     assert_int_equal(npy_load_row(path, 1099, &t, NULL), OK);
     assert_int_equal(t->rank, 3);

@@ -50,7 +50,7 @@ static int run_model(const struct plan *p, bool all, size_t n, char **paths, str
                  ? OK
                  : err_set(err, E_USAGE, "%zu inputs, the model has %zu", n, a.g->n_inputs);
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = npy_load(paths[i], &in[i], err);
+        rc = tensor_load(paths[i], &in[i], err);
     }
     rc = rc ? rc : plan_run(p, (const struct tensor *const *)in, NULL, &o, err);
     for (size_t i = 0; i < n; i++) {

@@ -12,7 +12,9 @@
 
 /* ---- Goals ---------------------------------------------------------------------------------- */
 
-int goal_read(const struct session *s, const char *text, struct goal *g, struct err *err)
+/* A condition such as top1_drop<=1 or sqnr>=20: an outcome, or how much worse it is than FP32's,
+ * and the value that is still good. E_USAGE when it is none. */
+static int goal_read(const struct session *s, const char *text, struct goal *g, struct err *err)
 {
     size_t n = strcspn(text, "<>=");
     const char *op = text + n, *value = op + strspn(op, "<>=");

@@ -186,7 +186,8 @@ static void sweep_text(struct call *c, const size_t *order, size_t n)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-json_t *sweep_values_json(const struct sweep *w, const struct trial *t)
+/* t NULL: FP32's. */
+static json_t *values_json(const struct sweep *w, const struct trial *t)
 {
     json_t *o = json_object();
     const struct outcome *x;
@@ -201,7 +202,7 @@ json_t *sweep_values_json(const struct sweep *w, const struct trial *t)
 json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const struct trial *t)
 {
     const struct pins_cost cost = pins_cost(s->fp32, &s->match, s->costs, t->pinned, t->as);
-    json_t *o = sweep_values_json(w, t);
+    json_t *o = values_json(w, t);
     json_object_set_new(o, "pins", json_integer((json_int_t)cost.pins));
     json_object_set_new(o, "pin_weights", json_num(cost.weights));
     json_object_set_new(o, "pin_macs", json_num(cost.macs));
@@ -244,7 +245,7 @@ json_t *sweep_head_json(const struct session *s)
     const struct sweep *w = s->sweep;
     json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:o,s:o}", "kind", sweep_kind_names[w->kind], "metric",
                           w->outcome->name, "images", (json_int_t)(w->base.n - w->failed), "failed",
-                          (json_int_t)w->failed, "fp32", sweep_values_json(w, NULL), "base",
+                          (json_int_t)w->failed, "fp32", values_json(w, NULL), "base",
                           sweep_trial_json(s, w, &w->base));
     json_object_set_new(o, "precision", json_string(sweep_tries(w)->name));
     json_numerics(o, s);

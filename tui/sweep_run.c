@@ -68,7 +68,8 @@ void session_forget_sweep(struct session *s)
 
 /* ---- Measuring ------------------------------------------------------------------------------ */
 
-int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err)
+/* Measures all trials of w in a race. */
+static int run_race(struct lab *lab, struct sweep *w, struct err *err)
 {
     bool *next = mem_alloc(w->n_trials + 1);
     size_t *list = mem_alloc((w->n_trials + 1) * sizeof *list);
@@ -106,7 +107,7 @@ static int run_way(struct session *s, struct lab *lab, struct sweep *w, bool rac
     struct timespec from;
     clock_gettime(CLOCK_MONOTONIC, &from);
     int rc = lab_base(lab, w, err);
-    rc = rc ? rc : race ? sweep_run_race(lab, w, err) : lab_measure_all(lab, w, upto, err);
+    rc = rc ? rc : race ? run_race(lab, w, err) : lab_measure_all(lab, w, upto, err);
     sweep_account(s, w, lab, &from);
     return rc;
 }
@@ -216,7 +217,8 @@ void sweep_pins_in_force(const struct session *s, struct sweep *w, enum precisio
     free(list);
 }
 
-struct sweep *sweep_resume(struct sweep *old, struct sweep *w, bool brute)
+/* An old sweep that asks the same as `w`, not by brute force: freed is w, returned the old one. */
+static struct sweep *resume(struct sweep *old, struct sweep *w, bool brute)
 {
     if (!old || brute || !sweep_same(old, w)) {
         return w;
@@ -230,7 +232,7 @@ static void take_over(struct session *s, struct sweep_job *j)
 {
     struct sweep *old = s->sweep, *only = s->only;
     s->sweep = s->only = NULL;
-    j->w = sweep_resume(old, j->w, j->c.brute);
+    j->w = resume(old, j->w, j->c.brute);
     bool same = j->w == old;
     if (same && j->only && only) {
         sweep_free(j->only);

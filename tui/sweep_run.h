@@ -44,9 +44,6 @@ int sweep_read_choice(struct call *c, enum sweep_kind kind, struct sweep_choice 
                       struct err *err);
 /* The layers that LAYER words from `first` on stand for, per layer; NULL when there are none. */
 int sweep_read_rows(struct call *c, size_t first, bool **rows, struct err *err);
-/* Reads a condition such as top1_drop<=1 or sqnr>=20: an outcome, or how much worse it is than
- * FP32's, and the value that is still good. E_USAGE when it is none. */
-int goal_read(const struct session *s, const char *text, struct goal *g, struct err *err);
 
 /* Start the job, as job_start() does; called with the lock held. One that asks the same as the last
  * one goes on where that was cancelled. E_STATE when there is no layer to try. */
@@ -100,19 +97,14 @@ void sweep_print_model(FILE *out, const struct sweep *w, const char *name, const
 /* Those columns of a trial; their heads where t is NULL. */
 void sweep_print_values(FILE *out, const struct sweep *w, const struct trial *t);
 json_t *sweep_head_json(const struct session *s);
-json_t *sweep_values_json(const struct sweep *w, const struct trial *t); /* NULL: FP32's */
 json_t *sweep_trial_json(const struct session *s, const struct sweep *w, const struct trial *t);
 /* Position, mark of a pin, name and operator of a layer, in 50 columns. */
 void sweep_print_layer(const struct session *s, FILE *out, size_t row, size_t layer);
 /* Prints the models tried last that no other beats with as few pins. */
 int sweep_report_pareto(struct call *c, struct err *err);
 
-/* Measures all trials of w in a race. */
-int sweep_run_race(struct lab *lab, struct sweep *w, struct err *err);
 /* Adds to the sweep what it has taken: runs of the lab, and the time since *from. */
 void sweep_account(struct session *s, struct sweep *w, const struct lab *lab,
                    const struct timespec *from);
-/* An old sweep that asks the same as `w`, not by brute force: freed is w, returned the old one. */
-struct sweep *sweep_resume(struct sweep *old, struct sweep *w, bool brute);
 
 #endif

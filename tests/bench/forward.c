@@ -174,7 +174,7 @@ static int make_input(const struct value *v, bool zeros, struct tensor **out, st
 static int read_rows(struct bench *b, struct err *err)
 {
     struct tensor *all = NULL;
-    int rc = npy_load(b->o.npy, &all, err);
+    int rc = tensor_load(b->o.npy, &all, err);
     if (rc || all->rank < 1 || all->dims[0] < 1) {
         tensor_free(all);
         return rc ? rc : err_set(err, E_SHAPE, "'%s' has no rows", b->o.npy);
