@@ -11,9 +11,11 @@
 enum change {
     ATTRS_TO_INPUTS, /* Clip-11: min and max became inputs 1 and 2 */
     INTS_TO_INPUT,   /* axes or split became input 1 */
+    OUTPUTS_COUNTED, /* Split-18: without a list of sizes it says how many parts there are */
     SOFTMAX_AXIS,    /* Softmax-13: one axis instead of all from the axis on */
     SIZES_ALONE,     /* Resize-13: scales and roi are left out where sizes are given, not empty */
-    REFUSED,         /* the meaning changed in a way that is not rewritten here */
+    ATTRS_REFUSED, /* an attribute is gone, or means something else: without any nothing changed */
+    REFUSED,       /* the meaning changed in a way that is not rewritten here */
 };
 
 struct upgrade {
@@ -31,9 +33,17 @@ static const struct upgrade upgrades[] = {
     {"ReduceMean", 18, INTS_TO_INPUT, {"axes", NULL}},
     {"ReduceMax", 18, INTS_TO_INPUT, {"axes", NULL}},
     {"ReduceMin", 18, INTS_TO_INPUT, {"axes", NULL}},
+    {"ReduceProd", 18, INTS_TO_INPUT, {"axes", NULL}},
+    {"ReduceL1", 18, INTS_TO_INPUT, {"axes", NULL}},
+    {"ReduceL2", 18, INTS_TO_INPUT, {"axes", NULL}},
+    {"ReduceSumSquare", 18, INTS_TO_INPUT, {"axes", NULL}},
+    {"ReduceLogSum", 18, INTS_TO_INPUT, {"axes", NULL}},
+    {"ReduceLogSumExp", 18, INTS_TO_INPUT, {"axes", NULL}},
     {"Split", 13, INTS_TO_INPUT, {"split", NULL}},
+    {"Split", 18, OUTPUTS_COUNTED, {"num_outputs", NULL}},
     {"Softmax", 13, SOFTMAX_AXIS, {NULL, NULL}},
     {"LogSoftmax", 13, SOFTMAX_AXIS, {NULL, NULL}},
+    {"Hardmax", 13, SOFTMAX_AXIS, {NULL, NULL}},
     {"Slice", 10, REFUSED, {NULL, NULL}},
     {"Pad", 11, REFUSED, {NULL, NULL}},
     {"Resize", 11, REFUSED, {NULL, NULL}},
@@ -41,23 +51,23 @@ static const struct upgrade upgrades[] = {
     {"Upsample", 10, REFUSED, {NULL, NULL}},
     {"TopK", 10, REFUSED, {NULL, NULL}},
     {"Reshape", 5, REFUSED, {NULL, NULL}},
-    {"Dropout", 12, REFUSED, {NULL, NULL}},
-    {"BatchNormalization", 7, REFUSED, {NULL, NULL}},
-    {"Add", 7, REFUSED, {NULL, NULL}},
-    {"Sub", 7, REFUSED, {NULL, NULL}},
-    {"Mul", 7, REFUSED, {NULL, NULL}},
-    {"Div", 7, REFUSED, {NULL, NULL}},
+    {"Dropout", 12, ATTRS_REFUSED, {NULL, NULL}},
+    {"BatchNormalization", 7, ATTRS_REFUSED, {NULL, NULL}},
+    {"Add", 7, ATTRS_REFUSED, {NULL, NULL}},
+    {"Sub", 7, ATTRS_REFUSED, {NULL, NULL}},
+    {"Mul", 7, ATTRS_REFUSED, {NULL, NULL}},
+    {"Div", 7, ATTRS_REFUSED, {NULL, NULL}},
 };
 
-static const struct upgrade *upgrade_find(const char *op, int from, int to)
+/* The row is about nodes n that come from one opset to another. */
+static bool applies(const struct upgrade *u, const struct node *n, int from, int to)
 {
-    for (size_t i = 0; i < COUNT(upgrades); i++) {
-        if (strcmp(op, upgrades[i].op) == 0 && from < upgrades[i].since &&
-            to >= upgrades[i].since) {
-            return &upgrades[i];
-        }
-    }
-    return NULL;
+    return !n->domain[0] && strcmp(n->op, u->op) == 0 && from < u->since && to >= u->since;
+}
+
+static bool refuses(const struct upgrade *u, const struct node *n)
+{
+    return u->change == REFUSED || (u->change == ATTRS_REFUSED && n->n_attrs);
 }
 
 static int new_constant(struct graph *g, const char *stem, struct tensor *t)
@@ -156,6 +166,14 @@ static int softmax_axis(struct graph *g, size_t at, const struct value *x, struc
     return OK;
 }
 
+static void outputs_counted(struct graph *g, size_t at, const struct upgrade *u)
+{
+    struct node *n = &g->nodes[at];
+    if (n->n_in < 2 || n->in[1] < 0) {
+        graph_attr_int(g, n, u->attr[0], n->n_out);
+    }
+}
+
 static void sizes_alone(struct graph *g, size_t at)
 {
     enum { SCALES = 2, SIZES = 3 };
@@ -168,6 +186,30 @@ static void sizes_alone(struct graph *g, size_t at)
     }
 }
 
+/* x: the node's first input. */
+static int upgrade(struct graph *g, size_t at, const struct value *x, const struct upgrade *u,
+                   struct err *err)
+{
+    switch (u->change) {
+    case ATTRS_TO_INPUTS:
+        return attrs_to_inputs(g, at, u, err);
+    case INTS_TO_INPUT:
+        return ints_to_input(g, at, u, err);
+    case SOFTMAX_AXIS:
+        return softmax_axis(g, at, x, err);
+    case OUTPUTS_COUNTED:
+        outputs_counted(g, at, u);
+        break;
+    case SIZES_ALONE:
+        sizes_alone(g, at);
+        break;
+    case ATTRS_REFUSED:
+    case REFUSED:
+        break;
+    }
+    return OK;
+}
+
 int node_upgrade(struct graph *g, const struct graph *f, const struct node *n, const int *in,
                  const int *out, struct err *err)
 {
@@ -175,28 +217,21 @@ int node_upgrade(struct graph *g, const struct graph *f, const struct node *n, c
         return err_set(err, E_UNSUPPORTED, "domain '%s' is not imported by the INT8 model",
                        n->domain);
     }
-    const struct upgrade *u = n->domain[0] ? NULL : upgrade_find(n->op, f->opset, g->opset);
-    bool harmless = u && u->change == REFUSED && n->n_attrs == 0;
-    if (u && u->change == REFUSED && !harmless) {
-        return err_set(err, E_UNSUPPORTED,
-                       "opset %d of the FP32 model means something else by it "
-                       "than opset %d of the INT8 model",
-                       f->opset, g->opset);
+    for (size_t i = 0; i < COUNT(upgrades); i++) {
+        if (applies(&upgrades[i], n, f->opset, g->opset) && refuses(&upgrades[i], n)) {
+            return err_set(err, E_UNSUPPORTED,
+                           "opset %d of the FP32 model means something else by it "
+                           "than opset %d of the INT8 model",
+                           f->opset, g->opset);
+        }
     }
     size_t at = g->n_nodes;
+    int rc = OK;
     graph_add_copy(g, n, n->name, in, out);
-    switch (u ? u->change : REFUSED) {
-    case ATTRS_TO_INPUTS:
-        return attrs_to_inputs(g, at, u, err);
-    case INTS_TO_INPUT:
-        return ints_to_input(g, at, u, err);
-    case SOFTMAX_AXIS:
-        return softmax_axis(g, at, &f->values[n->in[0]], err);
-    case SIZES_ALONE:
-        sizes_alone(g, at);
-        break;
-    case REFUSED:
-        break;
+    for (size_t i = 0; i < COUNT(upgrades) && !rc; i++) {
+        if (applies(&upgrades[i], n, f->opset, g->opset)) {
+            rc = upgrade(g, at, &f->values[n->in[0]], &upgrades[i], err);
+        }
     }
-    return OK;
+    return rc;
 }
