@@ -12,6 +12,7 @@ enum change {
     ATTRS_TO_INPUTS, /* Clip-11: min and max became inputs 1 and 2 */
     INTS_TO_INPUT,   /* axes or split became input 1 */
     OUTPUTS_COUNTED, /* Split-18: without a list of sizes it says how many parts there are */
+    MODE_RENAMED,    /* GridSample-20: of any number of dimensions, so not "bi" */
     SOFTMAX_AXIS,    /* Softmax-13: one axis instead of all from the axis on */
     SIZES_ALONE,     /* Resize-13: scales and roi are left out where sizes are given, not empty */
     ATTRS_REFUSED, /* an attribute is gone, or means something else: without any nothing changed */
@@ -48,6 +49,8 @@ static const struct upgrade upgrades[] = {
     {"Pad", 11, REFUSED, {NULL, NULL}},
     {"Resize", 11, REFUSED, {NULL, NULL}},
     {"Resize", 13, SIZES_ALONE, {NULL, NULL}},
+    {"GridSample", 20, MODE_RENAMED, {"mode", NULL}},
+    {"GroupNormalization", 21, REFUSED, {NULL, NULL}}, /* scales are per channel since */
     {"Upsample", 10, REFUSED, {NULL, NULL}},
     {"TopK", 10, REFUSED, {NULL, NULL}},
     {"Reshape", 5, REFUSED, {NULL, NULL}},
@@ -174,6 +177,15 @@ static void outputs_counted(struct graph *g, size_t at, const struct upgrade *u)
     }
 }
 
+static void mode_renamed(struct graph *g, size_t at, const struct upgrade *u)
+{
+    const char *mode = attr_string(&g->nodes[at], u->attr[0], "");
+    if (strncmp(mode, "bi", 2) == 0) {
+        drop_attr(&g->nodes[at], u->attr[0]);
+        graph_attr_string(g, &g->nodes[at], u->attr[0], mode + 2);
+    }
+}
+
 static void sizes_alone(struct graph *g, size_t at)
 {
     enum { SCALES = 2, SIZES = 3 };
@@ -197,6 +209,9 @@ static int upgrade(struct graph *g, size_t at, const struct value *x, const stru
         return ints_to_input(g, at, u, err);
     case SOFTMAX_AXIS:
         return softmax_axis(g, at, x, err);
+    case MODE_RENAMED:
+        mode_renamed(g, at, u);
+        break;
     case OUTPUTS_COUNTED:
         outputs_counted(g, at, u);
         break;

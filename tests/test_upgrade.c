@@ -16,7 +16,7 @@
 #include "analysis/qedit.h"
 #include "tests/graph_fixture.h"
 
-enum { NEWER = 18 };
+enum { NEWER = 21 };
 
 /* ---- One node ------------------------------------------------------------------------------- */
 
@@ -73,6 +73,16 @@ static struct graph *model_of(const struct old *o, int n_in, const int *in, int 
         }
     }
     return g;
+}
+
+/* One more input of the only node. */
+static void add_input(struct graph *g, int v)
+{
+    struct node *n = &g->nodes[0];
+    int *in = arena_alloc(&g->arena, ((size_t)n->n_in + 1) * sizeof *in);
+    memcpy(in, n->in, (size_t)n->n_in * sizeof *in);
+    in[n->n_in++] = v;
+    n->in = in;
 }
 
 /* The graph in the newer set; NULL: refused, with err. */
@@ -262,6 +272,26 @@ static void softmaxes(void **state)
     graph_free(f);
 }
 
+/* GridSample-20 takes volumes too. */
+static void modes(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {
+        {"bilinear", "linear"}, {"bicubic", "cubic"}, {"nearest", "nearest"}};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        const struct old o = {"GridSample", 16, 4, {1, 1, 2, 3}, 1, {TEXT("mode", names[i][0])}};
+        static const float grid[] = {-0.5F, 0.25F, 0.7F, -0.9F};
+        struct err err = {0};
+        struct graph *f = model_of(&o, 1, (int[]){0}, 1);
+        add_input(f, constant(f, "grid", DT_F32, 4, (int64_t[]){1, 1, 2, 2}, grid));
+        struct graph *g = raised(f, &err);
+        assert_string_equal(attr_string(only_node(g), "mode", ""), names[i][1]);
+        same_bits(f, g);
+        graph_free(g);
+        graph_free(f);
+    }
+}
+
 /* Resize-11 gives empty lists where the newer one gives nothing; roi stays where it is looked at.
  */
 static void sizes_stand_alone(void **state)
@@ -283,9 +313,9 @@ static void sizes_stand_alone(void **state)
         int in[] = {0, constant(f, "roi", DT_F32, 1, (int64_t[]){crops ? 8 : 0}, roi),
                     constant(f, "scales", DT_F32, 1, (int64_t[]){0}, roi),
                     constant(f, "sizes", DT_S64, 1, (int64_t[]){4}, sizes)};
-        f->nodes[0].in = arena_alloc(&f->arena, sizeof in);
-        memcpy(f->nodes[0].in, in, sizeof in);
-        f->nodes[0].n_in = 4;
+        for (int k = 1; k < 4; k++) {
+            add_input(f, in[k]);
+        }
         struct graph *g = raised(f, &err);
         const struct node *n = only_node(g);
         assert_int_equal(n->n_in, 4);
@@ -318,15 +348,17 @@ static void other_meanings(void **state)
         {{"Resize", 10, 1, {4}, 0, {FLOAT("", 0)}}, 2, true},
         {{"Resize", 10, 1, {4}, 1, {TEXT("mode", "linear")}}, 2, true},
         {{"Upsample", 9, 1, {4}, 0, {FLOAT("", 0)}}, 2, true},
+        /* Scales were by group. */
+        {{"GroupNormalization", 18, 3, {1, 2, 3}, 1, {INTS("num_groups", 1, 2)}}, 3, true},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct err err = {0};
         struct graph *f = model_of(&cases[i].o, 1, (int[]){0}, 1);
         static const float two[] = {2};
-        int in[] = {0, constant(f, "b", DT_F32, 1, (int64_t[]){1}, two)};
-        f->nodes[0].in = arena_alloc(&f->arena, sizeof in);
-        memcpy(f->nodes[0].in, in, sizeof in);
-        f->nodes[0].n_in = cases[i].n_in;
+        int b = constant(f, "b", DT_F32, 1, (int64_t[]){1}, two);
+        for (int k = 1; k < cases[i].n_in; k++) {
+            add_input(f, b);
+        }
         struct graph *g = raised(f, &err);
         if (cases[i].refused != !g) {
             fail_msg("%s of opset %d with %zu attributes", cases[i].o.op, cases[i].o.opset,
@@ -350,6 +382,7 @@ int main(void)
         cmocka_unit_test(counted_parts),
         cmocka_unit_test(softmaxes),
         cmocka_unit_test(sizes_stand_alone),
+        cmocka_unit_test(modes),
         cmocka_unit_test(other_meanings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
