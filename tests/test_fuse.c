@@ -405,6 +405,49 @@ static void types_may_differ(void **state)
     }
 }
 
+/* Float weights become int8 codes over their range, biases int32 codes of the scale of products. */
+static void float_weights_become_codes(void **state)
+{
+    (void)state;
+    static const float w[] = {0.3F, -0.7F, 0.11F, 1.3F, -0.45F, 0.02F}, b[] = {0.6F, -0.123F, 2};
+    for (int way = 0; way < 4; way++) {
+        bool bias = way % 2, gemm = way / 2;
+        struct graph *g = model(gemm ? 2 : 4, gemm ? (int64_t[]){5, 2} : (int64_t[]){1, 2, 4, 4});
+        char ops[128];
+        params(g, "x", 0.04F, DT_U8, 108);
+        params(g, "y", 0.07F, DT_U8, 131);
+        constant(g, "w", DT_F32, gemm ? 2 : 4, (int64_t[]){3, 2, 1, 1}, w);
+        constant(g, "b", DT_F32, 1, (int64_t[]){3}, b);
+        pair(g, "x", "x", "xf");
+        struct node *n = node(g, gemm ? "Gemm" : "Conv", 2 + bias,
+                              (const char *const[]){"xf", "w", "b"}, "made");
+        if (gemm) {
+            graph_attr_int(g, n, "transB", 1);
+        }
+        pair(g, "made", "y", "y");
+        output(g, "y");
+        assert_int_equal(graph_finish(g, NULL), OK);
+        executed(g, ops, sizeof ops);
+        assert_string_equal(ops, gemm ? "Q QGemm DQ" : "Q QLinearConv DQ");
+        const float s = (1.3F + 0.7F) / 255, unit = 0.04F * s;
+        const int z = (int)rintf(-128 + 0.7F / s);
+        struct tensor *x = sample(g), *y = run(g, NUM_ORT, x);
+        for (size_t i = 0; i < y->n; i++) {
+            size_t pixel = gemm ? i / 3 : i % 16, o = gemm ? i % 3 : i / 16;
+            double sum = bias ? (double)(rintf(b[o] / unit) * unit) : 0;
+            for (size_t c = 0; c < 2; c++) {
+                float v = ((float *)x->data)[gemm ? pixel * 2 + c : c * 16 + pixel];
+                sum += (double)told(v, 0.04F, DT_U8, 108) * (double)told(w[o * 2 + c], s, DT_S8, z);
+            }
+            sum = fmin(fmax(sum, -131 * 0.07), 124 * 0.07);
+            assert_true(fabs(tensor_f64(y, i) - sum) <= 0.035 + 1e-4);
+        }
+        tensor_free(x);
+        tensor_free(y);
+        graph_free(g);
+    }
+}
+
 /* Each of these has one thing that a group must not have, and stays in float. */
 static void no_groups(void **state)
 {
@@ -453,9 +496,9 @@ static void no_groups(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pairs_become_one),    cmocka_unit_test(pairs_that_stay),
-        cmocka_unit_test(groups_are_integers), cmocka_unit_test(types_may_differ),
-        cmocka_unit_test(no_groups),
+        cmocka_unit_test(pairs_become_one),           cmocka_unit_test(pairs_that_stay),
+        cmocka_unit_test(groups_are_integers),        cmocka_unit_test(types_may_differ),
+        cmocka_unit_test(float_weights_become_codes), cmocka_unit_test(no_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
