@@ -40,6 +40,26 @@ static inline struct graph *graph_with_input(void)
     return g;
 }
 
+/* The same with a shape. */
+static inline struct graph *graph_shaped(int rank, const int64_t *dims)
+{
+    struct graph *g = graph_with_input();
+    g->values[0].rank = rank;
+    memcpy(g->values[0].dims, dims, (size_t)rank * sizeof *dims);
+    return g;
+}
+
+/* A node of ai.onnx that goes by its output. */
+static inline struct node *add_node(struct graph *g, const char *op, int n, const char *const *in,
+                                    const char *out)
+{
+    int v[8], y = graph_value(g, out);
+    for (int i = 0; i < n; i++) {
+        v[i] = graph_value(g, in[i]);
+    }
+    return graph_add(g, op, "", out, n, v, 1, &y);
+}
+
 static inline void output(struct graph *g, const char *name)
 {
     g->outputs = mem_grow(g->outputs, (g->n_outputs + 1) * sizeof *g->outputs);

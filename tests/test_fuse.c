@@ -17,24 +17,6 @@
 
 /* ---- Graphs --------------------------------------------------------------------------------- */
 
-static struct graph *model(int rank, const int64_t *dims)
-{
-    struct graph *g = graph_with_input();
-    g->values[0].rank = rank;
-    memcpy(g->values[0].dims, dims, (size_t)rank * sizeof *dims);
-    return g;
-}
-
-static struct node *node(struct graph *g, const char *op, int n, const char *const *in,
-                         const char *out)
-{
-    int v[8], y = graph_value(g, out);
-    for (int i = 0; i < n; i++) {
-        v[i] = graph_value(g, in[i]);
-    }
-    return graph_add(g, op, "", out, n, v, 1, &y);
-}
-
 /* Scale and zero point "sN" and "zN". */
 static void params(struct graph *g, const char *n, float s, enum dtype d, int z)
 {
@@ -53,8 +35,8 @@ static void pair(struct graph *g, const char *from, const char *n, const char *t
     snprintf(s, sizeof s, "s%s", n);
     snprintf(z, sizeof z, "z%s", n);
     snprintf(q, sizeof q, "%s_codes", to);
-    node(g, "QuantizeLinear", IN(from, s, z), q);
-    node(g, "DequantizeLinear", IN(q, s, z), to);
+    add_node(g, "QuantizeLinear", IN(from, s, z), q);
+    add_node(g, "DequantizeLinear", IN(q, s, z), to);
 }
 
 /* Operators of the executed graph in order, "Q" and "DQ" for quantizers. */
@@ -130,7 +112,7 @@ static const struct join {
 
 static struct graph *two_pairs(const struct join *j)
 {
-    struct graph *g = model(1, (int64_t[]){300});
+    struct graph *g = graph_shaped(1, (int64_t[]){300});
     params(g, "1", j->sa, j->a, j->za);
     params(g, "2", j->sb, j->b, j->zb);
     pair(g, "x", "1", "m");
@@ -179,7 +161,7 @@ static void pairs_that_stay(void **state)
         if (k % 2) {
             output(g, seen[k / 2]);
         } else {
-            node(g, "Identity", IN(seen[k / 2]), "other");
+            add_node(g, "Identity", IN(seen[k / 2]), "other");
             output(g, "other");
         }
         assert_int_equal(graph_finish(g, NULL), OK);
@@ -270,7 +252,7 @@ static void dequantized(struct graph *g, const char *name, enum dtype d, int ran
     constant(g, codes, d, rank, dims, d == DT_S32 ? (const void *)wide : narrow);
     constant(g, scale, DT_F32, axis < 0 ? 0 : 1, &shape, scales);
     constant(g, zero, d, axis < 0 ? 0 : 1, &shape, zeros);
-    struct node *n_dq = node(g, "DequantizeLinear", IN(codes, scale, zero), name);
+    struct node *n_dq = add_node(g, "DequantizeLinear", IN(codes, scale, zero), name);
     if (axis >= 0) {
         graph_attr_int(g, n_dq, "axis", axis);
     }
@@ -331,7 +313,7 @@ static void read_attr(struct graph *g, struct node *n, const char *text)
 /* What only moves codes keeps their parameters. */
 static struct graph *group_graph(const struct group *t, enum dtype dx, enum dtype dy)
 {
-    struct graph *g = model(t->rank, t->dims);
+    struct graph *g = graph_shaped(t->rank, t->dims);
     const char *in[4];
     int n = (int)strlen(t->in);
     const int up = dx == DT_U8 ? 128 : 0;
@@ -341,7 +323,7 @@ static struct graph *group_graph(const struct group *t, enum dtype dx, enum dtyp
     for (int i = 0; i < n; i++) {
         in[i] = input_named(g, t, t->in[i]);
     }
-    read_attr(g, node(g, t->op, n, in, t->floats ? "y" : "made"), t->attr);
+    read_attr(g, add_node(g, t->op, n, in, t->floats ? "y" : "made"), t->attr);
     if (!t->floats) {
         pair(g, "made", t->to ? "y" : "x", "y");
     }
@@ -412,15 +394,16 @@ static void float_weights_become_codes(void **state)
     static const float w[] = {0.3F, -0.7F, 0.11F, 1.3F, -0.45F, 0.02F}, b[] = {0.6F, -0.123F, 2};
     for (int way = 0; way < 4; way++) {
         bool bias = way % 2, gemm = way / 2;
-        struct graph *g = model(gemm ? 2 : 4, gemm ? (int64_t[]){5, 2} : (int64_t[]){1, 2, 4, 4});
+        struct graph *g =
+            graph_shaped(gemm ? 2 : 4, gemm ? (int64_t[]){5, 2} : (int64_t[]){1, 2, 4, 4});
         char ops[128];
         params(g, "x", 0.04F, DT_U8, 108);
         params(g, "y", 0.07F, DT_U8, 131);
         constant(g, "w", DT_F32, gemm ? 2 : 4, (int64_t[]){3, 2, 1, 1}, w);
         constant(g, "b", DT_F32, 1, (int64_t[]){3}, b);
         pair(g, "x", "x", "xf");
-        struct node *n = node(g, gemm ? "Gemm" : "Conv", 2 + bias,
-                              (const char *const[]){"xf", "w", "b"}, "made");
+        struct node *n = add_node(g, gemm ? "Gemm" : "Conv", 2 + bias,
+                                  (const char *const[]){"xf", "w", "b"}, "made");
         if (gemm) {
             graph_attr_int(g, n, "transB", 1);
         }
@@ -458,7 +441,7 @@ static void no_groups(void **state)
         [OTHER_PARAMS] = "Flatten", [BETA] = "Gemm",
     };
     for (int way = 0; way < WAYS; way++) {
-        struct graph *g = model(2, (int64_t[]){3, 4});
+        struct graph *g = graph_shaped(2, (int64_t[]){3, 4});
         char ops[128];
         params(g, "x", 0.04F, DT_U8, 108);
         params(g, "y", 0.07F, DT_U8, 3);
@@ -466,14 +449,14 @@ static void no_groups(void **state)
         if (way == BETA) {
             dequantized(g, "v", DT_S8, 2, (int64_t[]){4, 5}, 0.02F, -1);
             dequantized(g, "b", DT_S32, 1, (int64_t[]){5}, 0.0008F, -1);
-            struct node *n = node(g, "Gemm", IN("xf", "v", "b"), "made");
+            struct node *n = add_node(g, "Gemm", IN("xf", "v", "b"), "made");
             graph_attr_float(g, n, "beta", 0.5F);
         } else if (way == FLOAT_BESIDE) {
             static const float one[] = {1};
             constant(g, "one", DT_F32, 0, NULL, one);
-            node(g, "Add", IN("xf", "one"), "made");
+            add_node(g, "Add", IN("xf", "one"), "made");
         } else {
-            node(g, wanted[way], IN("xf"), "made");
+            add_node(g, wanted[way], IN("xf"), "made");
         }
         if (way != NO_QUANTIZER) {
             pair(g, "made", "y", "y");

@@ -17,23 +17,6 @@
 
 /* ---- Graphs --------------------------------------------------------------------------------- */
 
-static struct graph *model(int rank, const int64_t *dims)
-{
-    struct graph *g = graph_with_input();
-    g->values[0].rank = rank;
-    memcpy(g->values[0].dims, dims, (size_t)rank * sizeof *dims);
-    return g;
-}
-
-static void node(struct graph *g, const char *op, int n, const char *const *in, const char *out)
-{
-    int v[8], y = graph_value(g, out);
-    for (int i = 0; i < n; i++) {
-        v[i] = graph_value(g, in[i]);
-    }
-    graph_add(g, op, "", out, n, v, 1, &y);
-}
-
 /* Constants whose elements are i/8, 3i/8 and so on, cut to +-2. */
 static void weights(struct graph *g, const char *name, int rank, const int64_t *dims)
 {
@@ -119,13 +102,13 @@ static const struct tensor *constant_of(const struct graph *g, int i, const char
 
 static struct graph *conv(bool bias, int sum_rank, const int64_t *sum)
 {
-    struct graph *g = model(4, (int64_t[]){1, 2, 4, 4});
+    struct graph *g = graph_shaped(4, (int64_t[]){1, 2, 4, 4});
     weights(g, "w", 4, (int64_t[]){3, 2, 2, 2});
     weights(g, "b", 1, (int64_t[]){3});
     weights(g, "c", sum_rank, sum);
-    node(g, "Conv", bias ? 3 : 2, (const char *const[]){"x", "w", "b"}, "conv");
-    node(g, "Add", IN("c", "conv"), "sum");
-    node(g, "Relu", IN("sum"), "y");
+    add_node(g, "Conv", bias ? 3 : 2, (const char *const[]){"x", "w", "b"}, "conv");
+    add_node(g, "Add", IN("c", "conv"), "sum");
+    add_node(g, "Relu", IN("sum"), "y");
     output(g, "y");
     return g;
 }
@@ -160,13 +143,13 @@ static void sums_that_stay(void **state)
     output(g, "conv");
     graph_free(prepared(g, "Conv Add Relu"));
     g = conv(true, 3, (int64_t[]){3, 1, 1});
-    node(g, "Sigmoid", IN("conv"), "other");
+    add_node(g, "Sigmoid", IN("conv"), "other");
     output(g, "other");
     graph_free(prepared(g, "Conv Add Relu Sigmoid"));
-    g = model(4, (int64_t[]){1, 2, 4, 4});
+    g = graph_shaped(4, (int64_t[]){1, 2, 4, 4});
     weights(g, "w", 4, (int64_t[]){3, 2, 1, 1});
-    node(g, "Conv", IN("x", "w"), "conv");
-    node(g, "Add", IN("conv", "conv"), "y");
+    add_node(g, "Conv", IN("x", "w"), "conv");
+    add_node(g, "Add", IN("conv", "conv"), "y");
     output(g, "y");
     graph_free(prepared(g, "Conv Add"));
 }
@@ -175,12 +158,12 @@ static void sums_that_stay(void **state)
 
 static struct graph *product(int rank, const int64_t *dims, int sum_rank, const int64_t *sum)
 {
-    struct graph *g = model(rank, dims);
+    struct graph *g = graph_shaped(rank, dims);
     weights(g, "w", 2, (int64_t[]){4, 5});
     weights(g, "c", sum_rank, sum);
-    node(g, "MatMul", IN("x", "w"), "product");
-    node(g, "Add", IN("product", "c"), "sum");
-    node(g, "Tanh", IN("sum"), "y");
+    add_node(g, "MatMul", IN("x", "w"), "product");
+    add_node(g, "Add", IN("product", "c"), "sum");
+    add_node(g, "Tanh", IN("sum"), "y");
     output(g, "y");
     return g;
 }
@@ -209,14 +192,14 @@ static void products(void **state)
 static void constants_are_folded(void **state)
 {
     (void)state;
-    struct graph *g = model(4, (int64_t[]){1, 2, 4, 4});
+    struct graph *g = graph_shaped(4, (int64_t[]){1, 2, 4, 4});
     weights(g, "w", 4, (int64_t[]){3, 2, 1, 1});
     weights(g, "c", 3, (int64_t[]){3, 1, 1});
-    node(g, "Neg", IN("w"), "minus");
-    node(g, "Mul", IN("minus", "minus"), "squares");
-    node(g, "Abs", IN("c"), "positive");
-    node(g, "Conv", IN("x", "squares"), "conv");
-    node(g, "Add", IN("conv", "positive"), "y");
+    add_node(g, "Neg", IN("w"), "minus");
+    add_node(g, "Mul", IN("minus", "minus"), "squares");
+    add_node(g, "Abs", IN("c"), "positive");
+    add_node(g, "Conv", IN("x", "squares"), "conv");
+    add_node(g, "Add", IN("conv", "positive"), "y");
     output(g, "y");
     g = prepared(g, "Conv");
     assert_true(tensor_f64(constant_of(g, 1, "conv"), 0) == 225.0 / 64);
@@ -227,15 +210,15 @@ static void constants_are_folded(void **state)
 static void norms_are_folded(void **state)
 {
     (void)state;
-    struct graph *g = model(4, (int64_t[]){1, 2, 4, 4});
+    struct graph *g = graph_shaped(4, (int64_t[]){1, 2, 4, 4});
     static const float one[] = {1, 4, 0.25F};
     weights(g, "w", 4, (int64_t[]){3, 2, 1, 1});
     weights(g, "b", 1, (int64_t[]){3});
     weights(g, "scale", 1, (int64_t[]){3});
     constant(g, "var", DT_F32, 1, (int64_t[]){3}, one);
-    node(g, "Conv", IN("x", "w"), "conv");
-    node(g, "BatchNormalization", IN("conv", "scale", "b", "b", "var"), "norm");
-    node(g, "Relu", IN("norm"), "y");
+    add_node(g, "Conv", IN("x", "w"), "conv");
+    add_node(g, "BatchNormalization", IN("conv", "scale", "b", "b", "var"), "norm");
+    add_node(g, "Relu", IN("norm"), "y");
     output(g, "y");
     graph_free(prepared(g, "Conv Relu"));
 }
@@ -256,14 +239,14 @@ static void opsets_are_raised(void **state)
 static void activations_are_wanted(void **state)
 {
     (void)state;
-    struct graph *g = model(2, (int64_t[]){3, 4});
+    struct graph *g = graph_shaped(2, (int64_t[]){3, 4});
     bool wanted[16];
     int axis[16];
     weights(g, "w", 2, (int64_t[]){4, 5});
     weights(g, "b", 1, (int64_t[]){5});
     weights(g, "v", 2, (int64_t[]){5, 5});
-    node(g, "Gemm", IN("x", "w", "b"), "first");
-    node(g, "MatMul", IN("first", "v"), "y");
+    add_node(g, "Gemm", IN("x", "w", "b"), "first");
+    add_node(g, "MatMul", IN("first", "v"), "y");
     output(g, "y");
     g = prepared(g, "Gemm MatMul");
     assert_true(g->n_values <= COUNT(wanted));

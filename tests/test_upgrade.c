@@ -51,11 +51,9 @@ struct old {
 /* x -> operator -> y, and of a Split z; its other inputs are added by the caller. */
 static struct graph *model_of(const struct old *o, int n_in, const int *in, int n_out)
 {
-    struct graph *g = graph_with_input();
+    struct graph *g = graph_shaped(o->rank, o->dims);
     int out[] = {graph_value(g, "y"), n_out > 1 ? graph_value(g, "z") : -1};
     g->opset = o->opset;
-    g->values[0].rank = o->rank;
-    memcpy(g->values[0].dims, o->dims, sizeof o->dims);
     for (int i = 0; i < n_out; i++) {
         output(g, g->values[out[i]].name);
     }
