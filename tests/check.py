@@ -59,6 +59,8 @@ CHECKS = [
     ("screens-asan", "asan", [PYTHON, "tests/transcripts.py", "tests/screens"]),
     ("walks", "release", [PYTHON, "tests/walk.py"]),
     ("walks-asan", "asan", [PYTHON, "tests/walk.py"]),
+    ("walks-views", "release", [PYTHON, "tests/walk_views.py"]),
+    ("walks-views-asan", "asan", [PYTHON, "tests/walk_views.py"]),
     ("looks", "release", [PYTHON, "tests/looks.py"]),
     ("walks-terminal", "release", [PYTHON, "tests/walk_terminal.py"]),
     ("walks-terminal-asan", "asan", [PYTHON, "tests/walk_terminal.py"]),

@@ -76,8 +76,7 @@ static int start(struct call *c, size_t n_images, size_t *images, bool backgroun
 {
     struct session *s = c->s;
     size_t n_layers = s->match.n_layers, n, n_rows = 0;
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     bool *can = sweep_pinnable(s, &n), *base = session_pins(s);
     size_t *rows = mem_alloc((n_layers + 1) * sizeof *rows);
     for (size_t k = 0; k < n_layers; k++) {

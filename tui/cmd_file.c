@@ -199,19 +199,27 @@ static int dump_choose(struct call *c, size_t *n, size_t **images, struct err *e
     return OK;
 }
 
+/* The folder named, or the first of dump-1, dump-2, ... that is not there: what an earlier dump
+ * wrote stays. */
+static char *dump_folder(const struct call *c)
+{
+    const char *named = call_opt(c, "--out");
+    char *dir = mem_printf("%s", named ? named : "dump-1");
+    for (size_t i = 2; !named && file_exists(dir); i++) {
+        free(dir);
+        dir = mem_printf("dump-%zu", i);
+    }
+    return dir;
+}
+
 static int exec_dump(struct call *c, struct err *err)
 {
     struct session *s = c->s;
-    struct dump d = {.s = s, .dir = call_opt(c, "--out"), .index = json_array()};
+    char *path = NULL, *dir = dump_folder(c);
+    struct dump d = {.s = s, .dir = dir, .index = json_array()};
     size_t n_layers = 0, *layers = NULL;
-    char *path = NULL;
     bool all = c->n_args == 1 && strcmp(c->args[0], "*") == 0;
-    if (!d.dir) {
-        json_decref(d.index);
-        return err_set(err, E_USAGE, "'dump' wants --out DIR");
-    }
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     for (enum side side = SIDE_FP32; side <= SIDE_INT8; side++) {
         const struct plan *p = side == SIDE_FP32 ? s->plan_fp32 : s->plan_int8;
         d.items[side] = mem_alloc((p ? plan_graph(p)->n_values + 1 : 1) * sizeof *d.items[side]);
@@ -251,6 +259,7 @@ static int exec_dump(struct call *c, struct err *err)
     free(layers);
     free(d.images);
     free(path);
+    free(dir);
     return rc;
 }
 
@@ -371,7 +380,10 @@ static int exec_export_pins(struct call *c, struct err *err)
 /* ---- Table ---------------------------------------------------------------------------------- */
 
 static const struct opt_spec dump_opts[] = {
-    {"--out", ARG_FILE, "DIR", "folder to write to; made when it is not there", NULL},
+    {"--out", ARG_FILE, "DIR",
+     "folder to write to, made when it is not there; else the first of dump-1, dump-2, ... that is "
+     "not",
+     NULL},
     {"--image", ARG_IMAGE, "IMAGE", "only this image (or glob, @marked); default: all", NULL},
     {"--format", ARG_CHOICE, "npy", "file format", "npy"},
     {0},

@@ -206,11 +206,16 @@ static int exec_run(struct call *c, struct err *err)
 
 static int exec_wait(struct call *c, struct err *err)
 {
+    struct job *j = &c->s->job;
+    char words[512];
     int rc = job_wait(c->s, err);
-    const struct job_kind *k = c->s->job.kind;
-    if (k && strcmp(k->what, "run") == 0 && c->s->study && c->s->study->n_images) {
+    bool run = j->kind && strcmp(j->kind->what, "run") == 0;
+    if (run && c->s->study && c->s->study->n_images) {
         report_run(c);
+    } else if (j->kind && !j->told && !rc) {
+        fprintf(c->note, "%s\n", job_words(j, words, sizeof words));
     }
+    j->told = true;
     return rc;
 }
 
@@ -340,7 +345,8 @@ const struct cmd cmd_run[] = {
         .help = "run both models on images and compare every layer",
         .detail = "Without names all images of the data set run. In the screen, or with a last "
                   "word '&', the run goes on in the background and listings show what is done so "
-                  "far. An image that cannot be read is reported and the run goes on.",
+                  "far; the end of a batch waits for it. An image that cannot be read is reported "
+                  "and the run goes on.",
         .example = "run --all",
         .needs = NEED_MODEL | NEED_DATA,
         .args = {{"IMAGE", ARG_IMAGE, NULL, true, true}},
@@ -369,7 +375,10 @@ const struct cmd cmd_run[] = {
     {
         .name = "wait",
         .group = "run",
-        .help = "wait for the run in the background",
+        .help = "wait for what runs in the background",
+        .detail = "Its failure is that of this command. A batch does so at its end and before a "
+                  "command takes the place of what runs, so that its exit code tells of every "
+                  "job; only 'cancel' and 'quit' end one early.",
         .example = "wait",
         .exec = exec_wait,
     },

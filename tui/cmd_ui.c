@@ -242,6 +242,14 @@ static int exec_open(struct call *c, struct err *err)
     return OK;
 }
 
+static void unmark_all(struct session *s)
+{
+    for (size_t i = 0; s->ui.view == VIEW_IMAGES && i < s->data.n; i++)
+        s->data.samples[i].marked = false;
+    for (size_t i = 0; s->ui.view != VIEW_IMAGES && i < s->match.n_layers; i++)
+        s->marked[i] = false;
+}
+
 static int exec_back(struct call *c, struct err *err)
 {
     struct ui *ui = &c->s->ui;
@@ -257,6 +265,8 @@ static int exec_back(struct call *c, struct err *err)
         ui->find[0] = '\0';
     else if (filter && filter[0] && !call_opt(c, "--quit"))
         filter[0] = '\0';
+    else if (view_marked(c->s) && call_opt(c, "--unmark"))
+        unmark_all(c->s);
     else if (ui->depth > 0)
         ui->view = ui->stack[--ui->depth];
     else if (ui->view != VIEW_LAYERS)
@@ -268,6 +278,7 @@ static int exec_back(struct call *c, struct err *err)
 
 static const struct opt_spec back_opts[] = {
     {"--quit", ARG_FLAG, NULL, "leave the program from the first view", NULL},
+    {"--unmark", ARG_FLAG, NULL, "where rows are marked, only take the marks away", NULL},
     {NULL, ARG_NONE, NULL, NULL, NULL},
 };
 
@@ -491,7 +502,8 @@ const struct cmd cmd_ui[] = {
         .group = "screen",
         .help = "closes the help or the large picture, forgets the search or the filter, or goes "
                 "back one view",
-        .detail = "With --quit it also leaves the program when there is nothing to go back to.",
+        .detail = "With --unmark, as Esc has it, marks go before the view does. With --quit it "
+                  "also leaves the program when there is nothing to go back to.",
         .example = "back",
         .opts = back_opts,
         .exec = exec_back,

@@ -39,6 +39,8 @@ int script_check(struct session *s, const char *path, struct err *err);
 /* One line, as if it stood in a script; `where` stands in front of its error. dry: checks only. */
 int script_line(struct session *s, const char *where, const char *line, bool dry, bool keep_going,
                 size_t *failed, struct err *err);
+/* At the end of a batch: waits for what is in the background, as the line `wait` does. */
+int script_jobs(struct session *s, bool keep_going, size_t *failed, struct err *err);
 
 /* ---- Answers in the log (tee.c) --------------------------------------------------------------
  */

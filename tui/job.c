@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "tui/tui.h"
+#include "tui/shell.h"
 
 static double seconds_between(const struct timespec *from, const struct timespec *to)
 {
@@ -151,12 +151,24 @@ static void *job_background(void *arg)
     return job_thread(arg);
 }
 
+/* A batch has nobody who looks into the log, and its exit code is to tell of every failure. */
+static void tell_replaced(struct session *s, FILE *note)
+{
+    char words[512];
+    session_log(s, 'n', job_words(&s->job, words, sizeof words));
+    if (s->batch && note) {
+        fprintf(note, "%s\n", words);
+    }
+    if (s->batch && s->job.state == JOB_FAILED && !s->shell->unheard.code) {
+        s->shell->unheard = s->job.err;
+    }
+}
+
 int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t total,
               bool background, FILE *note, struct err *err)
 {
-    char words[512];
     if (s->job.kind && !s->job.told) { /* this one takes its place before it was said */
-        session_log(s, 'n', job_words(&s->job, words, sizeof words));
+        tell_replaced(s, note);
     }
     s->job = (struct job){
         .state = JOB_RUNNING, .id = s->job.id + 1, .kind = kind, .ctx = ctx, .total = total};
@@ -218,4 +230,12 @@ void job_settle(struct session *s)
     if (s->screen && s->job.ctx && s->job.state != JOB_RUNNING) {
         job_wait(s, NULL);
     }
+}
+
+void job_replace(struct session *s)
+{
+    if (!s->batch) {
+        job_cancel(s);
+    }
+    job_wait(s, NULL);
 }

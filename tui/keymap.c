@@ -18,7 +18,7 @@ const struct key keymap[] = {
     {"layers", "l",     "open",                  NULL, 0, NULL},
     {"layers", "Left",  "back",                  "back", 0, NULL},
     {"layers", "h",     "back",                  NULL, 0, NULL},
-    {"layers", "p",     "%pin %layer",           "pin to FP32, or unpin", 3, "pin"},
+    {"layers", "p",     "%pin %layers",          "pin marked layers, else this; or unpin", 3, "pin"},
     {"layers", "Space", "%mark %layer ; cursor down", "mark, or unmark", 9, "mark"},
     {"layers", "a",     "mark --all",            "mark all", 0, NULL},
     {"layers", "i",     "mark --invert",         "invert the marks", 0, NULL},
@@ -27,7 +27,7 @@ const struct key keymap[] = {
     {"layers", "<",     "sort --previous",       "sort by the column before", 0, NULL},
     {"layers", "r",     "sort --reverse",        "reverse the order", 0, NULL},
     {"layers", "&",     ":filter ",              "show only what fulfils an expression", 9, "filter"},
-    {"layers", "e",     ":dump %layer --out ",   "write the layer's tensors to files", 9, "dump"},
+    {"layers", "e",     ":dump %layers --out ",  "write the tensors of these to files", 9, "dump"},
     {"layers", "m",     ":match ",               "match tensors by hand", 9, "match"},
 
     {"layer",  "Down",  "cursor down",           "next layer of the list", 0, NULL},
@@ -68,7 +68,7 @@ const struct key keymap[] = {
     {"images", "m",     ":run @marked",          "run on the marked images", 9, "run marked"},
     {"images", "v",     "zoom",                  "the image on the whole screen", 9, "whole screen"},
     {"images", "Y",     "copy %image",           "copy its name, with set clipboard on", 0, NULL},
-    {"images", "D",     ":dataset remove %image", "take the image out of the set", 0, NULL},
+    {"images", "D",     ":dataset remove %images", "take marked images, else this, out of the set", 0, NULL},
 
     {"graph",  "Enter", "open",                  "open the layer, or unfold", 2, "open"},
     {"graph",  "Right", "select branch next",    "branch to the right", 3, "branch"},
@@ -88,7 +88,7 @@ const struct key keymap[] = {
     {"graph",  "t",     "cost --measure",        "time the layers; c then shows it", 0, NULL},
     {"graph",  "x",     "toggle quantizers",     "show Q, DQ and integer helpers, or fold them", 6, "Q/DQ"},
     {"graph",  "X",     "toggle one-sided",      "list what only one model has, or the graph", 9, "one-sided"},
-    {"graph",  "p",     "%pin %layer",           "pin to FP32, or unpin", 3, "pin"},
+    {"graph",  "p",     "%pin %layers",          "pin marked layers, else this; or unpin", 3, "pin"},
     {"graph",  "Space", "%mark %layer ; cursor down", "mark, or unmark", 0, NULL},
     {"graph",  "e",     ":graph --dot ",         "write it for Graphviz", 9, "Graphviz"},
 
@@ -151,8 +151,8 @@ const struct key keymap[] = {
     {"*",      "?",     "keys",                  "keys and commands", 21, "help"},
     {"*",      "F1",    "keys",                  NULL, 0, NULL},
     {"*",      "q",     "back --quit",           "back; leaves from the first view", 22, "back"},
-    {"*",      "Esc",   "back",                  "back", 0, NULL},
-    {"*",      "^O",    "back",                  NULL, 0, NULL},
+    {"*",      "Esc",   "back --unmark",         "forget find, filter or marks; back", 0, NULL},
+    {"*",      "^O",    "back",                  "back", 0, NULL},
     {"*",      "Backspace", "back",                  NULL, 0, NULL},
     {"*",      "Q",     "quit",                  "leave", 0, NULL},
     {"*",      "^L",    "redraw",                "paint the screen again", 0, NULL},
@@ -236,11 +236,29 @@ static char *place_image(const struct session *s, struct err *err)
     return NULL;
 }
 
+/* What is marked in a list goes before what is under its cursor. */
+static char *place_layers(const struct session *s, struct err *err)
+{
+    return view_marked(s) ? mem_dup("@marked") : place_layer(s, err);
+}
+
+static char *place_images(const struct session *s, struct err *err)
+{
+    return view_marked(s) ? mem_dup("@marked") : place_image(s, err);
+}
+
+/* Marked layers are pinned together as long as one of them is not. */
 static char *place_pin(const struct session *s, struct err *err)
 {
     const long layer = view_current_layer(s);
+    bool pinned = layer >= 0 && session_pinned(s, (size_t)layer);
     (void)err;
-    return mem_dup(layer >= 0 && session_pinned(s, (size_t)layer) ? "unpin" : "pin");
+    if (view_marked(s)) {
+        pinned = true;
+        for (size_t i = 0; i < s->match.n_layers; i++)
+            pinned &= !s->marked[i] || session_pinned(s, i);
+    }
+    return mem_dup(pinned ? "unpin" : "pin");
 }
 
 /* The precision after that of the layer, FP32 for one that is not pinned. */
@@ -277,8 +295,9 @@ static const struct place {
     const char *word;
     char *(*text)(const struct session *s, struct err *err);
 } places[] = {
-    {"%layer", place_layer}, {"%image", place_image},   {"%pin", place_pin},
-    {"%mark", place_mark},   {"%record", place_record}, {"%precision", place_precision},
+    {"%layers", place_layers}, {"%layer", place_layer}, /* a longer word before its beginning */
+    {"%images", place_images}, {"%image", place_image},   {"%pin", place_pin},
+    {"%mark", place_mark},     {"%record", place_record}, {"%precision", place_precision},
 };
 
 static const struct place *place_find(const char *p)

@@ -209,8 +209,7 @@ int layer_times_end(struct session *s, struct timing *t, double *ms, struct err 
 int layer_times_start(struct session *s, size_t image, int runs, bool background, FILE *note,
                       struct err *err)
 {
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     struct timing *t = layer_times_begin(s, image, runs, err);
     if (!t) {
         return err->code;

@@ -178,6 +178,8 @@ static int run_batch(struct session *s, const struct options *o, bool batch)
         rc = script_top(s, "-", o->keep_going, &failed, &err);
         s->shell->own_script = false;
     }
+    if (rc == OK && batch && !s->quit)
+        rc = script_jobs(s, o->keep_going, &failed, &err);
     signals_busy(false);
     if (!batch) {
         judged_run(s); /* the screen shows it */

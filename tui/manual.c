@@ -223,7 +223,8 @@ static void page_commands(FILE *out)
                    "of a word begins a comment, a backslash at the end of a line continues it. "
                    "Words are quoted as in sh; nothing is expanded but ${NAME}. A quoted word is "
                    "no option, nor is any behind a word '--'. A last word '&' "
-                   "lets a run go on in the background. A '-' in front of a command passes over "
+                   "lets a run go on in the background; the end of a batch waits for it. A '-' in "
+                   "front of a command passes over "
                    "its error. A script is checked whole before its first command runs.");
     paragraph(out, "LAYER is a name, a pattern with * and ?, a rank of the last listing such as "
                    "@3, @marked, @pinned, or a condition such as {sqnr<20 && op==\"Conv\"}. IMAGE "

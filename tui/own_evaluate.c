@@ -62,8 +62,7 @@ int own_evaluate(struct call *c, const struct own_metric *m, size_t n, size_t *i
 {
     struct session *s = c->s;
     struct evaluation *e = mem_alloc(sizeof *e);
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     s->own->last = (struct own_value){0};
     bool *pinned = session_pins(s);
     e->w = sweep_new(SWEEP_LOO, &m->outcome, s->match.n_layers, 0, NULL, NULL, pinned, n, images);

@@ -351,8 +351,7 @@ static const struct job_kind kinds[] = {
 int quantize_start(struct session *s, struct quantize_asked *a, bool background, FILE *note,
                    struct err *err)
 {
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     struct quantizing *q = mem_alloc(sizeof *q);
     q->a = *a;
     *a = (struct quantize_asked){0};

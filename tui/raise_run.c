@@ -236,8 +236,7 @@ int raise_start(struct session *s, const struct sweep_choice *c, bool background
                 struct err *err)
 {
     size_t n = s->match.n_layers, n_pinnable;
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     bool *all = sweep_pinnable_as(s, c->as, &n_pinnable), *in_force = session_pins(s);
     struct raised *r = raised_new(s, c, all);
     size_t *images = mem_alloc((c->n_images + 1) * sizeof *images);

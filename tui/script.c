@@ -313,6 +313,30 @@ int script_line(struct session *s, const char *where, const char *line, bool dry
     return rc;
 }
 
+int script_jobs(struct session *s, bool keep_going, size_t *failed, struct err *err)
+{
+    static const char where[] = "end of the batch";
+    const struct err *unheard = &s->shell->unheard;
+    struct err e = {0};
+    char words[512];
+    int rc = OK;
+    if (s->job.kind && !s->job.told) {
+        /* What the script itself has cancelled is no failure. */
+        if (job_wait(s, &e) == E_STOP && !signals_ended())
+            fprintf(stderr, "%s\n", job_words(&s->job, words, sizeof(words)));
+        else
+            rc = script_line(s, where, "wait", false, keep_going, failed, err);
+    }
+    if (unheard->code == OK)
+        return rc;
+    complain(s, where, unheard, "");
+    if (keep_going || !s->set.on_error_stop)
+        ++*failed;
+    else if (rc == OK)
+        rc = err_set(err, unheard->code, "%s", unheard->text);
+    return rc;
+}
+
 int exit_code(int err_code, bool from_script)
 {
     switch (err_code) {

@@ -218,8 +218,7 @@ int search_start(struct session *s, const struct sweep_choice *c, bool backgroun
                  struct err *err)
 {
     size_t n_layers = s->match.n_layers, n;
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     bool *can = sweep_pinnable_as(s, c->as, &n);
     size_t *images = mem_alloc((c->n_images + 1) * sizeof *images);
     for (size_t i = 0; i < c->n_images; i++) {

@@ -64,8 +64,7 @@ void session_forget(struct session *s)
 
 void session_forget_run(struct session *s)
 {
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     s->job.gone = true;
     session_capture_clear(s);
     judged_forget(s);
@@ -151,6 +150,7 @@ void session_free(struct session *s)
     if (!s) {
         return;
     }
+    job_cancel(s);
     session_unload(s);
     history_clear(s, 0);
     free(s->undo);
@@ -317,8 +317,7 @@ int session_load_side(struct session *s, enum side side, const char *path, const
 {
     bool fp32 = side == SIDE_FP32;
     if (fp32 ? s->int8 : s->fp32) { /* it is planned again, and a run may be using it */
-        job_cancel(s);
-        job_wait(s, NULL);
+        job_replace(s);
     }
     struct loading a = {.s = s, .path = fp32 ? path : NULL, .reference = true};
     struct loading b = {.s = s, .path = fp32 ? NULL : path, .cache = cache};
@@ -337,8 +336,7 @@ int session_replan(struct session *s, struct err *err)
 {
     struct plan *pa = NULL, *pb = NULL;
     bool gaps = session_has_gaps(s);
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     /* Plain kernels take their time and refuse what the fast ones do. */
     bool probe = gaps || s->set.kernels == KERNELS_FAST;
     int rc = s->fp32 ? side_plan(s, s->fp32, true, probe, &pa, err) : OK;

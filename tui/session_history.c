@@ -42,9 +42,8 @@ static void retire(struct session *s, struct plan *p, struct graph *g)
         j->old_graphs[j->n_old++] = g;
         return;
     }
-    if (used) { /* many changes during one run: end it rather than pile up */
-        job_cancel(s);
-        job_wait(s, NULL);
+    if (used) { /* many changes during one run: it ends rather than they pile up */
+        job_replace(s);
     }
     plan_free(p);
     graph_free(g);
@@ -210,8 +209,7 @@ static int use_state(struct session *s, const struct version *to, size_t state, 
     struct plan *plan = s->plan_fp32, *was = plan;
     int rc = OK;
     if (to) {
-        job_cancel(s); /* before its plan goes */
-        job_wait(s, NULL);
+        job_replace(s); /* before its plan goes */
         rc = to->fp32 != s->fp32 ? side_plan(s, to->fp32, true, true, &plan, err) : OK;
     }
     if (!rc && to) {

@@ -28,6 +28,8 @@ struct shell {
     size_t sink_size, sink_written;
     char *sink_path;
     FILE *front; /* where data goes without `output` */
+
+    struct err unheard; /* in batch: of a job that failed before another took its place */
 };
 struct shell *shell_new(void);
 void shell_free(struct shell *sh);

@@ -250,8 +250,7 @@ int sweep_start(struct session *s, const struct sweep_choice *c, bool background
                 struct err *err)
 {
     size_t n_layers = s->match.n_layers, n_pinnable, n = 0;
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     bool *all = sweep_pinnable_as(s, c->kind == SWEEP_LOO ? c->as : PREC_FP32, &n_pinnable);
     size_t *rows = mem_alloc((n_layers + 1) * sizeof *rows);
     for (size_t k = 0; k < n_layers; k++) {

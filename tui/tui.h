@@ -428,6 +428,9 @@ int job_start(struct session *s, const struct job_kind *kind, void *ctx, size_t 
 /* Waits for the job; the lock is given up meanwhile. E_STOP when it was cancelled. */
 int job_wait(struct session *s, struct err *err);
 void job_cancel(struct session *s);
+/* Something takes the place of the job, or of what it works on: the job is cancelled; in a batch,
+ * where nobody has changed his mind, it is waited for. */
+void job_replace(struct session *s);
 /* Lets a job of the screen that has ended put in force what it found, before a command begins that
  * what it replaces would be taken away from. */
 void job_settle(struct session *s);

@@ -28,6 +28,9 @@ size_t rows_top(const struct rows *r, int height);
 /* Index into match.layers / data.samples of what commands of the current view act on, or -1. */
 long view_current_layer(const struct session *s);
 long view_current_image(const struct session *s);
+/* How many rows of the current view are marked, which its keys then act on; 0 in views that show no
+ * marks. */
+size_t view_marked(const struct session *s);
 /* Rows a list view has room for in a screen of this height, title and notes taken off. */
 int view_page(int screen_rows);
 /* Short text of what is pinned or pending for one layer: the mark of its precision where pinned and

@@ -150,28 +150,38 @@ static size_t footer_keys(const struct session *s, const char *view, const struc
     return n;
 }
 
-static int key_width(const struct key *k)
+/* The hint says so where a key acts on what is marked. */
+static const char *key_hint(const struct session *s, const struct key *k, char *dst, size_t size)
 {
-    return text_width(k->key) + 1 + text_width(k->hint) + 2;
+    const bool marks = view_marked(s) && (strstr(k->line, "%layers") || strstr(k->line, "%images"));
+    snprintf(dst, size, "%s%s", k->hint, marks ? " marked" : "");
+    return dst;
+}
+
+static int key_width(const struct session *s, const struct key *k)
+{
+    char hint[64];
+    return text_width(k->key) + 1 + text_width(key_hint(s, k, hint, sizeof(hint))) + 2;
 }
 
 void draw_footer(const struct session *s, struct grid *g, int row)
 {
     const struct key *list[24];
+    char hint[64];
     size_t n = footer_keys(s, views[s->ui.view]->name, list, COUNT(list));
     int width = 1 - 2, at = 1;
     for (size_t i = 0; i < n; i++)
-        width += key_width(list[i]);
+        width += key_width(s, list[i]);
     /* When they do not all fit, the way to the command line, the help and back stays. */
     while (width > g->cols && n > FOOTER_ALWAYS) {
-        width -= key_width(list[n - 1 - FOOTER_ALWAYS]);
+        width -= key_width(s, list[n - 1 - FOOTER_ALWAYS]);
         memmove(&list[n - 1 - FOOTER_ALWAYS], &list[n - FOOTER_ALWAYS],
                 FOOTER_ALWAYS * sizeof(list[0]));
         n--;
     }
     for (size_t i = 0; i < n; i++) {
         const int used = grid_text(g, row, at, -1, ST_KEY, list[i]->key);
-        grid_text(g, row, at + used + 1, -1, ST_NORMAL, list[i]->hint);
-        at += key_width(list[i]);
+        grid_text(g, row, at + used + 1, -1, ST_NORMAL, key_hint(s, list[i], hint, sizeof(hint)));
+        at += key_width(s, list[i]);
     }
 }

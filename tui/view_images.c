@@ -152,9 +152,7 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
 {
     const struct study *st = s->study;
     char filter[300];
-    size_t marked = 0;
-    for (size_t i = 0; i < s->data.n; i++)
-        marked += s->data.samples[i].marked;
+    const size_t marked = view_marked(s);
     draw_rule(g, row, 0, cols, NULL);
     if (!st || st->n_images == 0) {
         grid_printf(g, row + 1, 1, ST_DIM,

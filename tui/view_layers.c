@@ -221,9 +221,7 @@ static void draw_notes(const struct session *s, struct grid *g, int row, const s
                        const struct layout *l, size_t last, int cols)
 {
     char text[1024], fit[1024], filter[300];
-    size_t marked = 0;
-    for (size_t i = 0; s->marked && i < s->match.n_layers; i++)
-        marked += s->marked[i];
+    const size_t marked = view_marked(s);
     int n = snprintf(text, sizeof(text), " %zu of %zu rows", last, r->n);
     if (r->n > r->n_items)
         n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu not comparable at the end",

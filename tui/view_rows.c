@@ -187,6 +187,18 @@ long view_current_image(const struct session *s)
     return s->ui.image < s->data.n ? (long)s->ui.image : -1;
 }
 
+size_t view_marked(const struct session *s)
+{
+    size_t n = 0;
+    if (s->ui.view == VIEW_IMAGES)
+        for (size_t i = 0; i < s->data.n; i++)
+            n += s->data.samples[i].marked;
+    else if ((s->ui.view == VIEW_LAYERS || s->ui.view == VIEW_GRAPH) && s->marked)
+        for (size_t i = 0; i < s->match.n_layers; i++)
+            n += s->marked[i];
+    return n;
+}
+
 int view_page(int screen_rows)
 {
     return MAX(1, (screen_rows > 0 ? screen_rows : SCREEN_ROWS) - CHROME_ROWS);

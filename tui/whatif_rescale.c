@@ -283,8 +283,7 @@ int whatif_rescaled(struct call *c, struct err *err)
                        "--rescale is what another runtime would compute: there is nothing to "
                        "apply");
     }
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     if (!s->n_ran) {
         return err_set(err, E_STATE, "the last run had no images");
     }

@@ -282,8 +282,7 @@ static const struct job_kind means_kind = {
 static int observe_means(struct call *c, struct observing **out, struct err *err)
 {
     struct session *s = c->s;
-    job_cancel(s);
-    job_wait(s, NULL);
+    job_replace(s);
     int rc = observing_new(s, NULL, 0, out, err);
     if (rc) {
         return rc;
