@@ -64,6 +64,38 @@ def walk_marks(_):
     t.end()
 
 
+# ---- The log ------------------------------------------------------------------------------------
+
+def walk_wide_tables(_):
+    """Rows of tables take one row of the log each, and scroll sideways behind their names, also from
+    an empty prompt; sentences are broken as before."""
+    t = Terminal(OPEN)
+    t.wait_cursor(WORST[0])
+    t.press("6", "Enter")
+    t.wait("Tab complete", "gained); numerics ort", absent=("(-17.71 points; 17 lost, 0 gained)",))
+    t.press("layers --top 3", "Enter")
+    t.wait("1 . /block4/dw/Conv", "COSINE", absent=("SATHI%",))
+    rows = [r for r in t.text().splitlines() if "Conv" in r and r.rstrip().endswith(">")]
+    if len(rows) != 2:
+        raise Lost(f"{rows} of\n{t.text()}")
+    t.press("Right", "Right", "Right")
+    t.wait("1 . /block4/dw/Conv", "SATHI%", "<", "gained); numerics ort", absent=("   OP  ",))
+    t.press("Left", "Left", "Left")
+    t.wait("   OP  ", "COSINE", absent=("SATHI%",))
+    t.press("x", "Left", "y")  # in a line that is not empty they are for the line
+    t.wait("qscope> yx")
+    t.press("^C")
+    t.wait("Tab complete", absent=("yx",))
+    t.press("\x0f", "6", "l", "l", "l")
+    t.wait("SATHI%", "Right wide tables")
+    t.press("h", "h", "h")
+    t.wait("   OP  ", absent=("SATHI%",))
+    t.resize(24, 200)
+    t.wait("SATHI%")
+    t.press("Q")
+    t.end()
+
+
 # ---- Ends of batches ----------------------------------------------------------------------------
 
 def walk_background_cancelled(tmp):

@@ -134,6 +134,7 @@ void ui_view_choose(struct session *s, enum view_id view)
     const long layer = view_current_layer(s);
     const bool enters = view == VIEW_GRAPH && s->ui.view != VIEW_GRAPH && s->map;
     s->ui.view = view;
+    s->ui.log_col = 0;
     if (enters && layer >= 0)
         graph_go(s, s->map->of_layer[layer], true);
     s->ui.help = false;
@@ -175,6 +176,13 @@ static int exec_view(struct call *c, struct err *err)
     }
     ui_view_choose(s, (enum view_id)to);
     s->ui.depth = 0;
+    return OK;
+}
+
+static int exec_scroll(struct call *c, struct err *err)
+{
+    if (c->s->ui.view != VIEW_LOG || !log_scroll(c->s, strcmp(c->args[0], "left") == 0 ? -1 : 1))
+        return err_set(err, E_STATE, "no table here is wider than the screen");
     return OK;
 }
 
@@ -520,6 +528,16 @@ const struct cmd cmd_ui[] = {
                   false, false},
                  {"ROW", ARG_COUNT, NULL, true, false}},
         .exec = exec_cursor,
+    },
+    {
+        .name = "scroll",
+        .group = "screen",
+        .help = "shows what is left or right of the part of wide tables that the log shows",
+        .detail = "Rows of tables that are too wide are not broken; < and > say where there is "
+                  "more of them. Sentences go on in the next row.",
+        .example = "scroll right",
+        .args = {{"WHERE", ARG_CHOICE, "left|right", false, false}},
+        .exec = exec_scroll,
     },
     {
         .name = "select",

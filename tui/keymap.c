@@ -107,8 +107,10 @@ const struct key keymap[] = {
 
     {"log",    "Enter", "repl",                  "type commands, one after the other", 2, "type"},
     {"log",    "i",     "repl",                  NULL, 0, NULL},
-    {"log",    "Left",  "back",                  "back", 0, NULL},
-    {"log",    "h",     "back",                  NULL, 0, NULL},
+    {"log",    "Right", "scroll right",          "more of wide tables", 3, "wide tables"},
+    {"log",    "l",     "scroll right",          NULL, 0, NULL},
+    {"log",    "Left",  "scroll left",           "back to their first columns", 0, NULL},
+    {"log",    "h",     "scroll left",           NULL, 0, NULL},
 
     {"*",      "Down",  "cursor down",           "down", 0, NULL},
     {"*",      "j",     "cursor down",           NULL, 0, NULL},

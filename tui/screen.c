@@ -314,7 +314,10 @@ static void press(struct screen *sc, const char *name)
 static bool repl_key(struct screen *sc, const char *name)
 {
     const bool leaves = strcmp(name, "^O") == 0;
-    if (!leaves && strcmp(name, "PgUp") != 0 && strcmp(name, "PgDn") != 0)
+    const bool sideways = strcmp(name, "Left") == 0 || strcmp(name, "Right") == 0;
+    const bool scrolls = strcmp(name, "PgUp") == 0 || strcmp(name, "PgDn") == 0 ||
+                         (sideways && !edit_line()[0]); /* in an empty line they lead nowhere */
+    if (!leaves && !scrolls)
         return false;
     if (leaves)
         edit_cancelled(sc);

@@ -211,7 +211,7 @@ void view_draw(const struct session *s, struct grid *g)
         draw_edit(s, g);
     else if (s->typing)
         grid_text(g, g->rows - 1, 1, -1, ST_KEY,
-                  "Tab complete  Up/^R history  ^C clear line  PgUp scroll  ^O back to the view");
+                  "Tab complete  Up/^R history  ^C clear  PgUp/Right scroll  ^O back to the view");
     else if (s->ui.toast[0])
         draw_toast(s, g, g->rows - 1);
     else if (s->ui.help)

@@ -118,6 +118,9 @@ void draw_profile(const struct session *s, struct grid *g, struct rect r);
 bool draw_image_profile(const struct session *s, struct grid *g, struct rect r, long image);
 /* How many lines of the log fill its view, from that one on or back. */
 size_t log_page(const struct session *s, size_t from, bool up);
+/* Shows other columns of the tables on the page, `step` quarters of its width further on; false when
+ * none is wider than it. */
+bool log_scroll(struct session *s, int step);
 void draw_log_tail(const struct session *s, struct grid *g, struct rect r);
 /* Bar of `width` columns filled to share (0..1). */
 /* A figure of an axis whose neighbours are `step` away: all have the same decimals. */

@@ -59,12 +59,84 @@ static size_t row_bytes(const char *text, int cols)
     return blank > n / 2 ? blank : n;
 }
 
+/* A row of a table, which broken in two could not be read. Its columns are set apart by two blanks
+ * and more, somewhere by more than two; sentences have such gaps behind a name or two, lists of
+ * figures two blanks everywhere. */
+static bool is_table(const struct log_line *l)
+{
+    enum { GAPS = 3, GAP = 2 };
+    size_t gaps = 0, widest = 0;
+    const char *p = l->text + strspn(l->text, " ");
+    for (size_t n; *(p += strcspn(p, " ")); p += n) {
+        n = strspn(p, " ");
+        gaps += n >= GAP && p[n];
+        widest = MAX(widest, p[n] ? n : 0);
+    }
+    return l->kind == ' ' && gaps >= GAPS && widest > GAP;
+}
+
+/* Lines of the log that are one table. The names in front of its figures stay in view. */
+struct table {
+    size_t from, to;
+    int width;
+    int fixed; /* columns of names; 0: there is no gap behind them that all rows have */
+};
+
+static struct table table_at(const struct session *s, size_t line, int cols)
+{
+    enum { RANK = 8, MOST = 256 }; /* columns in front of names, and with them */
+    struct table t = {.from = line, .to = line + 1};
+    bool used[MOST] = {false};
+    while (t.from > 0 && is_table(&s->log[t.from - 1]))
+        t.from--;
+    while (t.to < s->n_log && is_table(&s->log[t.to]))
+        t.to++;
+    const int most = MIN(cols / 2, MOST);
+    for (size_t i = t.from; i < t.to; i++) {
+        int c = 0;
+        t.width = MAX(t.width, text_width(s->log[i].text));
+        for (const char *p = s->log[i].text; *p && c < most; p++)
+            if ((*p & 0xc0) != 0x80) /* the first byte of a character */
+                used[c++] |= *p != ' ';
+    }
+    for (int c = RANK; c + 1 < most && !t.fixed; c++)
+        t.fixed = used[c] || used[c + 1] ? 0 : c + 1;
+    return t;
+}
+
+static int draw_some(struct grid *g, int row, int col, int cols, const char *text)
+{
+    char *part = mem_printf("%.*s", (int)text_head(text, cols), text);
+    grid_text(g, row, col, cols, ST_NORMAL, part);
+    free(part);
+    return cols;
+}
+
+/* The part of a row that is seen, with marks where there is more of it. `t`: the table of the row
+ * drawn before. */
+static void draw_table_row(const struct session *s, struct grid *g, const struct rect *r,
+                           size_t line, struct table *t)
+{
+    const char *text = s->log[line].text;
+    if (line >= t->to)
+        *t = table_at(s, line, r->cols);
+    const int skip = MIN(s->ui.log_col, MAX(t->width - r->cols, 0));
+    const int at = r->col + draw_some(g, r->row, r->col, t->fixed, text);
+    draw_some(g, r->row, at, r->cols - t->fixed, text + text_head(text, t->fixed + skip));
+    if (skip > 0)
+        grid_text(g, r->row, at, 1, ST_KEY, "<");
+    if (text_width(text) - skip > r->cols)
+        grid_text(g, r->row, r->col + r->cols - 1, 1, ST_KEY, ">");
+}
+
 /* A line of the log over as many rows as it takes; nothing is cut, since it stands nowhere else.
- * Draws those from `skip` on where g is there, and returns how many it takes. */
+ * Draws those from `skip` on where g is there, and returns how many it takes: one of a table. */
 static int log_rows(const struct log_line *l, struct grid *g, struct rect r, int skip)
 {
     const char *text = l->text;
     int rows = 0;
+    if (is_table(l))
+        return 1; /* drawn with the rest of it */
     do {
         const int indent = rows ? CONTINUED : text_width(log_head(l->kind));
         const size_t n = row_bytes(text, MAX(r.cols - indent, 1));
@@ -88,9 +160,15 @@ static struct rect transcript_rect(int cols)
     return (struct rect){.col = 1, .cols = (cols >= VIEW_WIDE ? cols - BESIDE : cols) - 2};
 }
 
+/* Rows for the transcript above the prompt. */
+static int log_height(const struct session *s)
+{
+    return MAX(1, (s->ui.rows > 0 ? s->ui.rows : 24) - 5);
+}
+
 size_t log_page(const struct session *s, size_t from, bool up)
 {
-    const int height = MAX(1, (s->ui.rows > 0 ? s->ui.rows : 24) - 5);
+    const int height = log_height(s);
     const struct rect r = transcript_rect(s->ui.cols > 0 ? s->ui.cols : 80);
     size_t n = 0;
     for (int rows = 0; up ? n <= from : from + n < s->n_log; n++) {
@@ -101,25 +179,52 @@ size_t log_page(const struct session *s, size_t from, bool up)
     return MAX(n, (size_t)1);
 }
 
+/* The window ends at the cursor: the log is read from its end backwards. */
+static size_t log_end(const struct session *s)
+{
+    return s->n_log - MIN(s->ui.log_row, s->n_log ? s->n_log - 1 : 0);
+}
+
+/* The first line of what fills so many rows up to `end`; *used: rows that they take. */
+static size_t log_first(const struct session *s, struct rect r, size_t end, int height, int *used)
+{
+    size_t first = end;
+    for (*used = 0; first > 0 && *used < height;)
+        *used += log_rows(&s->log[--first], NULL, r, 0);
+    return first;
+}
+
+bool log_scroll(struct session *s, int step)
+{
+    const struct rect r = transcript_rect(s->ui.cols > 0 ? s->ui.cols : 80);
+    const size_t end = log_end(s);
+    int used, most = 0;
+    size_t i = log_first(s, r, end, log_height(s), &used);
+    for (; i < end; i++)
+        if (is_table(&s->log[i]))
+            most = MAX(most, text_width(s->log[i].text) - r.cols);
+    s->ui.log_col = MAX(MIN(s->ui.log_col + step * MAX(r.cols / 4, 1), most), 0);
+    return most > 0;
+}
+
 /* The transcript, the prompt under its last line, and under that what can follow. */
 static void draw_transcript(const struct session *s, struct grid *g, struct rect r)
 {
-    /* The window ends at the cursor: the log is read from its end backwards. */
-    const size_t end = s->n_log - MIN(s->ui.log_row, s->n_log ? s->n_log - 1 : 0);
-    size_t first = end;
-    int all = 0, used = 0;
-    for (size_t i = end; i > 0 && all < r.rows; i--)
-        all += log_rows(&s->log[i - 1], NULL, r, 0);
+    const size_t end = log_end(s);
+    int all, used;
+    log_first(s, r, end, r.rows, &all);
     const int most = MAX(MAX(1, r.rows / 3), r.rows - 1 - all);
     const int choices = s->typing ? choices_rows(s, r.cols, most) : 0;
     const int height = MAX(1, r.rows - 1 - choices);
-    while (first > 0 && used < height)
-        used += log_rows(&s->log[--first], NULL, r, 0);
+    const size_t first = log_first(s, r, end, height, &used);
+    struct table table = {0};
     int row = r.row;
     for (size_t i = first; i < end; i++) {
         const int skip = i == first ? MAX(used - height, 0) : 0;
         const struct rect left = {row, r.col, r.row + height - row, r.cols};
         row += log_rows(&s->log[i], g, left, skip) - skip;
+        if (left.rows > 0 && is_table(&s->log[i]))
+            draw_table_row(s, g, &left, i, &table);
     }
     if (s->typing) {
         draw_typed(s, g, (struct rect){row, r.col, 1, r.cols});
