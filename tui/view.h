@@ -61,7 +61,8 @@ char *text_filter(char *dst, size_t size, const char *filter);
 /* ---- Layer names in a column (view_name.c) -----------------------------------------------------
  */
 struct name_cut {
-    size_t skip; /* bytes that all names begin with and that are left out */
+    size_t skip;        /* bytes that all names begin with and that are left out */
+    const char *ending; /* likewise at the end of the names that have it; NULL: none */
     enum text_cut mode;
 };
 /* The cut to `width` columns that leaves most of the layers' names different. */
@@ -118,8 +119,8 @@ void draw_profile(const struct session *s, struct grid *g, struct rect r);
 bool draw_image_profile(const struct session *s, struct grid *g, struct rect r, long image);
 /* How many lines of the log fill its view, from that one on or back. */
 size_t log_page(const struct session *s, size_t from, bool up);
-/* Shows other columns of the tables on the page, `step` quarters of its width further on; false when
- * none is wider than it. */
+/* Shows other columns of the tables on the page, `step` quarters of its width further on; false
+ * when none is wider than it. */
 bool log_scroll(struct session *s, int step);
 void draw_log_tail(const struct session *s, struct grid *g, struct rect r);
 /* Bar of `width` columns filled to share (0..1). */

@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * view_name.c: how to cut layer names to a column. Some models tell layers apart by the end of the
- * name, some by what follows a common beginning: the cut is chosen that leaves most of them
- * different.
+ * name, some by what follows a common beginning, some by what stands in front of an ending that
+ * many have: the cut is chosen that leaves most of them different.
  */
 #include <stdlib.h>
 
 #include "tui/view.h"
 
-enum { MAX_COMPARED = 2000 }; /* with more layers the choice would cost more than it gives */
+enum {
+    MAX_COMPARED = 2000, /* with more layers the choice would cost more than it gives */
+    MAX_ENDING = 3,      /* parts of a name behind '/' that may be left out at its end */
+};
 
 void name_fit(char *dst, size_t size, const char *label, struct name_cut cut, int width)
 {
-    const size_t n = strlen(label);
-    text_fit(dst, size, label + MIN(cut.skip, n), width, cut.mode);
+    const char *text = label + MIN(cut.skip, strlen(label));
+    const size_t n = strlen(text), ending = cut.ending ? strlen(cut.ending) : 0;
+    if (!ending || n <= ending || strcmp(text + n - ending, cut.ending) != 0 || width < 2 ||
+        text_width(text) <= width) {
+        text_fit(dst, size, text, width, cut.mode);
+        return;
+    }
+    char *front = mem_printf("%.*s", (int)(n - ending), text), fit[256];
+    text_fit(fit, sizeof(fit), front, width - 1, cut.mode);
+    snprintf(dst, size, "%s~", fit);
+    free(front);
 }
 
 /* Length of the part that all names begin with, up to and with a '/'. */
@@ -41,6 +53,37 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* The last `parts` parts of a name with their '/'; NULL when it has no more than them. */
+static const char *ending_of(const char *name, int parts)
+{
+    const char *end = name + strlen(name);
+    for (; parts > 0 && end > name; parts -= *end == '/')
+        end--;
+    return parts == 0 && end > name ? end : NULL;
+}
+
+/* The ending of so many parts that most names have; NULL when no two have the same. It stays with
+ * the names of the layers. */
+static const char *common_ending(const struct session *s, int parts)
+{
+    const struct match *m = &s->match;
+    const char **list = mem_alloc((m->n_layers + 1) * sizeof(*list)), *best = NULL;
+    size_t n = 0, most = 1;
+    for (size_t i = 0; i < m->n_layers; i++)
+        if ((list[n] = ending_of(m->layers[i].name, parts)))
+            n++;
+    qsort(list, n, sizeof(*list), by_text);
+    for (size_t i = 0, from = 0; i < n; i++) {
+        from = strcmp(list[i], list[from]) == 0 ? from : i;
+        if (i - from + 1 > most) {
+            most = i - from + 1;
+            best = list[i];
+        }
+    }
+    free(list);
+    return best;
+}
+
 /* How many different texts this cut makes of all names. */
 static size_t count_different(const struct session *s, struct name_cut cut, int width)
 {
@@ -63,11 +106,22 @@ static size_t count_different(const struct session *s, struct name_cut cut, int 
 
 struct name_cut name_cut_for(const struct session *s, int width)
 {
-    const struct name_cut tail = {.skip = 0, .mode = TEXT_TAIL};
-    const struct name_cut head = {.skip = common_beginning(s), .mode = TEXT_HEAD};
-    const size_t n = s->match.n_layers;
+    struct name_cut best = {.skip = 0, .mode = TEXT_TAIL}, cut = best;
+    const size_t n = s->match.n_layers, skip = common_beginning(s);
     if (n == 0 || n > MAX_COMPARED)
-        return tail;
-    const size_t by_tail = count_different(s, tail, width);
-    return by_tail < n && count_different(s, head, width) > by_tail ? head : tail;
+        return best;
+    size_t most = count_different(s, best, width);
+    for (int parts = 0; parts <= MAX_ENDING && most < n; parts++) {
+        cut.ending = parts ? common_ending(s, parts) : NULL;
+        for (int head = !parts; head < 2 && (cut.ending || !parts) && most < n; head++) {
+            cut.skip = head ? skip : 0;
+            cut.mode = head ? TEXT_HEAD : TEXT_TAIL;
+            const size_t different = count_different(s, cut, width);
+            if (different > most) {
+                most = different;
+                best = cut;
+            }
+        }
+    }
+    return best;
 }
