@@ -219,6 +219,12 @@ int layer_stats_merge(struct layer_stats *into, const struct layer_stats *from, 
  * fastest, and where channel_axis is 1 both orders give the same bits. */
 int layer_stats_add(struct layer_stats *s, const struct tensor *x, const struct tensor *y,
                     const struct quant *q, int channel_axis, bool with_hist, struct err *err);
+/* The only tensor of one image that a model alone has: into stats that are new. Its sums count no
+ * pairs (n is 0, so that every metric is undefined), but the range of its side, its zeros, and in
+ * sat_low and sat_high values at the ends of codes with one scale; the histogram of its side counts
+ * all values. t: floats, or codes with q. (alone.c) */
+int layer_stats_alone(struct layer_stats *s, enum side side, const struct tensor *t,
+                      const struct quant *q, int channel_axis, struct err *err);
 
 /* ---- Metrics: THE table (metric.c) ---------------------------------------------------------- */
 /* What a metric is taken from. */

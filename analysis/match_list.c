@@ -35,12 +35,12 @@ static int channel_axis(const struct matcher *m, int v)
             return CHANNEL_NONE;
         }
         for (size_t k = 0; k < COUNT(second); k++) {
-            if (node_is(n, second[k])) {
+            if (strcmp(node_plain_op(n), second[k]) == 0) {
                 return 1;
             }
         }
         for (size_t k = 0; k < COUNT(last); k++) {
-            if (node_is(n, last[k])) {
+            if (strcmp(node_plain_op(n), last[k]) == 0) {
                 return CHANNEL_LAST;
             }
         }
@@ -186,8 +186,9 @@ void match_list_unmatched(struct matcher *m)
 void match_single(const struct graph *g, enum side side, struct match *out)
 {
     *out = (struct match){0};
-    struct qmodel q;
-    qmodel_init(&q, g);
+    struct matcher m = {.f = g};
+    qmodel_init(&m.qf, g);
+    const struct qmodel q = m.qf;
     out->layers = arena_alloc(&out->arena, g->n_values * sizeof *out->layers);
     for (size_t k = 0; k < g->n_nodes; k++) {
         const struct node *n = &g->nodes[k];
@@ -203,7 +204,7 @@ void match_single(const struct graph *g, enum side side, struct match *out)
                                 .fp32 = side == SIDE_FP32 ? v : -1,
                                 .int8 = side == SIDE_INT8 ? v : -1,
                                 .int8_float = q.v[v].codes ? q.v[v].read_as : v,
-                                .channel_axis = CHANNEL_NONE};
+                                .channel_axis = channel_axis(&m, v)};
             if (qmodel_read(&q, v, &out->arena, &l->q, &l->quantized, NULL)) {
                 l->quantized = false;
             }
@@ -217,7 +218,7 @@ void match_single(const struct graph *g, enum side side, struct match *out)
         out->outputs[k][side == SIDE_FP32 ? 0 : 1] = g->outputs[k];
         out->outputs[k][side == SIDE_FP32 ? 1 : 0] = -1;
     }
-    qmodel_fini(&q);
+    qmodel_fini(&m.qf);
 }
 
 /* Depth-first from the layer's tensor; what is constant or matched itself is not part of it. */

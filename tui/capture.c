@@ -47,6 +47,12 @@ int session_capture(struct session *s, size_t layer, size_t image, struct err *e
         rc = layer_stats_add(&cap.stats, c.side[SIDE_FP32], c.side[SIDE_INT8],
                              quantized ? &l->q : NULL, l->channel_axis, true, err);
     }
+    for (enum side side = SIDE_FP32; side <= SIDE_INT8 && !rc && !s->pair; side++) {
+        if (c.side[side]) { /* whole numbers are kept as well, with nothing to count */
+            layer_stats_alone(&cap.stats, side, c.side[side],
+                              side == SIDE_INT8 && quantized ? &l->q : NULL, l->channel_axis, NULL);
+        }
+    }
     if (!rc && c.side[SIDE_FP32]) {
         rc = tensor_to_f32(c.side[SIDE_FP32], NULL, &cap.fp32, err);
     }

@@ -76,6 +76,9 @@ static int exec_layer(struct call *c, struct err *err)
     if (rc) {
         return rc;
     }
+    if (!s->pair) {
+        return layer_alone(c, i, st, err);
+    }
     session_judge(s);
     const struct layer *l = &s->match.layers[i];
     const struct value *v = s->fp32 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8];
@@ -324,8 +327,9 @@ const struct cmd cmd_layer[] = {
         .name = "layer",
         .group = "layers",
         .help = "all metrics and ranges of one layer",
+        .detail = "Of one model alone: its range, zeros and how often its codes are at their ends.",
         .example = "layer @1",
-        .needs = NEED_PAIR,
+        .needs = NEED_MODEL,
         .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
         .opts = one_layer_opts,
         .exec = exec_layer,
@@ -336,7 +340,7 @@ const struct cmd cmd_layer[] = {
         .help = "histogram of a layer, FP32 against INT8",
         .detail = "f: only FP32 reaches this high, q: only INT8, #: both.",
         .example = "hist @1 --bins 24 --log",
-        .needs = NEED_PAIR,
+        .needs = NEED_MODEL,
         .args = {{"LAYER", ARG_LAYER, NULL, false, false}},
         .opts = hist_opts,
         .exec = exec_hist,

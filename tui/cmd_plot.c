@@ -123,7 +123,7 @@ static int plot_hist(struct session *s, size_t layer, struct axes *a, struct err
     const struct layer_stats *st = plot_stats(s, layer);
     char title[600];
     double count[2][COLUMNS];
-    if (!st || st->all.n == 0)
+    if (!st || st->fp32.n + st->int8.n == 0)
         return err_set(err, E_STATE, "nothing was measured of this layer yet: run");
     *a =
         (struct axes){.x0 = MIN(st->all.xmin, st->all.ymin), .x1 = MAX(st->all.xmax, st->all.ymax)};
@@ -140,7 +140,7 @@ static int plot_hist(struct session *s, size_t layer, struct axes *a, struct err
     if (rc != OK)
         return rc;
     for (int side = 0; side < 2; side++)
-        for (int c = 0; c < COLUMNS; c++) {
+        for (int c = 0; c < COLUMNS && (side ? &st->int8 : &st->fp32)->n; c++) {
             const int x = at_x(a, a->x0 + c * step), next = at_x(a, a->x0 + (c + 1) * step);
             const int y = at_y(a, log10(1 + count[side][c]));
             if (side == 0)
@@ -160,8 +160,8 @@ static int plot_channels(struct session *s, size_t layer, struct axes *a, struct
     const struct metric *m = metric_find("sqnr");
     const struct layer_stats *st = plot_stats(s, layer);
     char title[600];
-    if (!st || st->n_channels == 0)
-        return err_set(err, E_STATE, "no channels of this layer were measured");
+    if (!st || st->n_channels == 0 || !s->pair)
+        return err_set(err, E_STATE, "no channels of this layer were compared");
     const size_t n = st->n_channels;
     *a = (struct axes){.x1 = (double)n};
     for (size_t i = 0; i < n; i++)

@@ -318,7 +318,8 @@ static int select_channel(struct session *s, const char *word, struct err *err)
     size_t n = 0, out = 0;
     if (layer >= 0 && s->study && (size_t)layer < s->study->n_layers)
         n = s->study->layers[layer].n_channels;
-    if (n == 0 && layer >= 0 && s->capture.fp32 && s->capture.layer == (size_t)layer)
+    if (n == 0 && layer >= 0 && (s->capture.fp32 || s->capture.int8) &&
+        s->capture.layer == (size_t)layer)
         n = s->capture.stats.n_channels;
     const int rc = ui_step(word, (size_t)MAX(s->ui.channel, 0), n, &out, err);
     if (rc != OK)

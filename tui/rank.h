@@ -24,6 +24,8 @@ json_t *rank_unmatched_json(const struct session *s);
 /* {"name", "low", "high", "fp32": [counts], "int8": [counts]} of the layer's values. */
 json_t *rank_hist_json(const struct session *s, size_t layer, const struct layer_stats *st,
                        int64_t bins);
+/* What `layer` says of a layer of one model alone (layer_alone.c). */
+int layer_alone(struct call *c, size_t layer, const struct layer_stats *st, struct err *err);
 /* One object of the listing `images` (cmd_image.c). */
 json_t *rank_image_json(const struct session *s, const struct image_score *x);
 

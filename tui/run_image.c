@@ -113,6 +113,21 @@ static void compare(const struct pass *p, size_t layer, const struct tensor *x,
     }
 }
 
+/* Of one model alone, in a run. */
+static void measure_alone(const struct pass *p, size_t layer, enum side side,
+                          const struct tensor *t)
+{
+    const struct layer *l = &p->u->match->layers[layer];
+    const bool codes = l->quantized && !dtype_is_float(t->dtype);
+    struct err why = {0};
+    if (p->u->hist && !p->r->layers[layer].images &&
+        layer_stats_alone(&p->r->layers[layer], side, t, codes ? &l->q : NULL, l->channel_axis,
+                          &why) &&
+        !p->r->layer_errors[layer]) {
+        p->r->layer_errors[layer] = mem_dup(why.text);
+    }
+}
+
 /* The INT8 tensor as the FP32 side has it: models of two formats differ in their layout. */
 static int int8_as_fp32(const struct pass *p, size_t layer, const struct tensor *x,
                         const struct tensor *t, struct tensor **out, struct err *err)
@@ -149,6 +164,8 @@ static int pass_layer(struct pass *p, size_t layer, struct err *err)
     rc = rc || !y ? rc : call_keep(p, layer, SIDE_INT8, y, err);
     if (!rc && x && y) {
         compare(p, layer, x, y);
+    } else if (!rc && y && !p->u->plan[SIDE_FP32]) {
+        measure_alone(p, layer, SIDE_INT8, y);
     }
     tensor_free(y);
     drop(p, layer);
@@ -171,6 +188,9 @@ static int pass_tap(void *ctx, int value, const struct tensor *t, struct err *er
             local_offer(p->local, (size_t)layer, t);
         }
         rc = call_keep(p, (size_t)layer, SIDE_FP32, t, err);
+        if (!rc && !p->u->plan[SIDE_INT8]) {
+            measure_alone(p, (size_t)layer, SIDE_FP32, t);
+        }
         if (p->with->memo) {
             memo_hold(p->with->memo, p->with->keys, p->with->image, (size_t)layer,
                       (struct tensor *)(uintptr_t)t);

@@ -81,6 +81,13 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
 /* What is wrong with a layer and why: verdict, cause, and errors labelled CUMULATIVE, LOCAL and
  * OUTPUT; returns rows used. (view_evidence.c) */
 int draw_evidence(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* One model alone has no errors (view_alone.c): what it makes of a layer in figures, and what is
+ * not there; the same of the current channel; return rows used. */
+int draw_alone(const struct session *s, struct grid *g, struct rect r, size_t layer);
+int draw_alone_channel(const struct session *s, struct grid *g, struct rect r, size_t layer);
+/* In place of figures of errors in the table of layers, with the head. Returns dst. */
+#define ALONE_HEAD "   LEAST     MOST  ZERO%   LOW%  HIGH%"
+char *text_alone(char *dst, size_t size, const struct session *s, size_t layer);
 /* Strip of heat letters, one a channel; returns rows used. */
 int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t layer);
 /* ---- Pictures (view_plot.c) ------------------------------------------------------------------ */

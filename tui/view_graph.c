@@ -183,8 +183,8 @@ void draw_graph_row(const struct session *s, struct grid *g, struct rect r, size
     enum style st;
     char notes[512] = "", fit[512];
     const char letter = graph_grade(s, sc, layer, &st);
-    const bool figures =
-        graph_scale_known(s, sc, layer) && (!sc->metric || s->study->layers[layer].images > 0);
+    const bool figures = graph_scale_known(s, sc, layer) &&
+                         (!sc->metric || (s->pair && s->study->layers[layer].images > 0));
     if (layer >= 0 && !gr->hidden && rank)
         grid_printf(g, r.row, r.col + 2, ST_NORMAL, "#%zu", rank[layer] + 1);
     if (layer >= 0 && !gr->hidden && s->marked[layer])

@@ -159,7 +159,13 @@ static void draw_summary(const struct session *s, struct grid *g, int row, int c
                     "%zu images, %zu marked; not run yet: R runs all of them", s->data.n, marked);
         return;
     }
-    if (st->labelled)
+    if (!s->pair && st->labelled)
+        grid_printf(g, row + 1, 1, ST_NORMAL, "one model alone | right: %s %zu of %zu labelled",
+                    s->fp32 ? "FP32" : "INT8", s->fp32 ? st->fp32_right : st->int8_right,
+                    st->labelled);
+    else if (!s->pair)
+        grid_text(g, row + 1, 1, -1, ST_NORMAL, "one model alone, no labels: nothing to compare");
+    else if (st->labelled)
         grid_printf(g, row + 1, 1, ST_NORMAL,
                     "flips: lost %zu  gained %zu | right: FP32 %zu  INT8 %zu  of %zu labelled",
                     st->lost, st->gained, st->fp32_right, st->int8_right, st->labelled);

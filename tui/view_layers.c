@@ -105,6 +105,10 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     at += 2 + l->name;
     grid_text(g, row, at, l->op, ST_HEAD, "OP");
     at += l->op;
+    if (!s->pair && s->study) {
+        grid_text(g, row, at + 1, -1, ST_HEAD, ALONE_HEAD);
+        return;
+    }
     for (size_t i = 0; i < l->n; i++) {
         char head[32];
         snprintf(head, sizeof(head), "%s%s", l->metric[i]->title, sort_arrow(s, l->metric[i]));
@@ -125,6 +129,11 @@ static void draw_figures(const struct session *s, struct grid *g, int row, int a
     if (!st || layer >= st->n_layers)
         return;
     const struct layer_stats *ls = &st->layers[layer];
+    if (!s->pair && ls->images) {
+        char alone[160];
+        grid_text(g, row, at + 1, -1, ST_NORMAL, text_alone(alone, sizeof(alone), s, layer));
+        return;
+    }
     if (ls->all.n == 0 && st->layer_errors && st->layer_errors[layer]) {
         char why[256];
         text_safe(why, sizeof(why), st->layer_errors[layer]);
@@ -243,6 +252,9 @@ static void draw_notes(const struct session *s, struct grid *g, int row, const s
     if (text_width(name) >= l->name || l->cut.skip) {
         snprintf(text, sizeof(text), " %s", name);
         cut = TEXT_TAIL;
+    } else if (!s->pair) {
+        snprintf(text, sizeof(text),
+                 " one model alone has no errors: range, zeros, codes at their low and high end");
     } else if (s->ui.sort) {
         snprintf(text, sizeof(text), " %s: %s", s->ui.sort->title, s->ui.sort->help);
     } else {

@@ -96,7 +96,8 @@ int heat_level(double v, double lo, double hi)
 static void state_text(const struct session *s, size_t layer, char *dst, size_t size)
 {
     const bool pinned = session_pinned(s, layer), pending = session_pin_pending(s, layer);
-    snprintf(dst, size, "%s", s->match.layers[layer].quantized ? "" : "[float in INT8]");
+    snprintf(dst, size, "%s",
+             s->match.layers[layer].quantized || !s->int8 ? "" : "[float in INT8]");
     if (pinned || pending)
         snprintf(dst, size, "[%s%s%s]", pinned ? "PINNED " : "UNPINNED",
                  pinned ? precisions[session_precision(s, layer)].title : "",
@@ -163,8 +164,11 @@ int draw_facts(const struct session *s, struct grid *g, struct rect r, size_t la
         grid_text(g, r.row + row++, r.col, r.cols, ST_NORMAL, fit);
     }
     quant_text(l, quant, sizeof(quant));
-    if (row < r.rows)
+    if (row < r.rows && s->int8)
         grid_text(g, r.row + row++, r.col, r.cols, ST_NORMAL, quant);
+    if (!s->pair)
+        return row +
+               draw_alone(s, g, (struct rect){r.row + row, r.col, r.rows - row, r.cols}, layer);
     if (!s->study || layer >= s->study->n_layers)
         return row;
     const struct sums *sums = &s->study->layers[layer].all;
@@ -211,6 +215,8 @@ int draw_channels(const struct session *s, struct grid *g, struct rect r, size_t
         return 0;
     const size_t n = st ? st->n_channels : 0;
     char text[200];
+    if (!s->pair && n > 0)
+        return draw_alone_channel(s, g, r, layer);
     if (n == 0) {
         draw_rule(g, r.row, r.col, r.cols, st ? "no channel axis" : "channels: not run yet");
         return 1;

@@ -135,23 +135,46 @@ bool maps_ready(const struct session *s, size_t layer)
     return c->layer == layer && comparable(c->fp32, c->int8);
 }
 
+static void map_caption(const struct session *s, struct grid *g, struct rect r)
+{
+    char caption[160], name[96] = "";
+    if (s->capture.image < s->data.n)
+        text_safe(name, sizeof(name), s->data.samples[s->capture.image].name);
+    snprintf(caption, sizeof(caption), "feature map c%d, %s", s->ui.channel, name);
+    draw_rule(g, r.row, r.col, r.cols, caption);
+}
+
+/* That of the one model there is, with room for what another one would add. */
+static void draw_map_alone(const struct session *s, struct grid *g, struct rect r, size_t layer)
+{
+    const struct capture *c = &s->capture;
+    const struct map m =
+        map_of(c->fp32 ? c->fp32 : c->int8, s->match.layers[layer].channel_axis, s->ui.channel);
+    const struct span_of span = map_span(&m, NULL);
+    map_caption(s, g, r);
+    draw_map(g, (struct rect){r.row + 1, r.col, r.rows - 2, r.cols}, &m, NULL, MAP_VALUE, span,
+             PALETTE_CIVIDIS);
+    grid_printf(g, r.row + r.rows - 1, r.col, c->fp32 ? ST_FP32 : ST_INT8, "%s %.4g..%.4g",
+                c->fp32 ? "FP32" : "INT8", span.lo, span.hi);
+}
+
 void draw_maps(const struct session *s, struct grid *g, struct rect r, size_t layer)
 {
     r = rect_clip(g, r);
     const struct capture *c = &s->capture;
     if (r.rows < 3 || r.cols < 30)
         return;
+    if (!s->pair && c->layer == layer && (c->fp32 || c->int8)) {
+        draw_map_alone(s, g, r, layer);
+        return;
+    }
     if (!maps_ready(s, layer)) {
         draw_rule(g, r.row, r.col, r.cols, "feature map");
         grid_text(g, r.row + 1, r.col + 1, -1, ST_DIM,
                   s->data.n ? "not captured: this layer, this image" : "no images are added");
         return;
     }
-    char caption[160], name[96] = "";
-    if (c->image < s->data.n)
-        text_safe(name, sizeof(name), s->data.samples[c->image].name);
-    snprintf(caption, sizeof(caption), "feature map c%d, %s", s->ui.channel, name);
-    draw_rule(g, r.row, r.col, r.cols, caption);
+    map_caption(s, g, r);
     const int axis = s->match.layers[layer].channel_axis;
     const struct map a = map_of(c->fp32, axis, s->ui.channel);
     const struct map b = map_of(c->int8, axis, s->ui.channel);

@@ -136,7 +136,9 @@ static void draw_scores(const struct session *s, struct grid *g, int row)
     }
     const double fp32 = study_accuracy(st, SIDE_FP32), int8 = study_accuracy(st, SIDE_INT8);
     const size_t pins = s->run_pins ? s->run_pins->n : 0;
-    if (isfinite(fp32))
+    if (!s->pair)
+        grid_text(g, row, 1, -1, ST_DIM, "pins take both models: load pair FP32 INT8");
+    else if (isfinite(fp32))
         grid_printf(g, row, 1, ST_BOLD,
                     "last run, %zu pins: top1 FP32 %.2f %%  INT8 %.2f %%  (%+.2f)  %zu images",
                     pins, fp32, int8, int8 - fp32, st->labelled);

@@ -11,9 +11,11 @@
 /* Statistics to draw for a layer: those of the run, else those of the captured image. */
 const struct layer_stats *plot_stats(const struct session *s, size_t layer)
 {
-    if (s->study && layer < s->study->n_layers && s->study->layers[layer].fp32.n > 0)
-        return &s->study->layers[layer];
-    if (s->capture.fp32 && s->capture.layer == layer)
+    const struct layer_stats *st =
+        s->study && layer < s->study->n_layers ? &s->study->layers[layer] : NULL;
+    if (st && st->fp32.n + st->int8.n > 0)
+        return st;
+    if ((s->capture.fp32 || s->capture.int8) && s->capture.layer == layer)
         return &s->capture.stats;
     return NULL;
 }
@@ -85,7 +87,8 @@ static void draw_axis(struct grid *g, int row, int col, int cols, double lo, dou
 }
 
 struct bars {
-    int n; /* columns */
+    int n;      /* columns */
+    bool alone; /* there is one side only */
     double *fp32, *int8;
     double most;
 };
@@ -106,7 +109,9 @@ static void draw_bars(const struct session *s, struct grid *g, struct rect r, co
         for (int y = 0; y < r.rows; y++) {
             const bool in_f = hf > y + 0.25, in_q = hq > y + 0.25;
             const int row = r.row + r.rows - 1 - y;
-            if (in_f && in_q)
+            if (b->alone && (in_f || in_q))
+                grid_text(g, row, r.col + c, 1, in_f ? ST_FP32 : ST_INT8, both);
+            else if (in_f && in_q)
                 grid_text(g, row, r.col + c, 1, ST_BAR, both);
             else if (in_f || in_q)
                 grid_text(g, row, r.col + c, 1, in_f ? ST_FP32 : ST_INT8, in_f ? "f" : "q");
@@ -122,10 +127,15 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
     const struct layer_stats *st = plot_stats(s, layer);
     char caption[128];
     const char *only = r.cols >= 66 ? " only" : "";
-    snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32%s  q INT8%s",
-             s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "", only, only);
+    if (s->pair)
+        snprintf(caption, sizeof(caption), "histogram, %s%s   # both  f FP32%s  q INT8%s",
+                 s->ui.linear ? "count" : "log count", s->ui.diff ? ", difference" : "", only,
+                 only);
+    else
+        snprintf(caption, sizeof(caption), "histogram of %s, %s", s->fp32 ? "FP32" : "INT8",
+                 s->ui.linear ? "count" : "log count");
     draw_rule(g, r.row, r.col, r.cols, caption);
-    if (!st || st->all.n == 0) {
+    if (!st || st->fp32.n + st->int8.n == 0) {
         grid_text(g, r.row + 1, r.col + 1, -1, ST_DIM, "nothing measured yet: R runs");
         return;
     }
@@ -135,7 +145,7 @@ void draw_histogram(const struct session *s, struct grid *g, struct rect r, size
         hi += 0.5;
     }
     const double step = (hi - lo) / r.cols;
-    struct bars b = {.n = r.cols};
+    struct bars b = {.n = r.cols, .alone = !s->pair};
     b.fp32 = mem_alloc((size_t)b.n * sizeof(*b.fp32));
     b.int8 = mem_alloc((size_t)b.n * sizeof(*b.int8));
     plot_spread(&st->fp32, lo, step, (size_t)b.n, b.fp32);
@@ -246,6 +256,8 @@ void draw_profile(const struct session *s, struct grid *g, struct rect r)
 {
     const struct metric *m = s->ui.sort ? s->ui.sort : metric_find("sqnr");
     char caption[96];
+    if (!s->pair)
+        return;
     struct curve one = {.of = pooled,
                         .ctx = m,
                         .higher_is_better = m->higher_is_better,
