@@ -130,6 +130,10 @@ char *text_safe(char *dst, size_t size, const char *s)
 static size_t char_step(const char *s, int *w)
 {
     utf8proc_int32_t c;
+    if (*s >= ' ' && *s <= '~') { /* nearly all of them */
+        *w = 1;
+        return 1;
+    }
     size_t n = char_read(s, &c);
     *w = c == INVALID ? 1 : utf8proc_charwidth(c);
     return n;

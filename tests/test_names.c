@@ -74,6 +74,22 @@ static void middles_are_kept(void **state)
         assert_string_equal(fit[i], names[i]);
 }
 
+/* Of names joined by a converter, which end in the same one, the first. */
+static void first_names_are_kept(void **state)
+{
+    static const char *const names[] = {
+        "long_name/relu_1/Relu6;long_name/bn/Fused;a/conv2d_9/Conv2D",
+        "long_name/relu_2/Relu6;long_name/bn/Fused;a/conv2d_9/Conv2D",
+        "long_name/relu_3/Relu6;a/conv2d_9/Conv2D", "pool"};
+    char fit[MOST][64];
+    (void)state;
+    fit_all(COUNT(names), names, 14, fit);
+    assert_string_equal(fit[0], "~/relu_1/Relu6");
+    assert_string_equal(fit[1], "~/relu_2/Relu6");
+    assert_string_equal(fit[2], "~/relu_3/Relu6");
+    assert_string_equal(fit[3], "pool");
+}
+
 /* Any width, also with names that are the same, or nothing but an ending. */
 static void all_widths(void **state)
 {
@@ -87,9 +103,8 @@ static void all_widths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ends_are_kept),
-        cmocka_unit_test(beginnings_are_kept),
-        cmocka_unit_test(middles_are_kept),
+        cmocka_unit_test(ends_are_kept),    cmocka_unit_test(beginnings_are_kept),
+        cmocka_unit_test(middles_are_kept), cmocka_unit_test(first_names_are_kept),
         cmocka_unit_test(all_widths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,7 @@ char *text_filter(char *dst, size_t size, const char *filter);
  */
 struct name_cut {
     size_t skip;        /* bytes that all names begin with and that are left out */
+    bool first;         /* of names joined with ';' */
     const char *ending; /* likewise at the end of the names that have it; NULL: none */
     enum text_cut mode;
 };

@@ -2,7 +2,8 @@
  *
  * view_name.c: how to cut layer names to a column. Some models tell layers apart by the end of the
  * name, some by what follows a common beginning, some by what stands in front of an ending that
- * many have: the cut is chosen that leaves most of them different.
+ * many have: the cut is chosen that leaves most of them different. Converters join the names of
+ * what they fused with ';', and the first one may say enough.
  */
 #include <stdlib.h>
 
@@ -16,16 +17,15 @@ enum {
 void name_fit(char *dst, size_t size, const char *label, struct name_cut cut, int width)
 {
     const char *text = label + MIN(cut.skip, strlen(label));
-    const size_t n = strlen(text), ending = cut.ending ? strlen(cut.ending) : 0;
-    if (!ending || n <= ending || strcmp(text + n - ending, cut.ending) != 0 || width < 2 ||
-        text_width(text) <= width) {
-        text_fit(dst, size, text, width, cut.mode);
-        return;
-    }
-    char *front = mem_printf("%.*s", (int)(n - ending), text), fit[256];
-    text_fit(fit, sizeof(fit), front, width - 1, cut.mode);
-    snprintf(dst, size, "%s~", fit);
-    free(front);
+    const bool fits = text_width(text) <= width;
+    const size_t n = cut.first && !fits ? strcspn(text, ";") : strlen(text);
+    const size_t ending = cut.ending && !fits ? strlen(cut.ending) : 0;
+    const bool ends =
+        ending && n > ending && width > 1 && strncmp(text + n - ending, cut.ending, ending) == 0;
+    char front[512], fit[256];
+    snprintf(front, sizeof(front), "%.*s", (int)(ends ? n - ending : n), text);
+    text_fit(fit, sizeof(fit), front, ends ? width - 1 : width, cut.mode);
+    snprintf(dst, size, ends ? "%s~" : "%s", fit);
 }
 
 /* Length of the part that all names begin with, up to and with a '/'. */
@@ -84,44 +84,78 @@ static const char *common_ending(const struct session *s, int parts)
     return best;
 }
 
-/* How many different texts this cut makes of all names. */
-static size_t count_different(const struct session *s, struct name_cut cut, int width)
+/* The labels of all layers, and room for what a cut makes of each. */
+struct names {
+    size_t n;
+    char (*label)[256];
+    uint64_t *made; /* as hashes: two that are equal by chance only make a cut look worse */
+};
+
+static int by_number(const void *a, const void *b)
 {
-    const size_t n = s->match.n_layers;
-    char **list = mem_alloc(n * sizeof(*list));
-    for (size_t i = 0; i < n; i++) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static uint64_t hash_text(const char *text)
+{
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * 1099511628211u;
+    return h;
+}
+
+/* How many different texts this cut makes of all names. */
+static size_t count_different(const struct names *k, struct name_cut cut, int width)
+{
+    for (size_t i = 0; i < k->n; i++) {
         char fit[256];
-        name_fit(fit, sizeof(fit), session_layer_label(s, i), cut, width);
-        list[i] = mem_dup(fit);
+        name_fit(fit, sizeof(fit), k->label[i], cut, width);
+        k->made[i] = hash_text(fit);
     }
-    qsort(list, n, sizeof(*list), by_text);
-    size_t different = n > 0;
-    for (size_t i = 1; i < n; i++)
-        different += strcmp(list[i - 1], list[i]) != 0;
-    for (size_t i = 0; i < n; i++)
-        free(list[i]);
-    free(list);
+    qsort(k->made, k->n, sizeof(*k->made), by_number);
+    size_t different = k->n > 0;
+    for (size_t i = 1; i < k->n; i++)
+        different += k->made[i - 1] != k->made[i];
     return different;
+}
+
+/* Takes the cut if it leaves more names different. */
+static void try_cut(const struct names *k, int width, struct name_cut cut, struct name_cut *best,
+                    size_t *most)
+{
+    const size_t different = *most < k->n ? count_different(k, cut, width) : 0;
+    if (different > *most) {
+        *most = different;
+        *best = cut;
+    }
 }
 
 struct name_cut name_cut_for(const struct session *s, int width)
 {
-    struct name_cut best = {.skip = 0, .mode = TEXT_TAIL}, cut = best;
+    const struct name_cut tail = {.mode = TEXT_TAIL};
+    struct name_cut best = tail;
     const size_t n = s->match.n_layers, skip = common_beginning(s);
     if (n == 0 || n > MAX_COMPARED)
         return best;
-    size_t most = count_different(s, best, width);
-    for (int parts = 0; parts <= MAX_ENDING && most < n; parts++) {
-        cut.ending = parts ? common_ending(s, parts) : NULL;
-        for (int head = !parts; head < 2 && (cut.ending || !parts) && most < n; head++) {
-            cut.skip = head ? skip : 0;
-            cut.mode = head ? TEXT_HEAD : TEXT_TAIL;
-            const size_t different = count_different(s, cut, width);
-            if (different > most) {
-                most = different;
-                best = cut;
-            }
-        }
+    struct names k = {.n = n};
+    k.label = mem_alloc(n * sizeof(*k.label));
+    k.made = mem_alloc(n * sizeof(*k.made));
+    for (size_t i = 0; i < n; i++)
+        snprintf(k.label[i], sizeof(k.label[i]), "%s", session_layer_label(s, i));
+    size_t most = 0;
+    for (int first = 0; first < 2; first++) {
+        try_cut(&k, width, (struct name_cut){.first = first, .mode = TEXT_TAIL}, &best, &most);
+        try_cut(&k, width, (struct name_cut){.skip = skip, .first = first, .mode = TEXT_HEAD},
+                &best, &most);
     }
+    for (int parts = 1; parts <= MAX_ENDING && most < n; parts++) {
+        struct name_cut cut = tail;
+        cut.ending = common_ending(s, parts);
+        if (cut.ending)
+            try_cut(&k, width, cut, &best, &most);
+    }
+    free(k.label);
+    free(k.made);
     return best;
 }

@@ -10,6 +10,11 @@ assert 'int8_accuracy > 80 && labelled == 96'
 -assert 'agreement > 90'
 -flips
 -coverage
+layer /stem/Conv
+layer /block4/pw/Conv --json
+layer /head/Gemm --image star_4.png
+hist /stem/Conv --bins 6
+-channels /stem/Conv
 cost --top 2
 cost --top 1 --json
 unload
@@ -17,3 +22,4 @@ load fp32 samples/models/fp32.onnx
 run
 run --json
 -assert '!(int8_accuracy > 80)'
+layer /stem/Clip
