@@ -262,8 +262,10 @@ static int exec_coverage(struct call *c, struct err *err)
         }
         if (!s->json && x->beyond > 0 && (top <= 0 || i < (size_t)top)) {
             print_name(c->out, file_of(s, x->image), 26);
-            fprintf(c->out, " %8.4f %% beyond in %3zu layers, most in %s\n", x->beyond,
-                    x->beyond_layers, session_layer_label(s, (size_t)x->beyond_layer));
+            char label[64];
+            session_layer_short(s, (size_t)x->beyond_layer, label, sizeof label, 34);
+            fprintf(c->out, " %8.4f %% beyond in %3zu layer%s, most in %s\n", x->beyond,
+                    x->beyond_layers, x->beyond_layers == 1 ? "" : "s", label);
         }
     }
     for (size_t k = 0; k < t->n_layers; k++) {

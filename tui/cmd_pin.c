@@ -65,7 +65,7 @@ static bool *current_pins(const struct session *s)
     return pinned;
 }
 
-static void report_pins(struct call *c, size_t changed, const char *what)
+static void report_pins(struct call *c, const char *what, size_t changed, const char *unit)
 {
     const struct session *s = c->s;
     size_t total = s->undo[s->at_undo].n;
@@ -73,7 +73,7 @@ static void report_pins(struct call *c, size_t changed, const char *what)
         emit_json(
             c, json_pack("{s:I,s:I}", "changed", (json_int_t)changed, "pins", (json_int_t)total));
     } else {
-        fprintf(c->out, "%s %zu layer%s, %zu pinned now%s\n", what, changed,
+        fprintf(c->out, "%s %zu %s%s, %zu pinned now%s\n", what, changed, unit,
                 changed == 1 ? "" : "s", total, s->study ? " (run again to measure)" : "");
     }
 }
@@ -113,7 +113,7 @@ static int change_pins(struct call *c, bool to, enum precision as, struct err *e
         free(words);
     }
     if (!rc) {
-        report_pins(c, changed, to ? "pinned" : "unpinned");
+        report_pins(c, to ? "pinned" : "unpinned", changed, "layer");
     }
     free(pinned);
     free(precision);
@@ -243,7 +243,7 @@ static int load_pins(struct call *c, const char *path, struct err *err)
     free(label);
     free(as);
     if (!rc) {
-        report_pins(c, s->undo[s->at_undo].n, "loaded");
+        report_pins(c, "loaded", s->undo[s->at_undo].n, "layer");
     }
     free(pinned);
     json_decref(o);
@@ -258,7 +258,7 @@ static int clear_pins(struct call *c, struct err *err)
     int rc = n ? session_pin(s, none, NULL, "pins clear", err) : OK;
     free(none);
     if (!rc) {
-        report_pins(c, n, "unpinned");
+        report_pins(c, "unpinned", n, "layer");
     }
     return rc;
 }
@@ -306,7 +306,7 @@ static int move_undo(struct call *c, int sign, struct err *err)
     }
     int rc = session_undo(c->s, sign * (int)steps, err);
     if (!rc) {
-        report_pins(c, (size_t)steps, sign < 0 ? "undone:" : "redone:");
+        report_pins(c, sign < 0 ? "undone" : "redone", (size_t)steps, "step");
     }
     return rc;
 }

@@ -27,7 +27,7 @@ void session_log(struct session *s, char kind, const char *text)
 
 const char *session_layer_label(const struct session *s, size_t layer)
 {
-    static char ring[8][256];
+    static char ring[8][1024]; /* names that converters join are long */
     static unsigned at;
     char *dst = ring[at++ % COUNT(ring)];
     return text_safe(dst, sizeof ring[0], s->match.layers[layer].name);
@@ -35,7 +35,7 @@ const char *session_layer_label(const struct session *s, size_t layer)
 
 int session_layer_short(const struct session *s, size_t layer, char *dst, size_t size, int columns)
 {
-    char safe[256], first[256];
+    char safe[1024], first[1024];
     text_safe(safe, sizeof safe, s->match.layers[layer].name);
     if (text_width(safe) > columns) {
         /* Converters join the names of what they fused with ';': the first one says enough. */

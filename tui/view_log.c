@@ -294,7 +294,7 @@ static void draw_command_help(const struct session *s, struct grid *g, struct re
     const struct typing *t = s->typing;
     const struct cmd *c = t ? cmd_typed(s, t->line, t->point) : NULL;
     char caption[64];
-    snprintf(caption, sizeof(caption), "help %s", c ? c->name : "");
+    snprintf(caption, sizeof(caption), "help%s%s", c ? " " : "", c ? c->name : "");
     draw_rule(g, r.row, r.col, r.cols, caption);
     int row = r.row + 1;
     const int end = r.row + r.rows;

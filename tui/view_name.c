@@ -22,7 +22,7 @@ void name_fit(char *dst, size_t size, const char *label, struct name_cut cut, in
     const size_t ending = cut.ending && !fits ? strlen(cut.ending) : 0;
     const bool ends =
         ending && n > ending && width > 1 && strncmp(text + n - ending, cut.ending, ending) == 0;
-    char front[512], fit[256];
+    char front[1024], fit[256];
     snprintf(front, sizeof(front), "%.*s", (int)(ends ? n - ending : n), text);
     text_fit(fit, sizeof(fit), front, ends ? width - 1 : width, cut.mode);
     snprintf(dst, size, ends ? "%s~" : "%s", fit);
@@ -87,7 +87,7 @@ static const char *common_ending(const struct session *s, int parts)
 /* The labels of all layers, and room for what a cut makes of each. */
 struct names {
     size_t n;
-    char (*label)[256];
+    char **label;
     uint64_t *made; /* as hashes: two that are equal by chance only make a cut look worse */
 };
 
@@ -142,7 +142,7 @@ struct name_cut name_cut_for(const struct session *s, int width)
     k.label = mem_alloc(n * sizeof(*k.label));
     k.made = mem_alloc(n * sizeof(*k.made));
     for (size_t i = 0; i < n; i++)
-        snprintf(k.label[i], sizeof(k.label[i]), "%s", session_layer_label(s, i));
+        k.label[i] = mem_dup(session_layer_label(s, i));
     size_t most = 0;
     for (int first = 0; first < 2; first++) {
         try_cut(&k, width, (struct name_cut){.first = first, .mode = TEXT_TAIL}, &best, &most);
@@ -155,6 +155,8 @@ struct name_cut name_cut_for(const struct session *s, int width)
         if (cut.ending)
             try_cut(&k, width, cut, &best, &most);
     }
+    for (size_t i = 0; i < n; i++)
+        free(k.label[i]);
     free(k.label);
     free(k.made);
     return best;
