@@ -88,7 +88,7 @@ static void bound_keys(void **state)
     assert_int_equal(run(s, "bind images a echo mine", ""), OK);
     assert_int_equal(run(s, "key a", "mine\n"), OK);
     assert_int_equal(run(s, "unbind images a", ""), OK);
-    assert_string_equal(key_find(s, "images", "a")->line, "mark --images --all");
+    assert_string_equal(key_find(s, "images", "a")->line, "mark --images --all --shown");
     assert_int_equal(run(s, "unbind images a", ""), E_USAGE);
     assert_int_equal(run(s, "bind layers w", "layers   w          echo w\n"), OK);
     assert_int_equal(run(s, "bind layers nokey echo", ""), E_USAGE);

@@ -64,6 +64,30 @@ def walk_marks(_):
     t.end()
 
 
+def walk_marks_of_what_is_shown(_):
+    """Behind a filter a and i are about the rows that it leaves."""
+    t = Terminal(OPEN, columns=120)
+    t.wait_cursor(WORST[0])
+    t.press("&", "sqnr<20 && op==Conv", "Enter")
+    t.wait("4 of 4 rows")
+    t.press("a")
+    t.wait("4 of 14 layers marked", "+ marked 4")
+    t.press("j", "Space")
+    t.wait("+ marked 3")
+    t.press("i")
+    t.wait("1 of 14 layers marked", "+ marked 1")
+    t.press("i", "p")
+    t.wait("pinned 3 layers, 3 pinned now")
+    t.press("3")
+    t.wait("[3 Images]")
+    t.press("f", "a")
+    t.wait("17 of 96 images marked", "17 rows")
+    t.press("f", "i")
+    t.wait("79 of 96 images marked")
+    t.press("Q")
+    t.end()
+
+
 # ---- The log ------------------------------------------------------------------------------------
 
 def walk_wide_tables(_):

@@ -106,6 +106,20 @@ static int mark_words(struct call *c, bool images, bool on, struct err *err)
     return OK;
 }
 
+/* Which of n layers or images --all is about: those whose rows a filter leaves, or all. */
+static bool *rows_marked(const struct session *s, bool images, size_t n, bool shown)
+{
+    bool *which = mem_alloc(n + 1);
+    memset(which, !shown, n);
+    if (shown) {
+        struct rows r = rows_of(s, images ? VIEW_IMAGES : VIEW_LAYERS);
+        for (size_t i = 0; i < r.n_items; i++)
+            which[r.item[i]] = true;
+        rows_fini(&r);
+    }
+    return which;
+}
+
 static int exec_mark(struct call *c, struct err *err)
 {
     struct session *s = c->s;
@@ -116,11 +130,16 @@ static int exec_mark(struct call *c, struct err *err)
     const size_t n = images ? s->data.n : s->marked ? s->match.n_layers : 0;
     if (all == (c->n_args > 0))
         return err_set(err, E_USAGE, "%s takes either names or --all", c->cmd->name);
+    if (call_opt(c, "--shown") && !all)
+        return err_set(err, E_USAGE, "--shown goes with --all or --invert");
     int rc = OK;
     if (!all)
         rc = mark_words(c, images, on, err);
+    bool *which = rows_marked(s, images, n, call_opt(c, "--shown") != NULL);
     for (size_t i = 0; all && i < n; i++)
-        set_mark(s, images, i, invert ? !get_mark(s, images, i) : on);
+        if (which[i])
+            set_mark(s, images, i, invert ? !get_mark(s, images, i) : on);
+    free(which);
     size_t marked = 0;
     for (size_t i = 0; i < n; i++)
         marked += get_mark(s, images, i);
@@ -174,6 +193,8 @@ static const struct opt_spec mark_opts[] = {
     {"--images", ARG_FLAG, NULL, "names are images, not layers", NULL},
     {"--all", ARG_FLAG, NULL, "every one", NULL},
     {"--invert", ARG_FLAG, NULL, "marked ones become unmarked and the reverse", NULL},
+    {"--shown", ARG_FLAG, NULL, "with these two: only what the view shows, filtered as it is",
+     NULL},
     {NULL, ARG_NONE, NULL, NULL, NULL},
 };
 

@@ -15,8 +15,11 @@ static void draw_side(const struct session *s, struct grid *g, struct rect r,
     const int bar = r.cols >= BAR_MIN ? MIN(8, r.cols / 4) : 0;
     const int name = MAX(4, r.cols - FIGURE - bar - (bar ? 2 : 1));
     const enum style st = side == SIDE_FP32 ? ST_FP32 : ST_INT8;
+    const bool loaded = side == SIDE_FP32 ? s->fp32 : s->int8;
     grid_printf(g, r.row, r.col, st, "%s%s", side == SIDE_FP32 ? "FP32" : "INT8",
-                t->n ? "" : "  (not computed)");
+                t->n     ? ""
+                : loaded ? "  (not computed)"
+                         : "  (not loaded)");
     for (int i = 0; i < MIN(t->n, r.rows - 1); i++) {
         const int row = r.row + 1 + i;
         const bool label = sc->label >= 0 && t->c[i].label == sc->label;

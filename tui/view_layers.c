@@ -105,7 +105,7 @@ static void draw_head(const struct session *s, struct grid *g, int row, const st
     at += 2 + l->name;
     grid_text(g, row, at, l->op, ST_HEAD, "OP");
     at += l->op;
-    if (!s->pair && s->study) {
+    if (!s->pair) {
         grid_text(g, row, at + 1, -1, ST_HEAD, ALONE_HEAD);
         return;
     }
