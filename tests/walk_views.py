@@ -64,6 +64,22 @@ def walk_marks(_):
     t.end()
 
 
+def walk_ranks(_):
+    """What is typed below the log means ranks of the layers view, until there is a listing."""
+    t = Terminal(OPEN, columns=120)
+    t.wait_cursor(WORST[0])
+    t.press("6", "Enter", "pin @1", "Enter")
+    t.wait("pinned 1 layer, 1 pinned now")
+    t.press("pins", "Enter")
+    t.wait(f"* {WORST[0]}")
+    t.press("layers --sort sqnr:desc --top 3", "Enter")
+    t.wait("1 . /stem/Conv")
+    t.press("pin @1", "Enter", "pins", "Enter")
+    t.wait("* /stem/Conv")
+    t.press("\x0f", "Q")
+    t.end()
+
+
 def walk_marks_of_what_is_shown(_):
     """Behind a filter a and i are about the rows that it leaves."""
     t = Terminal(OPEN, columns=120)

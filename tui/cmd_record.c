@@ -206,8 +206,9 @@ const struct cmd cmd_record[] = {
         .name = "ranks",
         .group = "shell",
         .help = "let @1, @2, ... mean the rows of the layers view",
-        .detail = "The screen does this by itself before a line that is typed over that view; "
-                  "elsewhere ranks are those of the last listing.",
+        .detail = "The screen does this by itself before a line that is typed over that view, and "
+                  "where nothing has been listed yet; elsewhere ranks are those of the last "
+                  "listing.",
         .example = "ranks",
         .needs = NEED_MODEL,
         .exec = exec_ranks,

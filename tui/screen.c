@@ -171,11 +171,13 @@ static bool in_repl(const struct screen *sc)
     return sc->repl && sc->s->ui.view == VIEW_LOG && !sc->s->quit;
 }
 
-/* `pin @3` means the third row of what is on the screen. */
+/* `pin @3` means the third row of what is on the screen; elsewhere of the last listing, or if there
+ * was none, of the layers view. */
 static void remember_rows(struct session *s, const char *line)
 {
     struct err err = {0};
-    for (const char *at = line; s->ui.view == VIEW_LAYERS && (at = strchr(at, '@')); at++)
+    const bool rows = s->ui.view == VIEW_LAYERS || !s->n_listed;
+    for (const char *at = line; rows && (at = strchr(at, '@')); at++)
         if (isdigit((unsigned char)at[1])) {
             cmd_line(s, "ranks", stderr, stderr, &err); /* refused: there are no rows */
             return;
