@@ -144,7 +144,7 @@ def walk_background_cancelled(tmp):
         shutil.copytree(ROOT / "samples/images", tmp / str(i))
     t = Terminal(["--batch", "--no-cache", "--jobs", "1", "-e", "set kernels plain", *PAIR, tmp,
                   "-e", "run &"])
-    t.wait("run #1 started on 3840 images")
+    t.wait("run #1 started on 3840 images", "ETA")
     t.press("^C")
     t.wait("end of the batch: error: cancelled after")
     t.end(130)

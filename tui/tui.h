@@ -140,7 +140,7 @@ struct ui {
     enum view_id view, stack[16];
     int depth;
     size_t layer_row, image_row, pin_row, log_row; /* cursor per list view */
-    int log_col; /* first column of tables in the log that is seen */
+    int log_col;  /* first column of tables in the log that is seen */
     size_t layer; /* current layer (index in match), for view layer and %layer */
     size_t image; /* current data set image, for %image */
     int channel;

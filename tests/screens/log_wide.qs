@@ -5,5 +5,6 @@ sensitivity /block4/dw/Conv /head/Gemm --images 4 --exact
 worst 3
 layers --top 4
 view log
-key Right Right Right l Left
+key Right Right Right l
+scroll left
 screen --size 80x44
