@@ -7,42 +7,43 @@
 
 #include "tui/rank.h"
 
-struct alone {
-    const char *side, *tensor;
-    const struct value *v;
-    double lo, hi, zeros, low, high; /* the last three in percent; NAN: no codes with two ends */
-    uint64_t n;
-};
-
-static struct alone figures(const struct session *s, const struct layer *l,
-                            const struct layer_stats *st)
+struct alone alone_of(const struct session *s, size_t layer, const struct sums *x, uint64_t n)
 {
-    const bool fp32 = s->fp32 != NULL;
-    const struct sums *x = &st->all;
-    struct alone a = {.side = fp32 ? "FP32" : "INT8",
-                      .v = fp32 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8],
-                      .lo = fp32 ? x->xmin : x->ymin,
-                      .hi = fp32 ? x->xmax : x->ymax,
-                      .n = fp32 ? st->fp32.n : st->int8.n};
-    const double percent = a.n ? 100.0 / (double)a.n : 0;
-    const bool ends = l->quantized && l->q.n == 1;
-    a.tensor = a.v->name;
-    a.zeros = percent * (double)x->zeros;
-    a.low = ends ? percent * (double)x->sat_low : NAN;
-    a.high = ends ? percent * (double)x->sat_high : NAN;
-    return a;
+    const struct layer *l = &s->match.layers[layer];
+    const bool fp32 = s->fp32 != NULL, ends = l->quantized && l->q.n == 1;
+    const double percent = n ? 100.0 / (double)n : 0;
+    return (struct alone){
+        .side = fp32 ? "FP32" : "INT8",
+        .n = n,
+        .lo = fp32 ? x->xmin : x->ymin,
+        .hi = fp32 ? x->xmax : x->ymax,
+        .zeros = percent * (double)x->zeros,
+        .low = ends ? percent * (double)x->sat_low : NAN,
+        .high = ends ? percent * (double)x->sat_high : NAN,
+    };
+}
+
+struct alone alone_layer(const struct session *s, size_t layer, const struct layer_stats *st)
+{
+    return alone_of(s, layer, &st->all, s->fp32 ? st->fp32.n : st->int8.n);
+}
+
+static const struct value *value_of(const struct session *s, const struct layer *l)
+{
+    return s->fp32 ? &s->fp32->values[l->fp32] : &s->int8->values[l->int8];
 }
 
 static json_t *alone_json(const struct session *s, size_t layer, const struct layer_stats *st)
 {
     const struct layer *l = &s->match.layers[layer];
-    const struct alone a = figures(s, l, st);
+    const struct value *v = value_of(s, l);
+    const struct alone a = alone_layer(s, layer, st);
     const bool one = l->quantized && l->q.n == 1;
     json_t *shape = json_array();
-    for (int d = 0; d < a.v->rank; d++)
-        json_array_append_new(shape, json_integer(a.v->dims[d]));
+    for (int d = 0; d < v->rank; d++)
+        json_array_append_new(shape, json_integer(v->dims[d]));
     json_t *o = json_pack("{s:o,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "name",
-                          json_text(l->name), "op", l->op, "tensor", json_text(a.tensor), "side",
+                          json_text(l->name), "op", l->op, "tensor", json_text(v->name), "side",
                           a.side, "shape", shape, "min", json_num(a.lo), "max", json_num(a.hi),
                           "zeros", json_num(a.zeros), "low_end", json_num(a.low), "high_end",
                           json_num(a.high), "values", (json_int_t)a.n, "nonfinite",
@@ -58,12 +59,13 @@ static void alone_text(FILE *out, const struct session *s, size_t layer,
                        const struct layer_stats *st)
 {
     const struct layer *l = &s->match.layers[layer];
-    const struct alone a = figures(s, l, st);
+    const struct value *v = value_of(s, l);
+    const struct alone a = alone_layer(s, layer, st);
     char shape[128], tensor[256];
     fprintf(out, "%s  %s  %s\n", session_layer_label(s, layer), l->op,
-            shape_text(shape, sizeof(shape), a.v->rank, a.v->dims));
-    fprintf(out, "  %s %s [%.6g, %.6g]\n", a.side, text_safe(tensor, sizeof(tensor), a.tensor),
-            a.lo, a.hi);
+            shape_text(shape, sizeof(shape), v->rank, v->dims));
+    fprintf(out, "  %s %s [%.6g, %.6g]\n", a.side, text_safe(tensor, sizeof(tensor), v->name), a.lo,
+            a.hi);
     if (l->quantized && l->q.n == 1)
         fprintf(out, "  scale %.9g  zero point %d  %s\n", (double)l->q.scale[0], l->q.zero[0],
                 dtype_name(l->q.dtype));

@@ -24,7 +24,17 @@ json_t *rank_unmatched_json(const struct session *s);
 /* {"name", "low", "high", "fp32": [counts], "int8": [counts]} of the layer's values. */
 json_t *rank_hist_json(const struct session *s, size_t layer, const struct layer_stats *st,
                        int64_t bins);
-/* What `layer` says of a layer of one model alone (layer_alone.c). */
+/* ---- One model alone (layer_alone.c) --------------------------------------------------------- */
+struct alone {
+    const char *side;        /* "FP32" or "INT8" */
+    uint64_t n;              /* values */
+    double lo, hi;           /* their range */
+    double zeros, low, high; /* percent: zeros, codes at their two ends (NAN: they have none) */
+};
+/* Of sums over n values of a layer; of all of the layer. */
+struct alone alone_of(const struct session *s, size_t layer, const struct sums *x, uint64_t n);
+struct alone alone_layer(const struct session *s, size_t layer, const struct layer_stats *st);
+/* What `layer` says of it. */
 int layer_alone(struct call *c, size_t layer, const struct layer_stats *st, struct err *err);
 /* One object of the listing `images` (cmd_image.c). */
 json_t *rank_image_json(const struct session *s, const struct image_score *x);
