@@ -155,6 +155,59 @@ static void floats_are_counted(void **state)
     tensor_free(t);
 }
 
+/* Long rows go in pieces, of which one has a NaN. */
+static void long_rows(void **state)
+{
+    enum { LONG = 50003 };
+    const int64_t dims[] = {1, 2, LONG};
+    struct tensor *t = new_tensor(DT_F32, 3, dims);
+    double *real = mem_alloc(2 * LONG * sizeof *real);
+    struct layer_stats st;
+    struct hist h;
+    (void)state;
+    for (size_t i = 0; i < 2 * LONG; i++) {
+        float v = (float)((int)(random32() % 2001) - 1000) / 8.0f;
+        v = i == 20000 ? -INFINITY : i == 70001 ? 5000.0f : v;
+        ((float *)t->data)[i] = v;
+        real[i] = (double)v;
+    }
+    hist_init(&h);
+    for (size_t i = 0; i < 2 * LONG; i++) {
+        hist_add(&h, 1, (const float *)t->data + i);
+    }
+    layer_stats_init(&st);
+    assert_int_equal(layer_stats_alone(&st, SIDE_FP32, t, NULL, 1, NULL), OK);
+    assert_memory_equal(&st.fp32, &h, sizeof h);
+    for (long c = 0; c < 2; c++) {
+        const struct seen want = look(real, 2 * LONG, LONG, c, NAN, NAN);
+        assert_seen(&st.channel[c], SIDE_FP32, &want);
+    }
+    layer_stats_fini(&st);
+    free(real);
+    tensor_free(t);
+}
+
+/* Codes of 16 bits have ends as well. */
+static void wide_codes(void **state)
+{
+    const int64_t dims[] = {4};
+    float scale = 0.25f;
+    int32_t zero = 3;
+    const struct quant q = {.n = 1, .axis = -1, .dtype = DT_S16, .scale = &scale, .zero = &zero};
+    struct tensor *t = new_tensor(DT_S16, 1, dims);
+    struct layer_stats st;
+    (void)state;
+    memcpy(t->data, (const int16_t[]){-32768, 3, 32767, 32767}, 8);
+    layer_stats_init(&st);
+    assert_int_equal(layer_stats_alone(&st, SIDE_INT8, t, &q, CHANNEL_NONE, NULL), OK);
+    assert_int_equal(st.all.sat_low, 1);
+    assert_int_equal(st.all.sat_high, 2);
+    assert_int_equal(st.all.zeros, 1);
+    assert_true(st.all.ymin == -32771 * 0.25 && st.all.ymax == 32764 * 0.25);
+    layer_stats_fini(&st);
+    tensor_free(t);
+}
+
 /* Scales by channel have no two ends that a value could be told by; integers without a scale are no
  * values at all. */
 static void other_codes(void **state)
@@ -184,8 +237,8 @@ static void other_codes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes_are_counted),
-        cmocka_unit_test(floats_are_counted),
+        cmocka_unit_test(codes_are_counted), cmocka_unit_test(floats_are_counted),
+        cmocka_unit_test(long_rows),         cmocka_unit_test(wide_codes),
         cmocka_unit_test(other_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
