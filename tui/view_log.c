@@ -256,7 +256,7 @@ static void draw_ranking(const struct session *s, struct grid *g, struct rect r)
         grid_printf(g, row, r.col, ST_NORMAL, "%3d %c", i + 1, view_layer_state(s, layer));
         name_fit(text, sizeof(text), session_layer_label(s, layer), cut, name);
         grid_text(g, row, r.col + 6, name, ST_NORMAL, text);
-        if (!st || !m)
+        if (!st || !m || !s->pair)
             continue;
         grid_printf(g, row, r.col + 6 + name, ST_NORMAL, "%*s", SCORE,
                     text_metric(text, sizeof(text), m, &st->all, st->scale));
