@@ -180,6 +180,24 @@ bool text_listed(const char *list, const char *word);
 #endif
 #define VECTOR_CLONES CLONES("avx512f", "avx2", "default")
 
+/* Marks a form of a function for have_fma(), in which fmaf() is an instruction. Elsewhere it is a
+ * library call: slow, but the same bits. */
+#if defined(__x86_64__)
+#define FMA_CLONE __attribute__((target("avx2,fma")))
+static inline bool have_fma(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#else
+#define FMA_CLONE
+static inline bool have_fma(void)
+{
+    return true;
+}
+#endif
+/* What both forms consist of. */
+#define IN_BOTH static inline __attribute__((always_inline))
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))

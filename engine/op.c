@@ -17,6 +17,7 @@ static const struct op *const families[] = {
     op_index,     op_attention,  op_einsum,   op_vision,     op_cast,      op_pad,
     op_exact,     op_tensorrt,   op_pairs,    op_ort,        op_tfl_conv,  op_tfl_binary,
     op_tfl_unary, op_tfl_reduce, op_tfl_move, op_tfl_gather, op_tfl_quant, op_mlas_sums,
+    op_mlas_norm,
 };
 
 /* All operators by name: every node of every plan is looked up. */

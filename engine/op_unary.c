@@ -141,8 +141,7 @@ UNARY(bitwise_not_s64, int64_t, ~x)
 /* Its CPU kernels (MLAS, after Eigen) are rational approximations in fused multiply-adds. They are
  * within 3e-7 of the functions, but relative to a small sigmoid that is much: at x = -12 the error
  * is 1 %. Reproduced to the bit, because the error of interest is that of the integers. */
-static inline __attribute__((always_inline)) void sigmoid_mlas(size_t n, const float *restrict in,
-                                                               float *restrict y)
+IN_BOTH void sigmoid_mlas(size_t n, const float *restrict in, float *restrict y)
 {
     for (size_t i = 0; i < n; i++) {
         const float x = clamp_f32(in[i], -18.0F, 18.0F), s = x * x;
@@ -159,8 +158,7 @@ static inline __attribute__((always_inline)) void sigmoid_mlas(size_t n, const f
     }
 }
 
-static inline __attribute__((always_inline)) void tanh_mlas(size_t n, const float *restrict in,
-                                                            float *restrict y)
+IN_BOTH void tanh_mlas(size_t n, const float *restrict in, float *restrict y)
 {
     for (size_t i = 0; i < n; i++) {
         const float x = clamp_f32(in[i], -9.0F, 9.0F), s = x * x;
@@ -185,8 +183,7 @@ union f32_bits {
 /* As exact as that of the C library: within one unit of the last place. Small ones are a polynomial
  * in x^2 times x, large ones 1 - e^q(x), with e^q = 2^m e^r for whole m and |r| <= ln(2) / 2. The
  * choice between them is made of bits: compilers then compute both for many elements at a time. */
-static inline __attribute__((always_inline)) void erf_mlas(size_t n, const float *restrict in,
-                                                           float *restrict y)
+IN_BOTH void erf_mlas(size_t n, const float *restrict in, float *restrict y)
 {
     const float shift = 12582912.0F; /* 1.5 * 2^23: what it is added to becomes whole */
     for (size_t i = 0; i < n; i++) {
@@ -221,20 +218,6 @@ static inline __attribute__((always_inline)) void erf_mlas(size_t n, const float
     }
 }
 
-#if defined(__x86_64__)
-#define FMA_CLONE __attribute__((target("avx2,fma")))
-static bool have_fma(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-#else
-#define FMA_CLONE
-static bool have_fma(void)
-{
-    return true;
-}
-#endif
-
 FMA_CLONE static void sigmoid_fma(size_t n, const float *in, float *y)
 {
     sigmoid_mlas(n, in, y);
@@ -250,7 +233,6 @@ FMA_CLONE static void erf_fma(size_t n, const float *in, float *y)
     erf_mlas(n, in, y);
 }
 
-/* Without the instruction fmaf() is a library call: slow, but the same bits. */
 static void sigmoid_f32(size_t n, const float *restrict in, float *restrict y,
                         const struct params *p)
 {
