@@ -127,7 +127,8 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
     }
     return strcmp(n->op, "GlobalAveragePool") == 0 || strcmp(n->op, "AveragePool") == 0 ||
            strcmp(n->op, "Sigmoid") == 0 || strcmp(n->op, "ReduceMean") == 0 ||
-           strcmp(n->op, "ReduceSum") == 0 || strcmp(n->op, "LayerNormalization") == 0;
+           strcmp(n->op, "ReduceSum") == 0 || strcmp(n->op, "LayerNormalization") == 0 ||
+           strcmp(n->op, "Softmax") == 0;
 }
 
 /* MaxPool and AveragePool of whole blocks of channels, as far as the model declares those. */

@@ -11,7 +11,9 @@
  * elements.
  */
 #include "engine/op_mlas.h"
+#include "engine/op_quant.h"
 
+#include <float.h>
 #include <math.h>
 
 /* ---- LayerNormalization --------------------------------------------------------------------- */
@@ -170,9 +172,161 @@ static int op_layer_norm(struct op_call *c, struct err *err)
     return rc;
 }
 
+/* ---- Softmax -------------------------------------------------------------------------------- */
+
+enum { NARROW = 8, WIDE = 16 };
+
+union f32_bits {
+    float real;
+    uint32_t bits;
+};
+
+/* e^(x - top) = 2^k e^r with whole k and |r| <= ln(2) / 2. Wide vectors have an instruction for the
+ * power, which rounds once and reaches denormal numbers: in two steps here, of which the first is
+ * exact. Narrow ones put k in the place of the exponent. */
+IN_BOTH void exp_row(const float *restrict x, size_t n, float top, size_t lanes, float *restrict y)
+{
+    const float shift = 12582912.0F; /* 1.5 * 2^23: what it is added to becomes whole */
+    const float least = lanes == WIDE ? -103.9720840454F : -88.3762626647949F;
+    const int32_t split = lanes == WIDE ? -100 : INT16_MIN;
+    for (size_t i = 0; i < n; i++) {
+        const float d = x[i] - top, v = least > d ? least : d;
+        const union f32_bits whole = {fmaf(v, 1.44269504088896341F, shift)};
+        const float k = whole.real - shift;
+        const float r = fmaf(k, -1.42860677e-6F, fmaf(k, -6.93145752e-1F, v));
+        float p = fmaf(0x1.694p-10F, r, 0x1.125edcp-7F);
+        p = fmaf(p, r, 0x1.555b5ap-5F);
+        p = fmaf(p, r, 0x1.55545p-3F);
+        p = fmaf(p, r, 0x1.fffff6p-2F);
+        p = fmaf(p, r, 1.0F);
+        p = fmaf(p, r, 1.0F);
+        const int32_t power = (int32_t)(whole.bits - 0x4b400000U); /* from the bits of `shift` on */
+        const int32_t first = power > split ? power : split, rest = power - first;
+        const union f32_bits a = {.bits = (uint32_t)(first + 127) << 23};
+        const union f32_bits b = {.bits = (uint32_t)(rest + 127) << 23};
+        y[i] = p * a.real * b.real;
+    }
+}
+
+IN_BOTH float sum_row(const float *v, size_t n, size_t lanes)
+{
+    float lane[WIDE] = {0};
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) {
+        for (size_t k = 0; k < lanes; k++) {
+            lane[k] += v[i + k];
+        }
+    }
+    for (size_t k = 0; i < n; i++, k++) {
+        lane[k] += v[i];
+    }
+    for (size_t k = 0; k < NARROW && lanes == WIDE; k++) {
+        lane[k] += lane[k + NARROW];
+    }
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+/* A NaN is no maximum; it makes the sum NaN. */
+IN_BOTH float max_of(const float *x, size_t n)
+{
+    float lane[NARROW], top = -FLT_MAX;
+    size_t i = 0;
+    for (size_t k = 0; k < NARROW; k++) {
+        lane[k] = top;
+    }
+    for (; i + NARROW <= n; i += NARROW) {
+        for (size_t k = 0; k < NARROW; k++) {
+            lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
+        }
+    }
+    for (; i < n; i++) {
+        top = x[i] > top ? x[i] : top;
+    }
+    for (size_t k = 0; k < NARROW; k++) {
+        top = lane[k] > top ? lane[k] : top;
+    }
+    return top;
+}
+
+IN_BOTH void softmax_row(const float *x, size_t n, size_t lanes, float *y)
+{
+    exp_row(x, n, max_of(x, n), lanes, y);
+    const float factor = 1 / sum_row(y, n, lanes);
+    for (size_t i = 0; i < n; i++) {
+        y[i] *= factor;
+    }
+}
+
+FMA_CLONE static void softmax_rows_fma(const float *x, size_t rows, size_t n, bool wide, float *y)
+{
+    for (size_t i = 0; i < rows && wide; i++) {
+        softmax_row(x + i * n, n, WIDE, y + i * n);
+    }
+    for (size_t i = 0; i < rows && !wide; i++) {
+        softmax_row(x + i * n, n, NARROW, y + i * n);
+    }
+}
+
+static void softmax_rows(const float *x, size_t rows, size_t n, float *y)
+{
+    if (have_fma()) {
+        softmax_rows_fma(x, rows, n, mlas_block_size() == WIDE, y);
+        return;
+    }
+    for (size_t i = 0; i < rows; i++) {
+        softmax_row(x + i * n, n, NARROW, y + i * n);
+    }
+}
+
+/* Rows of n elements that are `inner` apart: x is [outer,n,inner]. */
+static int softmax_apart(const float *x, size_t outer, size_t n, size_t inner, float *y,
+                         struct err *err)
+{
+    float *row = NULL;
+    int rc = scratch_new(2 * n, sizeof *row, (void **)&row, err);
+    for (size_t i = 0; i < outer * inner && !rc; i++) {
+        const size_t at = i / inner * n * inner + i % inner;
+        for (size_t k = 0; k < n; k++) {
+            row[k] = x[at + k * inner];
+        }
+        softmax_rows(row, 1, n, row + n);
+        for (size_t k = 0; k < n; k++) {
+            y[at + k * inner] = row[n + k];
+        }
+    }
+    scratch_free(row);
+    return rc;
+}
+
+/* Dimensions [axis, end) are a row. Until opset 12 that was all from the axis on. */
+static int op_softmax(struct op_call *c, struct err *err)
+{
+    const struct tensor *x = c->in[0];
+    const bool flat = attr_int(c->node, fuse_opset_attr, 1) < 13;
+    const int64_t given = attr_int(c->node, "axis", flat ? 1 : -1);
+    int axis = x->rank;
+    int rc = flat && given == axis ? OK : op_axis(given, x->rank, &axis, err);
+    if (rc || x->dtype != DT_F32 || x->n == 0) {
+        return rc ? rc : mlas_run_ordinary(c, err);
+    }
+    size_t n = 1, inner = 1;
+    for (int d = axis; d < x->rank; d++) {
+        *(flat || d == axis ? &n : &inner) *= (size_t)x->dims[d];
+    }
+    rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
+    if (!rc && inner > 1) {
+        rc = softmax_apart(x->data, x->n / (n * inner), n, inner, c->out[0]->data, err);
+    } else if (!rc) {
+        softmax_rows(x->data, x->n / n, n, c->out[0]->data);
+    }
+    return rc;
+}
+
 // clang-format off
 const struct op op_mlas_norm[] = {
     {.name = "LayerNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_layer_norm, .spec = "ORT LayerNormalization, order of sums"},
+    {.name = "Softmax", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_softmax, .spec = "ORT Softmax, polynomial and order of sums"},
     {0},
 };
 // clang-format on
