@@ -17,6 +17,8 @@ static const char fuse_opset_attr[] = "opset";
  * blocks, which shows when it runs. */
 static const char fuse_blocked_attr[] = "blocked";
 enum { BLOCKED_NEVER, BLOCKED_ALWAYS, BLOCKED_IF_WHOLE };
+/* Tells of MatMul and Gemm that the runtime has their second factor when it loads the model. */
+static const char fuse_packed_attr[] = "packed";
 /* Channels that this layout keeps together on this CPU (op_mlas_conv.c). */
 size_t mlas_block_size(void);
 /* Whether a convolution with constant weights w has the channel counts for it (op_mlas_conv.c). */

@@ -125,10 +125,15 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
         return n->n_in == 5 && n->n_out == 1 && attr_int(n, "spatial", 1) &&
                !attr_int(n, "training_mode", 0);
     }
-    return strcmp(n->op, "GlobalAveragePool") == 0 || strcmp(n->op, "AveragePool") == 0 ||
-           strcmp(n->op, "Sigmoid") == 0 || strcmp(n->op, "ReduceMean") == 0 ||
-           strcmp(n->op, "ReduceSum") == 0 || strcmp(n->op, "LayerNormalization") == 0 ||
-           strcmp(n->op, "Softmax") == 0;
+    static const char *const others[] = {
+        "AveragePool", "GlobalAveragePool",  "Sigmoid", "ReduceMean", "ReduceSum",
+        "Softmax",     "LayerNormalization", "MatMul",  "Gemm"};
+    for (size_t i = 0; i < COUNT(others); i++) {
+        if (strcmp(n->op, others[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* MaxPool and AveragePool of whole blocks of channels, as far as the model declares those. */
@@ -169,6 +174,21 @@ static bool has_codes(const struct fuser *f)
     return false;
 }
 
+/* Whether the runtime has a value when it loads the model; folds: it computes what is made of
+ * constants alone, other than the reals of codes. */
+static bool is_known(const struct fuser *f, int value, bool folds)
+{
+    const int maker = fuser_producer(f, value);
+    if (value < 0 || f->g->values[value].constant || fuse_is(f, maker, "Constant")) {
+        return true;
+    }
+    bool known = folds && maker >= 0 && f->g->nodes[maker].n_in > 0 && !fuse_is_dq(f, maker);
+    for (int k = 0; known && k < f->g->nodes[maker].n_in; k++) {
+        known = is_known(f, f->g->nodes[maker].in[k], folds);
+    }
+    return known;
+}
+
 /* In a graph with codes, float sums are made in the runtime's order: they become codes again. */
 void fuse_islands(struct fuser *f, bool optimized)
 {
@@ -184,6 +204,10 @@ void fuse_islands(struct fuser *f, bool optimized)
         if (sums_as_mlas(f, n)) {
             n->domain = fuse_mlas_domain;
             graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
+            if (strcmp(n->op, "MatMul") == 0 || strcmp(n->op, "Gemm") == 0) {
+                const bool packed = n->n_in > 1 && is_known(f, n->in[1], optimized);
+                graph_attr_int(f->g, n, fuse_packed_attr, packed);
+            }
             bool pool = optimized && strcmp(n->op, "AveragePool") == 0;
             graph_attr_int(f->g, n, fuse_blocked_attr,
                            blocked ? BLOCKED_ALWAYS

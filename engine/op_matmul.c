@@ -4,19 +4,9 @@
  * products of quantized codes (MatMulInteger, QLinearMatMul) live in op_qlinear.c.
  */
 #include "engine/accel.h"
-#include "engine/elem.h"
-#include "engine/product_f32.h"
+#include "engine/matmul.h"
 
 #include <stdlib.h>
-
-/* One product Y [m,n] = A [m,k] B [k,n] per batch entry. */
-struct product {
-    int64_t m, n, k;
-    bool ta, tb;       /* A is stored [k,m], B is stored [n,k] */
-    struct walk batch; /* offsets in elements: Y, A, B */
-    int rank;          /* of the output */
-    int64_t dims[MAX_RANK];
-};
 
 /* y += a * b on row-major blocks, row by row so that the inner loop is contiguous in y. */
 #define PRODUCT(type, p, y, a, b)                                                                  \
@@ -108,7 +98,7 @@ static bool product_any(const struct op_call *c, const struct product *p, float 
 
 /* ---- A constant matrix B, packed once ------------------------------------------------------- */
 
-static void packed_free(void *state)
+void matmul_pack_free(void *state)
 {
     struct f32_panels *p = state;
     if (p) {
@@ -117,7 +107,7 @@ static void packed_free(void *state)
     }
 }
 
-static int packed_new(const struct op_prep *p, void **state, struct err *err)
+int matmul_pack(const struct op_prep *p, void **state, struct err *err)
 {
     const struct tensor *b = p->n_in > 1 ? p->constants[1] : NULL;
     if (!b || b->dtype != DT_F32 || b->rank != 2 || b->n == 0) {
@@ -135,7 +125,7 @@ static int packed_new(const struct op_prep *p, void **state, struct err *err)
     struct f32_panels *panels = mem_alloc(sizeof *panels);
     int rc = f32_panels_init(panels, &w, err);
     if (rc) {
-        packed_free(panels);
+        matmul_pack_free(panels);
         return rc;
     }
     *state = panels;
@@ -147,7 +137,7 @@ static void product_packed(const struct op_call *c, const float *bias, float *y)
 {
     const struct f32_panels *w = c->state;
     const struct f32_dest to = {.raw = y};
-    f32_product_matrix(w, c->in[0]->data, c->in[0]->n / w->k, bias, to, c->par);
+    f32_product_matrix(w, c->in[0]->data, c->in[0]->n / w->k, 0, bias, to, c->par);
 }
 
 static int check_inner(int64_t ka, int64_t kb, struct err *err)
@@ -161,8 +151,8 @@ static int check_inner(int64_t ka, int64_t kb, struct err *err)
 
 /* ---- MatMul --------------------------------------------------------------------------------- */
 
-/* A 1-D operand is a row (A) or a column (B) whose dimension disappears again from the result. */
-static int matmul_read(const struct op_call *c, struct product *p, struct err *err)
+/* A 1-D operand's dimension disappears again from the result. */
+int matmul_read(const struct op_call *c, struct product *p, struct err *err)
 {
     const struct tensor *a = c->in[0], *b = c->in[1];
     int rc = op_want(c, 1, a->dtype, -1, err);
@@ -201,9 +191,7 @@ static int matmul_read(const struct op_call *c, struct product *p, struct err *e
     return OK;
 }
 
-/* From matrices to elements; then, when B is one matrix, the rows of all A are one tall matrix.
- * Call once the output exists: the products below are bounded by its size and the inputs'. */
-static void matmul_scale(const struct op_call *c, struct product *p)
+void matmul_scale(const struct op_call *c, struct product *p)
 {
     for (int d = 0; d < p->batch.rank; d++) {
         p->batch.stride[0][d] *= p->m * p->n;
@@ -274,7 +262,7 @@ static int matmul_fast(struct op_call *c, struct err *err)
 
 /* ---- Gemm: Y = alpha * A' * B' + beta * C --------------------------------------------------- */
 
-static int gemm_read(const struct op_call *c, struct product *p, struct err *err)
+int gemm_read(const struct op_call *c, struct product *p, struct err *err)
 {
     const struct tensor *a = c->in[0], *b = c->in[1];
     int rc = op_want(c, 0, DT_NONE, 2, err);
@@ -359,11 +347,10 @@ static int gemm_ref(struct op_call *c, struct err *err)
     return rc;
 }
 
-/* What packed weights compute: A B, and a bias for each column. */
-static bool gemm_is_packed(const struct op_call *c, const struct product *p)
+bool gemm_is_plain(const struct op_call *c, const struct product *p)
 {
     const struct tensor *bias = c->n_in > 2 ? c->in[2] : NULL;
-    return c->state && !p->ta && p->k > 0 && attr_float(c->node, "alpha", 1) == 1.0F &&
+    return !p->ta && p->k > 0 && attr_float(c->node, "alpha", 1) == 1.0F &&
            (!bias ||
             (attr_float(c->node, "beta", 1) == 1.0F && bias->dtype == DT_F32 && bias->rank >= 1 &&
              bias->rank <= 2 && bias->n == (size_t)p->n && bias->dims[bias->rank - 1] == p->n));
@@ -377,7 +364,7 @@ static int gemm_fast(struct op_call *c, struct err *err)
         return gemm_ref(c, err);
     }
     rc = rc ? rc : op_out(c, 0, DT_F32, 2, p.dims, err);
-    if (!rc && c->out[0]->n > 0 && gemm_is_packed(c, &p)) {
+    if (!rc && c->out[0]->n > 0 && c->state && gemm_is_plain(c, &p)) {
         product_packed(c, c->n_in > 2 && c->in[2] ? c->in[2]->data : NULL, c->out[0]->data);
         return OK;
     }
@@ -401,8 +388,8 @@ const struct op op_matmul[] = {
         .max_in = 2,
         .ref = matmul_ref,
         .fast = matmul_fast,
-        .prepare = packed_new,
-        .release = packed_free,
+        .prepare = matmul_pack,
+        .release = matmul_pack_free,
         .any_address = 1u << 1,
         .spec = "ONNX MatMul-13",
     },
@@ -413,8 +400,8 @@ const struct op op_matmul[] = {
         .max_in = 3,
         .ref = gemm_ref,
         .fast = gemm_fast,
-        .prepare = packed_new,
-        .release = packed_free,
+        .prepare = matmul_pack,
+        .release = matmul_pack_free,
         .any_address = 1u << 1,
         .spec = "ONNX Gemm-13",
     },

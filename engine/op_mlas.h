@@ -52,6 +52,15 @@ int mlas_run_patches(const struct op_call *c, const struct mlas_conv *j, const s
 enum { MLAS_FOURS = 512 };
 int mlas_run_fours(const struct mlas_conv *j, const float *w, struct par *par, struct err *err);
 
+/* ---- Products of matrices (mlas_matmul.c) -----------------------------------------------------
+ */
+
+/* Products that are summed before they join the total, for n columns of k products. */
+size_t mlas_run_length(size_t n, size_t k);
+/* Sum of n products in eight interleaved parts, for number o of `outs` results that are made of the
+ * same x. */
+float mlas_sum_lanes(const float *x, const float *w, size_t n, size_t o, size_t outs);
+
 /* ---- Reductions (op_reduce.c) --------------------------------------------------------------- */
 
 struct walk;

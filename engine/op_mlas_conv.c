@@ -36,27 +36,6 @@ bool mlas_is_blocked(const struct node *n, const struct tensor *w)
     return cg < block || cg % 4 == 0;
 }
 
-/* Length of the runs in which MLAS multiplies matrices, for n columns and k products. */
-static size_t chain_length(size_t n, size_t k)
-{
-    size_t step_n = 128, step_k = 128;
-    if (k == 0) {
-        return 1;
-    }
-    if (n >= k) {
-        while (step_k / 2 >= k) {
-            step_n *= 2;
-            step_k /= 2;
-        }
-    } else {
-        while (step_n > 16 && step_n / 2 >= n) {
-            step_k *= 2;
-            step_n /= 2;
-        }
-    }
-    return MAX(step_k, (size_t)1);
-}
-
 static bool order_is_blocked(const struct node *n)
 {
     return attr_int(n, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_ALWAYS;
@@ -77,7 +56,7 @@ static struct mlas_order choose_order(const struct node *n, const struct conv_sh
     struct mlas_order o = {.blocked = order_is_blocked(n), .block = block_of(n, s->cg)};
     if (!o.blocked) {
         o.sum = s->o == s->g ? SUM_SINGLE : plane == 1 ? SUM_PIXEL : SUM_CHAIN;
-        o.run = o.sum == SUM_SINGLE && conv_is_pointwise(s) ? k : chain_length(plane, k);
+        o.run = o.sum == SUM_SINGLE && conv_is_pointwise(s) ? k : mlas_run_length(plane, k);
     } else {
         o.run = o.block > 1 && taps == 1 && !padded ? POINTWISE_RUN : o.block * taps;
     }
@@ -159,46 +138,10 @@ static float sum_single(const struct mlas_conv *j, const float *x, const float *
     return total;
 }
 
-enum { LANES = 8 };
-
-/* Eight partial sums into one, in the order that depends on how many filters are taken at once. */
-static float fold_lanes(const float *l, int filters)
-{
-    if (filters == 4) {
-        return (((l[0] + l[1]) + l[2]) + l[3]) + (((l[4] + l[5]) + l[6]) + l[7]);
-    }
-    if (filters == 2) {
-        return ((l[2] + l[0]) + (l[6] + l[4])) + ((l[3] + l[1]) + (l[7] + l[5]));
-    }
-    return ((l[0] + l[1]) + (l[2] + l[3])) + ((l[4] + l[5]) + (l[6] + l[7]));
-}
-
-/* Filters are taken by four, then two, then one; o: number within the group. */
-static int filters_with(size_t o, size_t og)
-{
-    const size_t left = og - o / 4 * 4;
-    return left >= 4 ? 4 : left >= 2 && o % 4 < 2 ? 2 : 1;
-}
-
-VECTOR_CLONES static void add_lanes(const float *restrict x, const float *restrict w, size_t n,
-                                    float *restrict lanes)
-{
-    for (size_t i = 0; i + LANES <= n; i += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
-            lanes[l] += x[i + l] * w[i + l];
-        }
-    }
-    for (size_t i = n / LANES * LANES; i < n; i++) {
-        lanes[i % LANES] += x[i] * w[i];
-    }
-}
-
 static float sum_pixel(const struct mlas_conv *j, size_t o, const float *x, const float *w)
 {
     const size_t og = (size_t)(j->s.o / j->s.g);
-    float lanes[LANES] = {0};
-    add_lanes(x, w, j->k, lanes);
-    return fold_lanes(lanes, filters_with(o % og, og));
+    return mlas_sum_lanes(x, w, j->k, o % og, og);
 }
 
 /* The inputs of an output pixel of group g, in the order channel, ky, kx; by: elements of x from

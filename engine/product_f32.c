@@ -259,7 +259,7 @@ static struct f32_tile panel_tile(const struct f32_product *p, size_t panel, siz
 static void run_panel(const struct f32_product *p, size_t panel)
 {
     const struct f32_panels *w = p->panels;
-    const size_t cuts = p->len > RUN ? (p->len + RUN - 1) / RUN : 1;
+    const size_t run = p->run ? p->run : RUN, cuts = p->len > run ? (p->len + run - 1) / run : 1;
     const size_t parts = MAX((p->segments * p->len + RUN / 2) / RUN, (size_t)1);
     const size_t each = p->len > RUN ? 1 : (p->segments + parts - 1) / parts;
     size_t cols;
@@ -272,8 +272,8 @@ static void run_panel(const struct f32_product *p, size_t panel)
     for (size_t s = 0; s < p->segments || t.first; s += t.segments) { /* also without factors */
         t.segments = MIN(each, p->segments - s);
         for (size_t c = 0; c < cuts; c++) {
-            t.off = c * p->len / cuts;
-            t.len = (c + 1) * p->len / cuts - t.off;
+            t.off = p->run ? c * run : c * p->len / cuts;
+            t.len = (p->run ? MIN((c + 1) * run, p->len) : (c + 1) * p->len / cuts) - t.off;
             t.x = p->x + s * p->pitch;
             t.last = s + t.segments == p->segments && c + 1 == cuts;
             left -= t.segments * t.len * cols;
@@ -317,8 +317,9 @@ bool f32_product_at_once(size_t segments, size_t len)
 static bool goes_across(const struct f32_product *p)
 {
     const size_t factors = p->segments * p->len;
-    return !p->block && f32_product_at_once(p->segments, p->len) && p->panel + 1 < p->panel_end &&
-           p->panel_end - p->panel <= ACROSS_MOST && factors * p->panels->n <= ACROSS;
+    return !p->block && (!p->run || p->run >= p->len) && f32_product_at_once(p->segments, p->len) &&
+           p->panel + 1 < p->panel_end && p->panel_end - p->panel <= ACROSS_MOST &&
+           factors * p->panels->n <= ACROSS;
 }
 
 void f32_product_run(const struct f32_product *p)
@@ -337,7 +338,7 @@ void f32_product_run(const struct f32_product *p)
 struct matrix_job {
     const struct f32_panels *w;
     const float *x, *bias;
-    size_t rows, blocks;
+    size_t rows, blocks, run;
     struct f32_dest y;
 };
 
@@ -362,6 +363,7 @@ static void matrix_item(void *ctx, size_t i)
         .pitch = r1 - r0,
         .segments = 1,
         .len = j->w->k,
+        .run = j->run,
         .bias = j->bias,
         .y = {.raw = j->y.raw ? j->y.raw + at : NULL,
               .act = j->y.act ? j->y.act + at : NULL,
@@ -372,10 +374,10 @@ static void matrix_item(void *ctx, size_t i)
     f32_product_run(&p);
 }
 
-void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, const float *bias,
-                        struct f32_dest y, struct par *par)
+void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, size_t run,
+                        const float *bias, struct f32_dest y, struct par *par)
 {
-    struct matrix_job j = {.w = w, .x = x, .bias = bias, .rows = rows, .y = y};
+    struct matrix_job j = {.w = w, .x = x, .bias = bias, .rows = rows, .run = run, .y = y};
     j.blocks = (rows + BLOCK - 1) / BLOCK;
     par_for(par, j.blocks * w->count, matrix_item, &j);
 }

@@ -61,6 +61,9 @@ struct f32_product {
     /* 0: parts of sums as it is fast. Else a part is `block` elements of all segments, parts are
      * added in this order, and the bias comes last; then only y.raw is written. */
     size_t block;
+    /* 0, or with one segment: elements of a part, the last one has what is left; the bias comes
+     * first. */
+    size_t run;
     const float *bias;       /* panels->n values; NULL: 0 */
     struct f32_dest y;       /* of row 0 and the first column of the first panel */
     struct f32_later *later; /* what has been fetched is taken off; NULL: nothing */
@@ -72,8 +75,9 @@ void f32_product_run(const struct f32_product *p);
 void f32_finish_rows(const struct f32_dest *y, size_t from, size_t to, size_t n, const float *bias);
 /* Whether sums of so many factors are one part, without a block. */
 bool f32_product_at_once(size_t segments, size_t len);
-/* y [rows, n] = x [rows, k] times all panels, plus bias; y.pitch need not be set. */
-void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, const float *bias,
-                        struct f32_dest y, struct par *par);
+/* y [rows, n] = x [rows, k] times all panels, plus bias; y.pitch need not be set. run: as in struct
+ * f32_product. */
+void f32_product_matrix(const struct f32_panels *w, const float *x, size_t rows, size_t run,
+                        const float *bias, struct f32_dest y, struct par *par);
 
 #endif
