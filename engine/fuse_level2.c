@@ -189,10 +189,55 @@ static bool is_known(const struct fuser *f, int value, bool folds)
     return known;
 }
 
+/* An Add whose only reader is the node that asks. */
+static const struct node *sole_add(const struct fuser *f, int value)
+{
+    const int maker = fuser_producer(f, value);
+    return fuse_is(f, maker, "Add") && fuser_sole_use(f, value).node >= 0 ? &f->g->nodes[maker]
+                                                                          : NULL;
+}
+
+/* Whether an Add's second input is a constant for each element of a row of `scale`. */
+static bool adds_row(const struct fuser *f, const struct node *add, int scale)
+{
+    const struct tensor *row = add ? f->g->values[add->in[1]].constant : NULL;
+    const struct tensor *like = f->g->values[scale].constant;
+    return row && row->rank == 1 && (!like || like->n == row->n);
+}
+
+/* LayerNormalization behind an Add that nothing else reads is one kernel with it (SkipLayer-
+ * Normalization), and with an Add of a constant row in front of that, which then comes last. Here
+ * the node reads what they read, too; shapes decide when it runs. */
+static void read_skips(struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        const struct node *n = &f->g->nodes[i];
+        if (!fuse_is(f, (int)i, "LayerNormalization") || n->n_in < 2 || n->in[1] < 0) {
+            continue;
+        }
+        const struct node *add = sole_add(f, n->in[0]);
+        if (!add) {
+            continue;
+        }
+        int in[] = {n->in[0], n->in[1], n->n_in > 2 ? n->in[2] : -1, add->in[0], add->in[1], -1};
+        for (int k = 0; k < 2 && in[5] < 0; k++) {
+            const struct node *inner = sole_add(f, add->in[k]);
+            if (adds_row(f, inner, n->in[1])) {
+                in[3 + k] = inner->in[0];
+                in[5] = inner->in[1];
+            }
+        }
+        fuser_become(f, (int)i, n->op, n->domain, in[5] < 0 ? 5 : 6, in, n->n_out, n->out);
+    }
+}
+
 /* In a graph with codes, float sums are made in the runtime's order: they become codes again. */
 void fuse_islands(struct fuser *f, bool optimized)
 {
     size_t n_nodes = has_codes(f) ? f->g->n_nodes : 0;
+    if (n_nodes && optimized) {
+        read_skips(f);
+    }
     for (size_t i = 0; i < n_nodes; i++) {
         struct node *n = &f->g->nodes[i];
         if (!n->op || n->domain[0] || n->n_in < 1 || n->in[0] < 0 || n->n_out < 1 ||

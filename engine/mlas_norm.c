@@ -3,9 +3,10 @@
  * mlas_norm.c: LayerNormalization and Softmax of floats as onnxruntime computes them on x86 with
  * AVX2 or AVX-512, to the bit. Sums are those of interleaved parts.
  *
- * LayerNormalization: rows of fewer than LONG_ROW elements have their mean and variance from one
- * pass (Welford) and are divided by the deviation. Longer ones have the mean from a sum in double
- * and the variance from a second pass, and are multiplied by the inverse of the deviation.
+ * LayerNormalization: rows of fewer than LONG_ROW elements, and all rows behind an Add, have their
+ * mean and variance from one pass (Welford) and are divided by the deviation. Longer ones have the
+ * mean from a sum in double and the variance from a second pass, and are multiplied by the inverse
+ * of the deviation.
  *
  * Softmax: e^x is a polynomial of its own; the sum has as many parts as the widest vector has
  * elements.
@@ -24,24 +25,31 @@ struct norm_row {
     const float *scale, *bias; /* bias NULL: none */
     size_t n;
     float epsilon;
-    float mean, inverse; /* of the row that was computed last */
+    bool one_pass;
+    float mean[EIGHT], inverse[EIGHT]; /* of the rows that were computed last */
 };
 
-static void short_row(struct norm_row *r, const float *x, float *y)
+/* Up to eight rows in one pass: each step waits for the last one of its row. */
+static void short_rows(struct norm_row *r, const float *x, size_t rows, float *y)
 {
-    float mean = 0, squares = 0;
+    float mean[EIGHT] = {0}, squares[EIGHT] = {0};
     for (size_t i = 0; i < r->n; i++) {
-        const float d = x[i] - mean;
-        mean += d / (float)(i + 1);
-        squares += d * (x[i] - mean);
+        const float count = (float)(i + 1);
+        for (size_t k = 0; k < rows; k++) {
+            const float v = x[k * r->n + i], d = v - mean[k];
+            mean[k] += d / count;
+            squares[k] += d * (v - mean[k]);
+        }
     }
-    const float deviation = sqrtf(squares / (float)r->n + r->epsilon);
-    for (size_t i = 0; i < r->n; i++) {
-        const float v = (x[i] - mean) / deviation * r->scale[i];
-        y[i] = r->bias ? v + r->bias[i] : v;
+    for (size_t k = 0; k < rows; k++) {
+        const float deviation = sqrtf(squares[k] / (float)r->n + r->epsilon);
+        for (size_t i = 0; i < r->n; i++) {
+            const float v = (x[k * r->n + i] - mean[k]) / deviation * r->scale[i];
+            y[k * r->n + i] = r->bias ? v + r->bias[i] : v;
+        }
+        r->mean[k] = mean[k];
+        r->inverse[k] = 1 / deviation;
     }
-    r->mean = mean;
-    r->inverse = 1 / deviation;
 }
 
 IN_BOTH float mean_of(const float *x, size_t n)
@@ -96,8 +104,8 @@ IN_BOTH void long_row(struct norm_row *r, const float *restrict x, float *restri
     for (size_t i = 0; i < n && !bias; i++) {
         y[i] = (x[i] - mean) * inverse * scale[i];
     }
-    r->mean = mean;
-    r->inverse = inverse;
+    r->mean[0] = mean;
+    r->inverse[0] = inverse;
 }
 
 FMA_CLONE static void long_row_fma(struct norm_row *r, const float *x, float *y)
@@ -105,10 +113,10 @@ FMA_CLONE static void long_row_fma(struct norm_row *r, const float *x, float *y)
     long_row(r, x, y);
 }
 
-static void norm_row(struct norm_row *r, const float *x, float *y)
+static void norm_rows(struct norm_row *r, const float *x, size_t rows, float *y)
 {
-    if (r->n < LONG_ROW) {
-        short_row(r, x, y);
+    if (r->one_pass) {
+        short_rows(r, x, rows, y);
     } else if (have_fma()) {
         long_row_fma(r, x, y);
     } else {
@@ -142,6 +150,52 @@ static int make_moments(struct op_call *c, int axis, float **moments, struct err
     return OK;
 }
 
+/* Whether the runtime has made the Add in front one kernel with this: inputs 3 and 4, which are of
+ * one shape in three dimensions, and a row 5. */
+static bool skips(const struct op_call *c, int axis)
+{
+    const struct tensor *x = c->in[0], *a = c->n_in > 3 ? c->in[3] : NULL;
+    const struct tensor *row = c->n_in > 5 ? c->in[5] : NULL;
+    for (int i = 3; i < MIN(c->n_in, 5); i++) {
+        const struct tensor *t = c->in[i];
+        if (!t || t->dtype != DT_F32 || t->rank != 3 ||
+            memcmp(t->dims, x->dims, 3 * sizeof *t->dims) != 0) {
+            return false;
+        }
+    }
+    return a && x->rank == 3 && axis == 2 &&
+           (!row || (row->dtype == DT_F32 && row->n == (size_t)x->dims[2]));
+}
+
+/* y = a + b + row. */
+static void add_row(const struct op_call *c, float *y)
+{
+    const float *a = c->in[3]->data, *b = c->in[4]->data, *row = c->in[5]->data;
+    const size_t n = c->in[5]->n;
+    for (size_t i = 0; i < c->in[0]->n; i += n) {
+        for (size_t k = 0; k < n; k++) {
+            y[i + k] = a[i + k] + b[i + k] + row[k];
+        }
+    }
+}
+
+static void norm_all(const struct op_call *c, struct norm_row *r, const float *x, float **moments)
+{
+    const size_t rows = c->in[0]->n / r->n, step = r->one_pass ? EIGHT : 1;
+    for (size_t i = 0; i < rows; i += step) {
+        const size_t some = MIN(step, rows - i);
+        norm_rows(r, x + i * r->n, some, (float *)c->out[0]->data + i * r->n);
+        for (size_t k = 0; k < some; k++) {
+            if (moments[0]) {
+                moments[0][i + k] = r->mean[k];
+            }
+            if (moments[1]) {
+                moments[1][i + k] = r->inverse[k];
+            }
+        }
+    }
+}
+
 static int op_layer_norm(struct op_call *c, struct err *err)
 {
     const struct tensor *x = c->in[0], *scale = c->in[1], *bias = c->n_in > 2 ? c->in[2] : NULL;
@@ -154,22 +208,24 @@ static int op_layer_norm(struct op_call *c, struct err *err)
     float *moments[2] = {NULL, NULL};
     rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
     rc = rc ? rc : make_moments(c, axis, moments, err);
+    if (rc) {
+        return rc;
+    }
+    const bool behind = skips(c, axis);
     struct norm_row r = {
         .scale = scale->data,
         .bias = bias ? bias->data : NULL,
         .n = scale->n,
         .epsilon = attr_float(c->node, "epsilon", 1e-5F),
+        .one_pass = scale->n < LONG_ROW || behind,
     };
-    for (size_t i = 0; !rc && i < x->n / r.n; i++) {
-        norm_row(&r, (const float *)x->data + i * r.n, (float *)c->out[0]->data + i * r.n);
-        if (moments[0]) {
-            moments[0][i] = r.mean;
-        }
-        if (moments[1]) {
-            moments[1][i] = r.inverse;
-        }
+    const float *from = x->data;
+    if (behind && c->n_in > 5) {
+        add_row(c, c->out[0]->data);
+        from = c->out[0]->data;
     }
-    return rc;
+    norm_all(c, &r, from, moments);
+    return OK;
 }
 
 /* ---- Softmax -------------------------------------------------------------------------------- */
@@ -325,7 +381,7 @@ static int op_softmax(struct op_call *c, struct err *err)
 
 // clang-format off
 const struct op op_mlas_norm[] = {
-    {.name = "LayerNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_layer_norm, .spec = "ORT LayerNormalization, order of sums"},
+    {.name = "LayerNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 6, .ref = op_layer_norm, .spec = "ORT LayerNormalization, order of sums"},
     {.name = "Softmax", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_softmax, .spec = "ORT Softmax, polynomial and order of sums"},
     {0},
 };
