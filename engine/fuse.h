@@ -13,8 +13,8 @@
 static const char fuse_mlas_domain[] = "onnxruntime.mlas";
 static const char fuse_opset_attr[] = "opset";
 /* Tells which of them run in another layout, and with it in another order: float convolutions whose
- * weights are constant, and pools around them. A pool goes by itself if its channels are whole
- * blocks, which shows when it runs. */
+ * weights are constant, and pools around them if their channels are whole blocks, which shows when
+ * they run. */
 static const char fuse_blocked_attr[] = "blocked";
 enum { BLOCKED_NEVER, BLOCKED_ALWAYS, BLOCKED_IF_WHOLE };
 /* Tells of MatMul and Gemm that the runtime has their second factor when it loads the model. */

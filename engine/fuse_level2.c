@@ -253,11 +253,12 @@ void fuse_islands(struct fuser *f, bool optimized)
                 const bool packed = n->n_in > 1 && is_known(f, n->in[1], optimized);
                 graph_attr_int(f->g, n, fuse_packed_attr, packed);
             }
-            bool pool = optimized && strcmp(n->op, "AveragePool") == 0;
+            const bool conv = strcmp(n->op, "Conv") == 0;
+            const bool starts = optimized && strcmp(n->op, "AveragePool") == 0;
             graph_attr_int(f->g, n, fuse_blocked_attr,
-                           blocked ? BLOCKED_ALWAYS
-                           : pool  ? BLOCKED_IF_WHOLE
-                                   : BLOCKED_NEVER);
+                           blocked && conv     ? BLOCKED_ALWAYS
+                           : blocked || starts ? BLOCKED_IF_WHOLE
+                                               : BLOCKED_NEVER);
         }
     }
 }

@@ -28,6 +28,12 @@ int mlas_run_ordinary(struct op_call *c, struct err *err)
     return op->ref(&same, err);
 }
 
+static bool pool_is_blocked(const struct node *n, int64_t channels)
+{
+    return attr_int(n, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_IF_WHOLE &&
+           channels % (int64_t)mlas_block_size() == 0;
+}
+
 /* ---- Means of whole planes ------------------------------------------------------------------ */
 
 /* Four interleaved sums, folded, then what is left one by one; all of it one by one if `blocked`.
@@ -60,7 +66,7 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
     }
     int rc = op_out(c, 0, DT_F32, x->rank, dims, err);
     size_t each = rc ? 0 : x->n / c->out[0]->n;
-    bool blocked = attr_int(c->node, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_ALWAYS;
+    bool blocked = pool_is_blocked(c->node, x->dims[1]);
     for (size_t i = 0; !rc && i < c->out[0]->n; i++) {
         ((float *)c->out[0]->data)[i] =
             plane_mean((const float *)x->data + i * each, each, blocked);
@@ -76,11 +82,8 @@ enum pool_order { POOL_ROWS, POOL_COLUMNS, POOL_WHOLE };
  * for the whole image, and one for steps of up to 2 along rows, which sums columns first. */
 static enum pool_order pool_order(const struct window *w, const struct node *n)
 {
-    int64_t mark = attr_int(n, fuse_blocked_attr, BLOCKED_NEVER);
-    bool blocked = mark == BLOCKED_ALWAYS ||
-                   (mark == BLOCKED_IF_WHOLE && w->c % (int64_t)mlas_block_size() == 0);
     bool steps = w->s[0] == 1 && w->s[1] == 1 && w->s[2] == 1;
-    if (attr_int(n, fuse_opset_attr, 1) >= 19 || blocked) {
+    if (attr_int(n, fuse_opset_attr, 1) >= 19 || pool_is_blocked(n, w->c)) {
         return POOL_ROWS;
     }
     return steps && window_is_whole(w)    ? POOL_WHOLE
