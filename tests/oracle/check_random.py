@@ -27,13 +27,15 @@ REFUSALS = (runtime.Fail, runtime.InvalidGraph, runtime.NotImplemented, runtime.
 SHARE = 0.005  # of the codes behind float sums may be one code off
 REFUSED = 0.03  # of the graphs, at most
 
+QUANTIZERS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 TRANSPOSERS = ("TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider")
 
 CAUSES = {
     "float sums": "a float operator rounds or sums in another order: its values agree to 1e-5 of "
-                  "the tensor's maximum (LayerNormalization, whose variance loses digits in "
-                  "float, and floats made from such values: 1e-4), and codes made from them are at "
-                  "most one apart, in at most 0.5 % of the values",
+                  "the tensor's maximum, and codes made from them are at most one apart, in at "
+                  "most 0.5 % of the values",
+    "no codes": "nothing in the graph is quantized, so that qscope computes it as an FP32 model: "
+                "its floats agree as above and are not in the table",
     "moved transposes": "onnxruntime moves a Transpose away from between two Q/DQ pairs and then "
                         "joins the two into one of other parameters, or computes what stood "
                         "behind it from a tensor of another type; qscope leaves Transposes where "
@@ -58,6 +60,10 @@ class Totals:
         self.rows, self.causes, self.refusals = {}, Counter(), Counter()
 
     def add(self, builder, judge):
+        if not any(n.op_type in QUANTIZERS for n in builder.nodes):
+            self.causes["no codes"] += 1
+            return
+        self.causes["float sums"] += bool(judge.float_roots)
         self.counts += judge.compared
         self.counts["graphs"] += 1
         self.counts["graphs whose integers could be seen"] += judge.ref.graph is not None
@@ -116,7 +122,6 @@ def check_graph(tally, totals, tool, title, builder, tmp):
         cause, judge = find_cause(judge, path, builder, found, tmp)
         totals.causes[cause] += bool(cause)
     totals.add(builder, judge)
-    totals.causes["float sums"] += bool(judge.float_roots)
     return tally.check(not judge.unexplained, f"{title}: {'; '.join(judge.unexplained[:3])}")
 
 
