@@ -112,6 +112,12 @@ VECTOR_CLONES static void sum_rows(const float *restrict x, const float *restric
 
 /* ---- One product ---------------------------------------------------------------------------- */
 
+/* Without vectors sums are the same: fmaf() is a library call then. */
+static bool has_kernels(const struct op_call *c)
+{
+    return c->kernels == KERNELS_FAST && kernel_f32() != &kernel_f32_plain;
+}
+
 struct factors {
     const float *a, *b, *bias; /* bias: of each column, or NULL */
     size_t m, n, k;
@@ -120,8 +126,30 @@ struct factors {
     float *y;
 };
 
-static int multiply_runs(const struct factors *f, size_t run, struct par *par, struct err *err)
+static float sum_runs(const struct factors *f, size_t i, size_t j, size_t run)
 {
+    const size_t step = f->tb ? 1 : f->n;
+    const float *x = f->a + i * f->k, *w = f->b + (f->tb ? j * f->k : j);
+    float total = 0;
+    for (size_t k0 = 0; k0 < f->k; k0 += run) {
+        float sum = 0;
+        for (size_t k = k0; k < MIN(f->k, k0 + run); k++) {
+            sum = fmaf(x[k], w[k * step], sum);
+        }
+        total = k0 ? sum + total : f->bias ? sum + f->bias[j] : sum;
+    }
+    return total;
+}
+
+static int multiply_runs(const struct op_call *c, const struct factors *f, size_t run,
+                         struct err *err)
+{
+    for (size_t i = 0; i < f->m * f->n && !has_kernels(c); i++) {
+        f->y[i] = sum_runs(f, i / f->n, i % f->n, run);
+    }
+    if (!has_kernels(c)) {
+        return OK;
+    }
     const struct f32_weights w = {
         .w = (const uint8_t *)f->b,
         .n = f->n,
@@ -134,7 +162,7 @@ static int multiply_runs(const struct factors *f, size_t run, struct par *par, s
     int rc = f32_panels_init(&panels, &w, err);
     if (!rc) {
         const struct f32_dest to = {.raw = f->y};
-        f32_product_matrix(&panels, f->a, f->m, run, f->bias, to, par);
+        f32_product_matrix(&panels, f->a, f->m, run, f->bias, to, c->par);
     }
     f32_panels_fini(&panels);
     return rc;
@@ -150,10 +178,10 @@ static void multiply_lanes(const float *x, const float *rows, size_t outs, size_
     }
 }
 
-static int multiply(const struct factors *f, bool packed, struct par *par, struct err *err)
+static int multiply(const struct op_call *c, const struct factors *f, bool packed, struct err *err)
 {
     if (packed) {
-        return multiply_runs(f, PACKED_RUN, par, err);
+        return multiply_runs(c, f, PACKED_RUN, err);
     }
     if (f->vector || (f->m == 1 && !f->tb)) {
         for (size_t i = 0; i < f->m; i++) {
@@ -164,7 +192,7 @@ static int multiply(const struct factors *f, bool packed, struct par *par, struc
     } else if (f->n == 1 && (!f->tb || f->k == 1)) {
         multiply_lanes(f->b, f->a, f->m, f->k, f->bias, true, f->y);
     } else {
-        return multiply_runs(f, mlas_run_length(f->n, f->k), par, err);
+        return multiply_runs(c, f, mlas_run_length(f->n, f->k), err);
     }
     return OK;
 }
@@ -176,7 +204,7 @@ static int multiply_all(const struct op_call *c, const struct product *p, const 
     const bool packed = attr_int(c->node, fuse_packed_attr, 0) && c->in[1]->rank == 2;
     const float *a = c->in[0]->data;
     float *y = c->out[0]->data;
-    if (c->state && packed) {
+    if (c->state && packed && has_kernels(c)) {
         const struct f32_panels *w = c->state;
         const struct f32_dest to = {.raw = y};
         f32_product_matrix(w, a, c->in[0]->n / w->k, PACKED_RUN, bias, to, c->par);
@@ -199,7 +227,7 @@ static int multiply_all(const struct op_call *c, const struct product *p, const 
                 .vector = b->rank == 1,
                 .y = y + w.at[0] + e * w.stride[0][last],
             };
-            rc = multiply(&f, packed, c->par, err);
+            rc = multiply(c, &f, packed, err);
         }
     }
     tensor_free(b);

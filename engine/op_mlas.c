@@ -28,10 +28,10 @@ int mlas_run_ordinary(struct op_call *c, struct err *err)
     return op->ref(&same, err);
 }
 
-static bool pool_is_blocked(const struct node *n, int64_t channels)
+static bool pool_is_blocked(const struct node *n, const struct tensor *x)
 {
-    return attr_int(n, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_IF_WHOLE &&
-           channels % (int64_t)mlas_block_size() == 0;
+    return x->rank == 4 && attr_int(n, fuse_blocked_attr, BLOCKED_NEVER) == BLOCKED_IF_WHOLE &&
+           x->dims[1] % (int64_t)mlas_block_size() == 0;
 }
 
 /* ---- Means of whole planes ------------------------------------------------------------------ */
@@ -66,7 +66,7 @@ static int op_global_average_pool(struct op_call *c, struct err *err)
     }
     int rc = op_out(c, 0, DT_F32, x->rank, dims, err);
     size_t each = rc ? 0 : x->n / c->out[0]->n;
-    bool blocked = pool_is_blocked(c->node, x->dims[1]);
+    bool blocked = pool_is_blocked(c->node, x);
     for (size_t i = 0; !rc && i < c->out[0]->n; i++) {
         ((float *)c->out[0]->data)[i] =
             plane_mean((const float *)x->data + i * each, each, blocked);
@@ -80,10 +80,11 @@ enum pool_order { POOL_ROWS, POOL_COLUMNS, POOL_WHOLE };
 
 /* In the blocked layout and since opset 19 windows are summed row by row. Before, MLAS has a kernel
  * for the whole image, and one for steps of up to 2 along rows, which sums columns first. */
-static enum pool_order pool_order(const struct window *w, const struct node *n)
+static enum pool_order pool_order(const struct window *w, const struct node *n, bool blocked)
 {
+    const bool ceil_mode = attr_int(n, "ceil_mode", 0) && attr_int(n, "count_include_pad", 0);
     bool steps = w->s[0] == 1 && w->s[1] == 1 && w->s[2] == 1;
-    if (attr_int(n, fuse_opset_attr, 1) >= 19 || pool_is_blocked(n, w->c)) {
+    if (attr_int(n, fuse_opset_attr, 1) >= 19 || blocked || ceil_mode) {
         return POOL_ROWS;
     }
     return steps && window_is_whole(w)    ? POOL_WHOLE
@@ -114,6 +115,15 @@ static float sum_window(const float *x, int64_t width, const int64_t y[2], const
     return sum;
 }
 
+/* Elements of a window that begins at y0 and x0, in the padding as well; what lies behind that does
+ * not count. */
+static int64_t padded_size(const struct window *w, int64_t y0, int64_t x0)
+{
+    const int64_t y1 = MIN(y0 + w->k[1], w->in[1] + w->hi[1]);
+    const int64_t x1 = MIN(x0 + w->k[2], w->in[2] + w->hi[2]);
+    return (y1 - y0) * (x1 - x0);
+}
+
 /* One plane in two dimensions without dilation. */
 static void pool_plane(const struct window *w, const float *x, enum pool_order order, bool with_pad,
                        float *out)
@@ -126,7 +136,7 @@ static void pool_plane(const struct window *w, const float *x, enum pool_order o
             int64_t at[2], x0 = ox * w->s[2] - w->lo[2];
             at[0] = MAX(x0, 0);
             at[1] = MIN(x0 + w->k[2], w->in[2]);
-            int64_t n = with_pad ? w->k_n : (y[1] - y[0]) * (at[1] - at[0]);
+            int64_t n = with_pad ? padded_size(w, y0, x0) : (y[1] - y[0]) * (at[1] - at[0]);
             *out++ = sum_window(x, w->in[2], y, at, order) / (float)n;
         }
     }
@@ -137,14 +147,14 @@ static int op_average_pool(struct op_call *c, struct err *err)
     struct window w;
     const struct tensor *x = c->in[0];
     int64_t dims[MAX_RANK];
-    if (!x || x->dtype != DT_F32 || x->rank != 4 || attr_int(c->node, "ceil_mode", 0)) {
+    if (!x || x->dtype != DT_F32 || x->rank < 3 || x->rank > 4) {
         return mlas_run_ordinary(c, err);
     }
     int rc = window_read(c, x, NULL, &w, err);
     if (rc) {
         return rc;
     }
-    enum pool_order order = pool_order(&w, c->node);
+    enum pool_order order = pool_order(&w, c->node, pool_is_blocked(c->node, x));
     if (w.d[1] != 1 || w.d[2] != 1) {
         return mlas_run_ordinary(c, err);
     }
