@@ -189,12 +189,12 @@ static bool is_known(const struct fuser *f, int value, bool folds)
     return known;
 }
 
-/* An Add whose only reader is the node that asks. */
+/* An Add whose only reader is the node that asks, and that is left to be computed. */
 static const struct node *sole_add(const struct fuser *f, int value)
 {
     const int maker = fuser_producer(f, value);
-    return fuse_is(f, maker, "Add") && fuser_sole_use(f, value).node >= 0 ? &f->g->nodes[maker]
-                                                                          : NULL;
+    const bool here = fuse_is(f, maker, "Add") && fuser_sole_use(f, value).node >= 0;
+    return here && !is_known(f, value, true) ? &f->g->nodes[maker] : NULL;
 }
 
 /* Whether an Add's second input is a constant for each element of a row of `scale`. */
