@@ -19,6 +19,7 @@ enum mlas_sum {
     SUM_SINGLE, /* one output channel per group: products rounded and added in fours within each
                    run, then two, then one; each of these sums joins the total */
     SUM_PIXEL,  /* one output pixel: eight interleaved sums of rounded products */
+    SUM_PLANE, /* one filter of one channel that is as wide as the image: the same for all pixels */
 };
 
 /* The order in which one output's products are summed: channels in blocks, ky, kx, channels of the

@@ -47,15 +47,26 @@ static size_t block_of(const struct node *n, int64_t channels)
     return order_is_blocked(n) && (size_t)channels >= block ? block : 1;
 }
 
+/* Of one product of matrices, to which an image of one channel goes as it is. */
+static enum mlas_sum sum_of_wide(const struct conv_shape *s)
+{
+    return s->o == s->g ? SUM_PLANE : s->oh == 1 && s->ow == 1 && s->w == 1 ? SUM_PIXEL : SUM_CHAIN;
+}
+
 static struct mlas_order choose_order(const struct node *n, const struct conv_shape *s)
 {
     enum { POINTWISE_RUN = 128 }; /* channels that a blocked pointwise convolution sums at a time */
     const size_t taps = (size_t)(s->kh * s->kw), plane = (size_t)(s->oh * s->ow);
     const size_t k = (size_t)s->cg * taps;
     const bool padded = s->pt || s->pl || s->pb || s->pr;
+    const bool wide = s->cg == 1 && taps > 1 && s->kw == s->w && !padded && s->sh == 1 &&
+                      s->sw == 1 && s->dh == 1 && s->dw == 1;
     struct mlas_order o = {.blocked = order_is_blocked(n), .block = block_of(n, s->cg)};
     if (!o.blocked) {
-        o.sum = s->o == s->g ? SUM_SINGLE : plane == 1 ? SUM_PIXEL : SUM_CHAIN;
+        o.sum = wide           ? sum_of_wide(s)
+                : s->o == s->g ? SUM_SINGLE
+                : plane == 1   ? SUM_PIXEL
+                               : SUM_CHAIN;
         o.run = o.sum == SUM_SINGLE && conv_is_pointwise(s) ? k : mlas_run_length(plane, k);
     } else {
         o.run = o.block > 1 && taps == 1 && !padded ? POINTWISE_RUN : o.block * taps;
@@ -138,12 +149,6 @@ static float sum_single(const struct mlas_conv *j, const float *x, const float *
     return total;
 }
 
-static float sum_pixel(const struct mlas_conv *j, size_t o, const float *x, const float *w)
-{
-    const size_t og = (size_t)(j->s.o / j->s.g);
-    return mlas_sum_lanes(x, w, j->k, o % og, og);
-}
-
 /* The inputs of an output pixel of group g, in the order channel, ky, kx; by: elements of x from
  * channel to channel, and from pixel to pixel. */
 static void gather(const struct mlas_conv *j, size_t image, size_t g, int64_t oy, int64_t ox,
@@ -163,13 +168,16 @@ static void gather(const struct mlas_conv *j, size_t image, size_t g, int64_t oy
     }
 }
 
-/* Output o from its inputs. */
-static float sum_of(const struct mlas_conv *j, const size_t *list, size_t o, const float *x)
+/* Output o of a pixel from its inputs. */
+static float sum_of(const struct mlas_conv *j, const size_t *list, size_t o, size_t pixel,
+                    const float *x)
 {
+    const size_t og = (size_t)(j->s.o / j->s.g), plane = (size_t)(j->s.oh * j->s.ow);
     const float *w = (const float *)j->w->data + o * j->k;
     const float sum = j->order.sum == SUM_CHAIN    ? sum_chain(j, list, x, w)
                       : j->order.sum == SUM_SINGLE ? sum_single(j, x, w)
-                                                   : sum_pixel(j, o, x, w);
+                      : j->order.sum == SUM_PIXEL  ? mlas_sum_lanes(x, w, j->k, o % og, og)
+                                                   : mlas_sum_lanes(x, w, j->k, pixel, plane);
     return j->bias ? sum + j->bias[o] : sum;
 }
 
@@ -186,7 +194,7 @@ static void sum_all(const struct mlas_conv *j, bool last, const size_t *list, fl
         for (size_t g = 0; g < (size_t)s->g; g++) {
             gather(j, image, g, (int64_t)pixel / s->ow, (int64_t)pixel % s->ow, by_in, x);
             for (size_t o = g * og; o < (g + 1) * og; o++) {
-                y[o * by_out[0]] = sum_of(j, list, o, x);
+                y[o * by_out[0]] = sum_of(j, list, o, pixel, x);
             }
         }
     }
@@ -297,6 +305,8 @@ static enum way choose_way(const struct op_call *c, const struct mlas_conv *j, s
         return depthwise && j->k <= MLAS_FOURS ? WAY_FOURS : WAY_PLAIN;
     case SUM_PIXEL:
         return WAY_PIXEL;
+    case SUM_PLANE:
+        return WAY_PLAIN;
     default:
         return depthwise && j->order.run >= j->k && conv_depth_fits(&v->w) ? WAY_DEPTH
                : !j->order.blocked && j->taps > 1 && j->taps <= MLAS_FOURS ? WAY_PATCH
