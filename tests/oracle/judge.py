@@ -51,11 +51,11 @@ class Reference:
         return self
 
     def take_blocked(self, feeds):
-        """Floats as the runtime's own layouts make them, where those leave the results alone, too:
-        convolutions and pools add in another order there."""
+        """Tensors as the runtime's own layouts make them, where those leave the results alone, too:
+        convolutions and pools of floats add in another order there."""
         tensors = run_all(self.blocked, feeds) if self.blocked else {}
         if tensors and self.is_as_deployed(tensors):
-            self.tensors.update((name, t) for name, t in tensors.items() if t.dtype.kind == "f")
+            self.tensors = tensors
 
 
 class Unfused(Reference):
