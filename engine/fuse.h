@@ -132,6 +132,9 @@ int fuse_tensorrt(struct fuser *f, struct err *err);
 /* fuse_why.c: notes the reason at a node next to quantizers that was not grouped. known: the
  * runtime has rules for its operator. */
 void fuse_explain(struct fuser *f, int node, bool known);
+/* fuse_norms.c. */
+void fuse_norms(struct fuser *f);
+bool fuse_has_codes(const struct fuser *f);
 /* Marks float nodes of a graph with codes; optimized: with the blocked layout. */
 void fuse_islands(struct fuser *f, bool optimized);
 

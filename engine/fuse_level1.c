@@ -2,7 +2,7 @@
  *
  * fuse_level1.c: what onnxruntime does to the graph before it looks for quantized groups, as far as
  * that decides which groups exist: one DQ per consumer, and Q/DQ pairs moved through nodes that
- * only move data. None of it changes a number.
+ * only move data. But for fuse_norms.c none of it changes a number.
  */
 #include "engine/fuse.h"
 
@@ -231,6 +231,7 @@ void fuse_level1(struct fuser *f)
 {
     absorb_constants(f);
     drop_identities(f);
+    fuse_norms(f);
     detach_shapes(f);
     split_dequantizers(f);
     fuse_twins(f);

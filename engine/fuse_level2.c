@@ -163,7 +163,7 @@ static bool runs_blocked(const struct fuser *f, const struct node *n)
     return false;
 }
 
-static bool has_codes(const struct fuser *f)
+bool fuse_has_codes(const struct fuser *f)
 {
     for (size_t i = 0; i < f->g->n_nodes; i++) {
         if (fuse_is_q(f, (int)i) || fuse_is_dq(f, (int)i) ||
@@ -234,7 +234,7 @@ static void read_skips(struct fuser *f)
 /* In a graph with codes, float sums are made in the runtime's order: they become codes again. */
 void fuse_islands(struct fuser *f, bool optimized)
 {
-    size_t n_nodes = has_codes(f) ? f->g->n_nodes : 0;
+    size_t n_nodes = fuse_has_codes(f) ? f->g->n_nodes : 0;
     if (n_nodes && optimized) {
         read_skips(f);
     }
