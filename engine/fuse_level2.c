@@ -144,23 +144,35 @@ static bool starts_blocked(const struct fuser *f, const struct node *n)
            x->dims[1] > 0 && x->dims[1] % (int64_t)mlas_block_size() == 0;
 }
 
+/* Whether a Clip or LeakyRelu becomes part of the convolution in front of it, which nothing else
+ * reads. A Relu in front of a Clip is one with it. */
+static bool joins_conv(const struct fuser *f, const struct node *n)
+{
+    const bool clip = strcmp(n->op, "Clip") == 0;
+    int in = n->in[0], maker = fuser_producer(f, in);
+    if (clip && fuse_is(f, maker, "Relu") && fuser_sole_use(f, in).node >= 0) {
+        in = f->g->nodes[maker].in[0];
+        maker = fuser_producer(f, in);
+    }
+    return (clip || strcmp(n->op, "LeakyRelu") == 0) && fuse_is(f, maker, "Conv") &&
+           fuser_sole_use(f, in).node >= 0;
+}
+
 /* Whether the node runs in the blocked layout: convolutions begin it, these operators keep it. */
 static bool runs_blocked(const struct fuser *f, const struct node *n)
 {
-    static const char *const keep[] = {"Relu",    "Clip",        "LeakyRelu",
-                                       "Sigmoid", "Tanh",        "HardSigmoid",
-                                       "MaxPool", "AveragePool", "GlobalAveragePool"};
+    static const char *const keep[] = {
+        "Relu", "Sigmoid", "Tanh", "HardSigmoid", "MaxPool", "AveragePool", "GlobalAveragePool"};
     if (strcmp(n->op, "Conv") == 0) {
         const struct tensor *w =
             n->n_in > 1 && n->in[1] >= 0 ? f->g->values[n->in[1]].constant : NULL;
         return w && mlas_is_blocked(n, w);
     }
+    bool keeps = joins_conv(f, n);
     for (size_t i = 0; i < COUNT(keep); i++) {
-        if (strcmp(n->op, keep[i]) == 0) {
-            return f->v[n->in[0]].blocked || starts_blocked(f, n);
-        }
+        keeps = keeps || strcmp(n->op, keep[i]) == 0;
     }
-    return false;
+    return keeps && (f->v[n->in[0]].blocked || starts_blocked(f, n));
 }
 
 bool fuse_has_codes(const struct fuser *f)
