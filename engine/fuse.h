@@ -19,6 +19,8 @@ static const char fuse_blocked_attr[] = "blocked";
 enum { BLOCKED_NEVER, BLOCKED_ALWAYS, BLOCKED_IF_WHOLE };
 /* Tells of MatMul and Gemm that the runtime has their second factor when it loads the model. */
 static const char fuse_packed_attr[] = "packed";
+/* Tells of MatMul that a constant factor is part of it, or of what follows; `alpha` is its own. */
+static const char fuse_scaled_attr[] = "scaled";
 /* Channels that this layout keeps together on this CPU (op_mlas_conv.c). */
 size_t mlas_block_size(void);
 /* Whether a convolution with constant weights w has the channel counts for it (op_mlas_conv.c). */

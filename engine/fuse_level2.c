@@ -5,6 +5,8 @@
  */
 #include "engine/fuse.h"
 
+#include <math.h>
+
 #include <float.h>
 
 /* ---- Clip and Relu in front of Q ------------------------------------------------------------ */
@@ -243,12 +245,61 @@ static void read_skips(struct fuser *f)
     }
 }
 
+/* The factor with which a Mul or Div by one constant scales its other input, number *slot. */
+static bool scale_of(const struct fuser *f, int node, float *factor, int *slot)
+{
+    const bool div = fuse_is(f, node, "Div");
+    if (!div && !fuse_is(f, node, "Mul")) {
+        return false;
+    }
+    const struct node *n = &f->g->nodes[node];
+    for (int k = div; k < 2; k++) {
+        const struct tensor *t = f->g->values[n->in[k]].constant;
+        if (t && t->n == 1 && t->rank <= 1 && t->dtype == DT_F32) {
+            const float v = (float)tensor_f64(t, 0);
+            *factor = div ? 1 / v : v;
+            *slot = 1 - k;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* MatMul with a factor in front or behind is one kernel with it, which scales sums instead of
+ * inputs. Here the node reads what was to be scaled, unless no bit depends on it. */
+static void read_scales(struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        struct node *n = &f->g->nodes[i];
+        if (!fuse_is(f, (int)i, "MatMul") || n->n_in != 2 || n->in[0] < 0 || n->in[1] < 0) {
+            continue;
+        }
+        int in[] = {n->in[0], n->in[1]}, slot, exponent;
+        float alpha = 1, factor;
+        bool scaled = scale_of(f, fuser_sole_use(f, n->out[0]).node, &factor, &slot);
+        for (int k = 0; k < 2; k++) {
+            const int maker = fuser_producer(f, in[k]);
+            if (scale_of(f, maker, &factor, &slot)) {
+                alpha *= factor;
+                in[k] = f->g->nodes[maker].in[slot];
+                scaled = true;
+            }
+        }
+        graph_attr_int(f->g, n, fuse_scaled_attr, scaled);
+        if (fabsf(frexpf(alpha, &exponent)) != 0.5F) {
+            graph_attr_float(f->g, n, "alpha", alpha);
+            fuser_become(f, (int)i, n->op, n->domain, 2, in, n->n_out, n->out);
+        }
+    }
+}
+
 /* In a graph with codes, float sums are made in the runtime's order: they become codes again. */
 void fuse_islands(struct fuser *f, bool optimized)
 {
     size_t n_nodes = fuse_has_codes(f) ? f->g->n_nodes : 0;
     if (n_nodes && optimized) {
         read_skips(f);
+        read_scales(f);
     }
     for (size_t i = 0; i < n_nodes; i++) {
         struct node *n = &f->g->nodes[i];

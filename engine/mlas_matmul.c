@@ -9,12 +9,16 @@
  *   a vector B      every row of A by itself
  *   others          runs whose length depends on the shape
  *
+ * MatMul with a factor is always one of the first kind or the last; a run is scaled before it joins
+ * the total, in one rounding with that.
+ *
  * A bias is there before the first product, but is added to the sum of parts.
  *
  * Found by comparing with onnxruntime; check_sums.py compares.
  */
 #include "engine/matmul.h"
 #include "engine/op_mlas.h"
+#include "engine/op_quant.h"
 
 #include <math.h>
 
@@ -123,6 +127,8 @@ struct factors {
     size_t m, n, k;
     bool tb;     /* B is stored [n,k] */
     bool vector; /* B has one dimension */
+    bool scaled; /* by alpha, or later */
+    float alpha;
     float *y;
 };
 
@@ -168,6 +174,44 @@ static int multiply_runs(const struct op_call *c, const struct factors *f, size_
     return rc;
 }
 
+/* Runs that are scaled; sum: room for n. */
+IN_BOTH void scale_runs(const struct factors *f, size_t run, float *restrict sum)
+{
+    const size_t n = f->n;
+    for (size_t i = 0; i < f->m; i++) {
+        const float *x = f->a + i * f->k;
+        float *restrict y = f->y + i * n;
+        for (size_t k0 = 0; k0 < f->k; k0 += run) {
+            memset(sum, 0, n * sizeof *sum);
+            for (size_t k = k0; k < MIN(f->k, k0 + run); k++) {
+                const float *restrict w = f->b + k * n;
+                for (size_t j = 0; j < n; j++) {
+                    sum[j] = fmaf(x[k], w[j], sum[j]);
+                }
+            }
+            for (size_t j = 0; j < n; j++) {
+                y[j] = k0 ? fmaf(sum[j], f->alpha, y[j]) : sum[j] * f->alpha;
+            }
+        }
+    }
+}
+
+FMA_CLONE static void scale_runs_fma(const struct factors *f, size_t run, float *sum)
+{
+    scale_runs(f, run, sum);
+}
+
+static int multiply_scaled(const struct factors *f, size_t run, struct err *err)
+{
+    float *sum = NULL;
+    int rc = scratch_new(f->n, sizeof *sum, (void **)&sum, err);
+    if (!rc) {
+        (have_fma() ? scale_runs_fma : scale_runs)(f, run, sum);
+    }
+    scratch_free(sum);
+    return rc;
+}
+
 /* y [outs] = x times each of the rows, k elements long. */
 static void multiply_lanes(const float *x, const float *rows, size_t outs, size_t k,
                            const float *bias, bool same_bias, float *y)
@@ -180,8 +224,12 @@ static void multiply_lanes(const float *x, const float *rows, size_t outs, size_
 
 static int multiply(const struct op_call *c, const struct factors *f, bool packed, struct err *err)
 {
-    if (packed) {
-        return multiply_runs(c, f, PACKED_RUN, err);
+    const size_t run = packed ? PACKED_RUN : mlas_run_length(f->n, f->k);
+    if (f->alpha != 1) {
+        return multiply_scaled(f, run, err);
+    }
+    if (packed || (f->scaled && !f->vector)) {
+        return multiply_runs(c, f, run, err);
     }
     if (f->vector || (f->m == 1 && !f->tb)) {
         for (size_t i = 0; i < f->m; i++) {
@@ -192,7 +240,7 @@ static int multiply(const struct op_call *c, const struct factors *f, bool packe
     } else if (f->n == 1 && (!f->tb || f->k == 1)) {
         multiply_lanes(f->b, f->a, f->m, f->k, f->bias, true, f->y);
     } else {
-        return multiply_runs(c, f, mlas_run_length(f->n, f->k), err);
+        return multiply_runs(c, f, run, err);
     }
     return OK;
 }
@@ -202,9 +250,11 @@ static int multiply_all(const struct op_call *c, const struct product *p, const 
                         struct err *err)
 {
     const bool packed = attr_int(c->node, fuse_packed_attr, 0) && c->in[1]->rank == 2;
+    const bool matmul = strcmp(c->node->op, "MatMul") == 0; /* in Gemm it is what the model says */
+    const float alpha = matmul ? attr_float(c->node, "alpha", 1) : 1;
     const float *a = c->in[0]->data;
     float *y = c->out[0]->data;
-    if (c->state && packed && has_kernels(c)) {
+    if (c->state && packed && alpha == 1 && has_kernels(c)) {
         const struct f32_panels *w = c->state;
         const struct f32_dest to = {.raw = y};
         f32_product_matrix(w, a, c->in[0]->n / w->k, PACKED_RUN, bias, to, c->par);
@@ -225,6 +275,8 @@ static int multiply_all(const struct op_call *c, const struct product *p, const 
                 .k = (size_t)p->k,
                 .tb = p->tb,
                 .vector = b->rank == 1,
+                .scaled = attr_int(c->node, fuse_scaled_attr, 0) != 0,
+                .alpha = alpha,
                 .y = y + w.at[0] + e * w.stride[0][last],
             };
             rc = multiply(c, &f, packed, err);
