@@ -266,7 +266,8 @@ static bool scale_of(const struct fuser *f, int node, float *factor, int *slot)
 }
 
 /* MatMul with a factor in front or behind is one kernel with it, which scales sums instead of
- * inputs. Here the node reads what was to be scaled, unless no bit depends on it. */
+ * inputs. Here the node reads what was to be scaled, unless no bit depends on it; the scaled values
+ * are still made for those who want to see them. */
 static void read_scales(struct fuser *f)
 {
     for (size_t i = 0; i < f->g->n_nodes; i++) {
@@ -274,7 +275,7 @@ static void read_scales(struct fuser *f)
         if (!fuse_is(f, (int)i, "MatMul") || n->n_in != 2 || n->in[0] < 0 || n->in[1] < 0) {
             continue;
         }
-        int in[] = {n->in[0], n->in[1]}, slot, exponent;
+        int in[] = {n->in[0], n->in[1], n->in[0], n->in[1]}, slot, exponent;
         float alpha = 1, factor;
         bool scaled = scale_of(f, fuser_sole_use(f, n->out[0]).node, &factor, &slot);
         for (int k = 0; k < 2; k++) {
@@ -288,7 +289,7 @@ static void read_scales(struct fuser *f)
         graph_attr_int(f->g, n, fuse_scaled_attr, scaled);
         if (fabsf(frexpf(alpha, &exponent)) != 0.5F) {
             graph_attr_float(f->g, n, "alpha", alpha);
-            fuser_become(f, (int)i, n->op, n->domain, 2, in, n->n_out, n->out);
+            fuser_become(f, (int)i, n->op, n->domain, 4, in, n->n_out, n->out);
         }
     }
 }

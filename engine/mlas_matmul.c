@@ -343,7 +343,7 @@ static int op_gemm_mlas(struct op_call *c, struct err *err)
 
 // clang-format off
 const struct op op_mlas_matmul[] = {
-    {.name = "MatMul", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 2, .ref = op_matmul_mlas, .prepare = matmul_pack, .release = matmul_pack_free, .any_address = 1U << 1, .spec = "ORT MatMul, order of sums"},
+    {.name = "MatMul", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 4, .ref = op_matmul_mlas, .prepare = matmul_pack, .release = matmul_pack_free, .any_address = 1U << 1, .spec = "ORT MatMul, order of sums"},
     {.name = "Gemm", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 3, .ref = op_gemm_mlas, .prepare = matmul_pack, .release = matmul_pack_free, .any_address = 1U << 1, .spec = "ORT Gemm, order of sums"},
     {0},
 };

@@ -114,11 +114,14 @@ def softmax(rng):
 
 
 def matmul(rng):
+    """Also with a factor in front, which scales the sums."""
     m, k, n = (int(rng.choice(LONG)) for _ in range(3))
     heads = [int(v) for v in rng.choice(SIZES[:4], rng.integers(3))]
     c = Case(rng, [*heads, m, k])
-    kind = rng.integers(4)
-    c.add("MatMul", ["d", c.weights([*heads, k, n] if kind == 0 else [k] if kind == 1 else [k, n])])
+    kind, x = rng.integers(4), "d"
+    if rng.integers(3) == 0:
+        x = c.add(str(rng.choice(["Mul", "Div"])), [x, c.constant(np.float32(rng.choice([0.3, 2])))])
+    c.add("MatMul", [x, c.weights([*heads, k, n] if kind == 0 else [k] if kind == 1 else [k, n])])
     return c
 
 

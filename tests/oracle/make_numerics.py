@@ -41,8 +41,13 @@ CAUSES = "Causes of differences"
 NOT_EMULATED = [
     ("ort", "MatMul or Gemm whose only DQ is that of its weights, without Q (MatMulNBits)",
      "onnxruntime quantizes the activations on the fly; qscope multiplies floats"),
-    ("ort", "Softmax, LayerNormalization, and Gemm and MatMul in float",
+    ("ort", "graphs in which nothing is quantized", "are computed as FP32 models are, whose sums "
+     "round better"),
+    ("ort", "Gemm with alpha, beta, transposed A or a bias that is no row; LayerNormalization with "
+     "a broadcast scale; RMSNormalization; float convolutions and pools in three dimensions",
      "qscope rounds better or sums in another order; see \"float sums\" below"),
+    ("ort", "the Add of two float convolutions; a factor behind a float MatMul of more than 256 "
+     "products", "onnxruntime makes one kernel of both, whose sums have another order"),
     ("ort", "Transposes between Q/DQ pairs of other parameters", "see \"moved transposes\" below"),
     ("ort", "CPUs without VNNI", "onnxruntime's products of u8 and s8 saturate there; "
      "`set numerics u8s8-saturate` does so, unverified"),
