@@ -228,7 +228,7 @@ static int multiply(const struct op_call *c, const struct factors *f, bool packe
     if (f->alpha != 1) {
         return multiply_scaled(f, run, err);
     }
-    if (packed || (f->scaled && !f->vector)) {
+    if (packed || f->scaled) {
         return multiply_runs(c, f, run, err);
     }
     if (f->vector || (f->m == 1 && !f->tb)) {
