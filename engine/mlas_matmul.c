@@ -123,7 +123,7 @@ static bool has_kernels(const struct op_call *c)
 }
 
 struct factors {
-    const float *a, *b, *bias; /* bias: of each column, or NULL */
+    const float *a, *b, *bias; /* b NULL: the call's state has it; bias: of each column, or NULL */
     size_t m, n, k;
     bool tb;     /* B is stored [n,k] */
     bool vector; /* B has one dimension */
@@ -156,6 +156,11 @@ static int multiply_runs(const struct op_call *c, const struct factors *f, size_
     if (!has_kernels(c)) {
         return OK;
     }
+    const struct f32_dest to = {.raw = f->y};
+    if (c->state) {
+        f32_product_matrix(c->state, f->a, f->m, run, f->bias, to, c->par);
+        return OK;
+    }
     const struct f32_weights w = {
         .w = (const uint8_t *)f->b,
         .n = f->n,
@@ -167,7 +172,6 @@ static int multiply_runs(const struct op_call *c, const struct factors *f, size_
     struct f32_panels panels;
     int rc = f32_panels_init(&panels, &w, err);
     if (!rc) {
-        const struct f32_dest to = {.raw = f->y};
         f32_product_matrix(&panels, f->a, f->m, run, f->bias, to, c->par);
     }
     f32_panels_fini(&panels);
@@ -254,27 +258,22 @@ static int multiply_all(const struct op_call *c, const struct product *p, const 
     const float alpha = matmul ? attr_float(c->node, "alpha", 1) : 1;
     const float *a = c->in[0]->data;
     float *y = c->out[0]->data;
-    if (c->state && packed && alpha == 1 && has_kernels(c)) {
-        const struct f32_panels *w = c->state;
-        const struct f32_dest to = {.raw = y};
-        f32_product_matrix(w, a, c->in[0]->n / w->k, PACKED_RUN, bias, to, c->par);
-        return OK;
-    }
-    struct tensor *b = tensor_aligned(c->in[1]);
-    int rc = b ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes", c->in[1]->size);
+    const bool held = c->state && packed && alpha == 1 && has_kernels(c);
+    struct tensor *b = held ? NULL : tensor_aligned(c->in[1]);
+    int rc = b || held ? OK : err_set(err, E_LIMIT, "out of memory for %zu bytes", c->in[1]->size);
     struct walk w = p->batch;
     for (bool more = !rc && walk_start(&w); more && !rc; more = walk_next(&w)) {
         for (int64_t e = 0; e < w.dims[w.rank - 1] && !rc; e++) {
             const int last = w.rank - 1;
             const struct factors f = {
                 .a = a + w.at[1] + e * w.stride[1][last],
-                .b = (const float *)b->data + w.at[2] + e * w.stride[2][last],
+                .b = b ? (const float *)b->data + w.at[2] + e * w.stride[2][last] : NULL,
                 .bias = bias,
                 .m = (size_t)p->m,
                 .n = (size_t)p->n,
                 .k = (size_t)p->k,
                 .tb = p->tb,
-                .vector = b->rank == 1,
+                .vector = c->in[1]->rank == 1,
                 .scaled = attr_int(c->node, fuse_scaled_attr, 0) != 0,
                 .alpha = alpha,
                 .y = y + w.at[0] + e * w.stride[0][last],
