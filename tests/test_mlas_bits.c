@@ -84,13 +84,20 @@ static void want_bits(struct fixture *f, const uint32_t *want, size_t n, size_t 
 
 /* ---- Results of onnxruntime ----------------------------------------------------------------- */
 
+/* With a scale and a bias; start: of the input. */
+static struct fixture norm(int start, int rank, const int64_t *dims)
+{
+    struct fixture f = node("LayerNormalization");
+    feed(&f, start, rank, dims);
+    hold(&f, 2, 1, dims + rank - 1);
+    hold(&f, 3, 1, dims + rank - 1);
+    return f;
+}
+
 static void layer_norm_of_short_rows(void **state)
 {
     (void)state;
-    struct fixture f = node("LayerNormalization");
-    feed(&f, 1, DIMS(2, 5));
-    hold(&f, 2, DIMS(5));
-    hold(&f, 3, DIMS(5));
+    struct fixture f = norm(1, DIMS(2, 5));
     WANT(&f, 0x3faea305, 0x3fc7917d, 0x3ff6ad20, 0x3f2a765a, 0x403ad586, 0xc08bd518, 0x3f8f074a,
          0xbf86936e, 0x3fabf69b, 0x3ff40178);
 }
@@ -98,10 +105,7 @@ static void layer_norm_of_short_rows(void **state)
 static void layer_norm_of_long_rows(void **state)
 {
     (void)state;
-    struct fixture f = node("LayerNormalization");
-    feed(&f, 1, DIMS(1, 15));
-    hold(&f, 2, DIMS(15));
-    hold(&f, 3, DIMS(15));
+    struct fixture f = norm(1, DIMS(1, 15));
     WANT(&f, 0x3fadd119, 0x3fbd417c, 0x3f8be98e, 0x3f34d774, 0x402cee72, 0xc0fc676b, 0x3f0fc7f4,
          0x408dd57a, 0x400764ff, 0x3f6c73ae, 0x40d56b23, 0x3f8dfcb2, 0x3fe56d51, 0x3ffc159b,
          0x3f1c1a07);
@@ -111,10 +115,7 @@ static void layer_norm_of_long_rows(void **state)
 static void layer_norm_behind_an_add(void **state)
 {
     (void)state;
-    struct fixture f = node("LayerNormalization");
-    feed(&f, 6, DIMS(1, 2, 9));
-    hold(&f, 2, DIMS(9));
-    hold(&f, 3, DIMS(9));
+    struct fixture f = norm(6, DIMS(1, 2, 9));
     feed(&f, 1, DIMS(1, 2, 9));
     feed(&f, 4, DIMS(1, 2, 9));
     hold(&f, 5, DIMS(9));
