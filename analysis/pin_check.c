@@ -6,6 +6,7 @@
 #include "analysis/analysis.h"
 #include "analysis/qmodel.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 struct verifier {
@@ -57,6 +58,31 @@ static bool same_constants(struct verifier *c, const struct node *x, const struc
         }
     }
     return true;
+}
+
+/* Whether the executed node is the convolution in front of a BatchNormalization with that in its
+ * weights, as the runtime makes one of both. */
+static bool is_folded_norm(const struct verifier *c, const struct node *x, const struct node *f)
+{
+    const int before = f->in[0] >= 0 ? c->f->values[f->in[0]].producer : -1;
+    const struct node *conv = before >= 0 ? &c->f->nodes[before] : NULL;
+    if (!node_is(f, "BatchNormalization") || f->n_in < 5 || !node_is(x, "Conv") || !conv ||
+        !node_is(conv, "Conv") || x->n_in < 3 || x->in[1] < 0) {
+        return false;
+    }
+    const struct tensor *was = constant_in(c->f, conv->in[1]), *is = constant_in(c->x, x->in[1]);
+    const struct tensor *scale = constant_in(c->f, f->in[1]), *var = constant_in(c->f, f->in[4]);
+    bool same = was && is && scale && var && was->dtype == DT_F32 && is->dtype == DT_F32 &&
+                was->n == is->n && was->rank > 0 && (size_t)was->dims[0] == scale->n &&
+                scale->n == var->n;
+    const float epsilon = attr_float(f, "epsilon", 1e-5F);
+    for (size_t i = 0; same && i < was->n; i++) {
+        const size_t o = i / (was->n / scale->n);
+        const float factor =
+            (float)tensor_f64(scale, o) / sqrtf((float)tensor_f64(var, o) + epsilon);
+        same = (float)tensor_f64(is, i) == (float)tensor_f64(was, i) * factor;
+    }
+    return same;
 }
 
 /* No input of the executed node is codes; constants do not come out of a DequantizeLinear. */
@@ -164,8 +190,9 @@ bool pin_in_effect(const struct graph *executed, const char *name, const struct 
     bool ok = x >= 0 && as != PREC_FP32 && node_is(f, "Identity");
     if (n && !ok) {
         c.why = "an integer operator makes it";
-        ok = strcmp(n->op, f->op) == 0 && float_inputs(&c, n) && same_constants(&c, n, f) &&
-             (as == PREC_FP32 || reads_rounded(&c, n));
+        const bool folded = as == PREC_FP32 && is_folded_norm(&c, n, f);
+        ok = (folded || strcmp(n->op, f->op) == 0) && float_inputs(&c, n) &&
+             (folded || same_constants(&c, n, f)) && (as == PREC_FP32 || reads_rounded(&c, n));
     }
     qmodel_fini(&qx);
     qmodel_fini(&qf);

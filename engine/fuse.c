@@ -53,7 +53,8 @@ static void finish_aliases(struct fuser *f)
 static bool is_dead(const struct fuser *f, const struct node *n)
 {
     for (int k = 0; k < n->n_out; k++) {
-        if (n->out[k] >= 0 && (fuser_uses(f, n->out[k]) || fuser_is_output(f, n->out[k]))) {
+        if (n->out[k] >= 0 &&
+            (fuser_uses(f, n->out[k]) || fuser_is_output(f, n->out[k]) || f->v[n->out[k]].kept)) {
             return false;
         }
     }

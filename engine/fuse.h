@@ -46,6 +46,7 @@ struct fuse_value {
     int n, cap;
     int alias;    /* value that holds the same numbers and should carry the name, or -1 */
     bool blocked; /* floats that stay in the blocked layout */
+    bool kept;    /* wanted although no node reads it */
     bool as_u8;   /* codes that the runtime keeps as u8 although the model says s8 */
 };
 

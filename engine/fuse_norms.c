@@ -2,7 +2,8 @@
  *
  * fuse_norms.c: a BatchNormalization behind a convolution of floats becomes part of its weights, as
  * onnxruntime does when it loads a model; every step is rounded to float32. In graphs with codes
- * alone: there such convolutions make what becomes codes again.
+ * alone: there such convolutions make what becomes codes again. The convolution itself stays for
+ * those who want to see its values.
  */
 #include "engine/fuse.h"
 
@@ -75,8 +76,10 @@ static void fold(struct fuser *f, int node, int bn)
     const int in[] = {conv->in[0], fuser_constant(f, "weights", weights),
                       fuser_constant(f, "bias", bias)};
     const int out = n->out[0];
+    f->v[conv->out[0]].kept = true;
     fuser_kill(f, bn);
-    fuser_become(f, node, "Conv", "", (int)COUNT(in), in, 1, &out);
+    const int both = fuser_copy(f, node, out);
+    fuser_become(f, both, "Conv", "", (int)COUNT(in), in, 1, &out);
 }
 
 void fuse_norms(struct fuser *f)
