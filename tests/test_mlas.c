@@ -208,24 +208,32 @@ static void orders_of_reductions(void **state)
 
 /* ---- Pools ---------------------------------------------------------------------------------- */
 
+enum { MOST_CHANNELS = 16 };
+
+/* Behind a blocked convolution the layout stays if channels are whole blocks. */
 static void global_pools(void **state)
 {
     (void)state;
+    const int64_t block = (int64_t)mlas_block_size();
     for (int round = 0; round < 20; round++) {
-        const int blocked = round % 2 ? BLOCKED_ALWAYS : BLOCKED_NEVER;
-        float v[12], y[2];
-        struct fixture f = operator_of("GlobalAveragePool", 13, 4, (int64_t[]){1, 2, 2, 3}, v);
-        graph_attr_int(f.g, f.node, fuse_blocked_attr, blocked);
-        for (int c = 0; c < 2; c++) {
+        const int mark = round % 2 ? BLOCKED_IF_WHOLE : BLOCKED_NEVER;
+        const int64_t channels = round % 4 < 2 ? block : 2;
+        const bool blocked = mark == BLOCKED_IF_WHOLE && channels == block;
+        float v[6 * MOST_CHANNELS], y[MOST_CHANNELS];
+        struct fixture f =
+            operator_of("GlobalAveragePool", 13, 4, (int64_t[]){1, channels, 2, 3}, v);
+        graph_attr_int(f.g, f.node, fuse_blocked_attr, mark);
+        for (int64_t c = 0; c < channels; c++) {
             const float *x = v + 6 * c;
             float sum = blocked ? ((x[0] + x[1]) + x[2]) + x[3] : folded(x);
             y[c] = (sum + x[4] + x[5]) / 6;
         }
-        want(&f, blocked ? "blocked" : "plain", 2, y);
+        want(&f, blocked ? "blocked" : "plain", (size_t)channels, y);
     }
 }
 
-/* 2x2 over [3,3] with one row and column of padding in front. */
+/* 2x2 over [3,3] with one row and column of padding in front, of one channel, or of a block of
+ * them where that adds by rows. */
 static void pools(void **state)
 {
     (void)state;
@@ -237,26 +245,29 @@ static void pools(void **state)
         bool rows;
     } ways[] = {
         {13, BLOCKED_NEVER, 0, 1, false}, {13, BLOCKED_NEVER, 1, 1, false},
-        {19, BLOCKED_NEVER, 0, 1, true},  {13, BLOCKED_ALWAYS, 1, 1, true},
+        {19, BLOCKED_NEVER, 0, 1, true},  {13, BLOCKED_IF_WHOLE, 1, 1, true},
         {13, BLOCKED_NEVER, 0, 3, true},  {13, BLOCKED_IF_WHOLE, 0, 1, false},
     };
     for (size_t w = 0; w < COUNT(ways); w++) {
-        float v[9], y[9];
+        float v[9 * MOST_CHANNELS], y[9 * MOST_CHANNELS];
         size_t n = 0;
-        int64_t step = ways[w].step;
-        struct fixture f = operator_of("AveragePool", ways[w].opset, 4, (int64_t[]){1, 1, 3, 3}, v);
+        const int64_t step = ways[w].step, channels = ways[w].rows ? (int64_t)mlas_block_size() : 1;
+        struct fixture f =
+            operator_of("AveragePool", ways[w].opset, 4, (int64_t[]){1, channels, 3, 3}, v);
         graph_attr_ints(f.g, f.node, "kernel_shape", 2, (int64_t[]){2, 2});
         graph_attr_ints(f.g, f.node, "pads", 4, (int64_t[]){1, 1, 0, 0});
         graph_attr_ints(f.g, f.node, "strides", 2, (int64_t[]){step, step});
         graph_attr_int(f.g, f.node, "count_include_pad", ways[w].with_pad);
         graph_attr_int(f.g, f.node, fuse_blocked_attr, ways[w].blocked);
-        for (int64_t r = 0; r < 3; r += step) {
-            for (int64_t c = 0; c < 3; c += step) {
-                const float *at = v + (r - 1) * 3 + c - 1; /* the window's first */
-                float a = r && c ? at[0] : 0, b = r ? at[1] : 0, d = c ? at[3] : 0, e = at[4];
-                float count = ways[w].with_pad ? 4 : (float)((1 + (r > 0)) * (1 + (c > 0)));
-                y[n++] = (ways[w].rows ? ((a + b) + d) + e : (a + d) + (b + e)) / count;
+        for (int64_t i = 0; i < channels * 9; i++) {
+            const int64_t r = i / 3 % 3, c = i % 3;
+            if (r % step || c % step) {
+                continue;
             }
+            const float *at = v + i - 4; /* the window's first */
+            float a = r && c ? at[0] : 0, b = r ? at[1] : 0, d = c ? at[3] : 0, e = at[4];
+            float count = ways[w].with_pad ? 4 : (float)((1 + (r > 0)) * (1 + (c > 0)));
+            y[n++] = (ways[w].rows ? ((a + b) + d) + e : (a + d) + (b + e)) / count;
         }
         want(&f, ways[w].rows ? "rows" : "columns", n, y);
     }
