@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * test_mlas_bits.c: float operators with the bits of onnxruntime, which the oracles compare at large:
- * here a few results of onnxruntime 1.32 on x86 as they are, and matrix products on every
+ * test_mlas_bits.c: float operators with the bits of onnxruntime, which the oracles compare at
+ * large: here a few results of onnxruntime 1.32 on x86 as they are, and matrix products on every
  * instruction set of this machine and by several threads.
  */
 #include "tests/op_fixture.h"
