@@ -123,6 +123,8 @@ bool fuse_quantize_weights(struct fuser *f);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
+/* fuse_gelu.c; after the groups, which quantized operators belong to. */
+void fuse_gelu(struct fuser *f);
 /* fuse_level2.c: the groups alone, as a model would spell them. */
 void fuse_integers(struct fuser *f);
 /* fuse_literal.c: exact domains of their own for products of integers; the operators of

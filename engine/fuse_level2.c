@@ -128,8 +128,8 @@ static bool sums_as_mlas(const struct fuser *f, const struct node *n)
                !attr_int(n, "training_mode", 0);
     }
     static const char *const others[] = {
-        "AveragePool", "GlobalAveragePool",  "Sigmoid", "ReduceMean", "ReduceSum",
-        "Softmax",     "LayerNormalization", "MatMul",  "Gemm"};
+        "AveragePool", "GlobalAveragePool",  "Sigmoid", "ReduceMean", "ReduceSum", "Softmax",
+        "LogSoftmax",  "LayerNormalization", "MatMul",  "Gemm"};
     for (size_t i = 0; i < COUNT(others); i++) {
         if (strcmp(n->op, others[i]) == 0) {
             return true;
@@ -356,6 +356,9 @@ void fuse_level2(struct fuser *f)
     mark_u8(f);
     fuse_groups(f);
     drop_pairs(f);
+    if (has_codes(f)) {
+        fuse_gelu(f);
+    }
     fuse_islands(f, true);
 }
 

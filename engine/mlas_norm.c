@@ -11,6 +11,7 @@
  * Softmax: e^x is a polynomial of its own; the sum has as many parts as the widest vector has
  * elements.
  */
+#include "engine/norm_f32.h"
 #include "engine/op_mlas.h"
 #include "engine/op_quant.h"
 
@@ -305,84 +306,52 @@ IN_BOTH float max_of(const float *x, size_t n)
     return top;
 }
 
-IN_BOTH void softmax_row(const float *x, size_t n, size_t lanes, float *y)
+IN_BOTH void softmax_row(const float *restrict x, size_t n, size_t lanes, bool log,
+                         float *restrict y)
 {
-    exp_row(x, n, max_of(x, n), lanes, y);
-    const float factor = 1 / sum_row(y, n, lanes);
-    for (size_t i = 0; i < n; i++) {
+    const float top = max_of(x, n);
+    exp_row(x, n, top, lanes, y);
+    const float sum = sum_row(y, n, lanes);
+    const float factor = log ? logf(sum) : 1 / sum;
+    for (size_t i = 0; i < n && log; i++) {
+        y[i] = x[i] - top - factor;
+    }
+    for (size_t i = 0; i < n && !log; i++) {
         y[i] *= factor;
     }
 }
 
-FMA_CLONE static void softmax_rows_fma(const float *x, size_t rows, size_t n, bool wide, float *y)
+#if defined(__x86_64__)
+__attribute__((target("avx512f,prefer-vector-width=512"))) static void
+softmax_row_wide(const float *x, size_t n, bool log, float *y)
 {
-    for (size_t i = 0; i < rows && wide; i++) {
-        softmax_row(x + i * n, n, WIDE, y + i * n);
-    }
-    for (size_t i = 0; i < rows && !wide; i++) {
-        softmax_row(x + i * n, n, NARROW, y + i * n);
-    }
+    softmax_row(x, n, WIDE, log, y);
+}
+#endif
+
+FMA_CLONE static void softmax_row_fma(const float *x, size_t n, bool log, float *y)
+{
+    softmax_row(x, n, NARROW, log, y);
 }
 
-static void softmax_rows(const float *x, size_t rows, size_t n, float *y)
+void mlas_softmax(const float *x, size_t n, bool log, float *y)
 {
-    if (have_fma()) {
-        softmax_rows_fma(x, rows, n, mlas_block_size() == WIDE, y);
+#if defined(__x86_64__)
+    if (mlas_block_size() == WIDE) {
+        softmax_row_wide(x, n, log, y);
         return;
     }
-    for (size_t i = 0; i < rows; i++) {
-        softmax_row(x + i * n, n, NARROW, y + i * n);
+#endif
+    if (have_fma()) {
+        softmax_row_fma(x, n, log, y);
+    } else {
+        softmax_row(x, n, NARROW, log, y);
     }
-}
-
-/* Rows of n elements that are `inner` apart: x is [outer,n,inner]. */
-static int softmax_apart(const float *x, size_t outer, size_t n, size_t inner, float *y,
-                         struct err *err)
-{
-    float *row = NULL;
-    int rc = scratch_new(2 * n, sizeof *row, (void **)&row, err);
-    for (size_t i = 0; i < outer * inner && !rc; i++) {
-        const size_t at = i / inner * n * inner + i % inner;
-        for (size_t k = 0; k < n; k++) {
-            row[k] = x[at + k * inner];
-        }
-        softmax_rows(row, 1, n, row + n);
-        for (size_t k = 0; k < n; k++) {
-            y[at + k * inner] = row[n + k];
-        }
-    }
-    scratch_free(row);
-    return rc;
-}
-
-/* Dimensions [axis, end) are a row. Until opset 12 that was all from the axis on. */
-static int op_softmax(struct op_call *c, struct err *err)
-{
-    const struct tensor *x = c->in[0];
-    const bool flat = attr_int(c->node, fuse_opset_attr, 1) < 13;
-    const int64_t given = attr_int(c->node, "axis", flat ? 1 : -1);
-    int axis = x->rank;
-    int rc = flat && given == axis ? OK : op_axis(given, x->rank, &axis, err);
-    if (rc || x->dtype != DT_F32 || x->n == 0) {
-        return rc ? rc : mlas_run_ordinary(c, err);
-    }
-    size_t n = 1, inner = 1;
-    for (int d = axis; d < x->rank; d++) {
-        *(flat || d == axis ? &n : &inner) *= (size_t)x->dims[d];
-    }
-    rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
-    if (!rc && inner > 1) {
-        rc = softmax_apart(x->data, x->n / (n * inner), n, inner, c->out[0]->data, err);
-    } else if (!rc) {
-        softmax_rows(x->data, x->n / n, n, c->out[0]->data);
-    }
-    return rc;
 }
 
 // clang-format off
 const struct op op_mlas_norm[] = {
     {.name = "LayerNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 6, .ref = op_layer_norm, .spec = "ORT LayerNormalization, order of sums"},
-    {.name = "Softmax", .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1, .ref = op_softmax, .spec = "ORT Softmax, polynomial and order of sums"},
     {0},
 };
 // clang-format on

@@ -7,16 +7,17 @@
 #ifndef ENGINE_NORM_F32_H
 #define ENGINE_NORM_F32_H
 
+#include <stdbool.h>
 #include <stddef.h>
-
-enum { SOFTMAX_ROOM = 4096 }; /* doubles, of which softmax_f32() can use more than a row's */
-
-/* y [rows, n] = e^x / sum of e^x over each row. room: `has` doubles, at least n. */
-void softmax_f32(const float *x, float *y, size_t rows, size_t n, double *room, size_t has);
 
 /* y [n] = (x - mean) / sqrt(variance + epsilon) * scale + bias; bias may be NULL. *mean and *inv:
  * the mean, and the factor before scale. */
 void layer_norm_f32(const float *x, const float *scale, const float *bias, float *y, size_t n,
                     double epsilon, double *mean, double *inv);
+
+/* y [n] = e^(x - max x) over the sum of these, or with `log` the logarithm of that, to the bit as
+ * onnxruntime has it (mlas_norm.c); y is not x. Within three units of the last place; a NaN in the
+ * row, or nothing but -inf, makes all NaN. */
+void mlas_softmax(const float *x, size_t n, bool log, float *y);
 
 #endif

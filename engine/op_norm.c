@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * op_norm.c: what divides by a sum over neighbours: softmax and its kin, and the normalizations
- * (layer, instance, group, RMS, Lp, local response). All in double, rounded once. The fast kernels
- * of float32 rows are in norm_f32.c.
+ * (layer, instance, group, RMS, Lp, local response). All in double, rounded once, but for the
+ * kernels of float32 rows in mlas_norm.c and norm_f32.c.
  */
 #include "engine/elem.h"
+#include "engine/fuse.h"
 #include "engine/norm_f32.h"
 #include "engine/op.h"
+#include "engine/par.h"
 
 #include <math.h>
 
@@ -142,34 +144,73 @@ static row_fn *softmax_find(const struct node *n)
                                               : hardmax_row;
 }
 
-/* Softmax of float32 over dimensions [axis, end), when they are neighbours in memory. */
-static int softmax_rows(struct op_call *c, int axis, int end, bool *done, struct err *err)
+/* Rows of float32 in the runtime's way. */
+struct f32_rows {
+    const float *x;
+    float *y;
+    struct rows r;
+    bool log;
+};
+
+static void neighbours(void *ctx, size_t from, size_t to)
 {
+    const struct f32_rows *j = ctx;
+    const size_t n = (size_t)j->r.n;
+    for (size_t i = from; i < to; i++) {
+        mlas_softmax(j->x + i * n, n, j->log, j->y + i * n);
+    }
+}
+
+/* Rows whose elements lie apart; room: for two of them. */
+static void strided(const struct f32_rows *j, float *room)
+{
+    const size_t n = (size_t)j->r.n, inner = (size_t)j->r.inner;
+    for (size_t i = 0; i < (size_t)j->r.outer * inner; i++) {
+        const size_t at = i / inner * n * inner + i % inner;
+        for (size_t k = 0; k < n; k++) {
+            room[k] = j->x[at + k * inner];
+        }
+        mlas_softmax(room, n, j->log, room + n);
+        for (size_t k = 0; k < n; k++) {
+            j->y[at + k * inner] = room[n + k];
+        }
+    }
+}
+
+static int softmax_rows(struct op_call *c, const struct rows *r, struct err *err)
+{
+    enum { EACH = 1 << 14 }; /* elements that a thread takes at a time */
     const struct tensor *x = c->in[0];
     struct tensor *room = NULL;
-    *done = false;
-    if (c->kernels != KERNELS_FAST || x->dtype != DT_F32 || x->n == 0 ||
-        strcmp(c->node->op, "Softmax") != 0 || rows_of(x, axis, end).inner != 1) {
+    int rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
+    if (rc) {
+        return rc;
+    }
+    struct f32_rows j = {x->data, c->out[0]->data, *r, strcmp(c->node->op, "LogSoftmax") == 0};
+    if (r->inner == 1) {
+        par_pieces(c->par, (size_t)r->outer, MAX((size_t)1, EACH / (size_t)r->n), neighbours, &j);
         return OK;
     }
-    *done = true;
-    const struct rows r = rows_of(x, axis, end);
-    const int64_t has = MAX(r.n, (int64_t)SOFTMAX_ROOM);
-    int rc = op_out(c, 0, DT_F32, x->rank, x->dims, err);
-    rc = rc ? rc : tensor_new(DT_F64, 1, &has, c->budget, &room, err);
+    const int64_t two[] = {2, r->n};
+    rc = tensor_new(DT_F32, 2, two, c->budget, &room, err);
     if (!rc) {
-        softmax_f32(x->data, c->out[0]->data, (size_t)r.outer, (size_t)r.n, room->data,
-                    (size_t)has);
+        strided(&j, room->data);
     }
     tensor_free(room);
     return rc;
 }
 
+/* float32 among codes has the bits of the runtime; elsewhere that is only the fast way. */
 static int softmax_kin(struct op_call *c, int axis, int end, struct err *err)
 {
-    bool done;
-    int rc = softmax_rows(c, axis, end, &done, err);
-    return rc || done ? rc : each_row(c, softmax_find(c->node), axis, end, 0, err);
+    const struct tensor *x = c->in[0];
+    const bool as_runtime = strcmp(c->node->domain, fuse_mlas_domain) == 0;
+    if ((as_runtime || c->kernels == KERNELS_FAST) && x->dtype == DT_F32 && x->n != 0 &&
+        strcmp(c->node->op, "Hardmax") != 0) {
+        const struct rows r = rows_of(x, axis, end);
+        return softmax_rows(c, &r, err);
+    }
+    return each_row(c, softmax_find(c->node), axis, end, 0, err);
 }
 
 static int softmax(struct op_call *c, struct err *err)
@@ -192,6 +233,12 @@ static int softmax_flat(struct op_call *c, struct err *err)
         rc = op_axis(given, c->in[0]->rank, &axis, err);
     }
     return rc ? rc : softmax_kin(c, axis, c->in[0]->rank, err);
+}
+
+/* The same as a float node among codes, which keeps its opset as an attribute. */
+static int softmax_mlas(struct op_call *c, struct err *err)
+{
+    return attr_int(c->node, fuse_opset_attr, 1) < 13 ? softmax_flat(c, err) : softmax(c, err);
 }
 
 static int lp_normalization(struct op_call *c, struct err *err)
@@ -449,6 +496,12 @@ static int lrn(struct op_call *c, struct err *err)
         .spec = (spec_text)                                                                        \
     }
 
+#define ROW_MLAS(op_name, spec_text)                                                               \
+    {                                                                                              \
+        .name = (op_name), .domain = fuse_mlas_domain, .since = 1, .min_in = 1, .max_in = 1,       \
+        .ref = softmax_mlas, .spec = (spec_text)                                                   \
+    }
+
 const struct op op_norm[] = {
     ROW("Softmax", 1, 1, 1, softmax_flat, "ONNX Softmax-11"),
     ROW("Softmax", 13, 1, 1, softmax, "ONNX Softmax-13"),
@@ -456,6 +509,8 @@ const struct op op_norm[] = {
     ROW("LogSoftmax", 13, 1, 1, softmax, "ONNX LogSoftmax-13"),
     ROW("Hardmax", 1, 1, 1, softmax_flat, "ONNX Hardmax-11"),
     ROW("Hardmax", 13, 1, 1, softmax, "ONNX Hardmax-13"),
+    ROW_MLAS("Softmax", "ORT Softmax, polynomial and order of sums"),
+    ROW_MLAS("LogSoftmax", "ORT LogSoftmax, polynomial and order of sums"),
     ROW("LpNormalization", 1, 1, 1, lp_normalization, "ONNX LpNormalization-22"),
     ROW("LayerNormalization", 17, 2, 3, layer_norm, "ONNX LayerNormalization-17"),
     ROW("RMSNormalization", 23, 2, 2, layer_norm, "ONNX RMSNormalization-23"),
