@@ -11,13 +11,13 @@
 #include <stdlib.h>
 
 static const struct op *const families[] = {
-    op_conv,      op_matmul,      op_pool,     op_eltwise,    op_norm,      op_batchnorm,
-    op_reduce,    op_shape,       op_resize,   op_quant,      op_qlinear,   op_qpool,
-    op_qconv,     op_qmatmul,     op_mlas,     op_mlas_conv,  op_unary,     op_move,
-    op_index,     op_attention,   op_einsum,   op_vision,     op_cast,      op_pad,
-    op_exact,     op_tensorrt,    op_pairs,    op_ort,        op_tfl_conv,  op_tfl_binary,
-    op_tfl_unary, op_tfl_reduce,  op_tfl_move, op_tfl_gather, op_tfl_quant, op_mlas_sums,
-    op_mlas_norm, op_mlas_matmul,
+    op_conv,       op_matmul,    op_pool,        op_eltwise,  op_norm,       op_batchnorm,
+    op_reduce,     op_shape,     op_resize,      op_quant,    op_qlinear,    op_qsoftmax,
+    op_qpool,      op_qconv,     op_qmatmul,     op_mlas,     op_mlas_conv,  op_unary,
+    op_move,       op_index,     op_attention,   op_einsum,   op_vision,     op_cast,
+    op_pad,        op_exact,     op_tensorrt,    op_pairs,    op_ort,        op_tfl_conv,
+    op_tfl_binary, op_tfl_unary, op_tfl_reduce,  op_tfl_move, op_tfl_gather, op_tfl_quant,
+    op_mlas_sums,  op_mlas_norm, op_mlas_matmul,
 };
 
 /* All operators by name: every node of every plan is looked up. */

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * op_qlinear.c: the quantized operators without weights, all from onnxruntime's com.microsoft
- * domain: QLinearAdd, Mul, Softmax, Concat, Where, Sigmoid, LeakyRelu; pools are in op_qpool.c.
- * They have no specification to the last bit; the formulas are those of onnxruntime 1.32 on x86,
- * found by experiment, including where it rounds and how it saturates.
+ * domain: QLinearAdd, Mul, Concat, Where, Sigmoid, LeakyRelu; Softmax is in op_qsoftmax.c, pools
+ * are in op_qpool.c. They have no specification to the last bit; the formulas are those of
+ * onnxruntime 1.32 on x86, found by experiment, including where it rounds and how it saturates.
  */
 #include "engine/elem.h"
 #include "engine/op_quant.h"
 #include "engine/par.h"
 
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -399,77 +398,6 @@ static int op_qlinear_where(struct op_call *c, struct err *err)
     return OK;
 }
 
-/* ---- Softmax -------------------------------------------------------------------------------- */
-
-/* table[255 + x - max] = exp((x - max) sx) times a factor that keeps the sum of `n` of them within
- * float. */
-static void softmax_table(float sx, size_t n, float *table)
-{
-    double room = (double)logf(FLT_MAX / (float)n) - 5;
-    double shift = (room > 0 ? room : 0) / (double)sx;
-    for (int i = 0; i < 256; i++) {
-        table[i] = (float)exp((i - 255 + shift) * (double)sx);
-    }
-}
-
-/* One row of n codes, `step` apart: y = rne(t * floor(1 / sy) / sum t) + zy, cut to the highest
- * code. */
-static void softmax_row(const struct tensor *x, size_t at, size_t n, size_t step,
-                        const float *table, const struct q1 *qy, uint8_t *y)
-{
-    const double c = (double)floorf(1.0F / qy->s);
-    int32_t max = INT32_MIN;
-    float sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        max = MAX(max, code_at(x, at + i * step));
-    }
-    for (size_t i = 0; i < n; i++) {
-        sum += table[255 + code_at(x, at + i * step) - max];
-    }
-    for (size_t i = 0; i < n; i++) {
-        double t = (double)table[255 + code_at(x, at + i * step) - max];
-        double v = fmin(rint(t * c / (double)sum), 512.0); /* a NaN of 0 / 0 becomes 512, too */
-        y[at + i * step] = (uint8_t)(MIN((int32_t)v + qy->z, qy->qmax) - qy->shift);
-    }
-}
-
-/* Attribute `opset` tells which Softmax this was: below 13 all dimensions from axis on count as
- * one. */
-static int op_qlinear_softmax(struct op_call *c, struct err *err)
-{
-    struct q1 qx, qy;
-    int axis = 0;
-    float table[256];
-    int rc = q1_read_unary(c, &qx, &qy, err);
-    if (rc) {
-        return rc;
-    }
-    const struct tensor *x = c->in[0];
-    bool flat = attr_int(c->node, "opset", 13) < 13;
-    rc = op_axis(attr_int(c->node, "axis", flat ? 1 : -1), x->rank, &axis, err);
-    rc = rc ? rc : op_out(c, 0, qy.dtype, x->rank, x->dims, err);
-    if (rc || x->n == 0) {
-        return rc;
-    }
-    size_t outer = 1, n = (size_t)x->dims[axis], inner = 1;
-    for (int i = 0; i < x->rank; i++) {
-        outer *= i < axis ? (size_t)x->dims[i] : 1;
-        inner *= i > axis ? (size_t)x->dims[i] : 1;
-    }
-    if (flat) {
-        n *= inner;
-        inner = 1;
-    }
-    softmax_table(qx.s, n, table);
-    q1_shift(c, &qy);
-    for (size_t o = 0; o < outer; o++) {
-        for (size_t i = 0; i < inner; i++) {
-            softmax_row(x, o * n * inner + i, n, inner, table, &qy, c->out[0]->data);
-        }
-    }
-    return OK;
-}
-
 static const char ms[] = "com.microsoft";
 
 // clang-format off
@@ -478,7 +406,6 @@ const struct op op_qlinear[] = {
     {.name = "QLinearMul", .domain = ms, .since = 1, .min_in = 7, .max_in = 8, .ref = op_qlinear_mul, .fast = op_qlinear_mul_fast, .layout = binary_order, .spec = "ORT QLinearMul-1"},
     {.name = "QLinearConcat", .domain = ms, .since = 1, .min_in = 5, .max_in = -1, .ref = op_qlinear_concat, .fast = op_qlinear_concat_fast, .layout = layout_broadcast, .spec = "ORT QLinearConcat-1"},
     {.name = "QLinearWhere", .domain = ms, .since = 1, .min_in = 9, .max_in = 9, .ref = op_qlinear_where, .layout = layout_broadcast, .spec = "ORT QLinearWhere-1"},
-    {.name = "QLinearSoftmax", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_softmax, .spec = "ORT QLinearSoftmax-1"},
     {.name = "QLinearSigmoid", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_sigmoid, .fast = op_qlinear_sigmoid_fast, .layout = layout_any, .spec = "ORT QLinearSigmoid-1"},
     {.name = "QLinearLeakyRelu", .domain = ms, .since = 1, .min_in = 4, .max_in = 5, .ref = op_qlinear_leaky_relu, .fast = op_qlinear_leaky_relu_fast, .layout = layout_any, .spec = "ORT QLinearLeakyRelu-1"},
     {0},
