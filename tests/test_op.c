@@ -216,6 +216,7 @@ static const struct twin {
     {"Sqrt", 13, make_unary, 0},
     {"Exp", 13, make_unary, 2e-7},
     {"Erf", 13, make_unary, 2e-7},
+    {"Gelu", 20, make_unary, 3e-7},
     {"HardSigmoid", 13, make_unary, 2e-7},
     {"Sigmoid", 13, make_unary, 3e-7},
     {"Tanh", 13, make_unary, 3e-7},

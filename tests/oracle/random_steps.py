@@ -113,6 +113,18 @@ def unary(op, amp=None, positive=False, since=0, **attrs):
     return step
 
 
+def gelu(b):
+    """Written out: x times 1 + erf, then half of it, or half of x first."""
+    x = b.pick()
+    real, half = b.real(x), b.constant(np.float32(0.5))
+    e = b.node("Erf", [b.node("Div", [real, b.constant(np.float32(np.sqrt(2)))])])
+    one = b.node("Add", b.rng.sample([e, b.constant(np.float32(1))], 2))
+    first = [real, half] if b.maybe(0.5) else [real, one]
+    rest = one if half in first else half
+    y = b.node("Mul", b.rng.sample([b.node("Mul", b.rng.sample(first, 2)), rest], 2))
+    return b.finish(y, x.shape, x.amp)
+
+
 def leaky(b):
     x = b.pick()
     return b.apply("LeakyRelu", [x], x.shape, x.amp, alpha=b.rng.choice([0.1, 0.01, 0.3]))
@@ -121,6 +133,8 @@ def leaky(b):
 def softmax(b):
     x = b.pick()
     axis = b.rng.choice([-1, -1, 1])
+    if b.style != "qop" and b.maybe(0.2):
+        return b.apply("LogSoftmax", [x], x.shape, 8.0, axis=axis)
     return b.apply("Softmax", [x], x.shape, 1.0, True, axis=axis)
 
 
@@ -270,14 +284,26 @@ STEPS = [
     (float_pair, 1), (divide, 1), (unary("Sigmoid", 1.0, True), 2), (leaky, 2),
     (unary("Relu", None, True), 2), (unary("Tanh", 1.0), 1),
     (unary("HardSigmoid", 1.0, True, alpha=0.2, beta=0.5), 1), (unary("HardSwish", since=14), 1),
-    (unary("Erf", 1.0), 1), (softmax, 2), (pool("MaxPool"), 3), (pool("AveragePool"), 2),
+    (unary("Erf", 1.0), 1), (gelu, 1), (softmax, 2), (pool("MaxPool"), 3), (pool("AveragePool"), 2),
     (global_pool, 1), (concat, 4), (split, 2), (reshape, 3), (flatten, 2), (transpose, 3), (cut, 2),
     (gather, 1), (resize, 2), (mean, 1), (where, 1), (layer_norm, 1),
 ]
 
 
+def has_codes(b):
+    return any("QuantizeLinear" in n.op_type for n in b.nodes)
+
+
 def build(seed):
-    """A finished builder of 3 to 12 steps."""
+    """A finished builder of 3 to 12 steps, whose graph has codes somewhere."""
+    b = attempt(seed)
+    while not has_codes(b):
+        seed = f"{seed} again"
+        b = attempt(seed)
+    return b
+
+
+def attempt(seed):
     b = Builder(seed)
     b.start()
     steps, weights = zip(*STEPS)
