@@ -36,6 +36,24 @@ static bool is_half_of(const struct fuser *f, int node, int x)
                                        (n->in[1] == x && is_constant(f, node, 0, 0.5)));
 }
 
+/* Whether the runtime takes the product that makes x for the one with a half. Before opset 20 it
+ * looks for Gelus late, when products with the scale of a MatMulInteger are no longer nodes. */
+static bool is_mistaken(const struct fuser *f, int x)
+{
+    const int mul = fuser_producer(f, x);
+    if (!fuse_is(f, mul, "Mul")) {
+        return false;
+    }
+    for (int k = 0; k < f->g->nodes[mul].n_in && f->g->opset < 20; k++) {
+        const int cast = fuser_producer(f, f->g->nodes[mul].in[k]);
+        if (fuse_is(f, cast, "Cast") &&
+            fuse_is(f, fuser_producer(f, f->g->nodes[cast].in[0]), "MatMulInteger")) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The five, from the division on; false where it is something else. */
 struct gelu {
     int div, erf, add, first, last; /* first, last: products */
@@ -66,7 +84,7 @@ static bool find_gelu(const struct fuser *f, int div, struct gelu *g)
     if (other == x) { /* x * (1 + erf), then half of it */
         g->first = to_mul.node;
         g->last = fuser_sole_use(f, out_of(f, g->first)).node;
-        return g->last >= 0 && is_half_of(f, g->last, out_of(f, g->first));
+        return g->last >= 0 && is_half_of(f, g->last, out_of(f, g->first)) && !is_mistaken(f, x);
     }
     g->first = maker; /* half of x, times 1 + erf */
     g->last = to_mul.node;
