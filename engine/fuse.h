@@ -123,8 +123,12 @@ bool fuse_quantize_weights(struct fuser *f);
 void fuse_level1(struct fuser *f);
 void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
-/* fuse_gelu.c; after the groups, which quantized operators belong to. */
+/* fuse_gelu.c, fuse_norm.c; after the groups, which quantized operators belong to. */
 void fuse_gelu(struct fuser *f);
+void fuse_norm(struct fuser *f);
+/* Whether a value is what MatMulInteger gives, made float and scaled: one operator later on
+ * (fuse_gelu.c). */
+bool fuse_is_product(const struct fuser *f, int value);
 /* fuse_level2.c: the groups alone, as a model would spell them. */
 void fuse_integers(struct fuser *f);
 /* fuse_literal.c: exact domains of their own for products of integers; the operators of

@@ -36,22 +36,24 @@ static bool is_half_of(const struct fuser *f, int node, int x)
                                        (n->in[1] == x && is_constant(f, node, 0, 0.5)));
 }
 
+bool fuse_is_product(const struct fuser *f, int value)
+{
+    const int mul = fuser_producer(f, value);
+    for (int k = 0; fuse_is(f, mul, "Mul") && k < f->g->nodes[mul].n_in; k++) {
+        const int cast = fuser_producer(f, f->g->nodes[mul].in[k]);
+        if (fuse_is(f, cast, "Cast") &&
+            fuse_is(f, fuser_producer(f, f->g->nodes[cast].in[0]), "MatMulInteger")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether the runtime takes the product that makes x for the one with a half. Before opset 20 it
  * looks for Gelus late, when products with the scale of a MatMulInteger are no longer nodes. */
 static bool is_mistaken(const struct fuser *f, int x)
 {
-    const int mul = fuser_producer(f, x);
-    if (!fuse_is(f, mul, "Mul")) {
-        return false;
-    }
-    for (int k = 0; k < f->g->nodes[mul].n_in && f->g->opset < 20; k++) {
-        const int cast = fuser_producer(f, f->g->nodes[mul].in[k]);
-        if (fuse_is(f, cast, "Cast") &&
-            fuse_is(f, fuser_producer(f, f->g->nodes[cast].in[0]), "MatMulInteger")) {
-            return false;
-        }
-    }
-    return true;
+    return fuse_is(f, fuser_producer(f, x), "Mul") && (f->g->opset >= 20 || !fuse_is_product(f, x));
 }
 
 /* The five, from the division on; false where it is something else. */

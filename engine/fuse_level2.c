@@ -214,7 +214,8 @@ static const struct node *sole_add(const struct fuser *f, int value)
 /* Whether an Add's second input is a constant for each element of a row of `scale`. */
 static bool adds_row(const struct fuser *f, const struct node *add, int scale)
 {
-    const struct tensor *row = add ? f->g->values[add->in[1]].constant : NULL;
+    const struct tensor *row =
+        add && !fuse_is_product(f, add->in[0]) ? f->g->values[add->in[1]].constant : NULL;
     const struct tensor *like = f->g->values[scale].constant;
     return row && row->rank == 1 && (!like || like->n == row->n);
 }
@@ -312,7 +313,8 @@ void fuse_islands(struct fuser *f, bool optimized)
         f->v[n->out[0]].blocked = blocked;
         if (sums_as_mlas(f, n)) {
             n->domain = fuse_mlas_domain;
-            graph_attr_int(f->g, n, fuse_opset_attr, f->g->opset);
+            const int64_t since = strcmp(n->op, "LayerNormalization") == 0 ? 17 : 1;
+            graph_attr_int(f->g, n, fuse_opset_attr, MAX(f->g->opset, since));
             if (strcmp(n->op, "MatMul") == 0 || strcmp(n->op, "Gemm") == 0) {
                 const bool packed = n->n_in > 1 && is_known(f, n->in[1], optimized);
                 graph_attr_int(f->g, n, fuse_packed_attr, packed);
@@ -358,6 +360,7 @@ void fuse_level2(struct fuser *f)
     drop_pairs(f);
     if (has_codes(f)) {
         fuse_gelu(f);
+        fuse_norm(f);
     }
     fuse_islands(f, true);
 }

@@ -278,6 +278,32 @@ def layer_norm(b):
                    extra=[b.constant(gain), b.constant(np.zeros(n, np.float32))])
 
 
+def mean_of_rows(b, x, rank):
+    axis = b.rng.choice([-1, -1, rank - 1])
+    if b.opset >= 18:
+        return b.node("ReduceMean", [x, b.constant(np.array([axis], np.int64))])
+    return b.node("ReduceMean", [x], axes=[axis])
+
+
+def written_norm(b):
+    """LayerNormalization as models before opset 17 write it, with one difference or two."""
+    x = b.pick()
+    rank, n = len(x.shape), x.shape[-1]
+    if n < 2:
+        return None
+    real = b.real(x)
+    mean = mean_of_rows(b, real, rank)
+    parts = [b.node("Sub", [real, mean]) for _ in range(b.rng.choice([1, 1, 2]))]
+    squares = b.node("Pow", [parts[0], b.constant(np.float32(2))])
+    epsilon = b.constant(np.float32(b.rng.choice([1e-5, 1e-3])))
+    variance = b.node("Add", [mean_of_rows(b, squares, rank), epsilon])
+    normal = b.node("Div", [parts[-1], b.node("Sqrt", [variance])])
+    shape = [n] if b.maybe(0.8) else [1, n]  # the latter is none to the runtime
+    gain, bias = (b.constant(b.np.uniform(0.5, 1.5, shape).astype(np.float32)) for _ in range(2))
+    scaled = b.node("Mul", b.rng.sample([normal, gain], 2))
+    return b.finish(b.node("Add", b.rng.sample([scaled, bias], 2)), x.shape, 4.0)
+
+
 # Step and how often it is taken.
 STEPS = [
     (conv, 12), (gemm, 5), (matmul, 5), (attention, 2), (pairwise("Add"), 7), (pairwise("Mul"), 4),
@@ -287,23 +313,12 @@ STEPS = [
     (unary("Erf", 1.0), 1), (gelu, 1), (softmax, 2), (pool("MaxPool"), 3), (pool("AveragePool"), 2),
     (global_pool, 1), (concat, 4), (split, 2), (reshape, 3), (flatten, 2), (transpose, 3), (cut, 2),
     (gather, 1), (resize, 2), (mean, 1), (where, 1), (layer_norm, 1),
+    (written_norm, 1),
 ]
 
 
-def has_codes(b):
-    return any("QuantizeLinear" in n.op_type for n in b.nodes)
-
-
 def build(seed):
-    """A finished builder of 3 to 12 steps, whose graph has codes somewhere."""
-    b = attempt(seed)
-    while not has_codes(b):
-        seed = f"{seed} again"
-        b = attempt(seed)
-    return b
-
-
-def attempt(seed):
+    """A finished builder of 3 to 12 steps."""
     b = Builder(seed)
     b.start()
     steps, weights = zip(*STEPS)
