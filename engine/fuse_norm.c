@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * fuse_norm.c: LayerNormalization written out in nine operators, as models before opset 17 have it:
- * onnxruntime computes it as one. It takes the exponent for 2 without looking, and an epsilon that
- * is the first operand of its sum for 1e-5.
+ * fuse_norm.c: normalizations written out in operators, as models before opset 17 have them:
+ * onnxruntime computes each as one.
  *
- *   ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add
+ *   ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add   LayerNormalization
+ *               Pow, ReduceMean, Add, Sqrt, Div, Mul             SimplifiedLayerNormalization
  *
- * Div divides what Sub gives, or what a Sub of its own does.
+ * In the first Div divides what Sub gives, or what a Sub of its own does. The runtime takes its
+ * exponent for 2 without looking.
  */
 #include "engine/fuse.h"
+
+#include <stdlib.h>
 
 /* A plain node of that many inputs with one output that is no output of the graph. */
 static bool is_inner(const struct fuser *f, int node, const char *op, int n_in)
@@ -26,8 +29,9 @@ static int out_of(const struct fuser *f, int node)
     return f->g->nodes[node].out[0];
 }
 
-/* Whether a ReduceMean is over the last dimension alone, which it keeps. */
-static bool is_last_mean(const struct fuser *f, int node)
+/* Whether a ReduceMean is over the last dimension alone, which it keeps; rank: of what it reads, -1
+ * where that is not known. */
+static bool is_last_mean(const struct fuser *f, int node, int rank)
 {
     const bool by_input = f->g->opset >= 18;
     if (!is_inner(f, node, "ReduceMean", by_input ? 2 : 1)) {
@@ -36,13 +40,12 @@ static bool is_last_mean(const struct fuser *f, int node)
     const struct node *n = &f->g->nodes[node];
     const struct attr *a = attr_find(n, "axes");
     const struct tensor *t = by_input && n->in[1] >= 0 ? f->g->values[n->in[1]].constant : NULL;
-    const struct value *x = &f->g->values[n->in[0]];
     if (by_input ? !t || t->dtype != DT_S64 || t->n != 1
                  : !a || a->kind != ATTR_INTS || a->n != 1) {
         return false;
     }
     const int64_t axis = by_input ? tensor_s64(t, 0) : a->ints[0];
-    return attr_int(n, "keepdims", 1) && (axis == -1 || (x->rank > 0 && axis == x->rank - 1));
+    return attr_int(n, "keepdims", 1) && (axis == -1 || (rank > 0 && axis == rank - 1));
 }
 
 /* The constant row that is an operand of a node beside value v; -1: it is something else. */
@@ -107,14 +110,18 @@ static bool find_differences(const struct fuser *f, struct norm *g, int *divided
            fuser_uses(f, *divided) == (g->own_sub >= 0 ? 1 : 2);
 }
 
-static bool find_norm(const struct fuser *f, int mean, struct norm *g)
+static bool find_norm(const struct fuser *f, const int *ranks, int mean, struct norm *g)
 {
     int divided;
     g->nodes[MEAN] = mean;
-    if (!is_last_mean(f, mean)) {
+    if (!is_inner(f, mean, "ReduceMean", f->g->opset >= 18 ? 2 : 1)) {
         return false;
     }
     g->x = f->g->nodes[mean].in[0];
+    const int rank = ranks[g->x];
+    if (!is_last_mean(f, mean, rank)) {
+        return false;
+    }
     if (!find_differences(f, g, &divided)) {
         return false;
     }
@@ -125,7 +132,7 @@ static bool find_norm(const struct fuser *f, int mean, struct norm *g)
         g->nodes[POW] = is_inner(f, e.node, "Pow", 2) && e.slot == 0 ? e.node : g->nodes[POW];
     }
     if (g->nodes[POW] < 0 || !follow(f, g, MEAN2, "ReduceMean", f->g->opset >= 18 ? 2 : 1) ||
-        !is_last_mean(f, g->nodes[MEAN2]) || !follow(f, g, ADD_EPSILON, "Add", 2) ||
+        !is_last_mean(f, g->nodes[MEAN2], rank) || !follow(f, g, ADD_EPSILON, "Add", 2) ||
         !follow(f, g, SQRT, "Sqrt", 1) || !follow(f, g, DIV, "Div", 2) ||
         f->g->nodes[g->nodes[DIV]].in[0] != divided || !follow(f, g, MUL, "Mul", 2)) {
         return false;
@@ -142,21 +149,27 @@ static bool find_norm(const struct fuser *f, int mean, struct norm *g)
            f->g->values[g->scale].constant->n == f->g->values[g->bias].constant->n;
 }
 
-static float epsilon_of(const struct fuser *f, const struct norm *g)
+/* The constant of a sum. */
+static float epsilon_of(const struct fuser *f, int add)
 {
-    const int v = f->g->nodes[g->nodes[ADD_EPSILON]].in[1];
-    const struct tensor *t = v >= 0 ? f->g->values[v].constant : NULL;
-    return t && t->dtype == DT_F32 && t->n > 0 ? (float)tensor_f64(t, 0) : 1e-5F;
+    for (int k = 0; k < 2; k++) {
+        const int v = f->g->nodes[add].in[k];
+        const struct tensor *t = v >= 0 ? f->g->values[v].constant : NULL;
+        if (t && t->dtype == DT_F32 && t->n > 0) {
+            return (float)tensor_f64(t, 0);
+        }
+    }
+    return 1e-5F;
 }
 
-void fuse_norm(struct fuser *f)
+static void fuse_layer_norms(struct fuser *f, const int *ranks)
 {
     struct norm g;
     for (size_t i = 0; i < f->g->n_nodes; i++) {
-        if (!find_norm(f, (int)i, &g)) {
+        if (!find_norm(f, ranks, (int)i, &g)) {
             continue;
         }
-        const float epsilon = epsilon_of(f, &g);
+        const float epsilon = epsilon_of(f, g.nodes[ADD_EPSILON]);
         const int in[] = {g.x, g.scale, g.bias}, y = out_of(f, g.last);
         for (int k = 0; k < PARTS; k++) {
             fuser_kill(f, g.nodes[k]);
@@ -168,4 +181,99 @@ void fuse_norm(struct fuser *f)
         f->g->nodes[g.last].n_attrs = 0;
         graph_attr_float(f->g, &f->g->nodes[g.last], "epsilon", epsilon);
     }
+}
+
+/* ---- Without a mean ------------------------------------------------------------------------- */
+
+enum { SIMPLE_POW, SIMPLE_MEAN, SIMPLE_ADD, SIMPLE_SQRT, SIMPLE_DIV, SIMPLE_PARTS };
+
+struct simple {
+    int nodes[SIMPLE_PARTS];
+    int last, x, scale;
+};
+
+static bool is_one(const struct fuser *f, int value, double one)
+{
+    const struct tensor *t = value >= 0 ? f->g->values[value].constant : NULL;
+    return t && t->dtype == DT_F32 && t->n == 1 && tensor_f64(t, 0) == one;
+}
+
+static bool find_simple(const struct fuser *f, const int *ranks, int power, struct simple *g)
+{
+    static const struct {
+        const char *op;
+        int n_in;
+    } parts[] = {[SIMPLE_ADD] = {"Add", 2}, [SIMPLE_SQRT] = {"Sqrt", 1}};
+    if (!is_inner(f, power, "Pow", 2) || !is_one(f, f->g->nodes[power].in[1], 2)) {
+        return false;
+    }
+    g->nodes[SIMPLE_POW] = power;
+    g->x = f->g->nodes[power].in[0];
+    g->nodes[SIMPLE_MEAN] = fuser_sole_use(f, out_of(f, power)).node;
+    if (!is_inner(f, g->nodes[SIMPLE_MEAN], "ReduceMean", f->g->opset >= 18 ? 2 : 1) ||
+        !is_last_mean(f, g->nodes[SIMPLE_MEAN], ranks[g->x])) {
+        return false;
+    }
+    for (int k = SIMPLE_ADD; k <= SIMPLE_SQRT; k++) {
+        g->nodes[k] = fuser_sole_use(f, out_of(f, g->nodes[k - 1])).node;
+        if (!is_inner(f, g->nodes[k], parts[k].op, parts[k].n_in)) {
+            return false;
+        }
+    }
+    const int quotient = fuser_sole_use(f, out_of(f, g->nodes[SIMPLE_SQRT])).node;
+    g->nodes[SIMPLE_DIV] = quotient;
+    if (!is_inner(f, quotient, "Div", 2) || f->g->nodes[quotient].in[0] != g->x) {
+        return false;
+    }
+    g->last = fuser_sole_use(f, out_of(f, quotient)).node;
+    g->scale = fuse_is(f, g->last, "Mul") && f->g->nodes[g->last].n_in == 2 &&
+                       f->g->nodes[g->last].domain[0] == '\0'
+                   ? row_beside(f, g->last, out_of(f, quotient))
+                   : -1;
+    return g->scale >= 0;
+}
+
+static void fuse_simple_norms(struct fuser *f, const int *ranks)
+{
+    struct simple g;
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        if (!find_simple(f, ranks, (int)i, &g)) {
+            continue;
+        }
+        const float epsilon = epsilon_of(f, g.nodes[SIMPLE_ADD]);
+        const int in[] = {g.x, g.scale}, y = out_of(f, g.last);
+        for (int k = 0; k < SIMPLE_PARTS; k++) {
+            fuser_kill(f, g.nodes[k]);
+        }
+        fuser_become(f, g.last, "SimplifiedLayerNormalization", fuse_mlas_domain, 2, in, 1, &y);
+        f->g->nodes[g.last].n_attrs = 0;
+        graph_attr_float(f->g, &f->g->nodes[g.last], "epsilon", epsilon);
+    }
+}
+
+/* 1 / a times b is b / a, also where that is no norm. */
+static void join_quotients(struct fuser *f)
+{
+    for (size_t i = 0; i < f->g->n_nodes; i++) {
+        const struct edge to_mul = is_inner(f, (int)i, "Div", 2)
+                                       ? fuser_sole_use(f, out_of(f, (int)i))
+                                       : (struct edge){-1, -1};
+        const struct node *mul = to_mul.node >= 0 ? &f->g->nodes[to_mul.node] : NULL;
+        if (!mul || !is_one(f, f->g->nodes[i].in[0], 1) || strcmp(mul->op, "Mul") != 0 ||
+            mul->domain[0] || mul->n_in != 2 || mul->n_out != 1) {
+            continue;
+        }
+        const int in[] = {mul->in[1 - to_mul.slot], f->g->nodes[i].in[1]}, y = mul->out[0];
+        fuser_kill(f, (int)i);
+        fuser_become(f, to_mul.node, "Div", "", 2, in, 1, &y);
+    }
+}
+
+void fuse_norm(struct fuser *f)
+{
+    int *ranks = fuse_ranks(f);
+    join_quotients(f);
+    fuse_layer_norms(f, ranks);
+    fuse_simple_norms(f, ranks);
+    free(ranks);
 }

@@ -14,6 +14,7 @@
 #include "engine/norm_f32.h"
 #include "engine/op_mlas.h"
 #include "engine/op_quant.h"
+#include "engine/par.h"
 
 #include <float.h>
 #include <math.h>
@@ -229,6 +230,74 @@ static int op_layer_norm(struct op_call *c, struct err *err)
     return OK;
 }
 
+/* ---- SimplifiedLayerNormalization: x / sqrt(mean of squares + epsilon) * scale --------------- */
+
+enum { LONG_SIMPLE = 16 }; /* elements of rows that are summed in parts */
+
+struct simple {
+    const float *x, *scale;
+    float *y;
+    size_t n;
+    float epsilon;
+};
+
+IN_BOTH void simple_row(const struct simple *s, const float *restrict x, float *restrict y)
+{
+    const size_t n = s->n;
+    const float *restrict scale = s->scale;
+    float squares = 0;
+    if (n < LONG_SIMPLE) {
+        for (size_t i = 0; i < n; i++) {
+            squares += x[i] * x[i];
+        }
+        const float deviation = sqrtf(squares / (float)n + s->epsilon);
+        for (size_t i = 0; i < n; i++) {
+            y[i] = x[i] / deviation * scale[i];
+        }
+        return;
+    }
+    squares = squares_of(x, n, 0);
+    const float inverse = 1 / sqrtf(squares / (float)n + s->epsilon);
+    for (size_t i = 0; i < n; i++) {
+        y[i] = x[i] * inverse * scale[i];
+    }
+}
+
+FMA_CLONE static void simple_row_fma(const struct simple *s, const float *x, float *y)
+{
+    simple_row(s, x, y);
+}
+
+static void simple_rows(void *ctx, size_t from, size_t to)
+{
+    const struct simple *s = ctx;
+    const bool fma = have_fma();
+    for (size_t i = from; i < to; i++) {
+        (fma ? simple_row_fma : simple_row)(s, s->x + i * s->n, s->y + i * s->n);
+    }
+}
+
+/* Rows are the last dimension. */
+static int op_simple_norm(struct op_call *c, struct err *err)
+{
+    enum { EACH = 1 << 14 }; /* elements that a thread takes at a time */
+    const struct tensor *x = c->in[0], *scale = c->in[1];
+    int rc = op_want(c, 0, DT_F32, -1, err);
+    rc = rc ? rc : op_want(c, 1, DT_F32, 1, err);
+    if (!rc && (x->rank < 1 || !is_row(scale, x, x->rank - 1))) {
+        rc = err_set(err, E_SHAPE, "scale has %zu elements, expected one for each of a row",
+                     scale->n);
+    }
+    rc = rc ? rc : op_out(c, 0, DT_F32, x->rank, x->dims, err);
+    if (rc || x->n == 0) {
+        return rc;
+    }
+    struct simple s = {x->data, scale->data, c->out[0]->data, scale->n,
+                       attr_float(c->node, "epsilon", 1e-5F)};
+    par_pieces(c->par, x->n / s.n, MAX((size_t)1, EACH / s.n), simple_rows, &s);
+    return OK;
+}
+
 /* ---- Softmax -------------------------------------------------------------------------------- */
 
 enum { NARROW = 8, WIDE = 16 };
@@ -352,6 +421,7 @@ void mlas_softmax(const float *x, size_t n, bool log, float *y)
 // clang-format off
 const struct op op_mlas_norm[] = {
     {.name = "LayerNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 6, .ref = op_layer_norm, .spec = "ORT LayerNormalization, order of sums"},
+    {.name = "SimplifiedLayerNormalization", .domain = fuse_mlas_domain, .since = 1, .min_in = 2, .max_in = 2, .ref = op_simple_norm, .spec = "ORT SimplifiedLayerNormalization, order of sums"},
     {0},
 };
 // clang-format on

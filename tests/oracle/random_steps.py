@@ -296,12 +296,31 @@ def written_norm(b):
     parts = [b.node("Sub", [real, mean]) for _ in range(b.rng.choice([1, 1, 2]))]
     squares = b.node("Pow", [parts[0], b.constant(np.float32(2))])
     epsilon = b.constant(np.float32(b.rng.choice([1e-5, 1e-3])))
-    variance = b.node("Add", [mean_of_rows(b, squares, rank), epsilon])
+    variance = b.node("Add", b.rng.sample([mean_of_rows(b, squares, rank), epsilon], 2))
     normal = b.node("Div", [parts[-1], b.node("Sqrt", [variance])])
     shape = [n] if b.maybe(0.8) else [1, n]  # the latter is none to the runtime
     gain, bias = (b.constant(b.np.uniform(0.5, 1.5, shape).astype(np.float32)) for _ in range(2))
     scaled = b.node("Mul", b.rng.sample([normal, gain], 2))
     return b.finish(b.node("Add", b.rng.sample([scaled, bias], 2)), x.shape, 4.0)
+
+
+def root_mean_square(b):
+    """The same without a mean, which some networks normalize by."""
+    x = b.pick()
+    rank, n = len(x.shape), x.shape[-1]
+    if n < 2:
+        return None
+    real = b.real(x)
+    squares = b.node("Pow", [real, b.constant(np.float32(2))])
+    sums = [mean_of_rows(b, squares, rank), b.constant(np.float32(1e-3))]
+    root = b.node("Sqrt", [b.node("Add", b.rng.sample(sums, 2))])
+    if b.maybe(0.5):
+        normal = b.node("Div", [real, root])
+    else:
+        over = b.node("Div", [b.constant(np.float32(1)), root])
+        normal = b.node("Mul", b.rng.sample([real, over], 2))
+    gain = b.constant(b.np.uniform(0.5, 1.5, n).astype(np.float32))
+    return b.finish(b.node("Mul", b.rng.sample([normal, gain], 2)), x.shape, 4.0)
 
 
 # Step and how often it is taken.
@@ -313,7 +332,7 @@ STEPS = [
     (unary("Erf", 1.0), 1), (gelu, 1), (softmax, 2), (pool("MaxPool"), 3), (pool("AveragePool"), 2),
     (global_pool, 1), (concat, 4), (split, 2), (reshape, 3), (flatten, 2), (transpose, 3), (cut, 2),
     (gather, 1), (resize, 2), (mean, 1), (where, 1), (layer_norm, 1),
-    (written_norm, 1),
+    (written_norm, 1), (root_mean_square, 1),
 ]
 
 
