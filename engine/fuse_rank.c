@@ -146,11 +146,12 @@ static int made_rank(const struct ranks *r, const struct node *n)
 /* Whether a node's outputs became known. */
 static bool add_ranks(struct ranks *r, const struct node *n)
 {
-    const int outs = strcmp(n->op, "Split") == 0 ? n->n_out : MIN(n->n_out, 1);
+    const bool dynamic = strcmp(n->op, "DynamicQuantizeLinear") == 0;
+    const int outs = dynamic || strcmp(n->op, "Split") == 0 ? n->n_out : MIN(n->n_out, 1);
     bool news = false;
     for (int k = 0; k < outs; k++) {
         if (n->out[k] >= 0 && r->rank[n->out[k]] < 0) {
-            r->rank[n->out[k]] = made_rank(r, n);
+            r->rank[n->out[k]] = dynamic && k > 0 ? 0 : made_rank(r, n); /* scale, zero point */
             news = news || r->rank[n->out[k]] >= 0;
         }
     }
