@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * fuse_norm.c: normalizations written out in operators, as models before opset 17 have them:
+ * fuse_written.c: normalizations written out in operators, as models before opset 17 have them:
  * onnxruntime computes each as one.
  *
  *   ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add   LayerNormalization
