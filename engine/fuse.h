@@ -125,7 +125,8 @@ void fuse_level2(struct fuser *f);
 void fuse_groups(struct fuser *f);
 /* fuse_rank.c: ranks of all values, -1 where they are not known; the caller frees them. */
 int *fuse_ranks(const struct fuser *f);
-/* fuse_gelu.c, fuse_written.c; after the groups, which quantized operators belong to. */
+/* fuse_gelu.c, fuse_written.c: what is written out in graphs with codes; after the groups, which
+ * quantized operators belong to. */
 void fuse_gelu(struct fuser *f);
 void fuse_norm(struct fuser *f);
 /* Whether a value is what MatMulInteger gives, made float and scaled: one operator later on

@@ -96,7 +96,8 @@ static bool find_gelu(const struct fuser *f, int div, struct gelu *g)
 void fuse_gelu(struct fuser *f)
 {
     struct gelu g;
-    for (size_t i = 0; i < f->g->n_nodes; i++) {
+    const size_t n_nodes = fuse_has_codes(f) ? f->g->n_nodes : 0;
+    for (size_t i = 0; i < n_nodes; i++) {
         if (!find_gelu(f, (int)i, &g)) {
             continue;
         }

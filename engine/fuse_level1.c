@@ -235,6 +235,9 @@ void fuse_level1(struct fuser *f)
     detach_shapes(f);
     split_dequantizers(f);
     fuse_twins(f);
+    if (f->g->opset >= 20) {
+        fuse_gelu(f); /* a later opset has the operator, which the runtime then makes early */
+    }
     bool changed = true;
     for (int round = 0; changed && round < MAX_ROUNDS; round++) {
         changed = fuse_join_pairs(f);

@@ -358,10 +358,8 @@ void fuse_level2(struct fuser *f)
     mark_u8(f);
     fuse_groups(f);
     drop_pairs(f);
-    if (fuse_has_codes(f)) {
-        fuse_gelu(f);
-        fuse_norm(f);
-    }
+    fuse_norm(f);
+    fuse_gelu(f);
     fuse_islands(f, true);
 }
 

@@ -54,6 +54,7 @@ static const struct {
     {"Neg", SAME},
     {"Pad", SAME},
     {"Pow", LARGER},
+    {"QGemm", TWO},
     {"QuantizeLinear", SAME},
     {"ReduceMean", REDUCED},
     {"Relu", SAME},

@@ -271,6 +271,9 @@ static void join_quotients(struct fuser *f)
 
 void fuse_norm(struct fuser *f)
 {
+    if (!fuse_has_codes(f)) {
+        return;
+    }
     int *ranks = fuse_ranks(f);
     join_quotients(f);
     fuse_layer_norms(f, ranks);
