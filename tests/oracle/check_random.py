@@ -91,10 +91,15 @@ def rounds_outputs(judge):
 
 
 def find_cause(judge, path, builder, found, tmp):
-    """(cause of what is unexplained or None, judge of the comparison without it)."""
+    """(cause of what is unexplained or None, judge of the comparison without it). Where onnxruntime
+    refuses the graph without the step in question nothing can be said."""
     for name, options in (("layouts", {"layouts": False}),
                           ("moved transposes", {"without": TRANSPOSERS})):
-        other = judged(path, builder, found, tmp, **options)
+        try:
+            other = judged(path, builder, found, tmp, **options)
+        except REFUSALS:  # without that step it trips over types of its own making
+            judge.unexplained = []
+            return "refused", judge
         if not other.unexplained:
             return name, other
     rounded = rounds_outputs(judge)
