@@ -391,30 +391,37 @@ IN_BOTH void softmax_row(const float *restrict x, size_t n, size_t lanes, bool l
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f,prefer-vector-width=512"))) static void
-softmax_row_wide(const float *x, size_t n, bool log, float *y)
+#define WIDE_CLONE __attribute__((target("avx512f,prefer-vector-width=512")))
+static bool have_wide(void)
+{
+    return __builtin_cpu_supports("avx512f");
+}
+#else
+#define WIDE_CLONE
+static bool have_wide(void)
+{
+    return true;
+}
+#endif
+
+WIDE_CLONE static void softmax_row_wide(const float *x, size_t n, bool log, float *y)
 {
     softmax_row(x, n, WIDE, log, y);
 }
-#endif
 
-FMA_CLONE static void softmax_row_fma(const float *x, size_t n, bool log, float *y)
+FMA_CLONE static void softmax_row_fma(const float *x, size_t n, size_t lanes, bool log, float *y)
 {
-    softmax_row(x, n, NARROW, log, y);
+    softmax_row(x, n, lanes, log, y);
 }
 
-void mlas_softmax(const float *x, size_t n, bool log, float *y)
+void mlas_softmax(const float *x, size_t n, size_t lanes, bool log, float *y)
 {
-#if defined(__x86_64__)
-    if (mlas_block_size() == WIDE) {
+    if (lanes == WIDE && have_wide()) {
         softmax_row_wide(x, n, log, y);
-        return;
-    }
-#endif
-    if (have_fma()) {
-        softmax_row_fma(x, n, log, y);
+    } else if (have_fma()) {
+        softmax_row_fma(x, n, lanes, log, y);
     } else {
-        softmax_row(x, n, NARROW, log, y);
+        softmax_row(x, n, lanes, log, y);
     }
 }
 

@@ -16,8 +16,9 @@ void layer_norm_f32(const float *x, const float *scale, const float *bias, float
                     double epsilon, double *mean, double *inv);
 
 /* y [n] = e^(x - max x) over the sum of these, or with `log` the logarithm of that, to the bit as
- * onnxruntime has it (mlas_norm.c); y is not x. Within three units of the last place; a NaN in the
- * row, or nothing but -inf, makes all NaN. */
-void mlas_softmax(const float *x, size_t n, bool log, float *y);
+ * onnxruntime has it (mlas_norm.c) with vectors of so many lanes, 8 or 16, whatever this CPU has; y
+ * is not x. Within three units of the last place; a NaN in the row, or nothing but -inf, makes all
+ * NaN. */
+void mlas_softmax(const float *x, size_t n, size_t lanes, bool log, float *y);
 
 #endif

@@ -149,6 +149,7 @@ struct f32_rows {
     const float *x;
     float *y;
     struct rows r;
+    size_t lanes;
     bool log;
 };
 
@@ -157,7 +158,7 @@ static void neighbours(void *ctx, size_t from, size_t to)
     const struct f32_rows *j = ctx;
     const size_t n = (size_t)j->r.n;
     for (size_t i = from; i < to; i++) {
-        mlas_softmax(j->x + i * n, n, j->log, j->y + i * n);
+        mlas_softmax(j->x + i * n, n, j->lanes, j->log, j->y + i * n);
     }
 }
 
@@ -170,14 +171,14 @@ static void strided(const struct f32_rows *j, float *room)
         for (size_t k = 0; k < n; k++) {
             room[k] = j->x[at + k * inner];
         }
-        mlas_softmax(room, n, j->log, room + n);
+        mlas_softmax(room, n, j->lanes, j->log, room + n);
         for (size_t k = 0; k < n; k++) {
             j->y[at + k * inner] = room[n + k];
         }
     }
 }
 
-static int softmax_rows(struct op_call *c, const struct rows *r, struct err *err)
+static int softmax_rows(struct op_call *c, const struct rows *r, size_t lanes, struct err *err)
 {
     enum { EACH = 1 << 14 }; /* elements that a thread takes at a time */
     const struct tensor *x = c->in[0];
@@ -186,7 +187,8 @@ static int softmax_rows(struct op_call *c, const struct rows *r, struct err *err
     if (rc) {
         return rc;
     }
-    struct f32_rows j = {x->data, c->out[0]->data, *r, strcmp(c->node->op, "LogSoftmax") == 0};
+    struct f32_rows j = {x->data, c->out[0]->data, *r, lanes,
+                         strcmp(c->node->op, "LogSoftmax") == 0};
     if (r->inner == 1) {
         par_pieces(c->par, (size_t)r->outer, MAX((size_t)1, EACH / (size_t)r->n), neighbours, &j);
         return OK;
@@ -200,7 +202,8 @@ static int softmax_rows(struct op_call *c, const struct rows *r, struct err *err
     return rc;
 }
 
-/* float32 among codes has the bits of the runtime; elsewhere that is only the fast way. */
+/* float32 among codes has the bits of the runtime on this CPU. Elsewhere that is only the fast way,
+ * and the same on every CPU. */
 static int softmax_kin(struct op_call *c, int axis, int end, struct err *err)
 {
     const struct tensor *x = c->in[0];
@@ -208,7 +211,7 @@ static int softmax_kin(struct op_call *c, int axis, int end, struct err *err)
     if ((as_runtime || c->kernels == KERNELS_FAST) && x->dtype == DT_F32 && x->n != 0 &&
         strcmp(c->node->op, "Hardmax") != 0) {
         const struct rows r = rows_of(x, axis, end);
-        return softmax_rows(c, &r, err);
+        return softmax_rows(c, &r, as_runtime ? mlas_block_size() : 16, err);
     }
     return each_row(c, softmax_find(c->node), axis, end, 0, err);
 }
