@@ -35,6 +35,7 @@ CHECKS = [
     ("oracle-numerics", "release", [PYTHON, "tests/oracle/check_numerics.py"]),
     ("oracle-reference", "release", [PYTHON, "tests/oracle/check_reference.py"]),
     ("oracle-random", "release", [PYTHON, "tests/oracle/check_random.py"]),
+    ("oracle-transformers", "release", [PYTHON, "tests/oracle/check_transformers.py"]),
     ("oracle-sums", "release", [PYTHON, "tests/oracle/check_sums.py"]),
     ("oracle-implicit", "release", [PYTHON, "tests/oracle/check_implicit.py"]),
     ("oracle-gaps", "release", [PYTHON, "tests/oracle/check_gaps.py"]),

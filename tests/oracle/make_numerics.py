@@ -22,6 +22,7 @@ PAGE = ROOT / "docs/numerics.md"
 # Name, heading, command, runtime as `set numerics` has it.
 SOURCES = {
     "models": ("Models, every tensor", "tests/oracle/check_int8.py --images 16", "ort"),
+    "transformers": ("Transformers, every tensor", "tests/oracle/check_transformers.py", "ort"),
     "random": ("Random graphs, every tensor", "tests/oracle/check_random.py --seed 20261125 --count 10000", "ort"),
     "reference": ("Models against onnx.reference", "tests/oracle/check_reference.py", "onnx"),
     "tflite": ("TensorFlow Lite models, every tensor", "tests/oracle/check_tflite.py", "tflite-*"),
@@ -31,6 +32,8 @@ SOURCES = {
                 "ort-unfused"),
 }
 NOTES = {
+    "transformers": "Text and vision transformers with random weights as exporters write them, of "
+                    "opset 13 to 18, quantized in four ways.",
     "tflite-ops": "Models of one operator with random shapes and parameters; floats are relative to "
                   "the largest value that goes in or comes out. *hybrid*: float activations with "
                   "int8 weights.",
