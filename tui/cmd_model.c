@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tui/gaps.h"
+#include "tui/rank.h"
 #include "tui/tui.h"
 
 /* ---- load ----------------------------------------------------------------------------------- */
@@ -168,6 +169,13 @@ static void match_text(const struct session *s, FILE *out, bool unmatched_only)
         const struct unmatched *u = &s->match.unmatched[i];
         fprintf(out, "unmatched %s %-18s %s: %s\n", u->side == SIDE_FP32 ? "FP32" : "INT8", u->op,
                 text_safe(a, sizeof a, u->tensor), text_safe(b, sizeof b, u->reason));
+    }
+    for (size_t i = 0; i < s->match.n_layers && s->pair; i++) {
+        const char *why = rank_layer_error(s, i);
+        if (why) {
+            fprintf(out, "not compared   %-18s %s: %s\n", s->match.layers[i].op,
+                    text_safe(a, sizeof a, s->match.layers[i].name), text_safe(b, sizeof b, why));
+        }
     }
 }
 

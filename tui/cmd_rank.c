@@ -171,6 +171,14 @@ static void layers_text(struct call *c, const size_t *rows, size_t n, const stru
         fprintf(c->note, "%zu %s no counterpart (match --unmatched)\n", s->match.n_unmatched,
                 s->match.n_unmatched == 1 ? "tensor has" : "tensors have");
     }
+    size_t left = 0;
+    for (size_t i = 0; i < s->match.n_layers; i++) {
+        left += rank_layer_error(s, i) != NULL;
+    }
+    if (left) {
+        fprintf(c->note, "%zu %s not compared (match --unmatched)\n", left,
+                left == 1 ? "layer is" : "layers are");
+    }
 }
 
 /* Filters and cuts the ranked layers in place. */

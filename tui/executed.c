@@ -78,6 +78,43 @@ const char *session_runs_as(const struct session *s, size_t layer)
     return text;
 }
 
+/* Per node of the INT8 model the node of `x`, what is executed, that computes it; -1: none. */
+static int *computing_nodes(const struct graph *g, const struct graph *x)
+{
+    int *by = mem_alloc((g->n_nodes + 1) * sizeof *by);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        by[i] = -1;
+    }
+    for (size_t i = 0; i < x->n_nodes; i++) {
+        int list[FUSED_NODES];
+        const size_t n = x->nodes[i].op ? fused_nodes(g, x, (int)i, list) : 0;
+        for (size_t k = 0; k < n; k++) {
+            by[list[k]] = by[list[k]] < 0 ? (int)i : by[list[k]];
+        }
+    }
+    return by;
+}
+
+void session_note_absent(struct session *s)
+{
+    const struct graph *g = session_int8(s), *x = s->pair ? plan_graph(s->plan_int8) : NULL;
+    int *by = NULL;
+    for (size_t i = 0; x && i < s->match.n_layers; i++) {
+        const int at = session_executed(s, i, SIDE_INT8);
+        if (at >= 0 &&
+            (x->values[at].producer >= 0 || x->values[at].constant || x->values[at].is_input)) {
+            continue;
+        }
+        by = by ? by : computing_nodes(g, x);
+        const int v = s->int8_values[i], from = v >= 0 ? g->values[v].producer : -1;
+        const int node = from >= 0 ? by[from] : -1;
+        s->study->layer_errors[i] = node >= 0 ? mem_printf("INT8 computes it inside '%s' (%s)",
+                                                           x->nodes[node].name, x->nodes[node].op)
+                                              : mem_dup("INT8 does not compute it by itself");
+    }
+    free(by);
+}
+
 int session_int8_sample(const struct session *s, size_t image, struct tensor **in, struct err *err)
 {
     size_t n = session_inputs(s, NULL, 0);

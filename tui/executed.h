@@ -15,6 +15,9 @@ bool node_is_integer(const struct node *n);
 int session_computing(const struct session *s, size_t layer);
 /* How the layers of a pair hang together in what runs (local_run.c). */
 struct local_map *local_map_of(const struct session *s);
+/* Layers of a pair that what is executed on the INT8 side has no value of, since it computes them
+ * inside others, get that as the reason why they are not compared, in a new study. */
+void session_note_absent(struct session *s);
 /* session_sample() as the INT8 model takes it. */
 int session_int8_sample(const struct session *s, size_t image, struct tensor **in, struct err *err);
 /* The one layer of the arguments, and the image of --image: the first by default. */

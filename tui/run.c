@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "tui/executed.h"
 #include "tui/results.h"
 #include "tui/run_image.h"
 
@@ -241,6 +242,7 @@ static void start_study(struct session *s, size_t n, const size_t *images)
 {
     session_forget_run(s);
     s->study = study_new(s->match.n_layers);
+    session_note_absent(s);
     s->ran = mem_alloc((n + 1) * sizeof *s->ran);
     memcpy(s->ran, images, n * sizeof *s->ran);
     s->n_ran = n;
