@@ -304,6 +304,7 @@ def walk_long_lines(_):
     t.wait("example: run --all", "Enter types here")
     t.press("g")
     t.wait("samples/models/int8_qdq.onnx", "(match --unmatched)")
+    t.settle()
     seen = set()
     while last := re.search(r"line (\d+) of \d+;", t.text()):
         seen |= set(t.text().splitlines()[2:-2])
@@ -724,8 +725,8 @@ def walk_clipboard(_):
     t.command("set clipboard on")
     t.press("1", "Y")
     t.wait("copied: ")
-    text = re.search(r"copied: (\S+)", t.text())[1]
     t.settle()
+    text = re.search(r"copied: (\S+)", t.text())[1]
     sent = re.search(rb"\x1b\]52;c;([A-Za-z0-9+/=]+)\a", t.raw)
     if not sent or base64.b64decode(sent[1]).decode() != text:
         raise Lost(f"the clipboard has {sent and sent[1]}, not {text}\n{t.text()}")

@@ -115,6 +115,7 @@ def walk_wide_tables(_):
     t.wait("Tab complete", "gained); numerics ort", absent=("(-17.71 points; 17 lost, 0 gained)",))
     t.press("layers --top 3", "Enter")
     t.wait("1 . /block4/dw/Conv", "COSINE", absent=("SATHI%",))
+    t.settle()
     rows = [r for r in t.text().splitlines() if "Conv" in r and r.rstrip().endswith(">")]
     if len(rows) != 2:
         raise Lost(f"{rows} of\n{t.text()}")
