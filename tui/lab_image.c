@@ -221,23 +221,15 @@ enum stays { STAYS_NOTHING, STAYS_OUTPUTS, STAYS_SAMPLE, STAYS_ACTIVATIONS };
 
 static enum stays what_stays(const struct lab *l, const struct shelf *x, size_t outputs)
 {
-    const size_t limit = l->s->budget.limit;
     if (!x->in || atomic_load(&l->tight)) {
         return STAYS_NOTHING;
     }
     if (!l->o.race) {
         return l->o.retain ? STAYS_ACTIVATIONS : STAYS_NOTHING;
     }
-    /* Activations of many images would cost more, in new memory, than they save; and where memory
-     * is short, it is the runs that need it. */
-    switch (l->survey) {
-    case SURVEY_AHEAD:
-        return !limit || activations_size(x->known) <= limit / 64 ? STAYS_ACTIVATIONS
-                                                                  : STAYS_SAMPLE;
-    case SURVEY_ALL:
+    /* Activations would cost more, in new memory, than making them again does. */
+    if (l->survey) {
         return STAYS_SAMPLE;
-    case SURVEY_NONE:
-        break;
     }
     return outputs <= SMALL ? STAYS_OUTPUTS : STAYS_NOTHING; /* for a few trials that catch up */
 }

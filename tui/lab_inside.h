@@ -27,10 +27,6 @@ struct bench {
 
 enum { KEEP_ALL, KEEP_BOUNDARIES, KEEP_NOTHING }; /* of the base's activations */
 
-/* The base is measured alone: no; on all images, which leave too many activations to keep; on the
- * next few, whose activations trials are about to ask for. */
-enum survey { SURVEY_NONE, SURVEY_ALL, SURVEY_AHEAD };
-
 struct lab {
     struct session *s; /* its lock, job and budget */
     struct lab_options o;
@@ -48,7 +44,7 @@ struct lab {
     size_t n_images;
     struct sample *samples; /* copies: the data set may grow meanwhile */
     struct shelf *shelves;  /* per image of the sweep */
-    enum survey survey;     /* of a race: the base alone is measured, trials follow */
+    bool survey;            /* of a race: the base alone is measured, trials follow */
     struct bench base;      /* opened when something is to be run */
     unsigned n_bases;
     size_t n_trials;

@@ -154,7 +154,7 @@ static void open_image(struct measuring *m, struct slot *s)
     if (take_image(m, s)) {
         return;
     }
-    int rc = shelf_open(l, s->at, m->n > 0 || l->survey == SURVEY_AHEAD, &err);
+    int rc = shelf_open(l, s->at, m->n > 0, &err);
     pthread_mutex_lock(&m->lock);
     const bool refused = rc && atomic_load(&l->own_failed);
     m->stopped = m->stopped || rc == E_STOP || refused;

@@ -32,15 +32,14 @@ void lab_order(struct lab *l, struct sweep *w, const size_t *order)
     reorder(l, order);
 }
 
-static int measure_base(struct lab *l, struct sweep *w, size_t upto, enum survey survey,
-                        struct err *err)
+static int measure_base(struct lab *l, struct sweep *w, size_t upto, struct err *err)
 {
     if (w->base.n >= upto) {
         return OK;
     }
-    l->survey = survey;
+    l->survey = true;
     int rc = lab_measure(l, w, 0, NULL, upto, err);
-    l->survey = SURVEY_NONE;
+    l->survey = false;
     return rc;
 }
 
@@ -48,7 +47,7 @@ int lab_ahead(struct lab *l, struct sweep *w, size_t upto, struct err *err)
 {
     enum { TOGETHER = 4 }; /* whatever the threads: what a race finds depends on what was seen */
     upto = MIN((upto + TOGETHER - 1) / TOGETHER * TOGETHER, w->n_images);
-    return measure_base(l, w, upto, SURVEY_AHEAD, err);
+    return measure_base(l, w, upto, err);
 }
 
 int lab_survey(struct lab *l, struct sweep *w, struct err *err)
@@ -61,7 +60,7 @@ int lab_survey(struct lab *l, struct sweep *w, struct err *err)
     /* Of few images a single one may make them uneven. */
     int rc = lab_ahead(l, w, PILOT, err);
     while (!rc && w->base.n < n && sweep_is_uneven(w)) {
-        rc = measure_base(l, w, MIN(2 * w->base.n, n), SURVEY_ALL, err);
+        rc = measure_base(l, w, MIN(2 * w->base.n, n), err);
     }
     size_t *order = mem_alloc((n + 1) * sizeof *order);
     pthread_mutex_lock(&l->s->lock);
