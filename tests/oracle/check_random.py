@@ -19,7 +19,7 @@ import onnx
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from common import Tally, ValueTool
-from judge import Judge, Reference, Source, add_rows, save_rows
+from judge import INHERITED, RELATIVE, Judge, Reference, Source, add_rows, save_rows
 from random_steps import build
 
 COUNT = 2000
@@ -35,12 +35,17 @@ CAUSES = {
                   "the tensor's maximum, and codes made from them are at most one apart, in at "
                   "most 0.5 % of the values",
     "no codes": "nothing in the graph is quantized, so that qscope computes it as an FP32 model: "
-                "its floats agree as above and are not in the table",
+                "its floats agree to 1e-4 and are not in the table",
     "moved transposes": "onnxruntime moves a Transpose away from between two Q/DQ pairs and then "
                         "joins the two into one of other parameters, or computes what stood "
                         "behind it from a tensor of another type; qscope leaves Transposes where "
                         "they are. Seen by the graph being equal once onnxruntime's "
                         "TransposeOptimizer is switched off",
+    "joined biases": "onnxruntime makes a QGemm of a MatMul and an Add of a constant row between DQ "
+                     "and Q, and rounds the row to the steps of its 32-bit sums; qscope adds it in "
+                     "float. Seen by the graph being equal without onnxruntime's MatMulAddFusion",
+    "joined reshapes": "onnxruntime makes one of two Reshapes in a row, which Q is then not moved "
+                       "past. Seen by the graph being equal without its ReshapeFusion",
     "layouts": "onnxruntime runs convolutions channels-last; a QLinearAdd with broadcast between "
                "them then exchanges its operands in another case, and float sums change their "
                "order. Seen by the graph being equal at onnxruntime's level EXTENDED, which "
@@ -54,13 +59,17 @@ CAUSES = {
 
 # ---- Runs ---------------------------------------------------------------------------------------
 
+def has_codes(builder):
+    return any(n.op_type in QUANTIZERS for n in builder.nodes)
+
+
 class Totals:
     def __init__(self):
         self.counts, self.styles, self.roots = Counter(), Counter(), Counter()
         self.rows, self.causes, self.refusals = {}, Counter(), Counter()
 
     def add(self, builder, judge):
-        if not any(n.op_type in QUANTIZERS for n in builder.nodes):
+        if not has_codes(builder):
             self.causes["no codes"] += 1
             return
         self.causes["float sums"] += bool(judge.float_roots)
@@ -77,7 +86,8 @@ class Totals:
 
 def judged(path, builder, found, tmp, **options):
     reference = Reference(path, tmp, **options).run(builder.feeds)
-    judge = Judge(reference, found, Source(builder.nodes))
+    judge = Judge(reference, found, Source(builder.nodes),
+                  RELATIVE if has_codes(builder) else INHERITED)
     judge.compare()
     return judge
 
@@ -93,20 +103,25 @@ def rounds_outputs(judge):
 def find_cause(judge, path, builder, found, tmp):
     """(cause of what is unexplained or None, judge of the comparison without it). Where onnxruntime
     refuses the graph without the step in question nothing can be said."""
+    refused = False
     for name, options in (("layouts", {"layouts": False}),
+                          ("joined biases", {"without": ["MatMulAddFusion"]}),
+                          ("joined reshapes", {"without": ["ReshapeFusion"]}),
                           ("moved transposes", {"without": TRANSPOSERS})):
         try:
             other = judged(path, builder, found, tmp, **options)
         except REFUSALS:  # without that step it trips over types of its own making
-            judge.unexplained = []
-            return "refused", judge
+            refused = True
+            continue
         if not other.unexplained:
             return name, other
     rounded = rounds_outputs(judge)
     if rounded and all(any(f"'{o}'" in text for o in rounded) for text in judge.unexplained):
         judge.unexplained = []
         return "rounded outputs", judge
-    return None, judge
+    if refused:
+        judge.unexplained = []
+    return "refused" if refused else None, judge
 
 
 def check_graph(tally, totals, tool, title, builder, tmp):

@@ -216,8 +216,9 @@ def save_rows(path, rows, **more):
 class Judge:
     """Finds the roots of differences in one graph."""
 
-    def __init__(self, reference, found, source):
-        self.ref, self.found, self.source = reference, found, source
+    def __init__(self, reference, found, source, relative=RELATIVE):
+        """relative: what floats made from equal ones may be off."""
+        self.ref, self.found, self.source, self.relative = reference, found, source, relative
         self.origin = {}  # tensor -> what differs on the way to it: "float", "code"
         self.unexplained, self.behind = [], []  # texts; Differences of codes behind floats
         self.float_roots, self.compared = Counter(), Counter()
@@ -293,6 +294,6 @@ class Judge:
             self.origin[name].add("float")
             if not before:
                 self.float_roots[op] += 1
-            if d.worst > (INHERITED if before else RELATIVE):
+            if d.worst > (INHERITED if before else self.relative):
                 self.unexplained.append(f"'{name}' ({op}): {d.count} of {d.n} floats differ, by up "
                                         f"to {d.worst:.2g} of the maximum")

@@ -51,6 +51,10 @@ NOT_EMULATED = [
      "qscope rounds better or sums in another order; see \"float sums\" below"),
     ("ort", "the Add of two float convolutions; a factor behind a float MatMul of more than 256 "
      "products", "onnxruntime makes one kernel of both, whose sums have another order"),
+    ("ort", "MatMul and Add of a constant row between DQ and Q", "see \"joined biases\" below"),
+    ("ort", "Reshapes in a row in front of Q", "see \"joined reshapes\" below"),
+    ("ort", "norms written out along an axis that counts from the front, where the operators in "
+     "front do not tell the rank", "onnxruntime makes one operator of them, qscope computes each"),
     ("ort", "Transposes between Q/DQ pairs of other parameters", "see \"moved transposes\" below"),
     ("ort", "CPUs without VNNI", "onnxruntime's products of u8 and s8 saturate there; "
      "`set numerics u8s8-saturate` does so, unverified"),
