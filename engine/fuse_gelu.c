@@ -16,11 +16,19 @@ static bool is_constant(const struct fuser *f, int node, int slot, double v)
     return t && t->dtype == DT_F32 && t->n == 1 && fabs(tensor_f64(t, 0) - v) <= 1e-8 + 1e-5 * v;
 }
 
-/* A plain node of two inputs and one output. */
+/* A plain node of that many inputs and one output. */
+static bool is_plain(const struct fuser *f, int node, const char *op, int n_in)
+{
+    if (!fuse_is(f, node, op)) {
+        return false;
+    }
+    const struct node *n = &f->g->nodes[node];
+    return n->domain[0] == '\0' && n->n_in == n_in && n->n_out == 1 && n->out[0] >= 0;
+}
+
 static bool is_pair(const struct fuser *f, int node, const char *op)
 {
-    return fuse_is(f, node, op) && f->g->nodes[node].domain[0] == '\0' &&
-           f->g->nodes[node].n_in == 2 && f->g->nodes[node].n_out == 1;
+    return is_plain(f, node, op, 2);
 }
 
 static int out_of(const struct fuser *f, int node)
@@ -41,7 +49,7 @@ bool fuse_is_product(const struct fuser *f, int value)
     const int mul = fuser_producer(f, value);
     for (int k = 0; fuse_is(f, mul, "Mul") && k < f->g->nodes[mul].n_in; k++) {
         const int cast = fuser_producer(f, f->g->nodes[mul].in[k]);
-        if (fuse_is(f, cast, "Cast") &&
+        if (fuse_is(f, cast, "Cast") && f->g->nodes[cast].n_in == 1 &&
             fuse_is(f, fuser_producer(f, f->g->nodes[cast].in[0]), "MatMulInteger")) {
             return true;
         }
@@ -69,7 +77,7 @@ static bool find_gelu(const struct fuser *f, int div, struct gelu *g)
     }
     const int x = f->g->nodes[div].in[0];
     g->erf = fuser_sole_use(f, out_of(f, div)).node;
-    if (!fuse_is(f, g->erf, "Erf") || f->g->nodes[g->erf].domain[0]) {
+    if (!is_plain(f, g->erf, "Erf", 1)) {
         return false;
     }
     const struct edge to_add = fuser_sole_use(f, out_of(f, g->erf));

@@ -5,9 +5,9 @@
  */
 #include "engine/fuse.h"
 
-#include <math.h>
-
 #include <float.h>
+#include <math.h>
+#include <stdlib.h>
 
 /* ---- Clip and Relu in front of Q ------------------------------------------------------------ */
 
@@ -188,27 +188,42 @@ bool fuse_has_codes(const struct fuser *f)
     return false;
 }
 
-/* Whether the runtime has a value when it loads the model; folds: it computes what is made of
- * constants alone, other than the reals of codes. */
-static bool is_known(const struct fuser *f, int value, bool folds)
+/* Per value whether the runtime has it when it loads the model. folds: it computes what is made of
+ * constants alone, other than the reals of codes. The caller frees the list. */
+static bool *find_known(const struct fuser *f, bool folds)
 {
-    const int maker = fuser_producer(f, value);
-    if (value < 0 || f->g->values[value].constant || fuse_is(f, maker, "Constant")) {
-        return true;
+    enum { TURNS = 4 }; /* nodes that were added stand behind those that they feed */
+    const struct graph *g = f->g;
+    bool *known = mem_alloc(g->n_values + 1), news = true;
+    for (size_t v = 0; v < g->n_values; v++) {
+        known[v] = g->values[v].constant || fuse_is(f, fuser_producer(f, (int)v), "Constant");
     }
-    bool known = folds && maker >= 0 && f->g->nodes[maker].n_in > 0 && !fuse_is_dq(f, maker);
-    for (int k = 0; known && k < f->g->nodes[maker].n_in; k++) {
-        known = is_known(f, f->g->nodes[maker].in[k], folds);
+    for (int turn = 0; turn < TURNS && news && folds; turn++) {
+        news = false;
+        for (size_t i = 0; i < g->n_nodes; i++) {
+            const struct node *n = &g->nodes[i];
+            bool all = n->op && n->n_in > 0 && !fuse_is_dq(f, (int)i);
+            for (int k = 0; all && k < n->n_in; k++) {
+                all = n->in[k] < 0 || known[n->in[k]];
+            }
+            for (int k = 0; all && k < n->n_out; k++) {
+                news = news || (n->out[k] >= 0 && !known[n->out[k]]);
+                known[n->out[k] >= 0 ? (size_t)n->out[k] : g->n_values] = true;
+            }
+        }
     }
     return known;
 }
 
 /* An Add whose only reader is the node that asks, and that is left to be computed. */
-static const struct node *sole_add(const struct fuser *f, int value)
+static const struct node *sole_add(const struct fuser *f, const bool *known, int value)
 {
     const int maker = fuser_producer(f, value);
-    const bool here = fuse_is(f, maker, "Add") && fuser_sole_use(f, value).node >= 0;
-    return here && !is_known(f, value, true) ? &f->g->nodes[maker] : NULL;
+    if (!fuse_is(f, maker, "Add") || fuser_sole_use(f, value).node < 0 || known[value]) {
+        return NULL;
+    }
+    const struct node *n = &f->g->nodes[maker];
+    return n->n_in == 2 && n->in[0] >= 0 && n->in[1] >= 0 ? n : NULL;
 }
 
 /* Whether an Add's second input is a constant for each element of a row of `scale`. */
@@ -223,20 +238,20 @@ static bool adds_row(const struct fuser *f, const struct node *add, int scale)
 /* LayerNormalization behind an Add that nothing else reads is one kernel with it (SkipLayer-
  * Normalization), and with an Add of a constant row in front of that, which then comes last. Here
  * the node reads what they read, too; shapes decide when it runs. */
-static void read_skips(struct fuser *f)
+static void read_skips(struct fuser *f, const bool *known)
 {
     for (size_t i = 0; i < f->g->n_nodes; i++) {
         const struct node *n = &f->g->nodes[i];
         if (!fuse_is(f, (int)i, "LayerNormalization") || n->n_in < 2 || n->in[1] < 0) {
             continue;
         }
-        const struct node *add = sole_add(f, n->in[0]);
+        const struct node *add = sole_add(f, known, n->in[0]);
         if (!add) {
             continue;
         }
         int in[] = {n->in[0], n->in[1], n->n_in > 2 ? n->in[2] : -1, add->in[0], add->in[1], -1};
         for (int k = 0; k < 2 && in[5] < 0; k++) {
-            const struct node *inner = sole_add(f, add->in[k]);
+            const struct node *inner = sole_add(f, known, add->in[k]);
             if (adds_row(f, inner, n->in[1])) {
                 in[3 + k] = inner->in[0];
                 in[5] = inner->in[1];
@@ -254,9 +269,9 @@ static bool scale_of(const struct fuser *f, int node, float *factor, int *slot)
         return false;
     }
     const struct node *n = &f->g->nodes[node];
-    for (int k = div; k < 2; k++) {
-        const struct tensor *t = f->g->values[n->in[k]].constant;
-        if (t && t->n == 1 && t->rank <= 1 && t->dtype == DT_F32) {
+    for (int k = div; k < 2 && n->n_in == 2; k++) {
+        const struct tensor *t = n->in[k] >= 0 ? f->g->values[n->in[k]].constant : NULL;
+        if (t && t->n == 1 && t->rank <= 1 && t->dtype == DT_F32 && n->in[1 - k] >= 0) {
             const float v = (float)tensor_f64(t, 0);
             *factor = div ? 1 / v : v;
             *slot = 1 - k;
@@ -273,7 +288,8 @@ static void read_scales(struct fuser *f)
 {
     for (size_t i = 0; i < f->g->n_nodes; i++) {
         struct node *n = &f->g->nodes[i];
-        if (!fuse_is(f, (int)i, "MatMul") || n->n_in != 2 || n->in[0] < 0 || n->in[1] < 0) {
+        if (!fuse_is(f, (int)i, "MatMul") || n->n_in != 2 || n->in[0] < 0 || n->in[1] < 0 ||
+            n->n_out != 1) {
             continue;
         }
         int in[] = {n->in[0], n->in[1], n->in[0], n->in[1]}, slot, exponent;
@@ -299,8 +315,9 @@ static void read_scales(struct fuser *f)
 void fuse_islands(struct fuser *f, bool optimized)
 {
     size_t n_nodes = fuse_has_codes(f) ? f->g->n_nodes : 0;
+    bool *known = find_known(f, optimized);
     if (n_nodes && optimized) {
-        read_skips(f);
+        read_skips(f, known);
         read_scales(f);
     }
     for (size_t i = 0; i < n_nodes; i++) {
@@ -316,7 +333,7 @@ void fuse_islands(struct fuser *f, bool optimized)
             const int64_t since = strcmp(n->op, "LayerNormalization") == 0 ? 17 : 1;
             graph_attr_int(f->g, n, fuse_opset_attr, MAX(f->g->opset, since));
             if (strcmp(n->op, "MatMul") == 0 || strcmp(n->op, "Gemm") == 0) {
-                const bool packed = n->n_in > 1 && is_known(f, n->in[1], optimized);
+                const bool packed = n->n_in > 1 && (n->in[1] < 0 || known[n->in[1]]);
                 graph_attr_int(f->g, n, fuse_packed_attr, packed);
             }
             const bool conv = strcmp(n->op, "Conv") == 0;
@@ -327,6 +344,7 @@ void fuse_islands(struct fuser *f, bool optimized)
                                                : BLOCKED_NEVER);
         }
     }
+    free(known);
 }
 
 /* ---- Functions ----------------------------------------------------------------------------------

@@ -22,14 +22,14 @@ static const struct tensor *vector_of(const struct fuser *f, const struct node *
 static int norm_behind(const struct fuser *f, int node)
 {
     const struct node *conv = &f->g->nodes[node];
-    const struct tensor *w =
-        fuse_is(f, node, "Conv") && conv->n_in > 1 ? f->g->values[conv->in[1]].constant : NULL;
-    const int bn = w && w->rank > 2 && w->dtype == DT_F32 && conv->out[0] >= 0
-                       ? fuser_sole_use(f, conv->out[0]).node
-                       : -1;
+    const bool whole = fuse_is(f, node, "Conv") && conv->n_in > 1 && conv->n_out == 1 &&
+                       conv->in[0] >= 0 && conv->in[1] >= 0 && conv->out[0] >= 0;
+    const struct tensor *w = whole ? f->g->values[conv->in[1]].constant : NULL;
+    const int bn =
+        w && w->rank > 2 && w->dtype == DT_F32 ? fuser_sole_use(f, conv->out[0]).node : -1;
     const struct node *n = bn >= 0 ? &f->g->nodes[bn] : NULL;
     bool fits = fuse_is(f, bn, "BatchNormalization") && n->n_in == 5 && n->n_out == 1 &&
-                n->in[0] == conv->out[0] && !fuser_is_output(f, n->out[0]) &&
+                n->out[0] >= 0 && n->in[0] == conv->out[0] && !fuser_is_output(f, n->out[0]) &&
                 !attr_int(n, "training_mode", 0) && attr_int(n, "spatial", 1);
     for (int k = 1; k < 5 && fits; k++) {
         fits = vector_of(f, n, k, w->dims[0]) != NULL;

@@ -13,15 +13,21 @@
 
 #include <stdlib.h>
 
-/* A plain node of that many inputs with one output that is no output of the graph. */
-static bool is_inner(const struct fuser *f, int node, const char *op, int n_in)
+/* A plain node of that many inputs with one output. */
+static bool is_plain(const struct fuser *f, int node, const char *op, int n_in)
 {
     if (!fuse_is(f, node, op)) {
         return false;
     }
     const struct node *n = &f->g->nodes[node];
     return n->domain[0] == '\0' && n->n_in == n_in && n->n_out == 1 && n->out[0] >= 0 &&
-           n->in[0] >= 0 && !fuser_is_output(f, n->out[0]);
+           n->in[0] >= 0;
+}
+
+/* The same whose output is none of the graph. */
+static bool is_inner(const struct fuser *f, int node, const char *op, int n_in)
+{
+    return is_plain(f, node, op, n_in) && !fuser_is_output(f, f->g->nodes[node].out[0]);
 }
 
 static int out_of(const struct fuser *f, int node)
@@ -139,8 +145,7 @@ static bool find_norm(const struct fuser *f, const int *ranks, int mean, struct 
     }
     const int product = out_of(f, g->nodes[MUL]);
     g->last = fuser_sole_use(f, product).node;
-    if (!fuse_is(f, g->last, "Add") || f->g->nodes[g->last].domain[0] ||
-        f->g->nodes[g->last].n_in != 2) {
+    if (!is_plain(f, g->last, "Add", 2)) {
         return false;
     }
     g->scale = row_beside(f, g->nodes[MUL], out_of(f, g->nodes[DIV]));
@@ -226,10 +231,7 @@ static bool find_simple(const struct fuser *f, const int *ranks, int power, stru
         return false;
     }
     g->last = fuser_sole_use(f, out_of(f, quotient)).node;
-    g->scale = fuse_is(f, g->last, "Mul") && f->g->nodes[g->last].n_in == 2 &&
-                       f->g->nodes[g->last].domain[0] == '\0'
-                   ? row_beside(f, g->last, out_of(f, quotient))
-                   : -1;
+    g->scale = is_plain(f, g->last, "Mul", 2) ? row_beside(f, g->last, out_of(f, quotient)) : -1;
     return g->scale >= 0;
 }
 
@@ -258,12 +260,14 @@ static void join_quotients(struct fuser *f)
         const struct edge to_mul = is_inner(f, (int)i, "Div", 2)
                                        ? fuser_sole_use(f, out_of(f, (int)i))
                                        : (struct edge){-1, -1};
-        const struct node *mul = to_mul.node >= 0 ? &f->g->nodes[to_mul.node] : NULL;
-        if (!mul || !is_one(f, f->g->nodes[i].in[0], 1) || strcmp(mul->op, "Mul") != 0 ||
-            mul->domain[0] || mul->n_in != 2 || mul->n_out != 1) {
+        if (!is_plain(f, to_mul.node, "Mul", 2) || !is_one(f, f->g->nodes[i].in[0], 1)) {
             continue;
         }
+        const struct node *mul = &f->g->nodes[to_mul.node];
         const int in[] = {mul->in[1 - to_mul.slot], f->g->nodes[i].in[1]}, y = mul->out[0];
+        if (in[0] < 0 || in[1] < 0) {
+            continue;
+        }
         fuser_kill(f, (int)i);
         fuser_become(f, to_mul.node, "Div", "", 2, in, 1, &y);
     }
