@@ -212,7 +212,7 @@ static void read_output(struct qmodel *q, int i, int k)
  * tensor that stands for the codes. */
 static void read_dequantize(struct qmodel *q, const struct node *n)
 {
-    if (n->in[0] < 0 || n->out[0] < 0 || q->v[n->in[0]].constant) {
+    if (n->out[0] < 0 || q->v[n->in[0]].constant) {
         return;
     }
     struct qvalue *x = &q->v[n->in[0]];
@@ -265,7 +265,8 @@ void qmodel_init(struct qmodel *q, const struct graph *g)
                 }
             }
         }
-        if (!constant && node_is_dequantize(n) && (n->n_in > 1 || q->v[n->in[0]].quant)) {
+        if (!constant && node_is_dequantize(n) && n->n_in > 0 && n->n_out > 0 && n->in[0] >= 0 &&
+            (n->n_in > 1 || q->v[n->in[0]].quant)) {
             read_dequantize(q, n);
         }
     }

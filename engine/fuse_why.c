@@ -5,9 +5,10 @@
  */
 #include "engine/fuse.h"
 
+/* "" for an input that is left out. */
 static const char *name_of(const struct fuser *f, int value)
 {
-    return f->g->values[value].name;
+    return value >= 0 ? f->g->values[value].name : "";
 }
 
 /* First given input that no DQ makes, or -1. */
@@ -116,7 +117,8 @@ static const char *reason(struct fuser *f, int node, bool known)
         return arena_printf(&f->g->arena, "onnxruntime has no integer form of %s", n->op);
     }
     if (count_dequantized(f, n) == 0 || (in >= 0 && q >= 0)) {
-        return arena_printf(&f->g->arena, "its input '%s' is float", name_of(f, in));
+        return in < 0 ? "it is given no input"
+                      : arena_printf(&f->g->arena, "its input '%s' is float", name_of(f, in));
     }
     const char *text = consumers_text(f, n);
     if (!text && q >= 0) {

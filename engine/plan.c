@@ -5,6 +5,7 @@
  */
 #include "engine/chain.h"
 #include "engine/layout.h"
+#include "engine/fuse.h"
 #include "engine/plan.h"
 #include "engine/wide.h"
 
@@ -85,7 +86,8 @@ static int check_arity(const struct node *n, const struct op *op, struct err *er
         return err_set(err, E_FORMAT, "node '%s' (%s) has no outputs", n->name, n->op);
     }
     /* com.microsoft has optional zero points in the middle; its kernels look themselves. */
-    bool looks_itself = op->domain && strcmp(op->domain, "tflite") != 0;
+    bool looks_itself = op->domain && strcmp(op->domain, "tflite") != 0 &&
+                        strcmp(op->domain, fuse_mlas_domain) != 0;
     for (int k = 0; k < op->min_in && !looks_itself; k++) {
         if (n->in[k] < 0) {
             return err_set(err, E_FORMAT, "node '%s' (%s) lacks input %d, which is required",

@@ -54,6 +54,7 @@ CHECKS = [
     ("oracle-memory", "release", [PYTHON, "tests/oracle/check_memory.py"]),
     ("bad-input", "release", [PYTHON, "tests/oracle/check_bad_input.py"]),
     ("bad-input-asan", "asan", [PYTHON, "tests/oracle/check_bad_input.py"]),
+    ("bad-graphs-asan", "asan", [PYTHON, "tests/oracle/check_bad_graphs.py"]),
     ("transcripts", "release", [PYTHON, "tests/transcripts.py", "tests/scripts"]),
     ("transcripts-asan", "asan", [PYTHON, "tests/transcripts.py", "tests/scripts"]),
     ("screens", "release", [PYTHON, "tests/transcripts.py", "tests/screens"]),
