@@ -95,6 +95,10 @@ struct edge fuser_sole_use(const struct fuser *f, int value);
 
 /* ---- Q and DQ nodes ------------------------------------------------------------------------- */
 bool fuse_is(const struct fuser *f, int node, const char *op); /* false for node -1 */
+/* The same of ai.onnx with that many inputs, the first of them given, and one output. */
+bool fuse_is_plain(const struct fuser *f, int node, const char *op, int n_in);
+/* A constant that is a single float32; NULL for other values and -1. */
+const struct tensor *fuse_single(const struct fuser *f, int value);
 bool fuse_is_q(const struct fuser *f, int node);
 bool fuse_is_dq(const struct fuser *f, int node);
 /* Constant scale of a Q or DQ node; NULL if it is computed. Zero point likewise, also NULL when

@@ -198,6 +198,22 @@ bool fuse_is(const struct fuser *f, int node, const char *op)
     return node >= 0 && f->g->nodes[node].op && strcmp(f->g->nodes[node].op, op) == 0;
 }
 
+bool fuse_is_plain(const struct fuser *f, int node, const char *op, int n_in)
+{
+    if (!fuse_is(f, node, op)) {
+        return false;
+    }
+    const struct node *n = &f->g->nodes[node];
+    return n->domain[0] == '\0' && n->n_in == n_in && n->n_out == 1 && n->out[0] >= 0 &&
+           n->in[0] >= 0;
+}
+
+const struct tensor *fuse_single(const struct fuser *f, int value)
+{
+    const struct tensor *t = value >= 0 ? f->g->values[value].constant : NULL;
+    return t && t->dtype == DT_F32 && t->n == 1 ? t : NULL;
+}
+
 /* A node of that name with its codes or reals, a scale and one output. */
 static bool is_quantizer(const struct fuser *f, int node, const char *op)
 {

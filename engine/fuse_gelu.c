@@ -7,28 +7,11 @@
 
 #include <math.h>
 
-/* Whether input `slot` of a node is that constant, one element of float32. */
+/* Whether input `slot` of a plain node is that constant. */
 static bool is_constant(const struct fuser *f, int node, int slot, double v)
 {
-    const struct node *n = &f->g->nodes[node];
-    const struct tensor *t =
-        slot < n->n_in && n->in[slot] >= 0 ? f->g->values[n->in[slot]].constant : NULL;
-    return t && t->dtype == DT_F32 && t->n == 1 && fabs(tensor_f64(t, 0) - v) <= 1e-8 + 1e-5 * v;
-}
-
-/* A plain node of that many inputs and one output. */
-static bool is_plain(const struct fuser *f, int node, const char *op, int n_in)
-{
-    if (!fuse_is(f, node, op)) {
-        return false;
-    }
-    const struct node *n = &f->g->nodes[node];
-    return n->domain[0] == '\0' && n->n_in == n_in && n->n_out == 1 && n->out[0] >= 0;
-}
-
-static bool is_pair(const struct fuser *f, int node, const char *op)
-{
-    return is_plain(f, node, op, 2);
+    const struct tensor *t = fuse_single(f, f->g->nodes[node].in[slot]);
+    return t && fabs(tensor_f64(t, 0) - v) <= 1e-8 + 1e-5 * v;
 }
 
 static int out_of(const struct fuser *f, int node)
@@ -40,8 +23,8 @@ static int out_of(const struct fuser *f, int node)
 static bool is_half_of(const struct fuser *f, int node, int x)
 {
     const struct node *n = &f->g->nodes[node];
-    return is_pair(f, node, "Mul") && ((n->in[0] == x && is_constant(f, node, 1, 0.5)) ||
-                                       (n->in[1] == x && is_constant(f, node, 0, 0.5)));
+    return fuse_is_plain(f, node, "Mul", 2) && ((n->in[0] == x && is_constant(f, node, 1, 0.5)) ||
+                                                (n->in[1] == x && is_constant(f, node, 0, 0.5)));
 }
 
 bool fuse_is_product(const struct fuser *f, int value)
@@ -72,21 +55,21 @@ struct gelu {
 static bool find_gelu(const struct fuser *f, int div, struct gelu *g)
 {
     *g = (struct gelu){.div = div};
-    if (!is_pair(f, div, "Div") || f->g->nodes[div].in[0] < 0 || !is_constant(f, div, 1, M_SQRT2)) {
+    if (!fuse_is_plain(f, div, "Div", 2) || !is_constant(f, div, 1, M_SQRT2)) {
         return false;
     }
     const int x = f->g->nodes[div].in[0];
     g->erf = fuser_sole_use(f, out_of(f, div)).node;
-    if (!is_plain(f, g->erf, "Erf", 1)) {
+    if (!fuse_is_plain(f, g->erf, "Erf", 1)) {
         return false;
     }
     const struct edge to_add = fuser_sole_use(f, out_of(f, g->erf));
     g->add = to_add.node;
-    if (!is_pair(f, g->add, "Add") || !is_constant(f, g->add, 1 - to_add.slot, 1)) {
+    if (!fuse_is_plain(f, g->add, "Add", 2) || !is_constant(f, g->add, 1 - to_add.slot, 1)) {
         return false;
     }
     const struct edge to_mul = fuser_sole_use(f, out_of(f, g->add));
-    if (!is_pair(f, to_mul.node, "Mul")) {
+    if (!fuse_is_plain(f, to_mul.node, "Mul", 2)) {
         return false;
     }
     const int other = f->g->nodes[to_mul.node].in[1 - to_mul.slot];

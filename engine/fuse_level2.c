@@ -270,8 +270,8 @@ static bool scale_of(const struct fuser *f, int node, float *factor, int *slot)
     }
     const struct node *n = &f->g->nodes[node];
     for (int k = div; k < 2 && n->n_in == 2; k++) {
-        const struct tensor *t = n->in[k] >= 0 ? f->g->values[n->in[k]].constant : NULL;
-        if (t && t->n == 1 && t->rank <= 1 && t->dtype == DT_F32 && n->in[1 - k] >= 0) {
+        const struct tensor *t = fuse_single(f, n->in[k]);
+        if (t && t->rank <= 1 && n->in[1 - k] >= 0) {
             const float v = (float)tensor_f64(t, 0);
             *factor = div ? 1 / v : v;
             *slot = 1 - k;
@@ -315,7 +315,7 @@ static void read_scales(struct fuser *f)
 void fuse_islands(struct fuser *f, bool optimized)
 {
     size_t n_nodes = fuse_has_codes(f) ? f->g->n_nodes : 0;
-    bool *known = find_known(f, optimized);
+    bool *known = n_nodes ? find_known(f, optimized) : NULL;
     if (n_nodes && optimized) {
         read_skips(f, known);
         read_scales(f);

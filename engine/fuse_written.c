@@ -13,21 +13,16 @@
 
 #include <stdlib.h>
 
-/* A plain node of that many inputs with one output. */
-static bool is_plain(const struct fuser *f, int node, const char *op, int n_in)
-{
-    if (!fuse_is(f, node, op)) {
-        return false;
-    }
-    const struct node *n = &f->g->nodes[node];
-    return n->domain[0] == '\0' && n->n_in == n_in && n->n_out == 1 && n->out[0] >= 0 &&
-           n->in[0] >= 0;
-}
-
-/* The same whose output is none of the graph. */
+/* A plain node whose output is none of the graph. */
 static bool is_inner(const struct fuser *f, int node, const char *op, int n_in)
 {
-    return is_plain(f, node, op, n_in) && !fuser_is_output(f, f->g->nodes[node].out[0]);
+    return fuse_is_plain(f, node, op, n_in) && !fuser_is_output(f, f->g->nodes[node].out[0]);
+}
+
+/* A ReduceMean, whose axes became an input with opset 18. */
+static bool is_mean(const struct fuser *f, int node)
+{
+    return is_inner(f, node, "ReduceMean", f->g->opset >= 18 ? 2 : 1);
 }
 
 static int out_of(const struct fuser *f, int node)
@@ -40,7 +35,7 @@ static int out_of(const struct fuser *f, int node)
 static bool is_last_mean(const struct fuser *f, int node, int rank)
 {
     const bool by_input = f->g->opset >= 18;
-    if (!is_inner(f, node, "ReduceMean", by_input ? 2 : 1)) {
+    if (!is_mean(f, node)) {
         return false;
     }
     const struct node *n = &f->g->nodes[node];
@@ -71,12 +66,17 @@ struct norm {
     int last, x, scale, bias;
 };
 
-/* The part whose only reader is the next one. */
-static bool follow(const struct fuser *f, struct norm *g, int part, const char *op, int n_in)
+/* The only reader of what a node makes; -1: there is none, or more. */
+static int next_of(const struct fuser *f, int node)
 {
-    const int next = fuser_sole_use(f, out_of(f, g->nodes[part - 1])).node;
-    g->nodes[part] = next;
-    return is_inner(f, next, op, n_in);
+    return fuser_sole_use(f, out_of(f, node)).node;
+}
+
+/* Makes nodes[part] the only reader of the part before; false where it is no such node. */
+static bool follow(const struct fuser *f, int *nodes, int part, const char *op, int n_in)
+{
+    nodes[part] = next_of(f, nodes[part - 1]);
+    return is_inner(f, nodes[part], op, n_in);
 }
 
 static bool is_difference(const struct fuser *f, int node, int x, int mean)
@@ -120,15 +120,12 @@ static bool find_norm(const struct fuser *f, const int *ranks, int mean, struct 
 {
     int divided;
     g->nodes[MEAN] = mean;
-    if (!is_inner(f, mean, "ReduceMean", f->g->opset >= 18 ? 2 : 1)) {
+    if (!is_mean(f, mean)) {
         return false;
     }
     g->x = f->g->nodes[mean].in[0];
     const int rank = ranks[g->x];
-    if (!is_last_mean(f, mean, rank)) {
-        return false;
-    }
-    if (!find_differences(f, g, &divided)) {
+    if (!is_last_mean(f, mean, rank) || !find_differences(f, g, &divided)) {
         return false;
     }
     g->nodes[POW] = -1;
@@ -137,15 +134,18 @@ static bool find_norm(const struct fuser *f, const int *ranks, int mean, struct 
         const struct edge e = f->v[sub].edges[i];
         g->nodes[POW] = is_inner(f, e.node, "Pow", 2) && e.slot == 0 ? e.node : g->nodes[POW];
     }
-    if (g->nodes[POW] < 0 || !follow(f, g, MEAN2, "ReduceMean", f->g->opset >= 18 ? 2 : 1) ||
-        !is_last_mean(f, g->nodes[MEAN2], rank) || !follow(f, g, ADD_EPSILON, "Add", 2) ||
-        !follow(f, g, SQRT, "Sqrt", 1) || !follow(f, g, DIV, "Div", 2) ||
-        f->g->nodes[g->nodes[DIV]].in[0] != divided || !follow(f, g, MUL, "Mul", 2)) {
+    if (g->nodes[POW] < 0) {
+        return false;
+    }
+    g->nodes[MEAN2] = next_of(f, g->nodes[POW]);
+    if (!is_last_mean(f, g->nodes[MEAN2], rank) || !follow(f, g->nodes, ADD_EPSILON, "Add", 2) ||
+        !follow(f, g->nodes, SQRT, "Sqrt", 1) || !follow(f, g->nodes, DIV, "Div", 2) ||
+        f->g->nodes[g->nodes[DIV]].in[0] != divided || !follow(f, g->nodes, MUL, "Mul", 2)) {
         return false;
     }
     const int product = out_of(f, g->nodes[MUL]);
-    g->last = fuser_sole_use(f, product).node;
-    if (!is_plain(f, g->last, "Add", 2)) {
+    g->last = next_of(f, g->nodes[MUL]);
+    if (!fuse_is_plain(f, g->last, "Add", 2)) {
         return false;
     }
     g->scale = row_beside(f, g->nodes[MUL], out_of(f, g->nodes[DIV]));
@@ -197,42 +197,31 @@ struct simple {
     int last, x, scale;
 };
 
-static bool is_one(const struct fuser *f, int value, double one)
+static bool is_single(const struct fuser *f, int value, double v)
 {
-    const struct tensor *t = value >= 0 ? f->g->values[value].constant : NULL;
-    return t && t->dtype == DT_F32 && t->n == 1 && tensor_f64(t, 0) == one;
+    const struct tensor *t = fuse_single(f, value);
+    return t && tensor_f64(t, 0) == v;
 }
 
 static bool find_simple(const struct fuser *f, const int *ranks, int power, struct simple *g)
 {
-    static const struct {
-        const char *op;
-        int n_in;
-    } parts[] = {[SIMPLE_ADD] = {"Add", 2}, [SIMPLE_SQRT] = {"Sqrt", 1}};
-    if (!is_inner(f, power, "Pow", 2) || !is_one(f, f->g->nodes[power].in[1], 2)) {
+    if (!is_inner(f, power, "Pow", 2) || !is_single(f, f->g->nodes[power].in[1], 2)) {
         return false;
     }
     g->nodes[SIMPLE_POW] = power;
+    g->nodes[SIMPLE_MEAN] = next_of(f, power);
     g->x = f->g->nodes[power].in[0];
-    g->nodes[SIMPLE_MEAN] = fuser_sole_use(f, out_of(f, power)).node;
-    if (!is_inner(f, g->nodes[SIMPLE_MEAN], "ReduceMean", f->g->opset >= 18 ? 2 : 1) ||
-        !is_last_mean(f, g->nodes[SIMPLE_MEAN], ranks[g->x])) {
+    if (!is_last_mean(f, g->nodes[SIMPLE_MEAN], ranks[g->x]) ||
+        !follow(f, g->nodes, SIMPLE_ADD, "Add", 2) ||
+        !follow(f, g->nodes, SIMPLE_SQRT, "Sqrt", 1) ||
+        !follow(f, g->nodes, SIMPLE_DIV, "Div", 2)) {
         return false;
     }
-    for (int k = SIMPLE_ADD; k <= SIMPLE_SQRT; k++) {
-        g->nodes[k] = fuser_sole_use(f, out_of(f, g->nodes[k - 1])).node;
-        if (!is_inner(f, g->nodes[k], parts[k].op, parts[k].n_in)) {
-            return false;
-        }
-    }
-    const int quotient = fuser_sole_use(f, out_of(f, g->nodes[SIMPLE_SQRT])).node;
-    g->nodes[SIMPLE_DIV] = quotient;
-    if (!is_inner(f, quotient, "Div", 2) || f->g->nodes[quotient].in[0] != g->x) {
-        return false;
-    }
-    g->last = fuser_sole_use(f, out_of(f, quotient)).node;
-    g->scale = is_plain(f, g->last, "Mul", 2) ? row_beside(f, g->last, out_of(f, quotient)) : -1;
-    return g->scale >= 0;
+    const int quotient = g->nodes[SIMPLE_DIV];
+    g->last = next_of(f, quotient);
+    g->scale =
+        fuse_is_plain(f, g->last, "Mul", 2) ? row_beside(f, g->last, out_of(f, quotient)) : -1;
+    return f->g->nodes[quotient].in[0] == g->x && g->scale >= 0;
 }
 
 static void fuse_simple_norms(struct fuser *f, const int *ranks)
@@ -260,7 +249,7 @@ static void join_quotients(struct fuser *f)
         const struct edge to_mul = is_inner(f, (int)i, "Div", 2)
                                        ? fuser_sole_use(f, out_of(f, (int)i))
                                        : (struct edge){-1, -1};
-        if (!is_plain(f, to_mul.node, "Mul", 2) || !is_one(f, f->g->nodes[i].in[0], 1)) {
+        if (!fuse_is_plain(f, to_mul.node, "Mul", 2) || !is_single(f, f->g->nodes[i].in[0], 1)) {
             continue;
         }
         const struct node *mul = &f->g->nodes[to_mul.node];

@@ -4,8 +4,8 @@
  * immutable once made, so threads share it; run.c runs it.
  */
 #include "engine/chain.h"
-#include "engine/layout.h"
 #include "engine/fuse.h"
+#include "engine/layout.h"
 #include "engine/plan.h"
 #include "engine/wide.h"
 

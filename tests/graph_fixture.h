@@ -67,4 +67,19 @@ static inline void output(struct graph *g, const char *name)
     g->values[g->outputs[g->n_outputs++]].is_output = true;
 }
 
+/* What the graph makes of its input. */
+static inline struct tensor *graph_run(const struct graph *g, enum numerics n,
+                                       const struct tensor *x)
+{
+    const struct plan_options o = {.numerics = n};
+    struct plan *p = NULL;
+    struct tensor *y = NULL;
+    struct err err = {0};
+    if (plan_new(g, &o, &p, &err) || plan_run(p, &x, &y, NULL, &err)) {
+        fail_msg("%s", err.text);
+    }
+    plan_free(p);
+    return y;
+}
+
 #endif

@@ -61,19 +61,6 @@ static void executed(const struct graph *g, char *text, size_t size)
     graph_free(x);
 }
 
-static struct tensor *run(const struct graph *g, enum numerics n, const struct tensor *x)
-{
-    const struct plan_options o = {.numerics = n};
-    struct plan *p = NULL;
-    struct tensor *y = NULL;
-    struct err err = {0};
-    if (plan_new(g, &o, &p, &err) || plan_run(p, &x, &y, NULL, &err)) {
-        fail_msg("%s", err.text);
-    }
-    plan_free(p);
-    return y;
-}
-
 /* Numbers within +-8. */
 static struct tensor *sample(const struct graph *g)
 {
@@ -137,7 +124,7 @@ static void pairs_become_one(void **state)
         float hi = fminf(j->sa * (float)(most - j->za), j->sb * (float)(most - j->zb));
         float s = j->sa == j->sb ? j->sa : (hi - lo) / 255;
         int z = j->sa == j->sb ? j->za : (int)roundf((float)least - lo / s);
-        struct tensor *x = sample(g), *y = run(g, NUM_ORT, x);
+        struct tensor *x = sample(g), *y = graph_run(g, NUM_ORT, x);
         for (size_t i = 0; i < x->n; i++) {
             float v = ((float *)x->data)[i];
             float want = j->joined ? told(v, s, j->a, z)
@@ -337,7 +324,7 @@ static struct graph *group_graph(const struct group *t, enum dtype dx, enum dtyp
 static void want_codes(const struct group *t, const struct graph *g)
 {
     struct tensor *x = sample(g);
-    struct tensor *y = run(g, NUM_ORT, x), *real = run(g, NUM_ORT_UNFUSED, x);
+    struct tensor *y = graph_run(g, NUM_ORT, x), *real = graph_run(g, NUM_ORT_UNFUSED, x);
     assert_int_equal(y->n, real->n);
     double near = t->floats ? 1e-4 : t->to ? 0.0701 : 0;
     for (size_t i = 0; i < y->n; i++) {
@@ -414,7 +401,7 @@ static void float_weights_become_codes(void **state)
         assert_string_equal(ops, gemm ? "Q QGemm DQ" : "Q QLinearConv DQ");
         const float s = (1.3F + 0.7F) / 255, unit = 0.04F * s;
         const int z = (int)rintf(-128 + 0.7F / s);
-        struct tensor *x = sample(g), *y = run(g, NUM_ORT, x);
+        struct tensor *x = sample(g), *y = graph_run(g, NUM_ORT, x);
         for (size_t i = 0; i < y->n; i++) {
             size_t pixel = gemm ? i / 3 : i % 16, o = gemm ? i % 3 : i / 16;
             double sum = bias ? (double)(rintf(b[o] / unit) * unit) : 0;

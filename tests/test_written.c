@@ -288,19 +288,6 @@ static void ranks(void **state)
 
 /* ---- Numbers -------------------------------------------------------------------------------- */
 
-static struct tensor *run(const struct graph *g, const struct tensor *x)
-{
-    const struct plan_options o = {.numerics = NUM_ORT};
-    struct plan *p = NULL;
-    struct tensor *y = NULL;
-    struct err err = {0};
-    if (plan_new(g, &o, &p, &err) || plan_run(p, &x, &y, NULL, &err)) {
-        fail_msg("%s", err.text);
-    }
-    plan_free(p);
-    return y;
-}
-
 /* x / sqrt(mean of squares + epsilon) * scale, within a code of what doubles give. */
 static void numbers(void **state)
 {
@@ -311,7 +298,7 @@ static void numbers(void **state)
     for (size_t i = 0; i < x->n; i++) {
         ((float *)x->data)[i] = (float)(i * 37 % 64) / 64;
     }
-    struct tensor *y = run(g, x);
+    struct tensor *y = graph_run(g, NUM_ORT, x);
     for (size_t r = 0; r < x->n / ROW; r++) {
         double sum = 0;
         for (size_t i = 0; i < ROW; i++) {
